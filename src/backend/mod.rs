@@ -1,0 +1,218 @@
+//! What a backend is: how its program is launched and what is said to it. Pure: no process, clock, environment or
+//! file, so that every backend is tested by tables. Also the registry of the backends there are.
+
+pub mod command;
+pub mod echo;
+
+use crate::error::{Error, Failure};
+use crate::event::Event;
+use crate::task::{Opt, Task};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+/// Everything that differs from one backend to the next.
+pub trait Backend: Send + Sync {
+    /// The name that users type.
+    fn name(&self) -> &str;
+
+    /// The program that has to be there.
+    fn program(&self) -> &str;
+
+    /// Whether an option can be honoured; where not, why, or what to use instead.
+    fn honours(&self, option: Opt) -> Result<(), &'static str>;
+
+    /// The model aliases (`fast`, `balanced`, `best`) and what they stand for here; an empty name is the backend's default.
+    fn models(&self) -> &[(String, String)];
+
+    /// Flags of the program's own that a task's `extra` may carry: `--name` alone, or `--name=` where a value follows
+    /// (in the same word or the next).
+    fn extra_flags(&self) -> &[&'static str];
+
+    /// How the program is started for this task. `task.model` is the vendor's own name here, aliases are resolved.
+    ///
+    /// # Errors
+    /// When this task cannot be put to this backend, e.g. a prompt that is too long for it.
+    fn launch(&self, task: &Task) -> Result<Launch, Error>;
+
+    /// What is said to the program and what its lines mean.
+    fn dialogue(&self, task: &Task) -> Box<dyn Dialogue>;
+
+    /// Lines that a dry run puts in the child's mouth, so that the dialogue goes on to its end:
+    /// `<threadId>` or `<sessionId>` stands where the child's answer goes.
+    fn rehearsal(&self, _task: &Task) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What an ephemeral run has to remove afterwards, given the vendor's session id: paths below HOME, in which a `*`
+    /// stands for any one name or part of a name. Empty where the program has a flag of its own for it.
+    fn forget(&self, _session: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// How a program is started: plain data, compared in tests, printed by `--dry-run`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Launch {
+    /// The program: a path, or a name to be found on PATH.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Environment variables that are set besides the inherited ones.
+    pub env: Vec<(String, String)>,
+    /// Environment variables that are not inherited.
+    pub unset: Vec<String>,
+    /// The directory it starts in.
+    pub dir: PathBuf,
+    /// Small files that are written before and removed after the run: they live in `Task::scratch`.
+    pub files: Vec<File>,
+    /// How its output is cut.
+    pub framing: Framing,
+    /// What it is told first when it has to stop.
+    pub stop: StopSignal,
+    /// The vendor's model has to give a sign of life within `vendor_connect_secs`.
+    pub model_is_remote: bool,
+}
+
+/// A small file that a program needs for one run. It is written with mode 0600.
+#[derive(Debug, Clone, PartialEq)]
+pub struct File {
+    /// Below `Task::scratch`.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+/// How the output of a program is cut before the dialogue hears it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Line by line, without the line's end.
+    #[default]
+    Lines,
+    /// As it comes, cut only between characters: for programs that print plain text token by token.
+    Pieces,
+}
+
+/// The first signal of a stop; SIGKILL follows after the grace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    #[default]
+    Terminate,
+}
+
+/// A conversation with one program as a state machine without I/O: lines in, steps out.
+pub trait Dialogue: Send {
+    /// Before the program has said anything.
+    fn start(&mut self, steps: &mut Steps);
+
+    /// One line of its standard output (or one piece: `Framing`).
+    fn line(&mut self, line: &str, steps: &mut Steps);
+
+    /// Asks the program to stop, in its own words where it has some.
+    fn interrupt(&mut self, _steps: &mut Steps) {}
+
+    /// The program closed its output without a `Finished` step. `ended` says how it exited.
+    fn eof(&mut self, ended: &Ended, steps: &mut Steps);
+}
+
+/// How a program ended by itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ended {
+    /// Its exit status; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The end of what it wrote to standard error, at most 8 KiB.
+    pub stderr: String,
+}
+
+/// What a dialogue wants done, in order.
+pub type Steps = Vec<Step>;
+
+/// One thing that a dialogue wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Write this line to the program; the line's end is added.
+    Send(String),
+    /// Write this to the program as it is.
+    SendRaw(String),
+    /// The program gets no more input.
+    CloseStdin,
+    /// The prompt is with the model now: `vendor_connect_secs` counts from here.
+    Asked,
+    /// The model has given a sign of life.
+    Answering,
+    /// Tell the listener.
+    Event(Event),
+    /// The run is over: success, or what kind of failure.
+    Finished(Result<(), Failure>),
+}
+
+/// The backends there are. They can come and go at run time; whether a program is there is looked up at most every 30 s.
+#[derive(Default)]
+pub struct Registry {
+    backends: RwLock<BTreeMap<String, Arc<dyn Backend>>>,
+    /// Program -> where it is and when that was found out.
+    found: RwLock<HashMap<String, (Option<PathBuf>, Instant)>>,
+}
+
+/// How long an answer to "is it installed?" holds.
+const AVAILABILITY_HOLDS: Duration = Duration::from_secs(30);
+
+impl Registry {
+    /// Adds a backend, or replaces the one of that name.
+    pub fn register(&self, backend: Arc<dyn Backend>) {
+        self.write().insert(backend.name().to_owned(), backend);
+    }
+
+    /// Takes a backend out; false when there was none of that name. Runs that are under way go on.
+    pub fn remove(&self, name: &str) -> bool {
+        self.write().remove(name).is_some()
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.read().keys().cloned().collect()
+    }
+
+    /// The backend of that name.
+    ///
+    /// # Errors
+    /// `UnknownBackend` with the names there are.
+    pub fn get(&self, name: &str) -> Result<Arc<dyn Backend>, Error> {
+        match self.read().get(name) {
+            Some(backend) => Ok(backend.clone()),
+            None => Err(Error::UnknownBackend { given: name.to_owned(), known: self.names() }),
+        }
+    }
+
+    /// Where a program is, by the cache or else by `find`, which looks on PATH.
+    ///
+    /// Only what was found is trusted for the whole 30 s: a program that was just installed is there at once for
+    /// a run that asks with `fresh`.
+    pub fn locate(&self, program: &str, now: Instant, fresh: bool, find: impl FnOnce(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+        let held = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(program).cloned();
+        if let Some((path, since)) = held {
+            let holds = now.saturating_duration_since(since) < AVAILABILITY_HOLDS;
+            if holds && (path.is_some() || !fresh) {
+                return path;
+            }
+        }
+        let path = find(program);
+        let mut found = self.found.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.insert(program.to_owned(), (path.clone(), now));
+        path
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {
+        self.backends.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {
+        self.backends.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,151 @@
+//! Paths of keys: what stands at a path, and what was probably meant by one at which nothing stands.
+
+use super::table::{BUILT_IN, KEYS, Key, Of};
+use super::value::Type;
+use crate::error::nearest;
+use std::collections::BTreeSet;
+
+/// The names on the way to a value; a name may contain dots (`models` has the vendors' names in it).
+pub(super) type Path = Vec<String>;
+
+/// What stands at a path.
+pub(super) enum Place {
+    /// More keys: of these the first.
+    Section(&'static Key),
+    /// A key.
+    Key(&'static Key),
+    /// One name in a key that is a map.
+    Entry(&'static Key),
+}
+
+impl Place {
+    pub(super) fn of(path: &[String]) -> Option<Place> {
+        KEYS.iter().find_map(|key| {
+            let length = key.name.split('.').count();
+            match path.len() {
+                _ if !leads_to(path, key) => None,
+                deep if deep < length => Some(Place::Section(key)),
+                deep if deep == length => Some(Place::Key(key)),
+                deep if deep == length + 1 && key.kind == Type::Map => Some(Place::Entry(key)),
+                _ => None,
+            }
+        })
+    }
+
+    pub(super) fn key(&self) -> &'static Key {
+        match self {
+            Place::Section(key) | Place::Key(key) | Place::Entry(key) => key,
+        }
+    }
+}
+
+/// Whether the path and the key's name are the same as far as both go.
+fn leads_to(path: &[String], key: &Key) -> bool {
+    key.name.split('.').zip(path).all(|(word, given)| word == "<name>" || word == given)
+}
+
+/// Cuts a dotted key into its path.
+pub(super) fn path(dotted: &str) -> Path {
+    let names: Path = dotted.split('.').map(str::to_owned).collect();
+    // What follows a map is one name: backends.codex.models.gpt-5.1
+    let map = (1..names.len())
+        .find(|&length| matches!(Place::of(&names[..length]), Some(Place::Key(key)) if key.kind == Type::Map));
+    match map {
+        Some(length) => [&names[..length], &[names[length..].join(".")]].concat(),
+        None => names,
+    }
+}
+
+/// The path of a key for one backend.
+pub(super) fn path_for(key: &Key, backend: &str) -> Path {
+    key.name.split('.').map(|word| if word == "<name>" { backend } else { word }.to_owned()).collect()
+}
+
+/// What is wrong with using the key at this path, if anything is: not every backend has every key.
+pub(super) fn misplaced(path: &[String], key: &Key) -> Option<String> {
+    let backend = path.get(1).filter(|name| path.len() > 2 && !key.is_for(name))?;
+    let dotted = path.join(".");
+    match key.of {
+        Of::All => None,
+        Of::Declared => Some(format!("`{dotted}`: `{backend}` is built in, only declared backends have this key")),
+        Of::Echo => Some(format!("`{dotted}`: only backend `echo` has this key")),
+    }
+}
+
+/// The sentence about a path at which nothing stands.
+pub(super) fn unknown(path: &[String], backends: &[String]) -> String {
+    let known = (1..path.len()).take_while(|&length| Place::of(&path[..length]).is_some()).last().unwrap_or(0);
+    let (parent, word) = (&path[..known], path[known].as_str());
+    let full = |child: &str| [parent, &[child.to_owned()]].concat().join(".");
+    let here = children(parent, backends);
+    let elsewhere = || KEYS.iter().map(|key| key.name).find(|name| name.rsplit('.').next() == Some(word));
+    let hint = match nearest(word, here.iter().map(String::as_str)) {
+        _ if parent.is_empty() && word.contains('.') => {
+            "each part of a key's name is an object of its own in the file".to_owned()
+        }
+        Some(near) => format!("did you mean `{}`?", full(near)),
+        None => match elsewhere() {
+            Some(name) => format!("did you mean `{name}`?"),
+            None if here.is_empty() => format!("`{}` has no keys in it", parent.join(".")),
+            None if here.len() <= 12 => format!("known here are {}", here.join(", ")),
+            None => "`man clinvk-config` lists the keys".to_owned(),
+        },
+    };
+    format!("unknown key `{}`: {hint}", path.join("."))
+}
+
+/// The names that may follow this path.
+fn children(parent: &[String], backends: &[String]) -> Vec<String> {
+    let mut names = Vec::new();
+    for key in KEYS.iter().filter(|key| leads_to(parent, key)) {
+        if parent.get(1).is_some_and(|backend| !key.is_for(backend)) {
+            continue;
+        }
+        match key.name.split('.').nth(parent.len()) {
+            Some("<name>") => names.extend(backends.iter().cloned()),
+            Some(word) => names.push(word.to_owned()),
+            None => {}
+        }
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// What is wrong with a backend's name, if anything is.
+pub(super) fn bad_name(name: &str) -> Option<String> {
+    let sections = || KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section);
+    let mut letters = name.bytes();
+    let fits = letters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if !fits {
+        Some(format!("a backend cannot be named `{name}`: small letters, digits and `_`, with a letter first"))
+    } else if sections().any(|section| section == name) {
+        Some(format!("a backend cannot be named `{name}`: that is the name of a section"))
+    } else {
+        None
+    }
+}
+
+/// What is wrong with `default_backend`, if anything is.
+pub(super) fn bad_default(name: &str, backends: &[String]) -> Option<String> {
+    if backends.iter().any(|backend| backend == name) {
+        return None;
+    }
+    let hint = match nearest(name, backends.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are {}", backends.join(", ")),
+    };
+    Some(format!("`default_backend`: unknown backend `{name}`: {hint}"))
+}
+
+/// The built-in backends and these.
+pub(super) fn with_built_in<'a>(declared: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
+    for name in declared {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}

@@ -1,0 +1,265 @@
+//! The table of keys: every key's name, type, default and help stand here and nowhere else. The structs that the rest
+//! of the program reads are made from it.
+
+use super::value::{AnswerAs, PromptBy, Setting, Type};
+use crate::error::Kind;
+use crate::task::{Approval, OutputFormat, Sandbox};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The backends that need no declaration.
+pub const BUILT_IN: &[&str] = &["claude", "codex", "gemini", "echo"];
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Key {
+    /// Its dotted name; `<name>` stands for a backend's.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Type,
+    /// Its default, as `config set` would take it.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// Which backends have it.
+    pub of: Of,
+}
+
+/// Which backends have a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Every backend; also the keys that are no backend's.
+    All,
+    /// The backends that the file declares.
+    Declared,
+    /// `echo` alone.
+    Echo,
+}
+
+impl Key {
+    /// Whether the backend of that name has this key.
+    pub fn is_for(&self, backend: &str) -> bool {
+        match self.of {
+            Of::All => true,
+            Of::Declared => !BUILT_IN.contains(&backend),
+            Of::Echo => backend == "echo",
+        }
+    }
+
+    /// The default as a value.
+    pub fn default_value(&self) -> Value {
+        self.kind.parse(self.default).expect("a test parses every default of the table")
+    }
+}
+
+/// A struct that is read from an object which was checked against the table; what is missing gets its default.
+pub(super) trait Section {
+    fn read(node: &Value) -> Self;
+}
+
+impl Section for BTreeMap<String, BackendConfig> {
+    fn read(node: &Value) -> Self {
+        let declared = node.as_object().into_iter().flat_map(|backends| backends.keys().map(String::as_str));
+        let names = BUILT_IN.iter().copied().chain(declared);
+        names.map(|name| (name.to_owned(), BackendConfig::read(&node[name]))).collect()
+    }
+}
+
+fn field<T: Setting>(node: &Value, name: &str, default: &str) -> T {
+    let value = match node.get(name) {
+        Some(value) => T::read(value),
+        None => T::TYPE.parse(default).ok().and_then(|value| T::read(&value)),
+    };
+    value.expect("values are checked against the table, and a test parses every default")
+}
+
+/// The type, with the bounds that the table gives it.
+const fn within(kind: Type, bounds: &[u64]) -> Type {
+    match bounds {
+        [min, max] => Type::Number { min: *min, max: *max },
+        _ => kind,
+    }
+}
+
+/// Makes a struct of each section and one list of all keys. A line is `field: type [min, max] = "default", "help";`,
+/// with a JSON pointer instead of a default for a section within a section.
+macro_rules! table {
+    ($(
+        $(#[$doc:meta])*
+        $section:ident $prefix:literal $of:ident {
+            $($field:ident: $type:ty $([$min:expr, $max:expr])? = $default:literal, $help:literal;)*
+            $(section $part:ident: $part_type:ty = $pointer:literal, $part_help:literal;)*
+        }
+    )+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $section {
+                $(#[doc = $help] pub $field: $type,)*
+                $(#[doc = $part_help] pub $part: $part_type,)*
+            }
+
+            impl Section for $section {
+                fn read(node: &Value) -> Self {
+                    Self {
+                        $($field: field(node, stringify!($field), $default),)*
+                        $($part: Section::read(node.pointer($pointer).unwrap_or(&Value::Null)),)*
+                    }
+                }
+            }
+
+            impl Default for $section {
+                fn default() -> Self {
+                    Self::read(&Value::Null)
+                }
+            }
+        )+
+
+        /// Every key, in the order in which they are listed.
+        pub static KEYS: &[Key] = &[$($(Key {
+            name: concat!($prefix, stringify!($field)),
+            kind: within(<$type as Setting>::TYPE, &[$($min, $max)?]),
+            default: $default,
+            help: $help,
+            of: Of::$of,
+        },)*)+];
+    };
+}
+
+/// The longest time limit in seconds: a year. More would overflow the clock's arithmetic somewhere.
+const YEAR: u64 = 31_536_000;
+/// The longest pause of `echo` in milliseconds: an hour.
+const HOUR_MS: u64 = 3_600_000;
+/// More children than this at once is a typing error.
+const MANY: u64 = 1024;
+
+table! {
+    /// The whole configuration.
+    Config "" All {
+        default_backend: String = "claude", "the backend that is used when none is named";
+        section unified_flags: UnifiedFlags = "/unified_flags", "How a task runs when nothing says otherwise.";
+        section session: Session = "/session", "What is kept of a conversation.";
+        section output: Output = "/output", "What is printed.";
+        section parallel: Parallel = "/parallel", "How `parallel` runs its tasks.";
+        section server: Server = "/server", "How the HTTP server listens and what it refuses.";
+        section backends: BTreeMap<String, BackendConfig> = "/backends", "The built-in backends and those that the file declares.";
+    }
+
+    /// How a task runs when nothing says otherwise.
+    UnifiedFlags "unified_flags." All {
+        approval_mode: Approval = "default", "what happens when the agent wants to do something that needs a yes";
+        sandbox_mode: Sandbox = "default", "what the agent's tools can reach";
+        verbose: bool = "false", "say on standard error what is done";
+        dry_run: bool = "false", "print what would be executed, and execute nothing";
+        max_turns: u32 = "0", "most model turns in a run; 0 is no limit";
+        max_tokens: u32 = "0", "most output tokens of one model answer; 0 is no limit";
+        command_timeout_secs: u64 [0, YEAR] = "0", "longest time of a run; 0 is no limit";
+        stall_timeout_secs: u64 [0, YEAR] = "0", "longest time without any output; 0 is no limit";
+        first_byte_timeout_secs: u64 [0, YEAR] = "0", "longest time until the first of the answer; 0 is no limit";
+        vendor_retries: u32 [0, 100] = "2", "how often a vendor's program may try again after a failed request";
+        vendor_connect_secs: u64 [0, YEAR] = "30", "longest time until the vendor's model gives a sign of life; 0 is no limit";
+        lenient: bool = "false", "drop an option that the backend cannot honour, with a warning";
+    }
+
+    /// What is kept of a conversation.
+    Session "session." All {
+        auto_resume: bool = "false", "let a new prompt continue the newest session of the working directory";
+        retention_days: u32 [0, 36500] = "30", "how many days a session that nobody uses is kept; 0 is for ever";
+        store_token_usage: bool = "true", "keep the numbers of tokens in the session";
+        store_turns: bool = "true", "keep prompts and answers beside the session";
+        replay_limit: usize = "100000", "most characters of a conversation that is handed to another backend";
+        default_tags: Vec<String> = "", "tags that every new session gets";
+    }
+
+    /// What is printed.
+    Output "output." All {
+        format: OutputFormat = "text", "what a prompt prints";
+        show_tokens: bool = "false", "print the numbers of tokens after the answer";
+        show_timing: bool = "false", "print how long it took after the answer";
+        color: bool = "true", "use colours on a terminal";
+    }
+
+    /// How `parallel` runs its tasks.
+    Parallel "parallel." All {
+        max_workers: usize [1, MANY] = "3", "most tasks at once";
+        fail_fast: bool = "false", "start no further task after the first failure";
+        aggregate_output: bool = "true", "print all answers together at the end";
+    }
+
+    /// How the HTTP server listens and what it refuses.
+    Server "server." All {
+        host: String = "127.0.0.1", "the address to listen on";
+        port: u16 = "8080", "the port to listen on; 0 takes a free one";
+        request_timeout_secs: u64 [0, YEAR] = "300", "longest time of a run that is not streamed; 0 is no limit";
+        stream_timeout_secs: u64 [0, YEAR] = "0", "longest time of a streamed run; 0 is no limit";
+        first_byte_timeout_secs: u64 [0, YEAR] = "120", "longest time until the first of the answer; 0 is no limit";
+        read_timeout_secs: u64 [0, YEAR] = "30", "longest time to read a request; 0 is no limit";
+        write_timeout_secs: u64 [0, YEAR] = "300", "longest time that a client takes to read; 0 is no limit";
+        idle_timeout_secs: u64 [0, YEAR] = "120", "how long an idle connection is kept; 0 is no limit";
+        api_keys_gopass_path: String = "", "where gopass keeps the API keys";
+        rate_limit_enabled: bool = "false", "limit the requests of each client";
+        rate_limit_rps: u32 [1, 1_000_000] = "10", "requests a second of one client";
+        rate_limit_burst: u32 [1, 1_000_000] = "20", "requests of one client that may come at once";
+        rate_limit_cleanup_secs: u64 [1, YEAR] = "180", "how long a silent client is remembered";
+        trusted_proxies: Vec<String> = "", "addresses whose X-Forwarded-For is believed";
+        max_request_body_bytes: usize [1, u32::MAX as u64] = "33554432", "most bytes of a request's body";
+        cors_allowed_origins: Vec<String> = "", "web pages of other origins that may use the server";
+        cors_allow_credentials: bool = "false", "let those pages send credentials";
+        cors_max_age: u64 [0, YEAR] = "300", "how many seconds a browser may remember a preflight";
+        allowed_workdir_prefixes: Vec<String> = "", "directories below which requests may work; empty is all";
+        blocked_workdir_prefixes: Vec<String> = "", "directories below which no request may work";
+        allowed_hosts: Vec<String> = "", "host names that a request may use besides the loopback ones";
+        project_config: bool = "false", "let files in the working directory run code or change settings";
+        metrics_enabled: bool = "false", "serve /metrics";
+    }
+
+    /// One backend.
+    BackendConfig "backends.<name>." All {
+        enabled: bool = "true", "false hides the backend and refuses it by name";
+        program: String = "", "path or name of the executable; empty is the backend's own";
+        model: String = "", "the model, or an alias of it; empty is the backend's default";
+        models: BTreeMap<String, String> = "", "aliases of models: `fast`, `balanced`, `best` or any word";
+        allowed_tools: Option<Vec<String>> = "all", "only these tools exist, and they need no approval";
+        approval_mode: Option<Approval> = "", "unified_flags.approval_mode for this backend";
+        sandbox_mode: Option<Sandbox> = "", "unified_flags.sandbox_mode for this backend";
+        system_prompt: String = "", "replaces the backend's system prompt; empty keeps it";
+        extra_flags: Vec<String> = "", "flags for the backend's own command line";
+        section declared: Declared = "", "What only a backend has that the file declares.";
+        section echo: Echo = "", "What only `echo` has.";
+    }
+
+    /// How a program becomes a backend.
+    Declared "backends.<name>." Declared {
+        command: Vec<String> = "", "the program and its arguments; required";
+        prompt: PromptBy = "stdin", "how the program gets the prompt";
+        prompt_separator: bool = "false", "put `--` before the prompt argument";
+        output: AnswerAs = "text", "what the program prints";
+        model_args: Vec<String> = "", "arguments that are added when there is a model, with {model}";
+        system_args: Vec<String> = "", "arguments that are added when there is a system prompt, with {system}";
+        resume_args: Vec<String> = "", "arguments that are added to continue a session, with {session}";
+        env: BTreeMap<String, String> = "", "environment variables of the program";
+        section fields: Fields = "/fields", "Where things stand in the lines of a `jsonl` program.";
+    }
+
+    /// Dotted paths into the lines of a `jsonl` program, such as `choices.0.text`; empty where there is none.
+    Fields "backends.<name>.fields." Declared {
+        text: String = "", "path to a piece of the answer";
+        thinking: String = "", "path to a piece of the model's thinking";
+        session: String = "", "path to the program's session id";
+        model: String = "", "path to the model's name";
+        input_tokens: String = "", "path to the number of input tokens";
+        output_tokens: String = "", "path to the number of output tokens";
+        error: String = "", "path to the message of a failure";
+        done: String = "", "path to what says that the answer is complete";
+    }
+
+    /// How `echo` misbehaves, for tests of whatever uses clinvk.
+    Echo "backends.<name>." Echo {
+        delay_ms: u64 [0, HOUR_MS] = "0", "milliseconds between words";
+        fail: Option<Kind> = "", "the kind of failure to end with";
+        exit_code: u8 = "0", "the exit code to end with";
+        flood_bytes: u64 = "0", "bytes of text to print besides";
+        hang: bool = "false", "never end";
+        stderr: String = "", "a text for standard error";
+    }
+}

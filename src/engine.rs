@@ -1,0 +1,250 @@
+//! The one door: every run of every surface goes through `Engine::run`. Checks the task against the backend, finds
+//! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
+
+use crate::backend::{Backend, Launch, Registry, Step, Steps};
+use crate::error::{Error, Failure};
+use crate::event::{Event, Sink, Usage};
+use crate::exec::{self, Control, Finishing, Stop};
+use crate::task::Task;
+use crate::world::{self, World};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Variables that no child may see: our own keys, and the marks of an outer agent session, in which the CLIs refuse to
+/// start or behave differently.
+const NEVER_INHERITED: &[&str] = &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH"];
+
+/// Runs tasks.
+pub struct Engine {
+    /// The backends there are.
+    pub registry: Registry,
+    /// Backends that the configuration switches off.
+    pub disabled: BTreeSet<String>,
+    /// Where programs and scratch files are found.
+    pub world: Arc<World>,
+}
+
+/// A task that was checked, and how it will be launched: all that a dry run needs.
+pub struct Prepared {
+    /// Who will do it.
+    pub backend: Arc<dyn Backend>,
+    /// The task as it will be put: the model's alias resolved, what could not be honoured left out.
+    pub task: Task,
+    /// How the program is started.
+    pub launch: Launch,
+    /// What `lenient` left out.
+    pub warnings: Vec<String>,
+}
+
+/// How a run went that a backend really did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The backend's name.
+    pub backend: String,
+    /// The model that answered, or the one that was asked for where the backend does not say.
+    pub model: Option<String>,
+    /// The backend's own session id.
+    pub backend_session: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// From start to result.
+    pub duration: Duration,
+    /// The backend's exit status: its own where it has ended, else 0 for success and 1 for a failure.
+    pub exit_code: i32,
+    /// What went wrong; none is success.
+    pub failure: Option<Failure>,
+    /// What was left out or is worth knowing.
+    pub warnings: Vec<String>,
+}
+
+/// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.
+pub trait Listener: Sink {
+    /// The run has its outcome. An `Err` means that nobody reads any more.
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()>;
+}
+
+impl Engine {
+    /// Checks a task and says how it would be run. Starts nothing.
+    ///
+    /// # Errors
+    /// When the backend does not exist or is disabled, or when it cannot honour the task.
+    pub fn prepare(&self, task: &Task) -> Result<Prepared, Error> {
+        if self.disabled.contains(&task.backend) {
+            return Err(Error::Disabled { backend: task.backend.clone() });
+        }
+        let backend = self.registry.get(&task.backend)?;
+        let (mut task, mut warnings) = (task.clone(), Vec::new());
+        for option in task.used() {
+            let Err(why) = backend.honours(option) else { continue };
+            if !task.lenient {
+                return Err(Error::CannotHonour { backend: task.backend, option, why: why.to_owned() });
+            }
+            warnings.push(format!("backend `{}` cannot honour {}: {why}", task.backend, option.word()));
+            task.drop_option(option);
+        }
+        check_extra(&task, backend.extra_flags())?;
+        task.model = task.model.as_deref().and_then(|model| resolve_model(backend.models(), model));
+        let launch = backend.launch(&task)?;
+        Ok(Prepared { backend, task, launch, warnings })
+    }
+
+    /// Where the program of a backend is.
+    pub fn locate(&self, backend: &dyn Backend, fresh: bool) -> Option<std::path::PathBuf> {
+        let find = |program: &str| self.world.find_program(program);
+        self.registry.locate(backend.program(), Instant::now(), fresh, find)
+    }
+
+    /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
+    ///
+    /// # Errors
+    /// When *we* could not do it: bad task, nothing installed, a time limit, a cancel. A backend that ran and said no is
+    /// an `Outcome` with a failure in it.
+    pub fn run(&self, task: &Task, control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+        let Prepared { backend, task, mut launch, warnings } = self.prepare(task)?;
+        let name = backend.name();
+        let program = self.locate(&*backend, true).ok_or_else(|| Error::NotInstalled {
+            backend: name.to_owned(),
+            program: backend.program().to_owned(),
+        })?;
+        if !task.dir.is_dir() {
+            return Err(Error::Invalid(format!("working directory `{}` is not a directory", task.dir.display())));
+        }
+        launch.unset.extend(NEVER_INHERITED.iter().map(|name| (*name).to_owned()));
+        let mut dialogue = backend.dialogue(&task);
+        let mut fold = Fold {
+            since: Instant::now(),
+            outcome: Outcome {
+                backend: name.to_owned(),
+                model: task.model.clone(),
+                backend_session: None,
+                usage: Usage::default(),
+                duration: Duration::ZERO,
+                exit_code: 0,
+                failure: None,
+                warnings,
+            },
+            listener,
+        };
+        let report = exec::run(&program, &launch, &world::random_id()?, &mut *dialogue, control, &mut fold);
+        let outcome = fold.outcome;
+        if task.ephemeral {
+            if let Some(session) = &outcome.backend_session {
+                self.forget(&backend.forget(session));
+            }
+        }
+        let report = report.map_err(|error| match error {
+            Error::Start { program, error, .. } => Error::Start { backend: name.to_owned(), program, error },
+            other => other,
+        })?;
+        match report.stop {
+            Stop::Finished(_) => Ok(outcome),
+            Stop::TimedOut(limit, after) => Err(Error::TimedOut { limit, after }),
+            Stop::Cancelled => Err(Error::Cancelled),
+            Stop::ReaderGone => Err(Error::ReaderGone),
+        }
+    }
+
+    /// Removes what an ephemeral run left in the user's home.
+    fn forget(&self, patterns: &[String]) {
+        for path in patterns.iter().flat_map(|pattern| matching(&self.world.user_home, pattern)) {
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            if let Err(error) = removed {
+                log::warn!("an ephemeral run left `{}` behind: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// What the dialogue would say, line by line, if the child answered as its backend rehearses it.
+pub fn rehearse(prepared: &Prepared) -> Vec<String> {
+    let mut dialogue = prepared.backend.dialogue(&prepared.task);
+    let mut steps = Steps::new();
+    dialogue.start(&mut steps);
+    for line in prepared.backend.rehearsal(&prepared.task) {
+        dialogue.line(&line, &mut steps);
+    }
+    let said = steps.into_iter().filter_map(|step| match step {
+        Step::Send(line) => Some(line + "\n"),
+        Step::SendRaw(text) => Some(text),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// The vendor's name for an alias; any other name as it is; none for the backend's default.
+fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
+    let model = models.iter().find(|(alias, _)| alias == asked).map_or(asked, |(_, model)| model);
+    Some(model.to_owned()).filter(|model| !model.is_empty())
+}
+
+/// Every word that looks like a flag has to be on the list; a value follows in the same word or the next.
+fn check_extra(task: &Task, allowed: &[&'static str]) -> Result<(), Error> {
+    let mut value_may_follow = false;
+    for word in &task.extra {
+        let is_flag = word.starts_with('-');
+        let name = word.split_once('=').map_or(word.as_str(), |(name, _)| name);
+        let known = allowed.iter().find(|flag| flag.trim_end_matches('=') == name);
+        match known {
+            Some(flag) => value_may_follow = flag.ends_with('=') && !word.contains('='),
+            None if !is_flag && value_may_follow => value_may_follow = false,
+            None => {
+                let allowed = allowed.iter().map(|flag| flag.trim_end_matches('=').to_owned()).collect();
+                return Err(Error::ExtraFlag { backend: task.backend.clone(), flag: word.clone(), allowed });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths below `root` that a pattern names: in each of its parts one `*` stands for anything.
+fn matching(root: &std::path::Path, pattern: &str) -> Vec<std::path::PathBuf> {
+    pattern.split('/').fold(vec![root.to_owned()], |paths, part| {
+        let Some((head, tail)) = part.split_once('*') else {
+            return paths.into_iter().map(|path| path.join(part)).filter(|path| path.exists()).collect();
+        };
+        let fits = |name: &str| name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail);
+        let entries = paths.iter().filter_map(|path| path.read_dir().ok()).flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_str().is_some_and(fits)).map(|entry| entry.path()).collect()
+    })
+}
+
+/// Folds the events of a run into its outcome while they pass to the listener.
+struct Fold<'a> {
+    since: Instant,
+    outcome: Outcome,
+    listener: &'a mut dyn Listener,
+}
+
+impl Sink for Fold<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Started { model, session } => {
+                self.outcome.model = model.clone().or(self.outcome.model.take());
+                self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
+            }
+            Event::Usage(usage) => self.outcome.usage = *usage,
+            Event::Progress { stage, message } if stage == "warning" => self.outcome.warnings.push(message.clone()),
+            _ => {}
+        }
+        self.listener.event(event)
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.listener.quiet()
+    }
+
+    fn raw(&mut self, line: &str) -> io::Result<()> {
+        self.listener.raw(line)
+    }
+}
+
+impl Finishing for Fold<'_> {
+    fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()> {
+        self.outcome.duration = self.since.elapsed();
+        self.outcome.failure = result.as_ref().err().cloned();
+        self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
+        self.listener.done(&self.outcome)
+    }
+}

@@ -1,0 +1,90 @@
+//! What a run says while it goes: one vocabulary for all backends, and who listens to it.
+
+use serde_json::Value;
+use std::io;
+
+/// One thing that happened in a run, in the order in which it happened.
+///
+/// The answer is the concatenation of all `Text`: dialogues put a blank line between separate messages, so
+/// that text, JSON and streamed output are folds of the same events and cannot disagree.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The backend is up and has named itself. Sent once, before any text.
+    Started {
+        /// The model that answers, where the backend names it.
+        model: Option<String>,
+        /// The backend's own session id.
+        session: Option<String>,
+    },
+    /// A piece of the answer.
+    Text(String),
+    /// A piece of the model's reasoning.
+    Thinking(String),
+    /// The agent uses a tool.
+    ToolUse {
+        /// The backend's id of this use; the result carries it again.
+        id: String,
+        /// The tool's name as the backend has it.
+        name: String,
+        /// What the tool is asked to do, in the tool's own shape.
+        input: Value,
+    },
+    /// What the tool answered.
+    ToolResult {
+        /// The id of the `ToolUse`.
+        id: String,
+        /// The tool's name; empty where the backend does not repeat it.
+        name: String,
+        /// The tool's answer as text.
+        output: String,
+        /// The tool failed or was refused.
+        is_error: bool,
+    },
+    /// Something worth knowing that is not part of the answer: a retry, a stage, a vendor's warning.
+    Progress {
+        /// A short word: `retry`, `warning`, `permission` ...
+        stage: String,
+        /// The sentence.
+        message: String,
+    },
+    /// Tokens used by this run so far; a later one replaces an earlier one.
+    Usage(Usage),
+}
+
+/// Tokens of one run. Cached input and reasoning output are *parts* of `input` and `output`, never added again.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// All input tokens, cached ones included.
+    pub input: u64,
+    /// All output tokens, reasoning included.
+    pub output: u64,
+    /// Input tokens that came from the vendor's cache.
+    pub cached: u64,
+    /// Output tokens spent on reasoning, where the backend tells.
+    pub reasoning: u64,
+    /// US dollars, where the backend tells.
+    pub cost: Option<f64>,
+}
+
+impl Usage {
+    /// Input and output together.
+    pub fn total(&self) -> u64 {
+        self.input + self.output
+    }
+}
+
+/// Who listens to a run. An `Err` means that nobody listens any more: the run is stopped.
+pub trait Sink {
+    /// One event.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// A while of silence has passed: a terminal redraws its spinner, a stream writes its keep-alive.
+    fn quiet(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// One line as the backend wrote it, before it is understood.
+    fn raw(&mut self, _line: &str) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,656 @@
+//! Runs one child process: its group and tree, its pipes, its time limits. One thread and one `poll` a run: the
+//! child's three pipes and the cancel switch are waited for together, so nothing queues and no thread outlives a run.
+//! Knows dialogues, but no backend by name.
+#![allow(clippy::disallowed_methods)] // the one place that starts processes
+
+mod lines;
+mod tree;
+
+use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
+use crate::error::{Error, Failure, Kind, Limit};
+use crate::event::{Event, Sink};
+use crate::sys::{self, Exit, Watch};
+use lines::{Cutter, TooLong};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tree::{Owned, Tree};
+
+/// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
+pub const MARKER: &str = "CLINVK_RUN";
+
+/// How often a silent run looks around: for a child that ended without closing its pipes, and to say `quiet`.
+const TICK: Duration = Duration::from_millis(100);
+/// How long pipes may stay open after the child is gone: a grandchild holds them.
+const LINGER: Duration = Duration::from_millis(200);
+/// How much of standard error is kept for messages.
+const STDERR_TAIL: usize = 8 << 10;
+/// How much is read at once. A pipe holds 64 KiB.
+const READ: usize = 64 << 10;
+
+/// The limits of a run and the switch that stops it.
+#[derive(Clone)]
+pub struct Control {
+    /// The whole run may take so long; zero is for ever.
+    pub wall: Duration,
+    /// The program may be silent for so long; zero is for ever.
+    pub stall: Duration,
+    /// The first piece of the answer may take so long; zero is for ever.
+    pub first_byte: Duration,
+    /// The vendor's program may take so long to start, and its model so long to give a sign of life; zero is for ever.
+    pub connect: Duration,
+    /// After this a child that was asked to stop is killed.
+    pub grace: Duration,
+    /// Stops the run from outside.
+    pub cancel: Arc<Cancel>,
+}
+
+impl Control {
+    /// No limits, a grace of two seconds.
+    ///
+    /// # Errors
+    /// When no pipe can be had.
+    pub fn unlimited() -> io::Result<Control> {
+        let (wall, stall, first_byte, connect) = Default::default();
+        let cancel = Arc::new(Cancel::new()?);
+        Ok(Control { wall, stall, first_byte, connect, grace: Duration::from_secs(2), cancel })
+    }
+}
+
+/// A switch that stops runs. Once thrown it stays so; throwing it again takes away the grace.
+pub struct Cancel {
+    thrown: AtomicBool,
+    hurry: AtomicBool,
+    read: OwnedFd,
+    write: Mutex<Option<OwnedFd>>,
+}
+
+impl Cancel {
+    /// A switch that nobody has thrown.
+    ///
+    /// # Errors
+    /// When no pipe can be had.
+    pub fn new() -> io::Result<Cancel> {
+        let (read, write) = sys::pipe()?;
+        Ok(Cancel { thrown: AtomicBool::new(false), hurry: AtomicBool::new(false), read, write: Mutex::new(Some(write)) })
+    }
+
+    /// Stops every run that has this switch; the second time without grace.
+    pub fn throw(&self) {
+        if self.thrown.swap(true, Ordering::SeqCst) {
+            self.hurry.store(true, Ordering::SeqCst);
+        }
+        // A closed writing end makes the reading end readable for every run at once, and for ever.
+        self.write.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    }
+
+    /// Somebody threw it.
+    pub fn is_thrown(&self) -> bool {
+        self.thrown.load(Ordering::SeqCst)
+    }
+}
+
+/// Why a run is over.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    /// The dialogue said so.
+    Finished(Result<(), Failure>),
+    /// A time limit passed.
+    TimedOut(Limit, Duration),
+    /// The cancel switch was thrown.
+    Cancelled,
+    /// The sink does not want any more.
+    ReaderGone,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Why it is over.
+    pub stop: Stop,
+    /// How the child ended, once it did.
+    pub ended: Ended,
+}
+
+/// Runs `program` as `launch` says, lets `dialogue` talk to it and `sink` listen. Returns when the child and all that
+/// it set going are gone. `finished` hears the result as soon as it is known, while the child may still be flushing.
+///
+/// # Errors
+/// When the child's files cannot be written or the program cannot be started.
+pub fn run(
+    program: &Path,
+    launch: &Launch,
+    marker: &str,
+    dialogue: &mut dyn Dialogue,
+    control: &Control,
+    sink: &mut dyn Finishing,
+) -> Result<Report, Error> {
+    let _files = Files::write(launch)?;
+    let start = |error| Error::Start { backend: String::new(), program: program.display().to_string(), error };
+    sys::become_subreaper();
+    let mut child = command(program, launch, marker).spawn().map_err(start)?;
+    let pid = child.id() as i32;
+    let mut live = Live::new(pid, marker);
+    log::debug!("started pid {pid}: {}", program.display());
+    let result = Conversation::new(&mut child, launch, dialogue, control, sink, &mut live).and_then(Conversation::hold);
+    live.end(&mut child);
+    result.map_err(start)
+}
+
+/// A sink that is told the result before the child is gone.
+pub trait Finishing: Sink {
+    /// The run has its result.
+    fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()>;
+}
+
+fn command(program: &Path, launch: &Launch, marker: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(&launch.args).current_dir(&launch.dir).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for name in &launch.unset {
+        command.env_remove(name);
+    }
+    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+    #[allow(clippy::disallowed_methods)]
+    let outer = std::env::var(MARKER).ok().filter(|outer| !outer.is_empty());
+    command.env(MARKER, outer.map_or(marker.to_owned(), |outer| format!("{outer}:{marker}")));
+    command
+}
+
+/// The files of a launch: written 0600 in a directory of their own, gone when this is dropped.
+struct Files<'a>(&'a Launch);
+
+impl Files<'_> {
+    fn write(launch: &Launch) -> Result<Files<'_>, Error> {
+        let files = Files(launch);
+        for file in &launch.files {
+            let fail = |error| Error::File { verb: "write", path: file.path.clone(), error };
+            if let Some(dir) = file.path.parent() {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+            }
+            let mut open = fs::OpenOptions::new();
+            let mut out = open.write(true).create_new(true).mode(0o600).open(&file.path).map_err(fail)?;
+            out.write_all(file.text.as_bytes()).map_err(fail)?;
+        }
+        Ok(files)
+    }
+}
+
+impl Drop for Files<'_> {
+    fn drop(&mut self) {
+        for dir in self.0.files.iter().filter_map(|file| file.path.parent()) {
+            // Gone already when two files share it; anything else is told, because it leaves something behind.
+            match fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    log::warn!("cannot remove `{}`: {error}", dir.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The runs that are under way in this process, for `suspend`.
+static LIVE: Mutex<Vec<Arc<Mutex<Tree>>>> = Mutex::new(Vec::new());
+/// Nanoseconds that this process has spent suspended: they count for no time limit.
+static SUSPENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
+pub fn suspend() {
+    let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let all = |signal| {
+        for tree in live.iter() {
+            tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).signal_all(signal);
+        }
+    };
+    all(sys::SIGSTOP);
+    let since = Instant::now();
+    sys::raise(sys::SIGSTOP);
+    SUSPENDED.fetch_add(since.elapsed().as_nanos() as u64, Ordering::SeqCst);
+    all(sys::SIGCONT);
+}
+
+/// The time that a run has had: the clock without what was spent suspended.
+fn ran(since: Instant) -> Duration {
+    since.elapsed().saturating_sub(Duration::from_nanos(SUSPENDED.load(Ordering::SeqCst)))
+}
+
+/// A run's tree, on the list of those under way.
+struct Live {
+    tree: Arc<Mutex<Tree>>,
+    _owned: Owned,
+}
+
+impl Live {
+    fn new(pid: i32, marker: &str) -> Live {
+        let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
+        LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(tree.clone());
+        Live { tree, _owned: Owned::new(pid) }
+    }
+
+    fn tree(&self) -> std::sync::MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
+    /// the number is ours.
+    fn end(&mut self, child: &mut Child) {
+        if sys::exited(child.id() as i32).is_none() {
+            self.tree().signal_all(sys::SIGKILL);
+        }
+        self.tree().signal_group(sys::SIGKILL);
+        // It has ended or was killed: this waits for the kernel only.
+        let _ = child.wait();
+        self.tree().child_is_reaped();
+        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        live.retain(|tree| !Arc::ptr_eq(tree, &self.tree));
+        let alone = live.is_empty();
+        drop(live);
+        self.tree().sweep(alone);
+    }
+}
+
+/// How far a stop has come. Each stage has its end, and then the next one begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The result is known; the child flushes and exits by itself.
+    Settling,
+    /// It was asked in its own words.
+    Asked,
+    /// It was sent the signal that suits it.
+    Signalled,
+    /// It was killed.
+    Killed,
+}
+
+/// One conversation with one child, from its first line to its exit.
+struct Conversation<'a> {
+    pid: i32,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// What is still to be written to the child, and how much of it has been.
+    pending: (Vec<u8>, usize),
+    close_stdin: bool,
+    cutter: Cutter,
+    stderr_tail: Vec<u8>,
+    dialogue: &'a mut dyn Dialogue,
+    control: &'a Control,
+    sink: &'a mut dyn Finishing,
+    live: &'a Live,
+    stop_signal: StopSignal,
+    watches_model: bool,
+    /// When the run began; every other time is counted from here, without the time spent suspended.
+    since: Instant,
+    last_output: Duration,
+    last_stage_of_model: Duration,
+    model_answers: bool,
+    answered: bool,
+    stop: Option<Stop>,
+    stage: Option<(Stage, Duration)>,
+    exit: Option<(Exit, Duration)>,
+}
+
+/// Why the reading of a line ended early.
+enum Halt {
+    TooLong,
+    Io(io::Error),
+}
+
+impl From<TooLong> for Halt {
+    fn from(_: TooLong) -> Halt {
+        Halt::TooLong
+    }
+}
+
+impl<'a> Conversation<'a> {
+    fn new(
+        child: &mut Child,
+        launch: &Launch,
+        dialogue: &'a mut dyn Dialogue,
+        control: &'a Control,
+        sink: &'a mut dyn Finishing,
+        live: &'a Live,
+    ) -> io::Result<Conversation<'a>> {
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        for fd in [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)] {
+            fd.map_or(Ok(()), sys::set_nonblocking)?;
+        }
+        Ok(Conversation {
+            pid: child.id() as i32,
+            stdin,
+            stdout,
+            stderr,
+            pending: (Vec::new(), 0),
+            close_stdin: false,
+            cutter: Cutter::new(launch.framing),
+            stderr_tail: Vec::new(),
+            dialogue,
+            control,
+            sink,
+            live,
+            stop_signal: launch.stop,
+            watches_model: launch.model_is_remote,
+            since: Instant::now() - Duration::from_nanos(SUSPENDED.load(Ordering::SeqCst)),
+            last_output: Duration::ZERO,
+            last_stage_of_model: Duration::ZERO,
+            model_answers: false,
+            answered: false,
+            stop: None,
+            stage: None,
+            exit: None,
+        })
+    }
+
+    /// Talks until the child is gone.
+    fn hold(mut self) -> io::Result<Report> {
+        self.step(|dialogue, steps| dialogue.start(steps));
+        loop {
+            self.check_limits();
+            self.advance_stop();
+            if self.is_over() {
+                break;
+            }
+            self.wait()?;
+        }
+        Ok(self.report())
+    }
+
+    /// Lets the dialogue speak, and does what it wants.
+    fn step(&mut self, say: impl FnOnce(&mut dyn Dialogue, &mut Steps)) {
+        let mut steps = Steps::new();
+        say(self.dialogue, &mut steps);
+        for step in steps {
+            self.take(step);
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Send(line) => {
+                log::debug!("> {line}");
+                self.pending.0.extend_from_slice(line.as_bytes());
+                self.pending.0.push(b'\n');
+            }
+            Step::SendRaw(text) => self.pending.0.extend_from_slice(text.as_bytes()),
+            Step::CloseStdin => self.close_stdin = true,
+            Step::Asked => self.last_stage_of_model = ran(self.since),
+            Step::Answering => self.model_answers = true,
+            Step::Event(event) => {
+                if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
+                    (self.model_answers, self.answered) = (true, true);
+                }
+                self.tell(|sink| sink.event(&event));
+            }
+            Step::Finished(result) => self.finish(result),
+        }
+    }
+
+    /// Tells the sink, unless it left or the result is out already.
+    fn tell(&mut self, say: impl FnOnce(&mut dyn Finishing) -> io::Result<()>) {
+        if matches!(self.stop, Some(Stop::ReaderGone | Stop::Finished(_))) {
+            return;
+        }
+        if say(self.sink).is_err() {
+            self.stop_for(Stop::ReaderGone);
+        }
+    }
+
+    fn finish(&mut self, result: Result<(), Failure>) {
+        // A run that was stopped stays stopped, whatever the program says of it.
+        if self.stop.is_none() {
+            let code = self.exit.map(|(exit, _)| match exit {
+                Exit::Code(code) => code,
+                Exit::Signal(signal) => 128 + signal,
+            });
+            if self.sink.finished(&result, code).is_err() {
+                log::debug!("the reader left at the end");
+            }
+            self.stop = Some(Stop::Finished(result));
+        }
+        self.close_stdin = true;
+        self.stage = Some((Stage::Settling, ran(self.since) + self.control.grace));
+    }
+
+    /// Begins to stop the child, for that reason.
+    fn stop_for(&mut self, stop: Stop) {
+        if self.stop.is_some() {
+            return;
+        }
+        log::debug!("stopping: {stop:?}");
+        self.stop = Some(stop);
+        self.live.tree().remember();
+        let before = self.pending.0.len();
+        self.step(|dialogue, steps| dialogue.interrupt(steps));
+        if self.pending.0.len() > before {
+            self.stage = Some((Stage::Asked, ran(self.since) + self.control.grace / 2));
+        } else {
+            self.signal(self.control.grace);
+        }
+    }
+
+    fn signal(&mut self, grace: Duration) {
+        let signal = match self.stop_signal {
+            StopSignal::Interrupt => sys::SIGINT,
+            StopSignal::Terminate => sys::SIGTERM,
+        };
+        self.live.tree().signal_group(signal);
+        self.stage = Some((Stage::Signalled, ran(self.since) + grace));
+    }
+
+    fn check_limits(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
+        let now = ran(self.since);
+        let passed = |limit: Duration, from: Duration| !limit.is_zero() && now >= from + limit;
+        let Control { wall, stall, first_byte, connect, .. } = *self.control;
+        let stop = if self.control.cancel.is_thrown() {
+            Stop::Cancelled
+        } else if passed(wall, Duration::ZERO) {
+            Stop::TimedOut(Limit::Wall, wall)
+        } else if passed(stall, self.last_output) {
+            Stop::TimedOut(Limit::Stall, stall)
+        } else if !self.answered && passed(first_byte, Duration::ZERO) {
+            Stop::TimedOut(Limit::FirstByte, first_byte)
+        } else if self.watches_model && !self.model_answers && passed(connect, self.last_stage_of_model) {
+            let message = format!("no sign of life from the model for {connect:?} (vendor_connect_secs)");
+            let failure = Failure::new(Kind::Unreachable, message);
+            let _ = self.sink.finished(&Err(failure.clone()), None);
+            Stop::Finished(Err(failure))
+        } else {
+            return;
+        };
+        self.stop_for(stop);
+    }
+
+    /// Goes on to the next stage of a stop when this one has had its time.
+    fn advance_stop(&mut self) {
+        let hurry = self.control.cancel.hurry.load(Ordering::SeqCst);
+        match self.stage {
+            None | Some((Stage::Killed, _)) => {}
+            Some((_, until)) if ran(self.since) < until && !hurry => {}
+            Some((Stage::Settling | Stage::Asked, _)) if !hurry => {
+                self.live.tree().remember();
+                self.signal(self.control.grace / 2);
+            }
+            Some(_) => {
+                self.live.tree().signal_all(sys::SIGKILL);
+                self.stage = Some((Stage::Killed, ran(self.since)));
+            }
+        }
+    }
+
+    /// The child has ended and its pipes are empty, or have lingered long enough.
+    fn is_over(&mut self) -> bool {
+        let now = ran(self.since);
+        if self.exit.is_none() {
+            self.exit = sys::exited(self.pid).map(|exit| (exit, now));
+        }
+        match self.exit {
+            None => false,
+            Some(_) if self.stdout.is_none() => true,
+            // Once the result is known, or the run was stopped, nobody waits for the words of grandchildren.
+            Some(_) if self.stop.is_some() => true,
+            Some((_, at)) => now >= at + LINGER,
+        }
+    }
+
+    /// Waits for the next thing to happen, and lets it.
+    fn wait(&mut self) -> io::Result<()> {
+        let writing = self.stdin.is_some() && self.pending.1 < self.pending.0.len();
+        if !writing && self.close_stdin {
+            self.stdin = None;
+        }
+        let mut watches = Vec::with_capacity(4);
+        let mut watch = |watch: Option<Watch>| watch.map(|watch| (watches.push(watch), watches.len() - 1).1);
+        let out = watch(self.stdout.as_ref().map(|fd| Watch::readable(fd.as_fd())));
+        let err = watch(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
+        let stdin = watch(self.stdin.as_ref().filter(|_| writing).map(|fd| Watch::writable(fd.as_fd())));
+        // Once thrown it stays readable: then only the clock is watched.
+        watch((!self.control.cancel.is_thrown()).then(|| Watch::readable(self.control.cancel.read.as_fd())));
+        // A child that has closed its output is about to exit: that is waited for with short steps.
+        let patience = if out.is_some() && self.exit.is_none() { TICK } else { Duration::from_millis(1) };
+        sys::poll(&mut watches, patience.min(self.until_next_limit()))?;
+        let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
+        let (out, err, stdin) = (woke(out), woke(err), woke(stdin));
+        if stdin {
+            self.write();
+        }
+        if err {
+            self.read_stderr();
+        }
+        if out {
+            self.read_stdout();
+        } else {
+            self.tell(|sink| sink.quiet());
+        }
+        Ok(())
+    }
+
+    fn until_next_limit(&self) -> Duration {
+        let now = ran(self.since);
+        let Control { wall, stall, first_byte, .. } = *self.control;
+        [(wall, Duration::ZERO), (stall, self.last_output), (first_byte, Duration::ZERO)]
+            .into_iter()
+            .filter(|(limit, _)| !limit.is_zero())
+            .map(|(limit, from)| (from + limit).saturating_sub(now))
+            .chain(self.stage.map(|(_, until)| until.saturating_sub(now)))
+            .filter(|left| !left.is_zero())
+            .min()
+            .unwrap_or(TICK)
+    }
+
+    fn write(&mut self) {
+        let Some(stdin) = &mut self.stdin else { return };
+        let (bytes, done) = &mut self.pending;
+        match stdin.write(&bytes[*done..]) {
+            Ok(written) => *done += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // It does not read any more: what it made of what it had read is what it says next.
+            Err(_) => {
+                self.stdin = None;
+                *done = bytes.len();
+            }
+        }
+        if *done == bytes.len() {
+            bytes.clear();
+            *done = 0;
+        }
+    }
+
+    fn read_stderr(&mut self) {
+        let Some(stderr) = &mut self.stderr else { return };
+        let mut buffer = [0; 4096];
+        match stderr.read(&mut buffer) {
+            Ok(0) => self.stderr = None,
+            Ok(read) => {
+                log::debug!("! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
+                self.stderr_tail.extend_from_slice(&buffer[..read]);
+                let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
+                self.stderr_tail.drain(..excess);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.stderr = None,
+        }
+    }
+
+    fn read_stdout(&mut self) {
+        let Some(stdout) = &mut self.stdout else { return };
+        let mut buffer = [0; READ];
+        let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
+        let read = match stdout.read(&mut buffer) {
+            Ok(0) => Err(None),
+            Ok(read) => Ok(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(Some(error)),
+        };
+        let result = match read {
+            Ok(read) => {
+                if read > 0 {
+                    self.last_output = ran(self.since);
+                }
+                cutter.take(&buffer[..read], |line| {
+                    self.hear(line);
+                    Ok(())
+                })
+            }
+            Err(error) => {
+                self.stdout = None;
+                let rest = cutter.end(|line| {
+                    self.hear(line);
+                    Ok(())
+                });
+                error.map_or(rest, |error| Err(Halt::Io(error)))
+            }
+        };
+        self.cutter = cutter;
+        let problem = match result {
+            Ok(()) => return,
+            Err(Halt::TooLong) => format!("a line of its output is longer than {} MiB", lines::LONGEST_LINE >> 20),
+            Err(Halt::Io(error)) => format!("its output cannot be read: {error}"),
+        };
+        self.stdout = None;
+        self.finish(Err(Failure::new(Kind::Unreadable, problem)));
+    }
+
+    fn hear(&mut self, line: &str) {
+        if self.watches_model {
+            log::debug!("< {line}");
+        }
+        self.tell(|sink| sink.raw(line));
+        self.step(|dialogue, steps| dialogue.line(line, steps));
+    }
+
+    fn report(mut self) -> Report {
+        // What stderr still holds says why.
+        for _ in 0..STDERR_TAIL {
+            let before = self.stderr_tail.len();
+            self.read_stderr();
+            if self.stderr.is_none() || self.stderr_tail.len() == before {
+                break;
+            }
+        }
+        let (code, signal) = match self.exit {
+            Some((Exit::Code(code), _)) => (Some(code), None),
+            Some((Exit::Signal(signal), _)) => (None, Some(signal)),
+            None => (None, None),
+        };
+        let ended = Ended { code, signal, stderr: String::from_utf8_lossy(&self.stderr_tail).trim().to_owned() };
+        let _ = self.cutter.end(|_| Ok::<(), Halt>(()));
+        if self.stop.is_none() {
+            self.step(|dialogue, steps| dialogue.eof(&ended, steps));
+        }
+        let stop = self.stop.unwrap_or_else(|| {
+            Stop::Finished(Err(Failure::new(Kind::Crash, "the backend ended without a result")))
+        });
+        Report { stop, ended }
+    }
+}

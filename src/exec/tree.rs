@@ -1,0 +1,174 @@
+//! The processes of a run: found, stopped and reaped. Tool children start sessions of their own, so the process
+//! group is not the tree; what counts is descent and the marker in the environment.
+
+use crate::sys;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::sync::Mutex;
+
+/// One process, as /proc has it. The start time tells it from a later one with the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pub pid: i32,
+    parent: i32,
+    started: u64,
+    zombie: bool,
+}
+
+/// The children that std owns: everything else that ends as our child is an orphan to be reaped by us.
+static OWNED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// Keeps a pid from being reaped as an orphan while its `Child` lives.
+pub(super) struct Owned(i32);
+
+impl Owned {
+    pub fn new(pid: i32) -> Owned {
+        OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(pid);
+        Owned(pid)
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let mut owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // One entry only: the number may already be that of another run's child.
+        if let Some(index) = owned.iter().position(|pid| *pid == self.0) {
+            owned.swap_remove(index);
+        }
+    }
+}
+
+/// Every process there is. Empty where there is no /proc.
+fn processes() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+fn process(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets and may contain anything; the last bracket ends it (proc(5)).
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Process { pid, parent, started, zombie })
+}
+
+/// The descendants of a process, nearest first.
+fn below(root: i32, all: &[Process]) -> Vec<Process> {
+    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+    for process in all {
+        children.entry(process.parent).or_default().push(*process);
+    }
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            found.push(*child);
+            open.push(child.pid);
+        }
+    }
+    found
+}
+
+/// Whether a process carries the marker of a run in the environment it was started with.
+fn carries(pid: i32, marker: &str) -> bool {
+    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let prefix = format!("{}=", super::MARKER);
+    environ
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(&prefix))
+        .any(|value| value.split(':').any(|part| part == marker))
+}
+
+/// The tree of one run: its child, and everything that the child set going.
+pub(super) struct Tree {
+    /// The child and leader of its group, until it is reaped: after that the number may be anybody's.
+    child: Option<i32>,
+    marker: String,
+    remembered: HashSet<Process>,
+}
+
+impl Tree {
+    pub fn new(child: i32, marker: &str) -> Tree {
+        Tree { child: Some(child), marker: marker.to_owned(), remembered: HashSet::new() }
+    }
+
+    /// Finds what belongs to this run now, and keeps in mind what belonged to it before: once the child is gone its
+    /// descendants are everybody's orphans. `alone`: no other run is under way, so every orphan is this one's; else
+    /// never "all descendants of clinvk", because those of other runs are among them.
+    fn find(&mut self, alone: bool) -> Vec<Process> {
+        let all = processes();
+        let me = std::process::id() as i32;
+        let mut found: HashSet<Process> = below(me, &all).into_iter().collect();
+        if !alone {
+            found.retain(|process| carries(process.pid, &self.marker));
+        }
+        // Still the same processes, perhaps with other parents.
+        let still = |now: &&Process| self.remembered.iter().any(|was| was.pid == now.pid && was.started == now.started);
+        let roots: Vec<Process> = all.iter().filter(still).copied().collect();
+        for root in roots.iter().map(|process| process.pid).chain(self.child) {
+            found.extend(below(root, &all));
+        }
+        found.extend(roots);
+        let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.retain(|process| !owned.contains(&process.pid));
+        self.remembered = found.clone();
+        found.into_iter().collect()
+    }
+
+    /// Remembers the tree as it is, before the first signal scatters it.
+    pub fn remember(&mut self) {
+        self.find(false);
+    }
+
+    /// A signal to the child's group.
+    pub fn signal_group(&self, signal: i32) {
+        // A group whose members are all gone has nothing to be told.
+        let _ = self.child.map(|child| sys::kill_group(child, signal));
+    }
+
+    /// A signal to the group and to everything found outside of it.
+    pub fn signal_all(&mut self, signal: i32) {
+        self.signal_group(signal);
+        for process in self.find(false) {
+            let _ = sys::kill(process.pid, signal);
+        }
+    }
+
+    /// The child has been reaped.
+    pub fn child_is_reaped(&mut self) {
+        self.child = None;
+    }
+
+    /// Kills whatever is left of the run, until nothing is. Costs one system call when nothing ever was.
+    pub fn sweep(&mut self, alone: bool) {
+        // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
+        for _ in 0..200 {
+            if !sys::has_children() {
+                return;
+            }
+            let left: Vec<Process> = self.find(alone).into_iter().filter(|process| !process.zombie).collect();
+            reap_orphans();
+            if left.is_empty() {
+                return;
+            }
+            for process in left {
+                let _ = sys::kill(process.pid, sys::SIGKILL);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+/// Reaps by pid the orphans that were handed to us and have ended: `waitpid(-1)` would steal std's children.
+fn reap_orphans() {
+    let me = std::process::id() as i32;
+    let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for process in processes() {
+        if process.parent == me && process.zombie && !owned.contains(&process.pid) {
+            sys::reap(process.pid);
+        }
+    }
+}

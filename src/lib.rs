@@ -1,0 +1,10 @@
+//! clinvk: one interface to AI command-line tools. The modules in reading order.
+
+pub mod task; // what is asked
+pub mod event; // what is said while it runs
+pub mod error; // what can go wrong
+pub mod backend; // how each program is launched and talked to
+pub mod world; // what the process was given
+pub mod sys; // all unsafe code
+pub mod exec; // one child process
+pub mod engine; // the one door: every run goes through it

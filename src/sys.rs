@@ -1,0 +1,175 @@
+//! All unsafe code: thin wrappers around libc, each with its argument. Knows nothing of clinvk.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
+
+/// Turns libc's -1 into the error behind it.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Sends a signal to one process.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes plain integers and touches no memory of ours.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Sends a signal to a process group.
+pub fn kill_group(group: i32, signal: i32) -> io::Result<()> {
+    kill(-group, signal)
+}
+
+/// Sends a signal to this very thread's process; returns after a stop when it is continued.
+pub fn raise(signal: i32) {
+    // SAFETY: raise takes a plain integer.
+    unsafe { libc::raise(signal) };
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// Whether a child of ours has ended, without reaping it: its pid stays its own.
+pub fn exited(pid: i32) -> Option<Exit> {
+    // SAFETY: a zeroed siginfo_t is a valid one, and waitid writes into it alone.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` lives through the call.
+    let result = unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) };
+    // SAFETY: waitid filled the SIGCHLD fields, or left the zeroes.
+    let (child, status) = unsafe { (info.si_pid(), info.si_status()) };
+    match result {
+        0 if child == pid && info.si_code == libc::CLD_EXITED => Some(Exit::Code(status)),
+        0 if child == pid => Some(Exit::Signal(status)),
+        _ => None,
+    }
+}
+
+/// Whether this process has any child at all, ended or not.
+pub fn has_children() -> bool {
+    // SAFETY: as in `exited`; WNOWAIT leaves whatever is found as it is.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` lives through the call.
+    unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) == 0 }
+}
+
+/// Reaps one ended child that std does not own: an orphan that was handed to us.
+pub fn reap(pid: i32) {
+    // SAFETY: a null status is allowed; WNOHANG never blocks.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+}
+
+/// Makes orphans of our descendants our children, so that none can get away. Linux only; elsewhere nothing happens.
+pub fn become_subreaper() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: prctl with this option takes one integer.
+    unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    }
+}
+
+/// Reads and writes on this descriptor never block.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fcntl on a descriptor that is open for the length of the call.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
+}
+
+/// A pipe whose ends are closed on exec: (read, write).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: pipe2 writes two descriptors into the array.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: both are fresh and owned by nobody else.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// What to wait for on a descriptor, and what came.
+#[repr(transparent)]
+pub struct Watch(libc::pollfd);
+
+impl Watch {
+    /// Wakes when there is something to read, or the other side is gone.
+    pub fn readable(fd: BorrowedFd<'_>) -> Watch {
+        Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+    }
+
+    /// Wakes when there is room to write, or the other side is gone.
+    pub fn writable(fd: BorrowedFd<'_>) -> Watch {
+        Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 })
+    }
+
+    /// Wakes only when the reading side of this pipe is gone.
+    pub fn reader_gone(fd: BorrowedFd<'_>) -> Watch {
+        Watch(libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 })
+    }
+
+    /// Something came.
+    pub fn woke(&self) -> bool {
+        self.0.revents != 0
+    }
+}
+
+/// Waits until one of the watches wakes or the time is over.
+pub fn poll(watches: &mut [Watch], timeout: Duration) -> io::Result<()> {
+    // Rounded up: a wait of 0.4 ms must not become a busy loop.
+    let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as libc::c_int;
+    // SAFETY: Watch is a transparent pollfd; the pointer and the length are those of the slice.
+    match check(unsafe { libc::poll(watches.as_mut_ptr().cast(), watches.len() as libc::nfds_t, millis) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        // An interrupted poll may leave what came in the slice undefined: nothing is believed.
+        Err(_) => {
+            watches.iter_mut().for_each(|watch| watch.0.revents = 0);
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Where the signal handler writes.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// From now on each of these signals is a byte with its number in the pipe whose reading end is returned. To be
+/// called once a process. Signals are not blocked: a child would inherit the mask.
+pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
+    extern "C" fn note(signal: libc::c_int) {
+        let byte = signal as u8;
+        // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is restored for whoever we interrupted.
+        unsafe {
+            let errno = *libc::__errno_location();
+            libc::write(SIGNAL_PIPE.load(Ordering::Relaxed), std::ptr::from_ref(&byte).cast(), 1);
+            *libc::__errno_location() = errno;
+        }
+    }
+    let (read, write) = pipe()?;
+    SIGNAL_PIPE.store(std::os::fd::IntoRawFd::into_raw_fd(write), Ordering::Relaxed);
+    for &signal in signals {
+        // SAFETY: a zeroed sigaction is a valid one; the handler is async-signal-safe.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
+            action.sa_flags = libc::SA_RESTART;
+            check(libc::sigaction(signal, &action, std::ptr::null_mut()))?;
+        }
+    }
+    Ok(read)
+}
+
+/// The standard output as a descriptor to watch.
+pub fn stdout_fd() -> BorrowedFd<'static> {
+    const STDOUT: RawFd = 1;
+    // SAFETY: std keeps descriptors 0 to 2 open for the life of the process (it opens /dev/null in their place).
+    unsafe { BorrowedFd::borrow_raw(STDOUT) }
+}

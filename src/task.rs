@@ -1,0 +1,293 @@
+//! What is asked of a backend: one prompt and every option that all backends share.
+
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// One prompt for one backend. Everything is resolved: paths are absolute, files are read, defaults are in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Task {
+    /// The backend's name.
+    pub backend: String,
+    /// What is asked.
+    pub prompt: String,
+    /// The model as the user named it (an alias or the vendor's own name); none is the backend's default.
+    pub model: Option<String>,
+    /// Where the backend works: absolute, canonical.
+    pub dir: PathBuf,
+    /// What happens when the agent wants to do something that needs a yes.
+    pub approval: Approval,
+    /// What the agent's tools can reach.
+    pub sandbox: Sandbox,
+    /// Replaces the backend's system prompt.
+    pub system: Option<String>,
+    /// Is added to the backend's system prompt.
+    pub append_system: Option<String>,
+    /// Most model turns in this run.
+    pub max_turns: Option<u32>,
+    /// Most output tokens of one model answer.
+    pub max_tokens: Option<u32>,
+    /// Only these tools exist, and they need no approval. None: all, by the approval mode.
+    pub allowed_tools: Option<Vec<String>>,
+    /// These tools do not exist.
+    pub denied_tools: Vec<String>,
+    /// Directories that the agent may use besides its own: absolute, canonical.
+    pub add_dirs: Vec<PathBuf>,
+    /// The JSON schema that the answer has to follow.
+    pub schema: Option<Value>,
+    /// Pictures that go with the prompt.
+    pub images: Vec<Image>,
+    /// How hard the model thinks.
+    pub effort: Option<Effort>,
+    /// Leave no session behind, ours or the vendor's.
+    pub ephemeral: bool,
+    /// Flags for the backend's own command line, each on the backend's allow-list.
+    pub extra: Vec<String>,
+    /// Let the backend interpret the prompt: slash commands, `@file`, `$skill`.
+    pub interpret: bool,
+    /// Ignore the files in `dir` that run code or change settings: hooks, `.mcp.json`, `.env`.
+    pub no_project_config: bool,
+    /// The backend's own id of the session to continue.
+    pub resume: Option<String>,
+    /// An option that the backend cannot honour is dropped with a warning, not refused.
+    pub lenient: bool,
+    /// How often a vendor's program may try again after a failed request.
+    pub vendor_retries: u32,
+    /// A directory for this run alone: `Launch::files` go there, and it is removed afterwards.
+    pub scratch: PathBuf,
+}
+
+/// A picture, read and recognised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`.
+    pub mime: &'static str,
+    /// The file's bytes.
+    pub data: Vec<u8>,
+}
+
+impl Image {
+    /// Recognises the four formats that the vendors take by their first bytes; `None` is any other file.
+    pub fn recognise(data: Vec<u8>) -> Option<Image> {
+        let mime = match data.as_slice() {
+            [0x89, b'P', b'N', b'G', ..] => "image/png",
+            [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+            [b'G', b'I', b'F', b'8', ..] => "image/gif",
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+            _ => return None,
+        };
+        Some(Image { mime, data })
+    }
+
+    /// The bytes in base64 (RFC 4648 section 4, padded), as all three vendors want them.
+    pub fn base64(&self) -> String {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut out = String::with_capacity(self.data.len().div_ceil(3) * 4);
+        for chunk in self.data.chunks(3) {
+            let group = chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+            for position in 0..4 {
+                let six_bits = (group >> (18 - 6 * position)) as usize & 63;
+                out.push(if position > chunk.len() { '=' } else { char::from(ALPHABET[six_bits]) });
+            }
+        }
+        out
+    }
+}
+
+/// An enum whose values have names that users type; unknown names are errors that list the known ones.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in the order in which help lists them.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+            /// Every word that `parse` takes, in the order of `ALL`.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word that users type.
+            pub fn word(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            /// The value of that word; `None` for any other.
+            pub fn parse(word: &str) -> Option<$name> {
+                Self::ALL.iter().copied().find(|value| value.word() == word)
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// What happens when the agent wants to do something that needs a yes.
+    Approval {
+        /// The backend decides; what it would ask a person is refused, because nobody is there.
+        Default = "default",
+        /// Edits are allowed, the rest is refused.
+        Auto = "auto",
+        /// Never ask: everything is allowed.
+        None = "none",
+        /// Always ask: without a person that is a no.
+        Always = "always",
+    }
+}
+
+words! {
+    /// What the agent's tools can reach.
+    Sandbox {
+        /// As the backend is configured.
+        Default = "default",
+        /// Read, not write.
+        ReadOnly = "read-only",
+        /// Write in the working directory and the extra ones only.
+        Workspace = "workspace",
+        /// Everything that the user can reach.
+        Full = "full",
+    }
+}
+
+words! {
+    /// How hard the model thinks.
+    Effort {
+        /// Little.
+        Low = "low",
+        /// As usual.
+        Medium = "medium",
+        /// Much.
+        High = "high",
+    }
+}
+
+words! {
+    /// What is printed.
+    OutputFormat {
+        /// The answer as it comes.
+        Text = "text",
+        /// One object at the end.
+        Json = "json",
+        /// Unified events, one a line.
+        StreamJson = "stream-json",
+    }
+}
+
+// Written by hand: inside the enums `None` is a variant, which `derive(Default)` would make hard to read.
+impl Default for Approval {
+    fn default() -> Self {
+        Approval::Default
+    }
+}
+impl Default for Sandbox {
+    fn default() -> Self {
+        Sandbox::Default
+    }
+}
+
+words! {
+    /// The options of a task that a backend may be unable to honour, as they stand in tables and messages.
+    Opt {
+        /// `model`
+        Model = "model",
+        /// `system`
+        System = "system prompt",
+        /// `append_system`
+        AppendSystem = "appended system prompt",
+        /// `max_turns`
+        MaxTurns = "max turns",
+        /// `max_tokens`
+        MaxTokens = "max tokens",
+        /// `approval` auto
+        ApprovalAuto = "approval auto",
+        /// `approval` none
+        ApprovalNone = "approval none",
+        /// `approval` always
+        ApprovalAlways = "approval always",
+        /// `sandbox` read-only
+        SandboxReadOnly = "sandbox read-only",
+        /// `sandbox` workspace
+        SandboxWorkspace = "sandbox workspace",
+        /// `sandbox` full
+        SandboxFull = "sandbox full",
+        /// `allowed_tools`
+        AllowedTools = "allowed tools",
+        /// `denied_tools`
+        DeniedTools = "denied tools",
+        /// `add_dirs`
+        AddDirs = "extra directories",
+        /// `schema`
+        Schema = "json schema",
+        /// `images`
+        Images = "images",
+        /// `effort`
+        Effort = "effort",
+        /// `ephemeral`
+        Ephemeral = "ephemeral",
+        /// `resume`
+        Resume = "resume",
+        /// `interpret`
+        Interpret = "interpret",
+        /// `no_project_config`
+        NoProjectConfig = "no project config",
+        /// `extra`
+        Extra = "extra flags",
+    }
+}
+
+impl Task {
+    /// The options that this task really uses: those a backend has to honour or refuse.
+    pub fn used(&self) -> Vec<Opt> {
+        Opt::ALL.iter().copied().filter(|option| self.uses(*option)).collect()
+    }
+
+    fn uses(&self, option: Opt) -> bool {
+        match option {
+            Opt::Model => self.model.is_some(),
+            Opt::System => self.system.is_some(),
+            Opt::AppendSystem => self.append_system.is_some(),
+            Opt::MaxTurns => self.max_turns.is_some(),
+            Opt::MaxTokens => self.max_tokens.is_some(),
+            Opt::ApprovalAuto => self.approval == Approval::Auto,
+            Opt::ApprovalNone => self.approval == Approval::None,
+            Opt::ApprovalAlways => self.approval == Approval::Always,
+            Opt::SandboxReadOnly => self.sandbox == Sandbox::ReadOnly,
+            Opt::SandboxWorkspace => self.sandbox == Sandbox::Workspace,
+            Opt::SandboxFull => self.sandbox == Sandbox::Full,
+            Opt::AllowedTools => self.allowed_tools.is_some(),
+            Opt::DeniedTools => !self.denied_tools.is_empty(),
+            Opt::AddDirs => !self.add_dirs.is_empty(),
+            Opt::Schema => self.schema.is_some(),
+            Opt::Images => !self.images.is_empty(),
+            Opt::Effort => self.effort.is_some(),
+            Opt::Ephemeral => self.ephemeral,
+            Opt::Resume => self.resume.is_some(),
+            Opt::Interpret => self.interpret,
+            Opt::NoProjectConfig => self.no_project_config,
+            Opt::Extra => !self.extra.is_empty(),
+        }
+    }
+
+    /// Takes an option out of the task, for `lenient`.
+    pub fn drop_option(&mut self, option: Opt) {
+        match option {
+            Opt::Model => self.model = None,
+            Opt::System => self.system = None,
+            Opt::AppendSystem => self.append_system = None,
+            Opt::MaxTurns => self.max_turns = None,
+            Opt::MaxTokens => self.max_tokens = None,
+            Opt::ApprovalAuto | Opt::ApprovalNone | Opt::ApprovalAlways => self.approval = Approval::Default,
+            Opt::SandboxReadOnly | Opt::SandboxWorkspace | Opt::SandboxFull => self.sandbox = Sandbox::Default,
+            Opt::AllowedTools => self.allowed_tools = None,
+            Opt::DeniedTools => self.denied_tools.clear(),
+            Opt::AddDirs => self.add_dirs.clear(),
+            Opt::Schema => self.schema = None,
+            Opt::Images => self.images.clear(),
+            Opt::Effort => self.effort = None,
+            Opt::Ephemeral => self.ephemeral = false,
+            Opt::Resume => self.resume = None,
+            Opt::Interpret => self.interpret = false,
+            Opt::NoProjectConfig => self.no_project_config = false,
+            Opt::Extra => self.extra.clear(),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! One integration binary, a file a feature.
+#![allow(clippy::disallowed_methods)] // tests are outside the seams
+
+mod util;

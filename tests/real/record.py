@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Record raw dialogues with the vendor CLIs into tests/data/<name>/<scenario>.log.
+
+    record.py [name/scenario ...]        # all of them without arguments
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import vendor
+from probe import Dialogue
+from standin import Failure, Refused, StandIn, Text, shell, tool, write_file
+
+DATA = vendor.ROOT / "tests" / "data"
+
+HELLO = ["Hello", " from", " the", " stub", "."]
+
+# Much as clinvk will inject them, with few attempts so that failures end within seconds.
+GEMINI_SETTINGS = {
+    "general": {"maxAttempts": 2, "sessionRetention": {"enabled": False}},
+    "security": {"folderTrust": {"enabled": False}, "auth": {"selectedType": "gemini-api-key"}},
+}
+
+
+# ---------------------------------------------------------------- how a dialogue goes once opened
+
+
+def ask(dialogue, server):
+    dialogue.ask("hi there")
+    dialogue.answer()
+
+
+def ask_twice(dialogue, server):
+    """A turn that fails, then one that works: the process has to stay usable."""
+    ask(dialogue, server)
+    server.play(Text(HELLO))
+    ask(dialogue, server)
+
+
+def interrupt_when(ready):
+    """Interrupt a codex turn once ready(dialogue) has returned."""
+
+    def talk(dialogue, server):
+        dialogue.ask("hi there")
+        turn = dialogue.result(dialogue.asked)["result"]["turn"]["id"]
+        ready(dialogue)
+        dialogue.request("turn/interrupt", threadId=dialogue.session, turnId=turn)
+        dialogue.answer()
+        dialogue.settle()
+
+    return talk
+
+
+def retrying(dialogue):
+    dialogue.wait(lambda message: message.get("method") == "error")
+
+
+def decide(result):
+    """Answer the one approval request with this result."""
+
+    def talk(dialogue, server):
+        dialogue.ask("do it")
+        request = dialogue.wait(lambda message: "id" in message and "method" in message)
+        version = {"jsonrpc": "2.0"} if dialogue.name == "gemini" else {}
+        dialogue.send(version | {"id": request["id"], "result": result})
+        dialogue.answer()
+
+    return talk
+
+
+def choose(option):
+    return decide({"outcome": {"outcome": "selected", "optionId": option}})
+
+
+def cancel_permission(dialogue, server):
+    """Cancel while gemini waits for a permission, answering that as the protocol demands."""
+    dialogue.ask("do it")
+    request = dialogue.wait(lambda message: "id" in message and "method" in message)
+    cancel(dialogue)
+    dialogue.send({"jsonrpc": "2.0", "id": request["id"], "result": {"outcome": {"outcome": "cancelled"}}})
+    dialogue.answer()
+
+
+def cancel_stream(dialogue, server):
+    dialogue.ask("hi there")
+    dialogue.wait(lambda message: "agent_message_chunk" in json.dumps(message))
+    cancel(dialogue)
+    dialogue.answer()
+
+
+def cancel(dialogue):
+    dialogue.send({"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": dialogue.session}})
+
+
+# -------------------------------------------------------------------------------------- scenarios
+
+
+@dataclass
+class Scenario:
+    turns: Sequence  # of the stand-in; none: nobody listens there
+    talk: Callable = ask
+    session: dict = field(default_factory=dict)  # parameters of the new thread or session
+
+
+QUOTA = Failure(429, "You exceeded your current quota.", "insufficient_quota")
+COMMAND = [shell("touch made.txt"), Text(HELLO)]
+WRITE = [write_file("made.txt", "hello\n"), Text(HELLO)]
+ESCALATION = tool(
+    "exec_command",
+    {"cmd": "touch made.txt", "sandbox_permissions": "require_escalated", "justification": "to make it"},
+)
+UNTRUSTED = {"approvalPolicy": "untrusted", "sandbox": "read-only"}
+ON_REQUEST = {"approvalPolicy": "on-request", "sandbox": "read-only"}
+
+SCENARIOS = {
+    "codex/refused": Scenario([], interrupt_when(lambda dialogue: time.sleep(20))),
+    "codex/error-400": Scenario([Failure(400)], ask_twice),
+    "codex/error-401": Scenario([Failure(401)], ask_twice),
+    "codex/error-429": Scenario([Failure(429)], ask_twice),
+    "codex/error-429-retry-after": Scenario([Failure(429, headers={"retry-after": "1"})], ask_twice),
+    "codex/error-429-quota": Scenario([QUOTA], ask_twice),
+    "codex/error-500": Scenario([Failure(500)], ask_twice),
+    "codex/error-500-interrupt": Scenario([Failure(500)], interrupt_when(lambda dialogue: time.sleep(3))),
+    "codex/error-401-interrupt": Scenario([Failure(401)], interrupt_when(retrying)),
+    "codex/cut": Scenario([Text(HELLO, cut_after=2)], ask_twice),
+    "codex/cut-once": Scenario([Text(HELLO, cut_after=2), Text(HELLO)]),
+    "codex/stream-error": Scenario([Text(HELLO, error_after=2)], ask_twice),
+    "codex/empty": Scenario([Text()], ask_twice),
+    "codex/approve-command": Scenario(COMMAND, decide({"decision": "accept"}), UNTRUSTED),
+    "codex/decline-command": Scenario(COMMAND, decide({"decision": "decline"}), UNTRUSTED),
+    "codex/cancel-command": Scenario(COMMAND, decide({"decision": "cancel"}), UNTRUSTED),
+    "codex/approve-escalation": Scenario([ESCALATION, Text(HELLO)], decide({"decision": "accept"}), ON_REQUEST),
+    "codex/approve-patch": Scenario(WRITE, decide({"decision": "accept"}), ON_REQUEST),
+    "codex/decline-patch": Scenario(WRITE, decide({"decision": "decline"}), ON_REQUEST),
+    "gemini/refused": Scenario([]),
+    "gemini/error-401": Scenario([Failure(401)], ask_twice),
+    "gemini/error-429": Scenario([Failure(429)], ask_twice),
+    "gemini/error-500": Scenario([Failure(500)], ask_twice),
+    "gemini/error-400": Scenario([Failure(400)], ask_twice),
+    "gemini/cut": Scenario([Text(HELLO, cut_after=2)], ask_twice),
+    "gemini/stream-error": Scenario([Text(HELLO, error_after=2)], ask_twice),
+    "gemini/empty": Scenario([Text()], ask_twice),
+    "gemini/approve-command": Scenario(COMMAND, choose("proceed_once")),
+    "gemini/decline-command": Scenario(COMMAND, choose("cancel")),
+    "gemini/approve-write": Scenario(WRITE, choose("proceed_once")),
+    "gemini/cancel-permission": Scenario(COMMAND, cancel_permission),
+    "gemini/cancel-stream": Scenario([Text(HELLO, delay=0.5)], cancel_stream),
+}
+
+
+def record(path):
+    scenario = SCENARIOS[path]
+    name = path.partition("/")[0]
+    with (
+        tempfile.TemporaryDirectory() as home,
+        tempfile.TemporaryDirectory() as cwd,
+        # gemini ignores system settings unless root owns the whole path and nobody else may write
+        # there, which rules out /tmp.
+        tempfile.TemporaryDirectory(dir=vendor.TARGET) as system,
+        StandIn(*scenario.turns) if scenario.turns else Refused() as server,
+    ):
+        env = vendor.environment(name, Path(home), server.url)
+        arguments = []
+        if name == "gemini":
+            settings = Path(system, "settings.json")
+            settings.write_text(json.dumps(GEMINI_SETTINGS))
+            env |= {"GEMINI_CLI_SYSTEM_SETTINGS_PATH": str(settings), "GEMINI_CLI_NO_RELAUNCH": "true"}
+            # A fixed model, since `auto` asks a router first.
+            arguments = ["-m", "gemini-2.5-flash"]
+        dialogue = Dialogue(name, env, cwd, *arguments)
+        try:
+            dialogue.open(**scenario.session)
+            scenario.talk(dialogue, server)
+        except (TimeoutError, EOFError) as error:
+            dialogue.log.append(f"# {error}")
+        dialogue.close()
+        log = "\n".join(dialogue.log) + "\n"
+        asked = "none" if isinstance(server, Refused) else str(len(server.asked))
+        log += f"# requests to the model: {asked}\n"
+        for real, neutral in (
+            (cwd, "/src/project"),
+            (home, "/home/user"),
+            (system, "/opt/system"),
+            (str(vendor.TARGET), "/opt/clis"),
+        ):
+            log = log.replace(real, neutral)
+    target = DATA / f"{path}.log"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(log)
+    print(f"{len(log):7} {path}", flush=True)
+
+
+def main():
+    vendor.install()
+    # Two at a time: most of them only wait, but the start of a CLI keeps a core busy.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(record, sys.argv[1:] or SCENARIOS))
+
+
+if __name__ == "__main__":
+    main()
