@@ -5,6 +5,9 @@ pub mod event; // what is said while it runs
 pub mod error; // what can go wrong
 pub mod backend; // how each program is launched and talked to
 pub mod world; // what the process was given
+pub mod config; // the table of keys, the file, the environment
 pub mod sys; // all unsafe code
 pub mod exec; // one child process
 pub mod engine; // the one door: every run goes through it
+pub mod cli; // the command line
+mod log; // where `log` goes

@@ -2,6 +2,7 @@
 //! prompt goes in, its input is closed, text or JSON lines come out.
 
 use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
+use crate::config::{AnswerAs, Declared, Fields, PromptBy};
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
 use crate::task::{Opt, Task};
@@ -10,52 +11,23 @@ use serde_json::Value;
 /// The longest argument that Linux takes, with its final NUL (MAX_ARG_STRLEN).
 const LONGEST_ARGUMENT: usize = 128 << 10;
 
-/// How a declared program is used: plain data from the configuration.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// How a declared program is used.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// The backend's name.
-    pub name: String,
-    /// Program and arguments; `{model}` may stand in an argument.
-    pub command: Vec<String>,
-    /// The prompt is the last argument instead of the standard input.
-    pub prompt_as_argument: bool,
-    /// A `--` goes before the prompt argument.
-    pub prompt_separator: bool,
-    /// The output is JSON lines; else it is the answer itself.
-    pub jsonl: bool,
-    /// Where in a JSON line things are.
-    pub fields: Fields,
-    /// Arguments that are added when a model is asked for; `{model}` is its name.
-    pub model_args: Vec<String>,
-    /// Arguments that are added for a system prompt; `{system}` is it.
-    pub system_args: Vec<String>,
-    /// Arguments that are added to continue a session; `{session}` is its id.
-    pub resume_args: Vec<String>,
-    /// Variables set for the program.
-    pub env: Vec<(String, String)>,
-    /// The model aliases.
-    pub models: Vec<(String, String)>,
+    name: String,
+    declared: Declared,
+    models: Vec<(String, String)>,
 }
 
-/// Dotted paths into a JSON line, e.g. `message.content` or `choices.0.text`. An empty path is nowhere.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Fields {
-    /// A piece of the answer.
-    pub text: String,
-    /// A piece of reasoning.
-    pub thinking: String,
-    /// The program's own session id.
-    pub session: String,
-    /// The model that answers.
-    pub model: String,
-    /// Input tokens, cached ones included.
-    pub input_tokens: String,
-    /// Output tokens.
-    pub output_tokens: String,
-    /// What went wrong; its presence (not null, not false) is a failure.
-    pub error: String,
-    /// True at the end of a whole answer. Where it is given, an answer without it is cut off.
-    pub done: String,
+impl Spec {
+    /// A backend of the configuration. `program` replaces the first word of its command.
+    pub fn new(name: &str, program: Option<String>, declared: &Declared, models: Vec<(String, String)>) -> Spec {
+        let mut declared = declared.clone();
+        if let (Some(first), Some(program)) = (declared.command.first_mut(), program) {
+            *first = program;
+        }
+        Spec { name: name.to_owned(), declared, models }
+    }
 }
 
 /// A declared backend.
@@ -67,17 +39,17 @@ impl Backend for Command {
     }
 
     fn program(&self) -> &str {
-        self.0.command.first().map_or("", String::as_str)
+        self.0.declared.command.first().map_or("", String::as_str)
     }
 
     fn honours(&self, option: Opt) -> Result<(), &'static str> {
         let declared = |args: &[String], why| if args.is_empty() { Err(why) } else { Ok(()) };
         match option {
-            Opt::Model if self.0.command.iter().any(|word| word.contains("{model}")) => Ok(()),
-            Opt::Model => declared(&self.0.model_args, "its `model_args` are not declared in the configuration"),
-            Opt::System => declared(&self.0.system_args, "its `system_args` are not declared in the configuration"),
-            Opt::Resume => declared(&self.0.resume_args, "its `resume_args` are not declared in the configuration"),
-            Opt::Ephemeral if !self.0.resume_args.is_empty() => Err("it keeps sessions that clinvk cannot remove"),
+            Opt::Model if self.0.declared.command.iter().any(|word| word.contains("{model}")) => Ok(()),
+            Opt::Model => declared(&self.0.declared.model_args, "its `model_args` are not declared in the configuration"),
+            Opt::System => declared(&self.0.declared.system_args, "its `system_args` are not declared in the configuration"),
+            Opt::Resume => declared(&self.0.declared.resume_args, "its `resume_args` are not declared in the configuration"),
+            Opt::Ephemeral if !self.0.declared.resume_args.is_empty() => Err("it keeps sessions that clinvk cannot remove"),
             // It runs as the user who declared it, and clinvk adds nothing that reads project files or commands.
             Opt::Ephemeral | Opt::SandboxFull | Opt::Interpret | Opt::NoProjectConfig => Ok(()),
             _ => Err("a declared command has nothing for it"),
@@ -97,11 +69,11 @@ impl Backend for Command {
         let fill = |words: &[String], name: &str, value: &str| -> Vec<String> {
             words.iter().map(|word| word.replace(name, value)).collect()
         };
-        let mut args: Vec<String> = spec.command.iter().skip(1).cloned().collect();
+        let mut args: Vec<String> = spec.declared.command.iter().skip(1).cloned().collect();
         match &task.model {
             Some(model) => {
                 args = fill(&args, "{model}", model);
-                args.extend(fill(&spec.model_args, "{model}", model));
+                args.extend(fill(&spec.declared.model_args, "{model}", model));
             }
             None if args.iter().any(|word| word.contains("{model}")) => {
                 return Err(Error::Invalid(format!(
@@ -112,31 +84,31 @@ impl Backend for Command {
             None => {}
         }
         if let Some(system) = &task.system {
-            args.extend(fill(&spec.system_args, "{system}", system));
+            args.extend(fill(&spec.declared.system_args, "{system}", system));
         }
         if let Some(session) = &task.resume {
-            args.extend(fill(&spec.resume_args, "{session}", session));
+            args.extend(fill(&spec.declared.resume_args, "{session}", session));
         }
         args.extend(task.extra.iter().cloned());
-        if spec.prompt_as_argument {
+        if spec.declared.prompt == PromptBy::Arg {
             self.check_argument(&task.prompt)?;
-            args.extend(spec.prompt_separator.then(|| "--".to_owned()));
+            args.extend(spec.declared.prompt_separator.then(|| "--".to_owned()));
             args.push(task.prompt.clone());
         }
         Ok(Launch {
             program: self.program().to_owned(),
             args,
-            env: spec.env.clone(),
+            env: spec.declared.env.clone().into_iter().collect(),
             dir: task.dir.clone(),
-            framing: if spec.jsonl { Framing::Lines } else { Framing::Pieces },
+            framing: if spec.declared.output == AnswerAs::Jsonl { Framing::Lines } else { Framing::Pieces },
             ..Launch::default()
         })
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(OneWay {
-            prompt: (!self.0.prompt_as_argument).then(|| task.prompt.clone()),
-            fields: self.0.jsonl.then(|| self.0.fields.clone()),
+            prompt: (self.0.declared.prompt == PromptBy::Stdin).then(|| task.prompt.clone()),
+            fields: (self.0.declared.output == AnswerAs::Jsonl).then(|| self.0.declared.fields.clone()),
             started: Event::Started { model: task.model.clone(), session: task.resume.clone() },
             usage: Usage::default(),
             newlines: 0,
@@ -161,7 +133,7 @@ impl Command {
                 "the prompt has a NUL byte, which backend `{name}` cannot take as an argument"
             )));
         }
-        if prompt.starts_with('-') && !self.0.prompt_separator {
+        if prompt.starts_with('-') && !self.0.declared.prompt_separator {
             return Err(Error::Invalid(format!(
                 "the prompt starts with `-`, which backend `{name}` would take for a flag: declare `prompt_separator` \
                  if the program knows `--`"

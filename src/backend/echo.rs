@@ -2,6 +2,7 @@
 //! failures, floods and hangs can be asked for, so that a whole installation can be tried without any vendor.
 
 use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
+use crate::config::Echo as Behaviour;
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
 use crate::task::{Opt, Task};
@@ -11,31 +12,20 @@ use std::time::Duration;
 /// The hidden command that is the other half of this file.
 pub const COMMAND: &str = "echo-backend";
 
-/// How it behaves: plain data from the configuration.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Behaviour {
-    /// Milliseconds between words.
-    pub delay_ms: u64,
-    /// Ends with this kind of failure.
-    pub fail: Option<Kind>,
-    /// Ends with this exit status.
-    pub exit_code: u8,
-    /// Prints so many bytes of filler after the prompt.
-    pub flood_bytes: u64,
-    /// Never ends.
-    pub hang: bool,
-    /// What it says on standard error.
-    pub stderr: String,
-}
-
 /// The built-in backend.
 pub struct Echo {
     /// The path of this very program.
-    pub program: String,
+    program: String,
     /// What it was asked to do besides repeating.
-    pub behaviour: Behaviour,
-    /// The model aliases.
-    pub models: Vec<(String, String)>,
+    behaviour: Behaviour,
+    models: Vec<(String, String)>,
+}
+
+impl Echo {
+    /// `program`: the path of this very program.
+    pub fn new(program: String, behaviour: &Behaviour, models: Vec<(String, String)>) -> Echo {
+        Echo { program, behaviour: behaviour.clone(), models }
+    }
 }
 
 /// The name of its only model.

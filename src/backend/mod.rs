@@ -1,13 +1,15 @@
 //! What a backend is: how its program is launched and what is said to it. Pure: no process, clock, environment or
 //! file, so that every backend is tested by tables. Also the registry of the backends there are.
 
+pub mod claude;
 pub mod command;
 pub mod echo;
 
+use crate::config::Config;
 use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::task::{Opt, Task};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -102,6 +104,23 @@ pub enum StopSignal {
     /// SIGTERM.
     #[default]
     Terminate,
+}
+
+/// The model aliases of a backend, with those of the configuration in place of, or behind, its own.
+fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(String, String)> {
+    let kept = ours.iter().filter(|(alias, _)| configured.iter().all(|(name, _)| name != alias));
+    kept.map(|(alias, model)| ((*alias).to_owned(), (*model).to_owned())).chain(configured.iter().cloned()).collect()
+}
+
+/// Whether a version like `2.1.197` is older than another. One that cannot be read is not older: what it really
+/// can do shows in the dialogue.
+fn older(version: &str, than: &str) -> bool {
+    let numbers = |version: &str| -> Option<Vec<u64>> {
+        // A pre-release counts as its release.
+        let release = version.split(['-', '+', ' ']).next()?;
+        release.split('.').map(|part| part.parse().ok()).collect()
+    };
+    matches!((numbers(version), numbers(than)), (Some(version), Some(than)) if version < than)
 }
 
 /// A conversation with one program as a state machine without I/O: lines in, steps out.
@@ -214,5 +233,29 @@ impl Registry {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {
         self.backends.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Registry {
+    /// The backends of a configuration, built-in and declared, and the names of those that it switches off. `exe` is this
+    /// very program. The one list that a new backend is added to.
+    pub fn of(config: &Config, exe: &str) -> (Registry, BTreeSet<String>) {
+        let registry = Registry::default();
+        let mut disabled = BTreeSet::new();
+        for (name, part) in &config.backends {
+            if !part.enabled {
+                disabled.insert(name.clone());
+                continue;
+            }
+            let program = Some(part.program.clone()).filter(|program| !program.is_empty());
+            let models: Vec<(String, String)> = part.models.clone().into_iter().collect();
+            let backend: Arc<dyn Backend> = match name.as_str() {
+                "claude" => Arc::new(claude::Claude::new(program, &models)),
+                "echo" => Arc::new(echo::Echo::new(program.unwrap_or(exe.to_owned()), &part.echo, models)),
+                _ => Arc::new(command::Command(command::Spec::new(name, program, &part.declared, models))),
+            };
+            registry.register(backend);
+        }
+        (registry, disabled)
     }
 }

@@ -1,6 +1,6 @@
 //! The variables of the environment that are configuration: `CLINVK_<SECTION>_<KEY>`, and a few short names.
 
-use super::path::{Path, bad_default, path_for};
+use super::path::{Path, bad_value, path_for};
 use super::table::KEYS;
 use super::value::Type;
 use super::{Origin, Settings};
@@ -34,11 +34,7 @@ pub(super) fn apply(
     for (variable, text, path, kind) in given {
         let refuse = |problem| Error::Config { origin: variable.clone(), position: None, problem };
         let value = kind.parse(text).map_err(refuse)?;
-        let problem = match (path.as_slice(), value.as_str()) {
-            ([only], Some(name)) if only == "default_backend" => bad_default(name, backends),
-            _ => None,
-        };
-        if let Some(problem) = problem {
+        if let Some(problem) = bad_value(&path, &value, backends) {
             return Err(refuse(problem));
         }
         let origin = Origin::Env(variable.clone());
@@ -100,7 +96,8 @@ fn find(variable: &str, known: &Variables) -> Option<(Path, Type)> {
 
 fn unknown(variable: &str, known: &Variables) -> String {
     let bare = |name: &str| name.trim_start_matches("CLINVK_").to_owned();
-    let names: Vec<String> = known.keys().map(String::as_str).chain(OTHERS.iter().copied()).map(bare).collect();
+    let names: Vec<String> =
+        known.keys().map(String::as_str).chain(OTHERS.iter().copied()).map(bare).collect();
     match nearest(&bare(variable), names.iter().map(String::as_str)) {
         Some(near) => format!("unknown variable `{variable}`: did you mean `CLINVK_{near}`?"),
         None => format!("unknown variable `{variable}`: `man clinvk-config` lists the variables"),

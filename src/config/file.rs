@@ -1,56 +1,253 @@
 //! `config.json`: reads and checks it, and changes one key of it for `config set` and `config unset`.
 
-use super::json::{Member, members};
-use super::path::{self, Place, bad_default, bad_name, misplaced, path, unknown, with_built_in};
+use super::json::{Member, Problem, members};
+use super::path::{self, Place, bad_name, bad_value, misplaced, unknown, with_built_in};
 use super::table::BUILT_IN;
-use super::value::Type;
+use super::value::{Type, found};
 use super::{Origin, Settings};
 use crate::error::{Error, nearest};
 use fs2::FileExt;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The text of the file; `None` when there is no file.
-pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
-    let refuse = |problem| Error::Config { origin: path.display().to_string(), position: None, problem };
-    match fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| refuse("not valid UTF-8".to_owned())),
+pub(super) fn read(file: &Path) -> Result<Option<String>, Error> {
+    match fs::read(file) {
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| broken(file, "not valid UTF-8")),
         // A link to nowhere is a broken file, not a missing one.
-        Err(error) if error.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => Ok(None),
-        Err(error) => Err(refuse(format!("cannot be read: {error}"))),
+        Err(error) if error.kind() == ErrorKind::NotFound && file.symlink_metadata().is_err() => Ok(None),
+        Err(error) => Err(broken(file, &format!("cannot be read: {error}"))),
     }
+}
+
+/// An error about the file as a whole.
+pub(super) fn broken(file: &Path, problem: &str) -> Error {
+    Error::Config { origin: file.display().to_string(), position: None, problem: problem.to_owned() }
+}
+
+fn broken_at(file: &Path, (position, problem): Problem) -> Error {
+    Error::Config { origin: file.display().to_string(), position: Some(position), problem }
 }
 
 /// Everything that the text of the file says, checked against the table.
 pub(super) fn settings(file: &Path, text: &str) -> Result<Settings, Error> {
-    let refuse = |position, problem| Error::Config {
-        origin: file.display().to_string(),
-        position: Some(position),
-        problem,
-    };
-    let members = members(text).map_err(|(position, problem)| refuse(position, problem))?;
-    let backends = backends(&members);
-    let mut settings = Settings::new();
+    let found = find_settings(text).map_err(|problem| broken_at(file, problem))?;
+    Ok(found.into_iter().map(|(path, value)| (path, (value, Origin::File(file.to_owned())))).collect())
+}
+
+fn find_settings(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {
+    let members = members(text)?;
+    let declared = members.iter().filter(|member| declares(member).is_some());
+    let backends = with_built_in(declared.clone().filter_map(declares));
+    let mut settings = Vec::new();
     for member in &members {
-        let value = match Place::of(&member.path) {
-            None => return Err(refuse(member.key_at, unknown(&member.path, &backends))),
-            Some(place) => checked(member, &place, &backends).map_err(|problem| {
-                let at = if misnamed(member, &place) { member.key_at } else { member.value_at };
-                refuse(at, problem)
-            })?,
-        };
-        if let Some(value) = value {
-            settings.insert(member.path.clone(), (value, Origin::File(file.to_owned())));
+        if let Some(value) = check(member, &backends)? {
+            settings.push((member.path.clone(), value));
         }
     }
-    for declared in members.iter().filter(|member| is_declaration(member)) {
-        let command = [declared.path.clone(), vec!["command".to_owned()]].concat();
-        if !settings.contains_key(&command) {
-            return Err(refuse(declared.key_at, no_command(&declared.path[1])));
+    for member in declared {
+        let command = [member.path.as_slice(), &["command".to_owned()]].concat();
+        if !settings.iter().any(|(path, _)| *path == command) {
+            return Err((member.key_at, no_command(&member.path[1])));
         }
     }
     Ok(settings)
+}
+
+/// The backend that this member declares.
+fn declares<'a>(member: &'a Member<'_>) -> Option<&'a str> {
+    match member.path.as_slice() {
+        [section, name] if section == "backends" && !BUILT_IN.contains(&name.as_str()) => Some(name),
+        _ => None,
+    }
+}
+
+/// The value of a key; `None` for what has its values in members of its own.
+fn check(member: &Member<'_>, backends: &[String]) -> Result<Option<Value>, Problem> {
+    let Some(place) = Place::of(&member.path) else {
+        return Err((member.key_at, unknown(&member.path, backends)));
+    };
+    if let Some(problem) = misplaced(&member.path, place.key()).or_else(|| bad_name(declares(member)?)) {
+        return Err((member.key_at, problem));
+    }
+    let refuse = |problem| (member.value_at, format!("`{}`: {problem}", member.path.join(".")));
+    let value = member.value();
+    let value = match place {
+        Place::Section(_) if value.is_object() => return Ok(None),
+        Place::Section(_) => return Err(refuse(format!("expected an object, found {}", found(&value)))),
+        Place::Key(key) if key.kind == Type::Map && value.is_object() => return Ok(None),
+        Place::Key(key) => key.kind.check(&value).map_err(refuse)?,
+        Place::Entry(_) => Type::Text.check(&value).map_err(refuse)?,
+    };
+    match bad_value(&member.path, &value, backends) {
+        Some(problem) => Err(refuse(problem)),
+        None => Ok(Some(value)),
+    }
+}
+
+fn no_command(name: &str) -> String {
+    match nearest(name, BUILT_IN.iter().copied()) {
+        Some(near) => format!("backend `{name}` has no `command`: did you mean `{near}`?"),
+        None => {
+            format!("backend `{name}` is not built in: `backends.{name}.command` has to name its program")
+        }
+    }
+}
+
+/// Sets a key in the file, which is made when missing, and returns the value that the text became. The file stays as it
+/// was when the text is not of the key's type or the file would not load with it.
+///
+/// # Errors
+/// For an unknown key, a bad value, a file that is broken, or one that cannot be written.
+pub fn set(file: &Path, key: &str, text: &str) -> Result<Value, Error> {
+    let path = path::path(key);
+    let kind = match Place::of(&path) {
+        None => return Err(Error::Invalid(unknown(&path, &with_built_in([])))),
+        Some(Place::Section(_)) => {
+            return Err(Error::Invalid(format!("`{key}` is a section: name a key in it")));
+        }
+        Some(Place::Key(key)) => key.kind,
+        Some(Place::Entry(_)) => Type::Text,
+    };
+    let value = kind.parse(text).map_err(|problem| Error::Invalid(format!("`{key}`: {problem}")))?;
+    edit(file, |root| {
+        put(root, &path, value.clone());
+        true
+    })?;
+    Ok(value)
+}
+
+/// Takes a key or a whole section out of the file; `false` when it was not in it.
+///
+/// # Errors
+/// For an unknown key, a file that is broken or would be without the key, or one that cannot be written.
+pub fn unset(file: &Path, key: &str) -> Result<bool, Error> {
+    let path = path::path(key);
+    // What the file has can be taken out of it, known or not.
+    if read(file)?.is_some() && edit(file, |root| take(root, &path))? {
+        return Ok(true);
+    }
+    match Place::of(&path) {
+        Some(_) => Ok(false),
+        None => Err(Error::Invalid(unknown(&path, &with_built_in([])))),
+    }
+}
+
+/// Puts a value at a path. What stands in the way is no valid configuration, and goes.
+pub(super) fn put(root: &mut Value, path: &[String], value: Value) {
+    let mut node = root;
+    for name in path {
+        if !node.is_object() {
+            *node = json!({});
+        }
+        node = &mut node[name.as_str()];
+    }
+    *node = value;
+}
+
+/// Takes a value out, and the objects that are empty without it.
+fn take(node: &mut Value, path: &[String]) -> bool {
+    let (Some(object), Some((name, rest))) = (node.as_object_mut(), path.split_first()) else { return false };
+    if rest.is_empty() {
+        return object.remove(name).is_some();
+    }
+    let Some(child) = object.get_mut(name) else { return false };
+    let taken = take(child, rest);
+    if taken && child.as_object().is_some_and(|child| child.is_empty()) {
+        object.remove(name);
+    }
+    taken
+}
+
+/// Changes the file under its lock, so that of two changes none is lost. `change` says whether it changed anything.
+fn edit(file: &Path, change: impl FnOnce(&mut Value) -> bool) -> Result<bool, Error> {
+    let file = target(file);
+    let directory = directory(&file);
+    let failed = |verb, path: &Path| {
+        let path = path.to_owned();
+        move |error| Error::File { verb, path, error }
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create", directory))?;
+    let lock_file = beside(&file, ".lock");
+    let _lock = Lock::take(&lock_file).map_err(failed("lock", &lock_file))?;
+
+    let mut root = json!({});
+    if let Some(text) = read(&file)? {
+        members(&text).map_err(|problem| broken_at(&file, problem))?;
+        root = serde_json::from_str(&text).map_err(|error| Error::Internal(error.to_string()))?;
+    }
+    if !change(&mut root) {
+        return Ok(false);
+    }
+    let text = format!("{root:#}\n");
+    // A position in a text that nobody has seen would only mislead.
+    find_settings(&text).map_err(|(_, problem)| broken(&file, &format!("not changed: {problem}")))?;
+    replace(&file, &text).map_err(failed("write", &file))?;
+    Ok(true)
+}
+
+/// The file that is meant where the path is a link, even to a file that is still to be made.
+fn target(file: &Path) -> PathBuf {
+    /// As many links as Linux follows.
+    const LINKS: usize = 40;
+    let mut file = file.to_owned();
+    for _ in 0..LINKS {
+        match fs::read_link(&file) {
+            Ok(next) => file = directory(&file).join(next),
+            Err(_) => break,
+        }
+    }
+    file
+}
+
+fn directory(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Replaces the file in one step: a reader, or a crash, sees the old text or the new one. Under the lock nobody else
+/// uses the temporary name; one that a crash left behind is removed.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let temporary = beside(file, ".tmp");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = (|| {
+        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        new.write_all(text.as_bytes())?;
+        new.sync_all()?;
+        fs::rename(&temporary, file)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(directory(file))?.sync_all()
+}
+
+/// Holds a file's lock. The lock file is never removed: whoever waits for it would hold one that nobody else sees.
+struct Lock(File);
+
+impl Lock {
+    fn take(path: &Path) -> io::Result<Lock> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        FileExt::lock_exclusive(&file)?;
+        Ok(Lock(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it would do as well, unless a child has inherited it.
+        let _ = FileExt::unlock(&self.0);
+    }
 }

@@ -41,7 +41,9 @@ pub(super) fn members(text: &str) -> Result<Vec<Member<'_>>, Problem> {
     scanner.object(&mut Path::new());
     let mut seen = BTreeSet::new();
     match scanner.members.iter().find(|member| !seen.insert(&member.path)) {
-        Some(twice) => Err((twice.key_at, format!("key `{}` stands here for the second time", twice.path.join(".")))),
+        Some(twice) => {
+            Err((twice.key_at, format!("key `{}` stands here for the second time", twice.path.join("."))))
+        }
         None => Ok(scanner.members),
     }
 }

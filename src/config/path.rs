@@ -3,6 +3,7 @@
 use super::table::{BUILT_IN, KEYS, Key, Of};
 use super::value::Type;
 use crate::error::nearest;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The names on the way to a value; a name may contain dots (`models` has the vendors' names in it).
@@ -48,8 +49,9 @@ fn leads_to(path: &[String], key: &Key) -> bool {
 pub(super) fn path(dotted: &str) -> Path {
     let names: Path = dotted.split('.').map(str::to_owned).collect();
     // What follows a map is one name: backends.codex.models.gpt-5.1
-    let map = (1..names.len())
-        .find(|&length| matches!(Place::of(&names[..length]), Some(Place::Key(key)) if key.kind == Type::Map));
+    let map = (1..names.len()).find(
+        |&length| matches!(Place::of(&names[..length]), Some(Place::Key(key)) if key.kind == Type::Map),
+    );
     match map {
         Some(length) => [&names[..length], &[names[length..].join(".")]].concat(),
         None => names,
@@ -67,14 +69,17 @@ pub(super) fn misplaced(path: &[String], key: &Key) -> Option<String> {
     let dotted = path.join(".");
     match key.of {
         Of::All => None,
-        Of::Declared => Some(format!("`{dotted}`: `{backend}` is built in, only declared backends have this key")),
+        Of::Declared => {
+            Some(format!("`{dotted}`: `{backend}` is built in, only declared backends have this key"))
+        }
         Of::Echo => Some(format!("`{dotted}`: only backend `echo` has this key")),
     }
 }
 
 /// The sentence about a path at which nothing stands.
 pub(super) fn unknown(path: &[String], backends: &[String]) -> String {
-    let known = (1..path.len()).take_while(|&length| Place::of(&path[..length]).is_some()).last().unwrap_or(0);
+    let known =
+        (1..path.len()).take_while(|&length| Place::of(&path[..length]).is_some()).last().unwrap_or(0);
     let (parent, word) = (&path[..known], path[known].as_str());
     let full = |child: &str| [parent, &[child.to_owned()]].concat().join(".");
     let here = children(parent, backends);
@@ -119,7 +124,9 @@ pub(super) fn bad_name(name: &str) -> Option<String> {
     let fits = letters.next().is_some_and(|first| first.is_ascii_lowercase())
         && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     if !fits {
-        Some(format!("a backend cannot be named `{name}`: small letters, digits and `_`, with a letter first"))
+        Some(format!(
+            "a backend cannot be named `{name}`: small letters, digits and `_`, with a letter first"
+        ))
     } else if sections().any(|section| section == name) {
         Some(format!("a backend cannot be named `{name}`: that is the name of a section"))
     } else {
@@ -127,16 +134,25 @@ pub(super) fn bad_name(name: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with `default_backend`, if anything is.
-pub(super) fn bad_default(name: &str, backends: &[String]) -> Option<String> {
-    if backends.iter().any(|backend| backend == name) {
-        return None;
+/// What is wrong with a value that its type does not know of, if anything is.
+pub(super) fn bad_value(path: &[String], value: &Value, backends: &[String]) -> Option<String> {
+    match value {
+        Value::String(name) if path == ["default_backend"] && !backends.contains(name) => {
+            let hint = match nearest(name, backends.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", backends.join(", ")),
+            };
+            Some(format!("unknown backend `{name}`: {hint}"))
+        }
+        Value::Array(words)
+            if path.len() == 3
+                && path[2] == "command"
+                && words.first().is_none_or(|program| program == "") =>
+        {
+            Some("expected a program and its arguments, found no program".to_owned())
+        }
+        _ => None,
     }
-    let hint = match nearest(name, backends.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known are {}", backends.join(", ")),
-    };
-    Some(format!("`default_backend`: unknown backend `{name}`: {hint}"))
 }
 
 /// The built-in backends and these.

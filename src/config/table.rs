@@ -82,13 +82,13 @@ const fn within(kind: Type, bounds: &[u64]) -> Type {
 }
 
 /// Makes a struct of each section and one list of all keys. A line is `field: type [min, max] = "default", "help";`,
-/// with a JSON pointer instead of a default for a section within a section.
+/// or `+ field: section = "JSON pointer", "help";` for a section within a section.
 macro_rules! table {
     ($(
         $(#[$doc:meta])*
         $section:ident $prefix:literal $of:ident {
             $($field:ident: $type:ty $([$min:expr, $max:expr])? = $default:literal, $help:literal;)*
-            $(section $part:ident: $part_type:ty = $pointer:literal, $part_help:literal;)*
+            $(+ $part:ident: $part_type:ty = $pointer:literal, $part_help:literal;)*
         }
     )+) => {
         $(
@@ -137,12 +137,12 @@ table! {
     /// The whole configuration.
     Config "" All {
         default_backend: String = "claude", "the backend that is used when none is named";
-        section unified_flags: UnifiedFlags = "/unified_flags", "How a task runs when nothing says otherwise.";
-        section session: Session = "/session", "What is kept of a conversation.";
-        section output: Output = "/output", "What is printed.";
-        section parallel: Parallel = "/parallel", "How `parallel` runs its tasks.";
-        section server: Server = "/server", "How the HTTP server listens and what it refuses.";
-        section backends: BTreeMap<String, BackendConfig> = "/backends", "The built-in backends and those that the file declares.";
+        + unified_flags: UnifiedFlags = "/unified_flags", "How a task runs when nothing says otherwise.";
+        + session: Session = "/session", "What is kept of a conversation.";
+        + output: Output = "/output", "What is printed.";
+        + parallel: Parallel = "/parallel", "How `parallel` runs its tasks.";
+        + server: Server = "/server", "How the HTTP server listens and what it refuses.";
+        + backends: BTreeMap<String, BackendConfig> = "/backends", "The built-in backends and those that the file declares.";
     }
 
     /// How a task runs when nothing says otherwise.
@@ -201,7 +201,7 @@ table! {
         rate_limit_rps: u32 [1, 1_000_000] = "10", "requests a second of one client";
         rate_limit_burst: u32 [1, 1_000_000] = "20", "requests of one client that may come at once";
         rate_limit_cleanup_secs: u64 [1, YEAR] = "180", "how long a silent client is remembered";
-        trusted_proxies: Vec<String> = "", "addresses whose X-Forwarded-For is believed";
+        trusted_proxies: Vec<String> = "", "addresses or networks whose X-Forwarded-For is believed";
         max_request_body_bytes: usize [1, u32::MAX as u64] = "33554432", "most bytes of a request's body";
         cors_allowed_origins: Vec<String> = "", "web pages of other origins that may use the server";
         cors_allow_credentials: bool = "false", "let those pages send credentials";
@@ -215,17 +215,17 @@ table! {
 
     /// One backend.
     BackendConfig "backends.<name>." All {
-        enabled: bool = "true", "false hides the backend and refuses it by name";
+        enabled: bool = "true", "`false` hides the backend and refuses it by name";
         program: String = "", "path or name of the executable; empty is the backend's own";
         model: String = "", "the model, or an alias of it; empty is the backend's default";
         models: BTreeMap<String, String> = "", "aliases of models: `fast`, `balanced`, `best` or any word";
         allowed_tools: Option<Vec<String>> = "all", "only these tools exist, and they need no approval";
-        approval_mode: Option<Approval> = "", "unified_flags.approval_mode for this backend";
-        sandbox_mode: Option<Sandbox> = "", "unified_flags.sandbox_mode for this backend";
+        approval_mode: Option<Approval> = "", "overrides unified_flags.approval_mode for this backend; empty does not";
+        sandbox_mode: Option<Sandbox> = "", "overrides unified_flags.sandbox_mode for this backend; empty does not";
         system_prompt: String = "", "replaces the backend's system prompt; empty keeps it";
         extra_flags: Vec<String> = "", "flags for the backend's own command line";
-        section declared: Declared = "", "What only a backend has that the file declares.";
-        section echo: Echo = "", "What only `echo` has.";
+        + declared: Declared = "", "What only a backend has that the file declares.";
+        + echo: Echo = "", "What only `echo` has.";
     }
 
     /// How a program becomes a backend.
@@ -238,7 +238,7 @@ table! {
         system_args: Vec<String> = "", "arguments that are added when there is a system prompt, with {system}";
         resume_args: Vec<String> = "", "arguments that are added to continue a session, with {session}";
         env: BTreeMap<String, String> = "", "environment variables of the program";
-        section fields: Fields = "/fields", "Where things stand in the lines of a `jsonl` program.";
+        + fields: Fields = "/fields", "Where things stand in the lines of a `jsonl` program.";
     }
 
     /// Dotted paths into the lines of a `jsonl` program, such as `choices.0.text`; empty where there is none.

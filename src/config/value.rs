@@ -34,7 +34,8 @@ pub enum Type {
 
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let quoted =
+            |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         match self {
             Type::Flag => f.write_str("`true` or `false`"),
             Type::Number { min, max: u64::MAX } => write!(f, "a whole number from {min}"),
@@ -58,7 +59,9 @@ impl Type {
                 number.as_u64().is_some_and(|number| (*min..=*max).contains(&number))
             }
             (Type::WordOrNone(_), Value::String(word)) if word.is_empty() => true,
-            (Type::Word(words) | Type::WordOrNone(words), Value::String(word)) => words.contains(&word.as_str()),
+            (Type::Word(words) | Type::WordOrNone(words), Value::String(word)) => {
+                words.contains(&word.as_str())
+            }
             (Type::AllOrList, Value::String(text)) if text.trim() != "all" => return self.parse(text),
             (Type::AllOrList, Value::String(_)) => return Ok(json!("all")),
             (Type::AllOrList, Value::Array(items)) if *items == ["all"] => return Ok(json!("all")),
@@ -80,7 +83,9 @@ impl Type {
                 "false" | "0" => json!(false),
                 _ => json!(text),
             },
-            Type::Number { .. } => trimmed.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number)),
+            Type::Number { .. } => {
+                trimmed.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
+            }
             Type::Text => json!(text),
             Type::Word(_) | Type::WordOrNone(_) => json!(trimmed),
             Type::List | Type::AllOrList if trimmed.starts_with('[') => as_json()?,
@@ -95,20 +100,25 @@ impl Type {
     }
 
     fn refusal(&self, value: &Value) -> String {
-        let found = match value {
-            Value::Array(_) => "a list".to_owned(),
-            Value::Object(_) => "an object".to_owned(),
-            _ => format!("`{value}`"),
-        };
         let hint = match (self, value) {
             (Type::Word(words) | Type::WordOrNone(words), Value::String(word)) => {
                 nearest(word, words.iter().copied()).map(|near| format!(": did you mean `{near}`?"))
             }
-            (Type::List | Type::AllOrList, Value::Array(_)) => Some(" with something else in it".to_owned()),
-            (Type::Map, Value::Object(_)) => Some(" with something else in it".to_owned()),
+            (Type::List | Type::AllOrList, Value::Array(_)) | (Type::Map, Value::Object(_)) => {
+                Some(" with something else in it".to_owned())
+            }
             _ => None,
         };
-        format!("expected {self}, found {found}{}", hint.unwrap_or_default())
+        format!("expected {self}, found {}{}", found(value), hint.unwrap_or_default())
+    }
+}
+
+/// How a sentence names a value that is not what was expected.
+pub(super) fn found(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        _ => format!("`{value}`"),
     }
 }
 

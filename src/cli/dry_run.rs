@@ -1,0 +1,62 @@
+//! `--dry-run`: what would be executed, as text that a shell takes, or as data.
+
+use crate::engine::{self, Prepared};
+use crate::task::OutputFormat;
+use serde_json::json;
+use std::path::Path;
+
+/// What would be executed.
+pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputFormat) -> String {
+    let launch = &prepared.launch;
+    let said = engine::rehearse(prepared);
+    let program = program.map_or(launch.program.clone(), |path| path.to_string_lossy().into_owned());
+    if format != OutputFormat::Text {
+        let files: Vec<_> =
+            launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
+        let data = json!({
+            "dry_run": true,
+            "backend": prepared.backend.name(),
+            "model": prepared.task.model,
+            "program": program,
+            "args": launch.args,
+            "env": launch.env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "unset": launch.unset,
+            "dir": launch.dir,
+            "files": files,
+            "stdin": said.concat(),
+            "warnings": prepared.warnings,
+        });
+        return format!("{data}\n");
+    }
+    let mut text = String::new();
+    for file in &launch.files {
+        let dir = file.path.parent().unwrap_or(Path::new("/"));
+        text += &format!(
+            "Would write: mkdir -p {} && printf %s {} >{}\n",
+            quote(&dir.to_string_lossy()),
+            quote(&file.text),
+            quote(&file.path.to_string_lossy())
+        );
+    }
+    let mut words = vec!["cd".to_owned(), quote(&launch.dir.to_string_lossy()), "&&".to_owned()];
+    words.push("env".to_owned());
+    words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
+    words.extend(launch.env.iter().map(|(name, value)| format!("{name}={}", quote(value))));
+    if launch.env.is_empty() && launch.unset.is_empty() {
+        words.pop();
+    }
+    words.push(quote(&program));
+    words.extend(launch.args.iter().map(|arg| quote(arg)));
+    text += &format!("Would execute: {}", words.join(" "));
+    let said = said.concat();
+    if said.is_empty() { text + "\n" } else { text + &format!(" <<'{END}'\n{said}{}{END}\n", if said.ends_with('\n') { "" } else { "\n" }) }
+}
+
+/// The line that ends what is said on standard input. Long enough that no prompt has it by accident.
+const END: &str = "END_OF_CLINVK_INPUT";
+
+/// A word as a POSIX shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=,@%+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}

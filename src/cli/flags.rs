@@ -1,0 +1,236 @@
+//! The table of commands and flags, and the parser over it. Parser, `-h` and the manual page's test read the same table.
+
+use crate::error::{Error, nearest};
+use lexopt::{Arg, ValueExt};
+use std::ffi::OsString;
+
+/// A command.
+pub struct Command {
+    /// What is typed; empty for a prompt.
+    pub name: &'static str,
+    /// What follows it, for help.
+    pub operands: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+/// Every command. A prompt is the one without a name.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "", operands: "[PROMPT]", help: "run a prompt" },
+    Command {
+        name: "config",
+        operands: "show|get KEY|set KEY VALUE|unset KEY|path|validate",
+        help: "read and change the configuration",
+    },
+    Command { name: "version", operands: "", help: "print the version" },
+    Command { name: "help", operands: "[COMMAND]", help: "print help" },
+];
+
+/// A flag.
+pub struct Flag {
+    /// Its name without the dashes.
+    pub name: &'static str,
+    /// Its letter.
+    pub short: Option<char>,
+    /// What its value is called in help; empty for a switch.
+    pub value: &'static str,
+    /// The commands that have it; empty for all.
+    pub commands: &'static [&'static str],
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+const PROMPT: &[&str] = &[""];
+const CONFIG: &[&str] = &["config"];
+
+/// A line of the table.
+const fn flag(
+    name: &'static str,
+    short: Option<char>,
+    value: &'static str,
+    commands: &'static [&'static str],
+    help: &'static str,
+) -> Flag {
+    Flag { name, short, value, commands, help }
+}
+
+/// Every flag, in the order in which help lists them.
+#[rustfmt::skip]
+pub const FLAGS: &[Flag] = &[
+    flag("backend",            Some('b'), "NAME",     PROMPT, "who answers"),
+    flag("model",              Some('m'), "MODEL",    PROMPT, "the model: an alias (fast, balanced, best) or the vendor's name"),
+    flag("workdir",            Some('w'), "DIR",      PROMPT, "where the backend works"),
+    flag("output-format",      Some('o'), "FORMAT",   PROMPT, "text, json or stream-json"),
+    flag("raw",                None,      "",         PROMPT, "print the backend's own lines"),
+    flag("approval",           None,      "MODE",     PROMPT, "what needs a yes: default, auto (edits), none (never ask), always"),
+    flag("sandbox",            None,      "MODE",     PROMPT, "what tools reach: default, read-only, workspace, full"),
+    flag("system-prompt",      None,      "TEXT",     PROMPT, "replace the backend's system prompt"),
+    flag("append-system-prompt", None,    "TEXT",     PROMPT, "add to the backend's system prompt"),
+    flag("max-turns",          None,      "N",        PROMPT, "most model turns"),
+    flag("max-tokens",         None,      "N",        PROMPT, "most output tokens of one model answer"),
+    flag("allowed-tools",      None,      "LIST",     PROMPT, "only these tools exist, and they need no approval"),
+    flag("denied-tools",       None,      "LIST",     PROMPT, "these tools do not exist"),
+    flag("add-dir",            None,      "DIR",      PROMPT, "a further directory for the agent (may be repeated)"),
+    flag("json-schema",        None,      "JSON|@FILE", PROMPT, "the schema that the answer follows"),
+    flag("image",              None,      "FILE",     PROMPT, "a picture that goes with the prompt (may be repeated)"),
+    flag("file",               None,      "FILE",     PROMPT, "a text file that goes with the prompt (may be repeated)"),
+    flag("effort",             None,      "LEVEL",    PROMPT, "how hard the model thinks: low, medium, high"),
+    flag("ephemeral",          None,      "",         PROMPT, "leave no session behind"),
+    flag("extra",              None,      "FLAG",     PROMPT, "a flag for the backend's own command line (may be repeated)"),
+    flag("lenient",            None,      "",         PROMPT, "go on without an option that the backend cannot honour"),
+    flag("interpret",          None,      "",         PROMPT, "let the backend interpret /commands, @files and $skills in the prompt"),
+    flag("no-project-config",  None,      "",         PROMPT, "ignore project files that run code: hooks, .mcp.json, .env"),
+    flag("timeout",            None,      "DURATION", PROMPT, "longest time of the run, such as 90s or 5m"),
+    flag("stall-timeout",      None,      "DURATION", PROMPT, "longest time without any output"),
+    flag("first-byte-timeout", None,      "DURATION", PROMPT, "longest time until the first of the answer"),
+    flag("show-tokens",        None,      "",         PROMPT, "print token counts on standard error"),
+    flag("show-timing",        None,      "",         PROMPT, "print the time it took on standard error"),
+    flag("dry-run",            None,      "",         PROMPT, "print what would be executed, and start nothing"),
+    flag("origin",             None,      "",         CONFIG, "say where each value comes from"),
+    flag("json",               None,      "",         &["config", "version"], "print JSON"),
+    flag("config",             None,      "FILE",     &[],    "the configuration file"),
+    flag("quiet",              Some('q'), "",         &[],    "print no warnings and no spinner"),
+    flag("verbose",            Some('v'), "",         &[],    "say on standard error what is done"),
+    flag("help",               Some('h'), "",         &[],    "print help"),
+];
+
+/// A command line as typed.
+#[derive(Debug, Default)]
+pub struct Typed {
+    /// The command; empty for a prompt.
+    pub command: &'static str,
+    /// What stands beside the flags, without the command.
+    pub operands: Vec<String>,
+    /// A `--` stood before the operands: they are meant as they are.
+    pub literal: bool,
+    flags: Vec<(&'static str, String)>,
+}
+
+impl Typed {
+    /// The switch was given.
+    pub fn has(&self, name: &str) -> bool {
+        self.flags.iter().any(|(given, _)| *given == name)
+    }
+
+    /// The flag's value; the last one when it was repeated.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.values(name).last()
+    }
+
+    /// All values of a flag, in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.flags.iter().filter(move |(given, _)| *given == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Parses the words behind the program's name.
+///
+/// # Errors
+/// Unknown flags and commands, with the nearest known ones; flags of other commands; values that are missing or not text.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> {
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut typed = Typed::default();
+    // Only a first word before any `--` can be a command: everything else is a prompt.
+    let mut may_be_command = true;
+    let mut only_operands = false;
+    loop {
+        if !only_operands && next_is_separator(&mut parser) {
+            (only_operands, may_be_command, typed.literal) = (true, false, typed.operands.is_empty());
+        }
+        let Some(arg) = parser.next().map_err(bad_word)? else { break };
+        let flag = match &arg {
+            Arg::Long(name) => by_name(name)?,
+            Arg::Short(letter) => by_letter(*letter)?,
+            Arg::Value(word) => {
+                let word = word.to_str().ok_or_else(|| not_text(word))?;
+                match COMMANDS.iter().find(|command| may_be_command && !word.is_empty() && command.name == word) {
+                    Some(command) => typed.command = command.name,
+                    None => typed.operands.push(word.to_owned()),
+                }
+                may_be_command = false;
+                continue;
+            }
+        };
+        let value = if flag.value.is_empty() {
+            String::new()
+        } else {
+            parser.value().map_err(|_| missing(flag))?.string().map_err(bad_word)?
+        };
+        typed.flags.push((flag.name, value));
+    }
+    check(&typed)?;
+    Ok(typed)
+}
+
+/// Whether the next word is the `--` that ends the flags: lexopt swallows it, and a prompt behind it is no command.
+fn next_is_separator(parser: &mut lexopt::Parser) -> bool {
+    parser.try_raw_args().and_then(|words| words.peek().map(|word| word == "--")).unwrap_or(false)
+}
+
+fn check(typed: &Typed) -> Result<(), Error> {
+    if typed.has("help") {
+        return Ok(());
+    }
+    for (name, _) in &typed.flags {
+        let flag = by_name(name)?;
+        if !flag.commands.is_empty() && !flag.commands.contains(&typed.command) {
+            let whose = if typed.command.is_empty() { "a prompt".to_owned() } else { format!("`{}`", typed.command) };
+            return Err(Error::Invalid(format!("`--{name}` is no flag of {whose}: see `clinvk {} -h`", typed.command)));
+        }
+    }
+    Ok(())
+}
+
+fn by_name(name: &str) -> Result<&'static Flag, Error> {
+    FLAGS.iter().find(|flag| flag.name == name).ok_or_else(|| Error::Unknown {
+        what: "flag",
+        given: format!("--{name}"),
+        known: FLAGS.iter().map(|flag| format!("--{}", flag.name)).collect(),
+    })
+}
+
+fn by_letter(letter: char) -> Result<&'static Flag, Error> {
+    FLAGS.iter().find(|flag| flag.short == Some(letter)).ok_or_else(|| Error::Unknown {
+        what: "flag",
+        given: format!("-{letter}"),
+        known: Vec::new(),
+    })
+}
+
+fn missing(flag: &Flag) -> Error {
+    Error::Invalid(format!("`--{}` needs a value: {}", flag.name, flag.value))
+}
+
+fn bad_word(error: lexopt::Error) -> Error {
+    match error {
+        lexopt::Error::UnexpectedValue { option, .. } => Error::Invalid(format!("`{option}` takes no value")),
+        lexopt::Error::NonUnicodeValue(word) => not_text(&word),
+        other => Error::Invalid(other.to_string()),
+    }
+}
+
+fn not_text(word: &std::ffi::OsStr) -> Error {
+    Error::Invalid(format!("`{}` is not valid UTF-8", word.to_string_lossy()))
+}
+
+/// The one prompt among the operands of a prompt command.
+///
+/// # Errors
+/// More than one word, and a lone word that looks like a misspelt command.
+pub fn prompt_operand(typed: &Typed) -> Result<Option<&str>, Error> {
+    let operands = &typed.operands;
+    let commands = || COMMANDS.iter().map(|command| command.name).filter(|name| !name.is_empty());
+    match &operands[..] {
+        [] => Ok(None),
+        [prompt] => match nearest(prompt, commands()) {
+            Some(command) if !typed.literal => Err(Error::Invalid(format!(
+                "unknown command `{prompt}`: did you mean `{command}`? As a prompt: clinvk -- {prompt}"
+            ))),
+            _ => Ok(Some(prompt)),
+        },
+        [first, ..] => Err(Error::Invalid(match nearest(first, commands()) {
+            Some(command) => format!("unknown command `{first}`: did you mean `{command}`?"),
+            None => format!("the prompt has {} words: put it in quotes: clinvk '{}'", operands.len(), operands.join(" ")),
+        })),
+    }
+}

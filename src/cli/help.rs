@@ -1,0 +1,47 @@
+//! `help` and `-h`: from the flag table.
+
+use super::flags::{COMMANDS, FLAGS};
+use crate::error::Error;
+use std::fmt::Write;
+
+/// What `clinvk` alone prints on a terminal.
+pub const SHORT: &str = "\
+clinvk: one interface to AI command-line tools
+
+    clinvk 'why is the sky blue?'            ask the default backend
+    clinvk -b codex -w ~/src 'fix the test'  ask another one, in a directory
+    git diff | clinvk 'review this'          prompt and standard input together
+    clinvk -h                                all commands and flags
+";
+
+/// The help of a command; the empty name is the prompt and the list of all commands.
+///
+/// # Errors
+/// When there is no such command.
+pub fn of(name: &str) -> Result<String, Error> {
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        let known = COMMANDS.iter().map(|command| command.name.to_owned()).collect();
+        return Err(Error::Unknown { what: "command", given: name.to_owned(), known });
+    };
+    let words = ["clinvk", command.name, "[FLAGS]", command.operands];
+    let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let mut text = format!("usage: {}\n\n{}\n", line.join(" "), command.help);
+    if name.is_empty() {
+        text += "\nThe prompt is the argument, or standard input (`-`), or both: argument, blank line, standard input.\n";
+        text += "\ncommands:\n";
+        for command in COMMANDS.iter().filter(|command| !command.name.is_empty()) {
+            let _ = writeln!(text, "  {:<26} {}", command.name, command.help);
+        }
+    }
+    text += "\nflags:\n";
+    for flag in FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&name)) {
+        let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
+        let long = format!("--{} {}", flag.name, flag.value);
+        let _ = writeln!(text, "  {short}{long:<28} {}", flag.help);
+    }
+    if name.is_empty() {
+        text += "\nexit status: 0 done, 1 failed, 2 no such backend, 3 configuration, 4 session, 5 remote server, 6 timed out,\n\
+                 7 cancelled, 8 and above the backend's own. See clinvk(1) and clinvk-config(5).\n";
+    }
+    Ok(text)
+}

@@ -1,0 +1,302 @@
+//! How a run is printed: text as it comes, one JSON object, unified events, or the backend's own lines. All are folds
+//! of the same events.
+
+use super::spinner::Spinner;
+use crate::backend::Framing;
+use crate::engine::{Listener, Outcome};
+use crate::error::{Error, Failure};
+use crate::event::{Event, Sink, Usage};
+use crate::sys::{self, Watch};
+use crate::task::OutputFormat;
+use crate::world;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// What is printed where.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// The format on standard output.
+    pub format: OutputFormat,
+    /// The backend's own lines instead.
+    pub raw: bool,
+    /// How those lines were cut.
+    pub framing: Framing,
+    /// Events on standard error too.
+    pub verbose: bool,
+    /// Token counts on standard error.
+    pub show_tokens: bool,
+    /// The time it took on standard error.
+    pub show_timing: bool,
+}
+
+/// Prints a run.
+pub struct Printer {
+    style: Style,
+    backend: String,
+    spinner: Option<Spinner>,
+    /// The answer so far: only JSON needs it whole.
+    content: String,
+    /// What the answer printed so far ends with.
+    ends_with_newline: bool,
+    events: Events,
+    /// Whether anything is left to say to whoever reads the JSON or the events.
+    finished: bool,
+}
+
+impl Printer {
+    /// A printer for a run of that backend; the spinner only where somebody watches.
+    pub fn new(style: Style, backend: &str, spinner: Option<Spinner>) -> Printer {
+        let events = Events { backend: backend.to_owned(), session: None, sequence: 0 };
+        let (content, ends_with_newline, finished) = (String::new(), true, false);
+        Printer { style, backend: backend.to_owned(), spinner, content, ends_with_newline, events, finished }
+    }
+
+    /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn error(&mut self, error: &Error) -> io::Result<()> {
+        self.spinner = None;
+        if self.finished || self.style.raw {
+            return Ok(());
+        }
+        let failure = Failure::new(error.kind(), error.to_string());
+        match self.style.format {
+            // The answer so far stays a line of its own.
+            OutputFormat::Text if self.ends_with_newline => Ok(()),
+            OutputFormat::Text => put("\n"),
+            OutputFormat::Json => put_line(&json!({
+                "backend": self.backend,
+                "content": self.content,
+                "exit_code": Value::Null,
+                "kind": failure.kind.word(),
+                "error": failure.message,
+            })),
+            OutputFormat::StreamJson => {
+                let line = self.events.error(&failure);
+                put_line(&line)
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        match self.style.format {
+            OutputFormat::Text => {
+                self.ends_with_newline = text.ends_with('\n');
+                put(text)
+            }
+            OutputFormat::Json => {
+                self.content.push_str(text);
+                Ok(())
+            }
+            OutputFormat::StreamJson => Ok(()),
+        }
+    }
+}
+
+impl Sink for Printer {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.style.verbose {
+            log::debug!("event {}", self.events.line(event));
+        } else if let (Event::Progress { stage, message }, None) = (event, &self.spinner) {
+            if stage == "warning" {
+                log::warn!("{message}");
+            }
+        }
+        if let Some(spinner) = &mut self.spinner {
+            spinner.hear(event);
+        }
+        if matches!(event, Event::Text(_)) {
+            self.spinner = None;
+        }
+        if self.style.raw {
+            return Ok(());
+        }
+        if self.style.format == OutputFormat::StreamJson {
+            let line = self.events.next(event);
+            return put_line(&line);
+        }
+        match event {
+            Event::Text(text) => self.text(text),
+            _ => Ok(()),
+        }
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        if let Some(spinner) = &mut self.spinner {
+            spinner.turn();
+        }
+        // A reader that left is noticed before the next write, too.
+        let mut watch = [Watch::reader_gone(sys::stdout_fd())];
+        sys::poll(&mut watch, Duration::ZERO)?;
+        if watch[0].woke() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    fn raw(&mut self, line: &str) -> io::Result<()> {
+        match (self.style.raw, self.style.framing) {
+            (false, _) => Ok(()),
+            (true, Framing::Pieces) => put(line),
+            (true, Framing::Lines) => put(&format!("{line}\n")),
+        }
+    }
+}
+
+impl Listener for Printer {
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.spinner = None;
+        self.finished = true;
+        if self.style.raw {
+            return Ok(());
+        }
+        match self.style.format {
+            OutputFormat::Text if self.ends_with_newline => Ok(()),
+            OutputFormat::Text => put("\n"),
+            OutputFormat::Json => put_line(&Answer::of(outcome, &self.content)),
+            OutputFormat::StreamJson => {
+                if let Some(failure) = &outcome.failure {
+                    put_line(&self.events.error(failure))?;
+                }
+                let line = self.events.done(outcome);
+                put_line(&line)
+            }
+        }?;
+        if self.style.show_tokens {
+            let Usage { input, output, cached, reasoning, .. } = outcome.usage;
+            let line = format!("tokens: {input} in ({cached} cached), {output} out ({reasoning} reasoning)");
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+        if self.style.show_timing {
+            let _ = writeln!(io::stderr(), "time: {:.2} s", outcome.duration.as_secs_f64());
+        }
+        Ok(())
+    }
+}
+
+/// Writes and flushes: a token is seen when it is there.
+fn put(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn put_line(value: &impl Serialize) -> io::Result<()> {
+    put(&(serde_json::to_string(value)? + "\n"))
+}
+
+/// The object of `-o json`. The names are those of clinvk 0.2, and ours behind them.
+#[derive(Serialize)]
+struct Answer<'a> {
+    backend: &'a str,
+    model: &'a Option<String>,
+    content: &'a str,
+    session_id: Option<&'a str>,
+    backend_session_id: &'a Option<String>,
+    usage: Value,
+    cost: Option<f64>,
+    duration_seconds: f64,
+    exit_code: i32,
+    kind: Option<&'static str>,
+    error: Option<&'a str>,
+    warnings: &'a [String],
+}
+
+impl<'a> Answer<'a> {
+    fn of(outcome: &'a Outcome, content: &'a str) -> Answer<'a> {
+        Answer {
+            backend: &outcome.backend,
+            model: &outcome.model,
+            content: content.trim_end_matches('\n'),
+            session_id: None,
+            backend_session_id: &outcome.backend_session,
+            usage: usage(&outcome.usage),
+            cost: outcome.usage.cost,
+            duration_seconds: outcome.duration.as_secs_f64(),
+            exit_code: outcome.exit_code,
+            kind: outcome.failure.as_ref().map(|failure| failure.kind.word()),
+            error: outcome.failure.as_ref().map(|failure| failure.message.as_str()),
+            warnings: &outcome.warnings,
+        }
+    }
+}
+
+fn usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "total_tokens": usage.total(),
+        "cached_tokens": usage.cached,
+        "reasoning_tokens": usage.reasoning,
+    })
+}
+
+/// Makes the unified events: names and shape of clinvk 0.2.
+struct Events {
+    backend: String,
+    session: Option<String>,
+    sequence: u64,
+}
+
+impl Events {
+    /// The next event, numbered.
+    fn next(&mut self, event: &Event) -> Value {
+        if let Event::Started { session: Some(session), .. } = event {
+            self.session = Some(session.clone());
+        }
+        let line = self.line(event);
+        self.sequence += 1;
+        line
+    }
+
+    fn line(&self, event: &Event) -> Value {
+        match event {
+            Event::Started { model, session } => {
+                self.envelope("init", json!({"model": model, "backend_session_id": session}))
+            }
+            Event::Text(text) => {
+                self.envelope("message", json!({"text": text, "role": "assistant", "is_partial": true}))
+            }
+            Event::Thinking(text) => self.envelope("thinking", json!({"text": text, "is_partial": true})),
+            Event::ToolUse { id, name, input } => {
+                self.envelope("tool_use", json!({"tool_id": id, "tool_name": name, "input": input}))
+            }
+            Event::ToolResult { id, name, output, is_error } => self.envelope(
+                "tool_result",
+                json!({"tool_id": id, "tool_name": name, "output": output, "is_error": is_error}),
+            ),
+            Event::Progress { stage, message } => {
+                self.envelope("progress", json!({"stage": stage, "message": message}))
+            }
+            Event::Usage(used) => self.envelope("token_usage", usage(used)),
+        }
+    }
+
+    fn error(&mut self, failure: &Failure) -> Value {
+        let line = self.envelope("error", json!({"code": failure.kind.word(), "message": failure.message}));
+        self.sequence += 1;
+        line
+    }
+
+    fn done(&mut self, outcome: &Outcome) -> Value {
+        let content = json!({
+            "token_usage": usage(&outcome.usage),
+            "cost": outcome.usage.cost,
+            "duration": outcome.duration.as_secs_f64(),
+            "exit_code": outcome.exit_code,
+            "kind": outcome.failure.as_ref().map(|failure| failure.kind.word()),
+        });
+        self.envelope("done", content)
+    }
+
+    fn envelope(&self, kind: &str, content: Value) -> Value {
+        json!({
+            "type": kind,
+            "backend": self.backend,
+            "session_id": self.session,
+            "timestamp": world::timestamp(world::now()),
+            "sequence": self.sequence,
+            "content": content,
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The spinner: on a terminal, until the first word of the answer comes; gone without a trace.
+
+use crate::event::Event;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// How often it turns.
+const TURN: Duration = Duration::from_millis(200);
+/// Back to the line's start, and nothing behind it.
+const CLEAR: &[u8] = b"\r\x1b[K";
+
+/// A line on standard error that says what is going on, and for how long.
+pub struct Spinner {
+    backend: String,
+    state: String,
+    since: Instant,
+    turned: Option<Instant>,
+    turns: usize,
+}
+
+impl Spinner {
+    /// Nothing is shown before the first turn.
+    pub fn new(backend: &str) -> Spinner {
+        Spinner { backend: backend.to_owned(), state: "starting".to_owned(), since: Instant::now(), turned: None, turns: 0 }
+    }
+
+    /// Takes the state from an event.
+    pub fn hear(&mut self, event: &Event) {
+        self.state = match event {
+            Event::Started { .. } => "waiting".to_owned(),
+            Event::Thinking(_) => "thinking".to_owned(),
+            // A tool's name is the vendor's or the model's: nothing of it may reach the terminal but letters.
+            Event::ToolUse { name, .. } => name.chars().filter(|letter| !letter.is_control()).take(40).collect(),
+            Event::ToolResult { .. } => "waiting".to_owned(),
+            Event::Progress { stage, .. } if stage == "retry" => "retrying".to_owned(),
+            _ => return,
+        };
+    }
+
+    /// Shows it, if it is time.
+    pub fn turn(&mut self) {
+        if self.turned.is_some_and(|turned| turned.elapsed() < TURN) {
+            return;
+        }
+        let sign = ["|", "/", "-", "\\"][self.turns % 4];
+        let line = format!("\r{sign} {}: {} {} s\x1b[K", self.backend, self.state, self.since.elapsed().as_secs());
+        // A terminal that is gone is told by the answer's own writing.
+        let _ = io::stderr().write_all(line.as_bytes());
+        (self.turned, self.turns) = (Some(Instant::now()), self.turns + 1);
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if self.turned.is_some() {
+            let _ = io::stderr().write_all(CLEAR);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The configuration: plain data, made of the table's defaults, the file and the environment, in this order; flags come
+//! on top in `cli`. Reads and writes no file but `config.json`; the environment is handed in.
+
+mod env;
+mod file;
+mod json;
+mod path;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use file::{set, unset};
+pub use table::{
+    BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, KEYS, Key, Of, Output, Parallel, Server,
+    Session, UnifiedFlags,
+};
+pub use value::{AnswerAs, PromptBy, Type};
+
+use crate::error::Error;
+use path::{Place, misplaced, path_for, unknown, with_built_in};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use table::Section;
+
+/// The configuration and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file in use, whether it exists or not.
+    pub path: PathBuf,
+    /// Sentences for the user: what was found and has no effect.
+    pub warnings: Vec<String>,
+    rows: Vec<Row>,
+}
+
+/// One key of a loaded configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The dotted key, with the backend's name in it; every entry of a map is a row of its own.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// Where the value comes from.
+    pub origin: Origin,
+    path: path::Path,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Env(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Env(variable) => write!(f, "env {variable}"),
+        }
+    }
+}
+
+/// What file and environment say: the value at each path.
+type Settings = BTreeMap<path::Path, (Value, Origin)>;
+
+impl Config {
+    /// Loads the explicit file, or `config.json` in the home directory when there is one, and the variables in `env`.
+    ///
+    /// # Errors
+    /// When an explicit file is missing, and for anything in file or environment that is not understood: a broken
+    /// configuration stops, it never becomes a weaker one.
+    pub fn load(
+        home: &Path,
+        explicit: Option<&Path>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Loaded, Error> {
+        let path = file_in_use(home, explicit);
+        let mut warnings = Vec::new();
+        let mut settings = match file::read(&path)? {
+            Some(text) => file::settings(&path, &text)?,
+            None if explicit.is_some() => return Err(file::broken(&path, "there is no such file")),
+            None => {
+                warnings.extend(old_file(home));
+                Settings::new()
+            }
+        };
+        let declared = settings.keys().filter(|path| path[0] == "backends").map(|path| path[1].as_str());
+        let backends = with_built_in(declared);
+        warnings.extend(env::apply(&mut settings, &backends, env)?);
+        let rows = rows(&settings, &backends);
+        Ok(Loaded { config: Config::read(&tree(&rows)), path, warnings, rows })
+    }
+
+    /// That backend's part, which is all defaults for a name that has none.
+    pub fn backend(&self, name: &str) -> &BackendConfig {
+        static DEFAULTS: LazyLock<BackendConfig> = LazyLock::new(BackendConfig::default);
+        self.backends.get(name).unwrap_or(&DEFAULTS)
+    }
+}
+
+impl Loaded {
+    /// Every key with its value and origin, in the table's order, then backend by backend.
+    pub fn show(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The value of a key, or a whole section as an object.
+    ///
+    /// # Errors
+    /// When there is no such key.
+    pub fn get(&self, key: &str) -> Result<Value, Error> {
+        let path = path::path(key);
+        let below: Vec<Row> = self.rows.iter().filter(|row| row.path.starts_with(&path)).cloned().collect();
+        if !below.is_empty() {
+            return Ok(path.iter().fold(tree(&below), |mut node, name| node[name.as_str()].take()));
+        }
+        let known: Vec<String> = self.config.backends.keys().cloned().collect();
+        match (Place::of(&path), path.get(1)) {
+            (None, _) => Err(Error::Invalid(unknown(&path, &known))),
+            (Some(_), Some(given)) if !known.contains(given) => {
+                Err(Error::UnknownBackend { given: given.clone(), known })
+            }
+            (Some(place), _) => Err(Error::Invalid(
+                misplaced(&path, place.key()).unwrap_or_else(|| format!("`{key}` is not set")),
+            )),
+        }
+    }
+}
+
+/// The file that `Config::load` reads, and that `set` and `unset` are to change, even when it does not load.
+pub fn file_in_use(home: &Path, explicit: Option<&Path>) -> PathBuf {
+    explicit.map_or_else(|| home.join("config.json"), Path::to_owned)
+}
+
+/// A warning about the file of clinvk 0.2, which is not read.
+fn old_file(home: &Path) -> Option<String> {
+    let old =
+        ["config.yaml", "config.yml"].map(|name| home.join(name)).into_iter().find(|path| path.exists())?;
+    let new = home.join("config.json");
+    Some(format!("`{}` is not read: the configuration has to be in `{}`", old.display(), new.display()))
+}
+
+/// A row for every key: all of them once, and those of a backend for each that has them.
+fn rows(settings: &Settings, backends: &[String]) -> Vec<Row> {
+    let (of_backends, others): (Vec<&Key>, Vec<&Key>) =
+        KEYS.iter().partition(|key| key.name.contains("<name>"));
+    let mut rows = Vec::new();
+    let mut add = |key: &Key, path: path::Path| {
+        let said: Vec<_> =
+            settings.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path)).collect();
+        for (path, (value, origin)) in &said {
+            rows.push(Row {
+                key: path.join("."),
+                value: value.clone(),
+                origin: origin.clone(),
+                path: (*path).clone(),
+            });
+        }
+        if said.is_empty() {
+            rows.push(Row { key: path.join("."), value: key.default_value(), origin: Origin::Default, path });
+        }
+    };
+    for key in others {
+        add(key, path_for(key, ""));
+    }
+    for name in backends {
+        for key in of_backends.iter().filter(|key| key.is_for(name)) {
+            add(key, path_for(key, name));
+        }
+    }
+    rows
+}
+
+/// The rows as one object.
+fn tree(rows: &[Row]) -> Value {
+    let mut root = json!({});
+    for row in rows {
+        file::put(&mut root, &row.path, row.value.clone());
+    }
+    root
+}
