@@ -1,4 +1,6 @@
 //! One integration binary, a file a feature.
 #![allow(clippy::disallowed_methods)] // tests are outside the seams
 
+mod claude;
+mod manual;
 mod util;

@@ -6,7 +6,7 @@ use serde_json::json;
 pub fn text(as_json: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
     // Set by the Makefile; a build from an archive has none.
-    let commit = option_env!("CLINVK_COMMIT").unwrap_or("unknown");
+    let commit = option_env!("SOURCE_COMMIT").unwrap_or("unknown");
     if as_json {
         let features = ["claude", "codex", "gemini", "command", "echo"];
         format!("{}\n", json!({"version": version, "commit": commit, "features": features}))

@@ -1,0 +1,42 @@
+# clinvk: everything that one does with it. `make` alone builds the release binary.
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+export SOURCE_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+BINARY = target/release/clinvk
+
+all:
+	$(CARGO) build --release --locked
+
+# The main job on the built-in echo backend: needs nothing but this machine.
+demo: all
+	sh tests/demo.sh $(BINARY)
+
+# All tests that need no network and no vendor.
+check:
+	$(CARGO) test --locked
+
+# The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs
+# from the npm registry under target/.
+check-real: all
+	python3 tests/real/check.py $(BINARY)
+
+# Prints ratios, asserts nothing.
+bench: all
+	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	for page in man/*; do groff -mdoc -ww -Tutf8 -z $$page 2>&1 | (! grep .) || exit 1; done
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/clinvk
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+
+clean:
+	$(CARGO) clean
+
+.PHONY: all demo check check-real bench lint install clean

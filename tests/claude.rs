@@ -1,0 +1,360 @@
+//! Claude: what a task becomes on its command line and in its dialogue, and what recorded dialogues mean.
+
+use crate::util::replay::{Played, data, play};
+use clinvk::backend::claude::Claude;
+use clinvk::backend::{Backend, Dialogue, Ended, Step};
+use clinvk::event::{Event, Usage};
+use clinvk::task::{Approval, Effort, Image, Sandbox, Task};
+use serde_json::{Value, json};
+
+fn claude() -> Claude {
+    Claude::new(None, &[])
+}
+
+fn task(prompt: &str) -> Task {
+    Task { backend: "claude".into(), prompt: prompt.into(), dir: "/src/project".into(), vendor_retries: 2, ..Task::default() }
+}
+
+fn dialogue(task: &Task) -> Box<dyn Dialogue> {
+    claude().dialogue(task)
+}
+
+fn played(task: &Task, file: &str) -> Played {
+    play(&mut *dialogue(task), &data(&format!("claude/{file}")))
+}
+
+/// The arguments behind those that every launch has.
+fn own_args(task: &Task) -> Vec<String> {
+    let args = claude().launch(task).unwrap().args;
+    let fixed = "-p --input-format stream-json --output-format stream-json --verbose --include-partial-messages \
+                 --permission-prompt-tool stdio";
+    let fixed: Vec<&str> = fixed.split_whitespace().collect();
+    assert_eq!(args[..fixed.len()], fixed);
+    args[fixed.len()..].to_vec()
+}
+
+const PERSONS: &str = "AskUserQuestion,EnterPlanMode,ExitPlanMode";
+
+#[test]
+fn every_option_becomes_the_flag_that_was_measured() {
+    let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    let plain = ["--permission-mode", "default", "--disallowedTools", PERSONS];
+    let table: Vec<(&str, Task, Vec<&str>)> = vec![
+        ("nothing", task("x"), plain.to_vec()),
+        (
+            "model",
+            Task { model: Some("opus".into()), ..task("x") },
+            vec!["--permission-mode", "default", "--model", "opus", "--disallowedTools", PERSONS],
+        ),
+        (
+            "approval auto",
+            Task { approval: Approval::Auto, ..task("x") },
+            vec!["--permission-mode", "acceptEdits", "--disallowedTools", PERSONS],
+        ),
+        ("approval none", Task { approval: Approval::None, ..task("x") }, plain.to_vec()),
+        ("approval always", Task { approval: Approval::Always, ..task("x") }, plain.to_vec()),
+        ("sandbox full", Task { sandbox: Sandbox::Full, ..task("x") }, plain.to_vec()),
+        (
+            "sandbox read-only",
+            Task { sandbox: Sandbox::ReadOnly, ..task("x") },
+            vec![
+                "--permission-mode", "default", "--tools", "Read,Grep,Glob,WebFetch,WebSearch", "--disallowedTools", PERSONS,
+                "--strict-mcp-config",
+            ],
+        ),
+        (
+            "allowed tools",
+            Task { allowed_tools: Some(list(&["Bash(git *)", "Read"])), ..task("x") },
+            vec![
+                "--permission-mode", "default", "--tools", "Bash,Read", "--allowedTools", "Bash(git *),Read", "--disallowedTools",
+                PERSONS,
+            ],
+        ),
+        (
+            "no tools",
+            Task { allowed_tools: Some(vec![]), ..task("x") },
+            vec!["--permission-mode", "default", "--tools", "", "--allowedTools", "", "--disallowedTools", PERSONS],
+        ),
+        (
+            "denied tools",
+            Task { denied_tools: list(&["Bash"]), ..task("x") },
+            vec!["--permission-mode", "default", "--disallowedTools", "AskUserQuestion,EnterPlanMode,ExitPlanMode,Bash"],
+        ),
+        (
+            "the rest",
+            Task {
+                resume: Some("ID".into()),
+                max_turns: Some(3),
+                effort: Some(Effort::High),
+                add_dirs: vec!["/a".into(), "/b c".into()],
+                no_project_config: true,
+                ephemeral: true,
+                extra: list(&["--bare"]),
+                ..task("x")
+            },
+            vec![
+                "--permission-mode", "default", "--resume", "ID", "--max-turns", "3", "--effort", "high", "--disallowedTools",
+                PERSONS, "--add-dir", "/a", "--add-dir", "/b c", "--setting-sources", "user", "--no-session-persistence",
+                "--bare",
+            ],
+        ),
+    ];
+    for (name, task, expected) in table {
+        assert_eq!(own_args(&task), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_environment_bounds_retries_and_keeps_files_out_of_prompts() {
+    let env = |task: &Task| claude().launch(task).unwrap().env;
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let literal = pair("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
+    assert_eq!(env(&task("x")), [pair("CLAUDE_CODE_MAX_RETRIES", "2"), literal.clone()]);
+    let task = Task { interpret: true, max_tokens: Some(99), vendor_retries: 0, ..task("x") };
+    assert_eq!(env(&task), [pair("CLAUDE_CODE_MAX_RETRIES", "0"), pair("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "99")]);
+}
+
+fn said(task: &Task) -> Vec<Value> {
+    let mut steps = Vec::new();
+    dialogue(task).start(&mut steps);
+    let line = |step: Step| match step {
+        Step::Send(line) => serde_json::from_str(&line).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    steps.into_iter().map(line).collect()
+}
+
+#[test]
+fn the_prompt_is_said_as_it_is_and_never_as_a_command() {
+    let content = |prompt: &str, interpret| {
+        let task = Task { interpret, ..task(prompt) };
+        said(&task)[0]["message"]["content"].clone()
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    assert_eq!(content("-p \"x\"\n@f", false), json!([text("-p \"x\"\n@f")]));
+    assert_eq!(content("/cost", false), json!([text("/cost"), text(" ")]));
+    assert_eq!(content("/cost", true), json!([text("/cost")]));
+}
+
+#[test]
+fn settings_go_before_the_prompt_and_pictures_with_it() {
+    let task = Task {
+        system: Some("S".into()),
+        append_system: Some("A".into()),
+        schema: Some(json!({"type": "object"})),
+        images: vec![Image::recognise(b"GIF8".to_vec()).unwrap()],
+        ..task("x")
+    };
+    let said = said(&task);
+    let settings =
+        json!({"subtype": "initialize", "systemPrompt": ["S"], "appendSystemPrompt": "A", "jsonSchema": {"type": "object"}});
+    assert_eq!(said[0], json!({"type": "control_request", "request_id": "initialize", "request": settings}));
+    let source = json!({"type": "base64", "media_type": "image/gif", "data": "R0lGOA=="});
+    assert_eq!(said[1]["message"]["content"][0], json!({"type": "image", "source": source}));
+}
+
+#[test]
+fn recorded_dialogues_end_as_they_ended() {
+    const HELLO: &str = "Hello from the stub.";
+    let schema = || Task { schema: Some(json!({})), ..task("x") };
+    let table: Vec<(&str, Task, &str, &str)> = vec![
+        ("01b-json.jsonl", task("x"), "ok", HELLO),
+        ("01c-stream-json.jsonl", task("x"), "ok", HELLO),
+        ("01d-stream-json-partial.jsonl", task("x"), "ok", HELLO),
+        ("01g-recommended-profile.jsonl", task("x"), "ok", HELLO),
+        ("03f-chosen-session-id.jsonl", task("x"), "ok", HELLO),
+        ("03j3-resume-unknown-stream.jsonl", task("x"), "session_not_found", ""),
+        ("05o-max-turns-1-with-tool-loop.jsonl", task("x"), "turn_limit", ""),
+        ("05s-tool-use-stream-json.jsonl", task("x"), "ok", HELLO),
+        ("05t-tool-denied-stream-json.jsonl", task("x"), "ok", HELLO),
+        ("05u-tool-use-stream-json-partial.jsonl", task("x"), "ok", HELLO),
+        ("06n-max-budget.jsonl", task("x"), "turn_limit", ""),
+        ("06s-json-schema-ok.jsonl", schema(), "ok", r#"{"name":"Ada"}"#),
+        ("06t-json-schema-model-ignores.jsonl", schema(), "unreadable", ""),
+        ("06u-json-schema-invalid-args.jsonl", schema(), "unreadable", ""),
+        ("06w2-json-schema-stream.jsonl", schema(), "ok", r#"{"name":"Ada"}"#),
+        ("06x-image-stream-json-input.jsonl", task("x"), "ok", HELLO),
+        ("07-400-json.jsonl", task("x"), "context_too_long", ""),
+        ("07-401-json.jsonl", task("x"), "login", ""),
+        ("07-401-stream.jsonl", task("x"), "login", ""),
+        ("07-403-json.jsonl", task("x"), "login", ""),
+        ("07-404-json.jsonl", task("x"), "unknown_model", ""),
+        ("07-404-stream.jsonl", task("x"), "unknown_model", ""),
+        ("07-413-json.jsonl", task("x"), "context_too_long", ""),
+        ("07-429-json-maxretries0.jsonl", task("x"), "quota", ""),
+        ("07-429-stream.jsonl", task("x"), "quota", ""),
+        ("07-500-json-maxretries0.jsonl", task("x"), "overloaded", ""),
+        ("07-500-stream.jsonl", task("x"), "overloaded", ""),
+        ("07-500-recovers-stream.jsonl", task("x"), "ok", HELLO),
+        ("07-529-json.jsonl", task("x"), "overloaded", ""),
+        ("07-connrefused-json.jsonl", task("x"), "unreachable", ""),
+        ("07-drop-json.jsonl", task("x"), "ok", HELLO),
+        ("07-drop-stream-partial.jsonl", task("x"), "ok", HELLO),
+        ("07-sse-error-stream-partial.jsonl", task("x"), "ok", HELLO),
+        ("07-nokey-json.jsonl", task("x"), "login", ""),
+        ("07-nokey-stream.jsonl", task("x"), "login", ""),
+        ("07-SIGINT-during-bash-tool.jsonl", task("x"), "crash", ""),
+        ("07-SIGTERM-during-stream.jsonl", task("x"), "crash", "Hello"),
+        ("07-SIGINT-during-stream.jsonl", task("x"), "crash", "Hello"),
+        ("a-multi-turn.log", task("x"), "ok", HELLO),
+        ("c-control.log", task("x"), "crash", "Hello"),
+        ("d-queue.log", task("x"), "ok", HELLO),
+        ("f-session-id.log", task("x"), "ok", HELLO),
+        ("g-resume.log", task("x"), "ok", HELLO),
+        ("h-error-then-ok.log", task("x"), "invalid_request", ""),
+        ("i-permission-stdio.log", task("x"), "ok", HELLO),
+        ("j-replay.log", task("x"), "ok", HELLO),
+        ("m-init-jsonschema.log", schema(), "ok", r#"{"name":"Ada"}"#),
+    ];
+    for (file, task, ending, text) in table {
+        let played = played(&task, file);
+        assert_eq!((played.ending(), played.text().as_str()), (ending, text), "{file}: {:?}", played.result);
+    }
+}
+
+#[test]
+fn the_answer_of_a_command_that_claude_handles_itself_is_told() {
+    let played = played(&Task { interpret: true, ..task("/cost") }, "06za-stream-json-input-slash.jsonl");
+    assert_eq!((played.ending(), played.text().lines().next()), ("ok", Some("Total cost:            $0.0000")));
+}
+
+#[test]
+fn every_recording_is_in_the_table() {
+    let table = include_str!("claude.rs");
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/claude");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(table.contains(&format!("\"{name}\"")), "{name} is recorded and not tested");
+    }
+}
+
+#[test]
+fn deltas_are_told_as_they_come_and_never_twice() {
+    let played = played(&task("x"), "01d-stream-json-partial.jsonl");
+    let pieces: Vec<&Event> = played.events.iter().filter(|event| matches!(event, Event::Text(_))).collect();
+    let text = |text: &str| Event::Text(text.to_owned());
+    assert_eq!(pieces, [&text("Hello"), &text(" from"), &text(" the"), &text(" stub"), &text(".")]);
+}
+
+#[test]
+fn usage_counts_cached_tokens_once_and_is_right_after_a_cut() {
+    let one = Usage { input: 147, output: 12, cached: 40, reasoning: 0, cost: Some(0.00086375) };
+    assert_eq!(played(&task("x"), "01d-stream-json-partial.jsonl").usage(), Some(one));
+    assert_eq!(played(&task("x"), "07-drop-stream-partial.jsonl").usage(), Some(one));
+}
+
+#[test]
+fn tools_are_told_with_their_results() {
+    let played = played(&task("x"), "i-permission-stdio.log");
+    let input = json!({"command": "touch zzz", "description": "t"});
+    let used = Event::ToolUse { id: "toolu_stub_1".into(), name: "Bash".into(), input };
+    let result = Event::ToolResult {
+        id: "toolu_stub_1".into(),
+        name: String::new(),
+        output: "(Bash completed with no output)".into(),
+        is_error: false,
+    };
+    let tools: Vec<&Event> = played
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::ToolUse { .. } | Event::ToolResult { .. }))
+        .collect();
+    assert_eq!(tools, [&used, &result]);
+}
+
+#[test]
+fn permissions_are_answered_by_the_approval_mode() {
+    let answer = |task: &Task| {
+        let played = played(task, "i-permission-stdio.log");
+        let answer: Value = serde_json::from_str(played.said.last().unwrap()).unwrap();
+        answer["response"]["response"]["behavior"].as_str().unwrap().to_owned()
+    };
+    let with = |approval| Task { approval, ..task("x") };
+    let restricted = Task { approval: Approval::None, allowed_tools: Some(vec!["Bash(git *)".into()]), ..task("x") };
+    let table = [
+        (with(Approval::Default), "deny"),
+        (with(Approval::Auto), "deny"),
+        (with(Approval::None), "allow"),
+        (with(Approval::Always), "deny"),
+        (Task { sandbox: Sandbox::ReadOnly, ..with(Approval::None) }, "deny"),
+        (restricted, "deny"),
+    ];
+    for (task, expected) in table {
+        assert_eq!(answer(&task), expected, "{:?} {:?}", task.approval, task.sandbox);
+    }
+}
+
+#[test]
+fn an_old_version_is_refused_by_name() {
+    let init = |version: &str| {
+        let line = json!({"type": "system", "subtype": "init", "session_id": "s", "model": "m", "claude_code_version": version});
+        play(&mut *dialogue(&task("x")), &line.to_string())
+    };
+    let refused = init("1.9.9");
+    assert_eq!(refused.ending(), "not_installed");
+    assert_eq!(refused.result.unwrap().unwrap_err().message, "claude 1.9.9 is too old: clinvk needs 2.1.197 or newer");
+    for version in ["2.1.197", "2.1.1000", "2.10.0", "3.0.0-beta.1", "unknown"] {
+        assert_ne!(init(version).ending(), "not_installed", "{version}");
+    }
+}
+
+#[test]
+fn another_session_than_the_one_asked_for_is_an_error() {
+    let task = Task { resume: Some("11111111-0000-0000-0000-000000000000".into()), ..task("x") };
+    assert_eq!(played(&task, "g-resume.log").ending(), "session_not_found");
+}
+
+#[test]
+fn separate_messages_have_a_blank_line_between_them() {
+    let delta = |text: &str| {
+        json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}})
+    };
+    let start = json!({"type": "stream_event", "event": {"type": "message_start"}});
+    let whole = |content: Value| json!({"type": "assistant", "message": {"content": content}});
+    let log = [
+        start.clone(),
+        delta("one"),
+        whole(json!([{"type": "text", "text": "one"}, {"type": "tool_use", "id": "t", "name": "Bash", "input": {}}])),
+        start,
+        delta("two"),
+        whole(json!([{"type": "text", "text": "two"}])),
+        json!({"type": "result", "subtype": "success", "is_error": false, "result": "two"}),
+    ];
+    let played = play(&mut *dialogue(&task("x")), &log.map(|line| line.to_string()).join("\n"));
+    assert_eq!((played.ending(), played.text().as_str()), ("ok", "one\n\ntwo"));
+}
+
+#[test]
+fn what_claude_says_when_it_ends_early_has_a_kind() {
+    let ending = |stderr: &str| {
+        let mut steps = Vec::new();
+        dialogue(&task("x")).eof(&Ended { code: Some(1), signal: None, stderr: stderr.into() }, &mut steps);
+        match steps.pop() {
+            Some(Step::Finished(Err(failure))) => failure.kind.word(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (stderr, kind) in [
+        ("No conversation found with session ID: x", "session_not_found"),
+        ("error: unknown option '--no-such-flag'", "vendor_flag"),
+        ("Segmentation fault", "crash"),
+        ("", "crash"),
+    ] {
+        assert_eq!(ending(stderr), kind, "{stderr}");
+    }
+}
+
+#[test]
+fn hostile_lines_are_silence() {
+    let lines = [
+        "", "null", "[]", "\"x\"", "{", "{}", r#"{"type":7}"#, r#"{"type":"assistant"}"#, r#"{"type":"assistant","message":null}"#,
+        r#"{"type":"assistant","message":{"content":[null,7,{"type":"text"}]}}"#, r#"{"type":"stream_event","event":[]}"#,
+        r#"{"type":"user","message":{"content":"text"}}"#, r#"{"type":"brand_new_event","x":{}}"#,
+    ];
+    let mut dialogue = dialogue(&task("x"));
+    let mut steps = Vec::new();
+    for line in lines {
+        dialogue.line(line, &mut steps);
+    }
+    assert_eq!(steps, []);
+}

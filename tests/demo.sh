@@ -1,0 +1,24 @@
+#!/bin/sh
+# The main job on the built-in echo backend, in a home of its own that is removed afterwards.
+set -eu
+clinvk=$(realpath "$1")
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+export HOME="$home" CLINVK_HOME="$home/clinvk" CLINVK_BACKEND=echo
+cd "$home"
+
+show() {
+    printf '\n$ clinvk'
+    for word; do printf ' %s' "'$word'"; done
+    printf '\n'
+    "$clinvk" "$@" </dev/null
+}
+
+show version
+show 'hello from the echo backend'
+printf '\n$ echo "and standard input" | clinvk "an argument"\n'
+echo 'and standard input' | "$clinvk" 'an argument'
+show -o json 'as one object'
+show -o stream-json 'as events'
+show --dry-run 'and what would be executed'
+show config get default_backend
