@@ -2,10 +2,11 @@
 //! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
 
 use crate::backend::{Backend, Launch, Registry, Step, Steps};
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
 use crate::exec::{self, Control, Finishing, Stop};
-use crate::task::Task;
+use crate::session::{Keep, Run, Session, Store, Tokens, Turn, TurnEnd, replay};
+use crate::task::{Opt, Task};
 use crate::world::{self, World};
 use std::collections::BTreeSet;
 use std::io;
@@ -18,6 +19,12 @@ const NEVER_INHERITED: &[&str] = &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PA
 
 /// Runs tasks.
 pub struct Engine {
+    /// The sessions.
+    pub store: Store,
+    /// What is kept of a turn.
+    pub keep: Keep,
+    /// Most characters of a conversation that is replayed.
+    pub replay_limit: usize,
     /// The backends there are.
     pub registry: Registry,
     /// Backends that the configuration switches off.
@@ -34,7 +41,7 @@ pub struct Prepared {
     pub task: Task,
     /// How the program is started.
     pub launch: Launch,
-    /// What `lenient` left out.
+    /// What `lenient` left out, and how a conversation was continued.
     pub warnings: Vec<String>,
 }
 
@@ -47,6 +54,10 @@ pub struct Outcome {
     pub model: Option<String>,
     /// The backend's own session id.
     pub backend_session: Option<String>,
+    /// Our session.
+    pub session: Option<String>,
+    /// Why our session could not be saved: the answer is there all the same.
+    pub session_failure: Option<Failure>,
     /// What it used.
     pub usage: Usage,
     /// From start to result.
@@ -61,6 +72,9 @@ pub struct Outcome {
 
 /// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.
 pub trait Listener: Sink {
+    /// The run belongs to this session of ours. Said before anything else, when there is one.
+    fn session(&mut self, _id: &str) {}
+
     /// The run has its outcome. An `Err` means that nobody reads any more.
     fn done(&mut self, outcome: &Outcome) -> io::Result<()>;
 }
@@ -76,6 +90,9 @@ impl Engine {
         }
         let backend = self.registry.get(&task.backend)?;
         let (mut task, mut warnings) = (task.clone(), Vec::new());
+        if let Some(session) = task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()? {
+            warnings.extend(self.continue_session(&mut task, &*backend, &session)?);
+        }
         for option in task.used() {
             let Err(why) = backend.honours(option) else { continue };
             if !task.lenient {
@@ -101,8 +118,8 @@ impl Engine {
     /// # Errors
     /// When *we* could not do it: bad task, nothing installed, a time limit, a cancel. A backend that ran and said no is
     /// an `Outcome` with a failure in it.
-    pub fn run(&self, task: &Task, control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
-        let Prepared { backend, task, mut launch, warnings } = self.prepare(task)?;
+    pub fn run(&self, asked: &Task, control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+        let Prepared { backend, task, mut launch, warnings } = self.prepare(asked)?;
         let name = backend.name();
         let program = self.locate(&*backend, true).ok_or_else(|| Error::NotInstalled {
             backend: name.to_owned(),
@@ -110,6 +127,15 @@ impl Engine {
         })?;
         if !task.dir.is_dir() {
             return Err(Error::Invalid(format!("working directory `{}` is not a directory", task.dir.display())));
+        }
+        let (run, mut session_failure) = match self.open_session(asked, &task) {
+            Ok(run) => (run, None),
+            // The answer matters more than its record; but a session that is continued must be ours alone.
+            Err(error) if task.session.is_none() => (None, Some(Failure::new(error.kind(), error.to_string()))),
+            Err(error) => return Err(error),
+        };
+        if let Some(run) = &run {
+            listener.session(&run.session().id);
         }
         launch.unset.extend(NEVER_INHERITED.iter().map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
@@ -119,15 +145,21 @@ impl Engine {
                 backend: name.to_owned(),
                 model: task.model.clone(),
                 backend_session: None,
+                session: run.as_ref().map(|run| run.session().id.clone()),
+                session_failure: session_failure.take(),
                 usage: Usage::default(),
                 duration: Duration::ZERO,
                 exit_code: 0,
                 failure: None,
                 warnings,
             },
+            run,
             listener,
         };
         let report = exec::run(&program, &launch, &world::random_id()?, &mut *dialogue, control, &mut fold);
+        if let Err(error) = report.as_ref().map_err(Error::to_string).and_then(|report| stopped(&report.stop).map_err(|error| error.to_string())) {
+            fold.save(Some(error));
+        }
         let outcome = fold.outcome;
         if task.ephemeral {
             if let Some(session) = &outcome.backend_session {
@@ -138,12 +170,47 @@ impl Engine {
             Error::Start { program, error, .. } => Error::Start { backend: name.to_owned(), program, error },
             other => other,
         })?;
-        match report.stop {
-            Stop::Finished(_) => Ok(outcome),
-            Stop::TimedOut(limit, after) => Err(Error::TimedOut { limit, after }),
-            Stop::Cancelled => Err(Error::Cancelled),
-            Stop::ReaderGone => Err(Error::ReaderGone),
+        stopped(&report.stop).map(|()| outcome)
+    }
+
+    /// Puts a session's conversation in front of the task: by the vendor's own id where that can be continued, else by
+    /// replaying the stored turns. Returns what is worth knowing of it.
+    fn continue_session(
+        &self,
+        task: &mut Task,
+        backend: &dyn Backend,
+        session: &Session,
+    ) -> Result<Option<String>, Error> {
+        let replay = task.session.as_ref().is_some_and(|session| session.replay);
+        let same = session.backend == task.backend && !replay && !task.ephemeral;
+        if same && session.backend_session_id.is_some() && backend.honours(Opt::Resume).is_ok() {
+            task.resume = session.backend_session_id.clone();
+            return Ok(None);
         }
+        let turns: Vec<Turn> = self.store.turns(&session.id)?.into_iter().filter(|turn| turn.error.is_none()).collect();
+        if turns.is_empty() && session.turn_count > 0 {
+            let why = "it has to be replayed, and its turns are not stored (session.store_turns)".to_owned();
+            return Err(Error::NotResumable { id: session.id.clone(), why });
+        }
+        let (prompt, left_out) = replay::prompt(&turns, &task.prompt, self.replay_limit);
+        task.prompt = prompt;
+        Ok((left_out > 0).then(|| {
+            format!("the first {left_out} of {} earlier turns were left out (session.replay_limit)", turns.len())
+        }))
+    }
+
+    /// Opens the session of a run: a new one, the one that is continued, or none.
+    fn open_session(&self, asked: &Task, task: &Task) -> Result<Option<Run<'_>>, Error> {
+        if task.ephemeral {
+            return Ok(None);
+        }
+        if let Some(session) = &task.session {
+            return self.store.take_up(&session.id, session.patience, &asked.prompt, self.keep).map(Some);
+        }
+        let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
+        session.model = task.model.clone();
+        session.tags = task.tags.clone();
+        self.store.begin(session, &asked.prompt, self.keep).map(Some)
     }
 
     /// Removes what an ephemeral run left in the user's home.
@@ -154,6 +221,16 @@ impl Engine {
                 log::warn!("an ephemeral run left `{}` behind: {error}", path.display());
             }
         }
+    }
+}
+
+/// A stop that is no result, as the error that it is.
+fn stopped(stop: &Stop) -> Result<(), Error> {
+    match *stop {
+        Stop::Finished(_) => Ok(()),
+        Stop::TimedOut(limit, after) => Err(Error::TimedOut { limit, after }),
+        Stop::Cancelled => Err(Error::Cancelled),
+        Stop::ReaderGone => Err(Error::ReaderGone),
     }
 }
 
@@ -214,6 +291,7 @@ fn matching(root: &std::path::Path, pattern: &str) -> Vec<std::path::PathBuf> {
 struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
+    run: Option<Run<'a>>,
     listener: &'a mut dyn Listener,
 }
 
@@ -226,6 +304,11 @@ impl Sink for Fold<'_> {
             }
             Event::Usage(usage) => self.outcome.usage = *usage,
             Event::Progress { stage, message } if stage == "warning" => self.outcome.warnings.push(message.clone()),
+            Event::Text(text) => {
+                if let Some(run) = &mut self.run {
+                    run.hear(text);
+                }
+            }
             _ => {}
         }
         self.listener.event(event)
@@ -244,7 +327,26 @@ impl Finishing for Fold<'_> {
     fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()> {
         self.outcome.duration = self.since.elapsed();
         self.outcome.failure = result.as_ref().err().cloned();
+        if let Some(failure) = self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound) {
+            failure.message += " (`--replay` starts a new one from the stored turns)";
+        }
         self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
+        self.save(self.outcome.failure.as_ref().map(|failure| failure.message.clone()));
         self.listener.done(&self.outcome)
+    }
+}
+
+impl Fold<'_> {
+    /// Saves the session's turn, and lets the session go.
+    fn save(&mut self, error: Option<String>) {
+        let Some(mut run) = self.run.take() else { return };
+        let saved = run.end(TurnEnd {
+            backend: self.outcome.backend.clone(),
+            model: self.outcome.model.clone(),
+            backend_session_id: self.outcome.backend_session.clone(),
+            usage: Tokens::from(&self.outcome.usage),
+            error,
+        });
+        self.outcome.session_failure = saved.err().map(|error| Failure::new(error.kind(), error.to_string()));
     }
 }

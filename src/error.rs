@@ -187,6 +187,48 @@ pub enum Error {
     Cancelled,
     /// Nobody reads our output any more: not an error for the person who closed it.
     ReaderGone,
+    /// No session is meant.
+    SessionNotFound {
+        /// The word as typed.
+        given: String,
+    },
+    /// More than one session is meant.
+    SessionAmbiguous {
+        /// The word as typed.
+        given: String,
+        /// Their ids.
+        meant: Vec<String>,
+    },
+    /// Another run holds the session.
+    SessionBusy {
+        /// The session.
+        id: String,
+        /// The process that holds it, where it said so.
+        pid: Option<u32>,
+    },
+    /// The session cannot be continued.
+    NotResumable {
+        /// The session.
+        id: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A session's file does not parse. It is left alone.
+    SessionBroken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The session store could not be read or written.
+    Store {
+        /// `read`, `write`, `lock` ...
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        error: std::io::Error,
+    },
     /// Something that cannot happen did.
     Internal(String),
 }
@@ -215,6 +257,10 @@ impl Error {
             Error::File { .. } => Kind::InvalidRequest,
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
+            Error::SessionNotFound { .. } | Error::SessionAmbiguous { .. } => Kind::SessionNotFound,
+            Error::SessionBusy { .. } => Kind::SessionBusy,
+            Error::NotResumable { .. } => Kind::SessionNotResumable,
+            Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
             Error::Internal(_) => Kind::Internal,
         }
     }
@@ -270,6 +316,23 @@ impl fmt::Display for Error {
             }
             Error::Cancelled => f.write_str("cancelled"),
             Error::ReaderGone => f.write_str("the reader of the output is gone"),
+            Error::SessionNotFound { given } => {
+                write!(f, "no session `{given}`: `clinvk sessions list` shows what there is")
+            }
+            Error::SessionAmbiguous { given, meant } => {
+                let some: Vec<&str> = meant.iter().take(5).map(String::as_str).collect();
+                write!(f, "`{given}` means {} sessions: {}", meant.len(), some.join(", "))?;
+                if meant.len() > some.len() { f.write_str(" ...") } else { Ok(()) }
+            }
+            Error::SessionBusy { id, pid: Some(pid) } => {
+                write!(f, "session `{id}` is busy: process {pid} runs it (`--wait` waits for it)")
+            }
+            Error::SessionBusy { id, pid: None } => write!(f, "session `{id}` is busy (`--wait` waits for it)"),
+            Error::NotResumable { id, why } => write!(f, "session `{id}` cannot be continued: {why}"),
+            Error::SessionBroken { path, problem } => {
+                write!(f, "session file `{}` is broken and left alone: {problem}", path.display())
+            }
+            Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
             Error::Internal(what) => write!(f, "internal error: {what}"),
         }
     }

@@ -8,6 +8,7 @@ pub mod world; // what the process was given
 pub mod config; // the table of keys, the file, the environment
 pub mod sys; // all unsafe code
 pub mod exec; // one child process
+pub mod session; // conversations on disk
 pub mod engine; // the one door: every run goes through it
 pub mod cli; // the command line
 mod log; // where `log` goes

@@ -70,6 +70,12 @@ pub fn reap(pid: i32) {
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
 }
 
+/// Undoes what some parents leave us with: where SIGCHLD is ignored, nobody can be waited for.
+pub fn hear_of_ended_children() {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Makes orphans of our descendants our children, so that none can get away. Linux only; elsewhere nothing happens.
 pub fn become_subreaper() {
     #[cfg(target_os = "linux")]
@@ -159,6 +165,11 @@ pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
         // SAFETY: a zeroed sigaction is a valid one; the handler is async-signal-safe.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
+            check(libc::sigaction(signal, std::ptr::null(), &mut action))?;
+            // Whoever started us wants it so: `nohup`, or `&` in a script.
+            if action.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
             action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
             action.sa_flags = libc::SA_RESTART;
             check(libc::sigaction(signal, &action, std::ptr::null_mut()))?;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One prompt for one backend. Everything is resolved: paths are absolute, files are read, defaults are in.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,7 +47,11 @@ pub struct Task {
     pub interpret: bool,
     /// Ignore the files in `dir` that run code or change settings: hooks, `.mcp.json`, `.env`.
     pub no_project_config: bool,
-    /// The backend's own id of the session to continue.
+    /// The session to continue; none begins a new one, unless `ephemeral`.
+    pub session: Option<Continue>,
+    /// Tags of the session that is begun.
+    pub tags: Vec<String>,
+    /// The backend's own id of the session to continue: the engine's, from `session`.
     pub resume: Option<String>,
     /// An option that the backend cannot honour is dropped with a warning, not refused.
     pub lenient: bool,
@@ -54,6 +59,17 @@ pub struct Task {
     pub vendor_retries: u32,
     /// A directory for this run alone: `Launch::files` go there, and it is removed afterwards.
     pub scratch: PathBuf,
+}
+
+/// A session of ours that a task continues.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Continue {
+    /// Its whole id.
+    pub id: String,
+    /// How long it is waited for while another run holds it: zero not at all, none for ever.
+    pub patience: Option<Duration>,
+    /// Start a new session of the vendor's from the stored turns.
+    pub replay: bool,
 }
 
 /// A picture, read and recognised.

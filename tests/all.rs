@@ -2,5 +2,7 @@
 #![allow(clippy::disallowed_methods)] // tests are outside the seams
 
 mod claude;
+mod codex;
+mod exec;
 mod manual;
 mod util;

@@ -184,7 +184,7 @@ impl Dialogue for OneWay {
         let needs_done = self.fields.as_ref().is_some_and(|fields| !fields.done.is_empty());
         let result = match (self.failure.take(), ended.code) {
             (Some(message), _) => Err(Failure::new(Kind::Crash, message)),
-            (None, Some(0)) if needs_done && !self.done => {
+            (None, Some(0)) if needs_done => {
                 Err(Failure::new(Kind::Crash, "the output ended before its `done` field"))
             }
             (None, Some(0)) => Ok(()),
@@ -227,13 +227,24 @@ impl OneWay {
             self.usage.output = output.unwrap_or(self.usage.output);
             steps.push(Step::Event(Event::Usage(self.usage)));
         }
-        self.failure = match at(value, &fields.error) {
-            None | Some(Value::Null | Value::Bool(false)) => self.failure.take(),
+        self.failure = match at(value, &fields.error).filter(|error| !means_nothing(error)) {
+            None => self.failure.take(),
             Some(Value::String(message)) => Some(message.clone()),
             Some(other) => Some(other.to_string()),
         };
-        self.done |= at(value, &fields.done).is_some_and(|done| !matches!(done, Value::Null | Value::Bool(false)));
+        let is_done = at(value, &fields.done).is_some_and(|done| !means_nothing(done));
+        if is_done && !self.done {
+            self.done = true;
+            // It may never end by itself, or with an exit status that lies: its own word is what counts.
+            let result = self.failure.take().map_or(Ok(()), |message| Err(Failure::new(Kind::Crash, message)));
+            steps.push(Step::Finished(result));
+        }
     }
+}
+
+/// A field that is there on every line, and says nothing on most.
+fn means_nothing(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false)) || value == ""
 }
 
 /// What stands at a dotted path; numbers count the items of a list from 0.

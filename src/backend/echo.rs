@@ -88,7 +88,8 @@ impl Backend for Echo {
             prompt: Some(task.prompt.clone()),
             started: Event::Started {
                 model: Some(task.model.clone().unwrap_or(MODEL.to_owned())),
-                session: task.resume.clone(),
+                // It remembers nothing, so any id will do: a resumed echo says the new prompt alone.
+                session: Some(task.resume.clone().unwrap_or("echo".to_owned())),
             },
             usage: Usage { input: task.prompt.split_whitespace().count() as u64, ..Usage::default() },
             in_word: false,

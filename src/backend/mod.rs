@@ -2,6 +2,7 @@
 //! file, so that every backend is tested by tables. Also the registry of the backends there are.
 
 pub mod claude;
+pub mod codex;
 pub mod command;
 pub mod echo;
 

@@ -17,6 +17,12 @@ pub struct Command {
 /// Every command. A prompt is the one without a name.
 pub const COMMANDS: &[Command] = &[
     Command { name: "", operands: "[PROMPT]", help: "run a prompt" },
+    Command { name: "resume", operands: "[ID] [PROMPT]", help: "continue a session" },
+    Command {
+        name: "sessions",
+        operands: "list|show|delete|clean|fork|rename|tag|untag|pause|export|import|stats|fsck",
+        help: "look at sessions and look after them",
+    },
     Command {
         name: "config",
         operands: "show|get KEY|set KEY VALUE|unset KEY|path|validate",
@@ -40,7 +46,9 @@ pub struct Flag {
     pub help: &'static str,
 }
 
-const PROMPT: &[&str] = &[""];
+const PROMPT: &[&str] = &["", "resume"];
+const RESUME: &[&str] = &["resume"];
+const SESSIONS: &[&str] = &["sessions"];
 const CONFIG: &[&str] = &["config"];
 
 /// A line of the table.
@@ -57,8 +65,8 @@ const fn flag(
 /// Every flag, in the order in which help lists them.
 #[rustfmt::skip]
 pub const FLAGS: &[Flag] = &[
-    flag("backend",            Some('b'), "NAME",     PROMPT, "who answers"),
-    flag("model",              Some('m'), "MODEL",    PROMPT, "the model: an alias (fast, balanced, best) or the vendor's name"),
+    flag("backend",            Some('b'), "NAME",     &["", "resume", "sessions"], "who answers; with --last, --here and sessions: only that one's"),
+    flag("model",              Some('m'), "MODEL",    &["", "resume", "sessions"], "the model: an alias (fast, balanced, best) or the vendor's name"),
     flag("workdir",            Some('w'), "DIR",      PROMPT, "where the backend works"),
     flag("output-format",      Some('o'), "FORMAT",   PROMPT, "text, json or stream-json"),
     flag("raw",                None,      "",         PROMPT, "print the backend's own lines"),
@@ -85,9 +93,25 @@ pub const FLAGS: &[Flag] = &[
     flag("first-byte-timeout", None,      "DURATION", PROMPT, "longest time until the first of the answer"),
     flag("show-tokens",        None,      "",         PROMPT, "print token counts on standard error"),
     flag("show-timing",        None,      "",         PROMPT, "print the time it took on standard error"),
-    flag("dry-run",            None,      "",         PROMPT, "print what would be executed, and start nothing"),
+    flag("continue",           Some('c'), "",         &[""],  "continue the newest session of the working directory"),
+    flag("last",               None,      "",         RESUME, "continue the newest session of all"),
+    flag("here",               None,      "",         &["resume", "sessions"], "only sessions of the working directory"),
+    flag("interactive",        Some('i'), "",         RESUME, "choose the session from a list"),
+    flag("wait",               None,      "[=DURATION]", PROMPT, "wait for a session that another run holds"),
+    flag("replay",             None,      "",         PROMPT, "continue from the stored turns, in a new session of the backend's"),
+    flag("tag",                None,      "TAG",      &["", "resume", "sessions"], "tag the new session; with sessions: only those with it (may be repeated)"),
+    flag("status",             None,      "STATUS",   SESSIONS, "only those that stand so: active, completed, error, paused"),
+    flag("since",              None,      "AGE|DATE", SESSIONS, "only those used since: 7d, 12h, 2026-01-31"),
+    flag("search",             None,      "TEXT",     SESSIONS, "only those with this text in title or first prompt"),
+    flag("limit",              Some('n'), "N",        SESSIONS, "at most so many"),
+    flag("offset",             None,      "N",        SESSIONS, "without the first so many"),
+    flag("turns",              None,      "",         SESSIONS, "with prompts and answers"),
+    flag("markdown",           None,      "",         SESSIONS, "export as text for people"),
+    flag("older-than",         None,      "AGE",      SESSIONS, "clean those not used for so long: 30d, 12h, 2w"),
+    flag("all",                None,      "",         SESSIONS, "clean all"),
+    flag("dry-run",            None,      "",         &["", "resume", "sessions"], "print what would be done, and do nothing"),
     flag("origin",             None,      "",         CONFIG, "say where each value comes from"),
-    flag("json",               None,      "",         &["config", "version"], "print JSON"),
+    flag("json",               None,      "",         &["sessions", "config", "version"], "print JSON"),
     flag("config",             None,      "FILE",     &[],    "the configuration file"),
     flag("quiet",              Some('q'), "",         &[],    "print no warnings and no spinner"),
     flag("verbose",            Some('v'), "",         &[],    "say on standard error what is done"),
@@ -153,6 +177,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> 
         };
         let value = if flag.value.is_empty() {
             String::new()
+        } else if flag.value.starts_with('[') {
+            parser.optional_value().map_or(Ok(String::new()), ValueExt::string).map_err(bad_word)?
         } else {
             parser.value().map_err(|_| missing(flag))?.string().map_err(bad_word)?
         };
@@ -217,13 +243,12 @@ fn not_text(word: &std::ffi::OsStr) -> Error {
 ///
 /// # Errors
 /// More than one word, and a lone word that looks like a misspelt command.
-pub fn prompt_operand(typed: &Typed) -> Result<Option<&str>, Error> {
-    let operands = &typed.operands;
+pub fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>, Error> {
     let commands = || COMMANDS.iter().map(|command| command.name).filter(|name| !name.is_empty());
-    match &operands[..] {
+    match operands {
         [] => Ok(None),
         [prompt] => match nearest(prompt, commands()) {
-            Some(command) if !typed.literal => Err(Error::Invalid(format!(
+            Some(command) if !literal => Err(Error::Invalid(format!(
                 "unknown command `{prompt}`: did you mean `{command}`? As a prompt: clinvk -- {prompt}"
             ))),
             _ => Ok(Some(prompt)),

@@ -36,7 +36,8 @@ pub fn of(name: &str) -> Result<String, Error> {
     text += "\nflags:\n";
     for flag in FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&name)) {
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
-        let long = format!("--{} {}", flag.name, flag.value);
+        let gap = if flag.value.starts_with('[') { "" } else { " " };
+        let long = format!("--{}{gap}{}", flag.name, flag.value);
         let _ = writeln!(text, "  {short}{long:<28} {}", flag.help);
     }
     if name.is_empty() {

@@ -18,11 +18,13 @@ const SILENT_PIPE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// No prompt at all, or a file that cannot be read as text.
-pub fn prompt<'a>(argument: Option<&str>, waits: bool, files: impl Iterator<Item = &'a str>) -> Result<String, Error> {
+pub fn prompt(argument: Option<&str>, waits: bool, files: &[&str]) -> Result<String, Error> {
     let mut parts = Vec::new();
     parts.extend(argument.filter(|argument| !argument.is_empty()).map(str::to_owned));
-    if waits || argument.is_none() || !world::stdin_is_terminal() {
-        let piped = standard_input(argument.is_some() && !waits)?;
+    // A prompt of arguments alone is whole without it.
+    let suffices = !waits && (argument.is_some() || !files.is_empty());
+    if !suffices || !world::stdin_is_terminal() {
+        let piped = standard_input(suffices)?;
         parts.extend(Some(piped).filter(|piped| !piped.is_empty()));
     }
     for name in files {

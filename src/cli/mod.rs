@@ -8,8 +8,11 @@ mod help;
 mod input;
 mod print;
 mod prompt;
+mod resume;
+mod sessions;
 mod signals;
 mod spinner;
+mod table;
 mod version;
 
 use crate::backend::echo;
@@ -48,6 +51,14 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     if typed.has("help") {
         return say(&help::of(typed.command)?);
     }
+    let most = match typed.command {
+        "help" => 1,
+        "version" => 0,
+        _ => usize::MAX,
+    };
+    if let Some(word) = typed.operands.get(most) {
+        return Err(Error::Invalid(format!("`{}` takes no `{word}`: see `clinvk {0} -h`", typed.command)));
+    }
     match typed.command {
         "help" => say(&help::of(typed.operands.first().map_or("", String::as_str))?),
         "version" => say(&version::text(typed.has("json"))),
@@ -63,11 +74,14 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 return say(&config::run(typed, &world, explicit.as_deref())?);
             }
             let loaded = Config::load(&world.home, explicit.as_deref(), &world.env)?;
-            if loaded.config.unified_flags.verbose {
+            if loaded.config.unified_flags.verbose && !typed.has("quiet") {
                 crate::log::to_stderr(true, false);
             }
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-            prompt::run(typed, world, &loaded.config)
+            match command {
+                "sessions" => sessions::run(typed, &world, &loaded.config),
+                _ => prompt::run(typed, world, &loaded.config),
+            }
         }
     }
 }

@@ -6,11 +6,13 @@ use crate::backend::Framing;
 use crate::engine::{Listener, Outcome};
 use crate::error::{Error, Failure};
 use crate::event::{Event, Sink, Usage};
+use crate::exec::{Clock, Control};
 use crate::sys::{self, Watch};
 use crate::task::OutputFormat;
 use crate::world;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ pub struct Style {
 
 /// Prints a run.
 pub struct Printer {
+    out: Out,
     style: Style,
     backend: String,
     spinner: Option<Spinner>,
@@ -47,10 +50,16 @@ pub struct Printer {
 
 impl Printer {
     /// A printer for a run of that backend; the spinner only where somebody watches.
-    pub fn new(style: Style, backend: &str, spinner: Option<Spinner>) -> Printer {
+    pub fn new(style: Style, backend: &str, spinner: Option<Spinner>, control: &Control) -> Printer {
         let events = Events { backend: backend.to_owned(), session: None, sequence: 0 };
         let (content, ends_with_newline, finished) = (String::new(), true, false);
-        Printer { style, backend: backend.to_owned(), spinner, content, ends_with_newline, events, finished }
+        let out = Out { control: control.clone(), clock: Clock::start(), failed: None };
+        Printer { out, style, backend: backend.to_owned(), spinner, content, ends_with_newline, events, finished }
+    }
+
+    /// Why standard output could not be written, where that is more than a reader that left.
+    pub fn take_failure(&mut self) -> Option<io::Error> {
+        self.out.failed.take()
     }
 
     /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
@@ -66,8 +75,8 @@ impl Printer {
         match self.style.format {
             // The answer so far stays a line of its own.
             OutputFormat::Text if self.ends_with_newline => Ok(()),
-            OutputFormat::Text => put("\n"),
-            OutputFormat::Json => put_line(&json!({
+            OutputFormat::Text => self.out.put("\n"),
+            OutputFormat::Json => self.out.put_line(&json!({
                 "backend": self.backend,
                 "content": self.content,
                 "exit_code": Value::Null,
@@ -76,7 +85,7 @@ impl Printer {
             })),
             OutputFormat::StreamJson => {
                 let line = self.events.error(&failure);
-                put_line(&line)
+                self.out.put_line(&line)
             }
         }
     }
@@ -85,7 +94,7 @@ impl Printer {
         match self.style.format {
             OutputFormat::Text => {
                 self.ends_with_newline = text.ends_with('\n');
-                put(text)
+                self.out.put(text)
             }
             OutputFormat::Json => {
                 self.content.push_str(text);
@@ -100,8 +109,11 @@ impl Sink for Printer {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if self.style.verbose {
             log::debug!("event {}", self.events.line(event));
-        } else if let (Event::Progress { stage, message }, None) = (event, &self.spinner) {
+        } else if let Event::Progress { stage, message } = event {
             if stage == "warning" {
+                if let Some(spinner) = &mut self.spinner {
+                    spinner.clear();
+                }
                 log::warn!("{message}");
             }
         }
@@ -116,7 +128,7 @@ impl Sink for Printer {
         }
         if self.style.format == OutputFormat::StreamJson {
             let line = self.events.next(event);
-            return put_line(&line);
+            return self.out.put_line(&line);
         }
         match event {
             Event::Text(text) => self.text(text),
@@ -137,13 +149,17 @@ impl Sink for Printer {
     fn raw(&mut self, line: &str) -> io::Result<()> {
         match (self.style.raw, self.style.framing) {
             (false, _) => Ok(()),
-            (true, Framing::Pieces) => put(line),
-            (true, Framing::Lines) => put(&format!("{line}\n")),
+            (true, Framing::Pieces) => self.out.put(line),
+            (true, Framing::Lines) => self.out.put(&format!("{line}\n")),
         }
     }
 }
 
 impl Listener for Printer {
+    fn session(&mut self, id: &str) {
+        self.events.session = Some(id.to_owned());
+    }
+
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
         self.spinner = None;
         self.finished = true;
@@ -152,14 +168,14 @@ impl Listener for Printer {
         }
         match self.style.format {
             OutputFormat::Text if self.ends_with_newline => Ok(()),
-            OutputFormat::Text => put("\n"),
-            OutputFormat::Json => put_line(&Answer::of(outcome, &self.content)),
+            OutputFormat::Text => self.out.put("\n"),
+            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, &self.content)),
             OutputFormat::StreamJson => {
                 if let Some(failure) = &outcome.failure {
-                    put_line(&self.events.error(failure))?;
+                    self.out.put_line(&self.events.error(failure))?;
                 }
                 let line = self.events.done(outcome);
-                put_line(&line)
+                self.out.put_line(&line)
             }
         }?;
         if self.style.show_tokens {
@@ -174,15 +190,62 @@ impl Listener for Printer {
     }
 }
 
-/// Writes and flushes: a token is seen when it is there.
-fn put(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+/// Standard output, without a buffer: a token is seen when it is there. A reader that does not read holds up the run, but
+/// not its end.
+struct Out {
+    control: Control,
+    clock: Clock,
+    failed: Option<io::Error>,
 }
 
-fn put_line(value: &impl Serialize) -> io::Result<()> {
-    put(&(serde_json::to_string(value)? + "\n"))
+/// So much can be written to a pipe that has room at all (PIPE_BUF).
+const ROOM: usize = 4096;
+/// How often a writer that is held up looks around.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Out {
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        let result = self.write(text.as_bytes());
+        if let Err(error) = &result {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failed = Some(io::Error::new(error.kind(), error.to_string()));
+            }
+        }
+        result
+    }
+
+    fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let line = serde_json::to_string(value)? + "\n";
+        self.put(&line)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = File::from(sys::stdout_fd().try_clone_to_owned()?);
+        for part in bytes.chunks(ROOM) {
+            self.wait_for_room()?;
+            out.write_all(part)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the reader, but no longer than the run may take and a grace.
+    fn wait_for_room(&self) -> io::Result<()> {
+        let mut over_since = None;
+        loop {
+            let mut watch = [Watch::writable(sys::stdout_fd())];
+            sys::poll(&mut watch, LOOK)?;
+            if watch[0].woke() {
+                return Ok(());
+            }
+            let Control { wall, grace, cancel, .. } = &self.control;
+            let now = self.clock.ran();
+            if cancel.is_thrown() || (!wall.is_zero() && now >= *wall) {
+                if cancel.is_urgent() || now >= *over_since.get_or_insert(now) + *grace {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+            }
+        }
+    }
 }
 
 /// The object of `-o json`. The names are those of clinvk 0.2, and ours behind them.
@@ -208,7 +271,7 @@ impl<'a> Answer<'a> {
             backend: &outcome.backend,
             model: &outcome.model,
             content: content.trim_end_matches('\n'),
-            session_id: None,
+            session_id: outcome.session.as_deref(),
             backend_session_id: &outcome.backend_session,
             usage: usage(&outcome.usage),
             cost: outcome.usage.cost,
@@ -241,9 +304,6 @@ struct Events {
 impl Events {
     /// The next event, numbered.
     fn next(&mut self, event: &Event) -> Value {
-        if let Event::Started { session: Some(session), .. } = event {
-            self.session = Some(session.clone());
-        }
         let line = self.line(event);
         self.sequence += 1;
         line

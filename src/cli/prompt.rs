@@ -3,13 +3,14 @@
 use super::flags::{Typed, prompt_operand};
 use super::print::{Printer, Style};
 use super::spinner::Spinner;
-use super::{dry_run, exit, input, signals};
+use super::{dry_run, exit, input, resume, signals};
 use crate::backend::Registry;
 use crate::config::{BackendConfig, Config};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::exec::Control;
-use crate::task::{Approval, Effort, OutputFormat, Sandbox, Task};
+use crate::session::{Keep, Store};
+use crate::task::{Approval, Continue, Effort, OutputFormat, Sandbox, Task};
 use crate::world::{self, World};
 use std::io::Write;
 use std::sync::Arc;
@@ -20,9 +21,12 @@ use std::time::Duration;
 /// # Errors
 /// What *we* could not do, before a printer was there to say it.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let task = task(typed, &world, config)?;
+    let store = Store::at(&world.home);
+    let task = task(typed, &world, config, &store)?;
     let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
-    let engine = Engine { registry, disabled, world: Arc::new(world) };
+    let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
+    let replay_limit = config.session.replay_limit;
+    let engine = Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) };
     let prepared = engine.prepare(&task)?;
     let format = format(typed, config)?;
     if typed.has("dry-run") || config.unified_flags.dry_run {
@@ -35,7 +39,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     let control = control(typed, config)?;
     signals::watch(control.cancel.clone()).map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let verbose = super::is_verbose(typed);
+    let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
         raw: typed.has("raw"),
@@ -46,12 +50,20 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     };
     let watched = world::stderr_is_terminal() && !typed.has("quiet") && !verbose && !style.raw;
     let spinner = watched.then(|| Spinner::new(&task.backend));
-    let mut printer = Printer::new(style, &task.backend, spinner);
-    match engine.run(&task, &control, &mut printer) {
+    let mut printer = Printer::new(style, &task.backend, spinner, &control);
+    let result = engine.run(&task, &control, &mut printer);
+    if let Some(error) = printer.take_failure() {
+        return Err(Error::File { verb: "write", path: "standard output".into(), error });
+    }
+    match result {
         Ok(outcome) => {
-            let Some(failure) = &outcome.failure else { return Ok(0) };
-            let _ = writeln!(std::io::stderr(), "clinvk: {}: {}", outcome.backend, failure.message);
-            Ok(exit::status(failure.kind, outcome.exit_code))
+            let mut status = 0;
+            for failure in outcome.session_failure.iter().chain(&outcome.failure) {
+                let whose = if Some(failure) == outcome.failure.as_ref() { &outcome.backend } else { "session" };
+                let _ = writeln!(std::io::stderr(), "clinvk: {whose}: {}", failure.message);
+                status = exit::status(failure.kind, outcome.exit_code);
+            }
+            Ok(status)
         }
         // Whoever closed our output has what it wanted.
         Err(Error::ReaderGone) => Ok(0),
@@ -67,21 +79,42 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 }
 
 /// The task: flags, then what the configuration says of the backend, then of all backends.
-fn task(typed: &Typed, world: &World, config: &Config) -> Result<Task, Error> {
-    let backend = typed.value("backend").unwrap_or(&config.default_backend).to_owned();
+fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<Task, Error> {
+    let (session, operands) = resume::chosen(typed, world, store, config.session.auto_resume)?;
+    let of_session = session.as_ref().map(|session| session.backend.as_str());
+    let backend = typed.value("backend").or(of_session).unwrap_or(&config.default_backend).to_owned();
     let of_backend = config.backend(&backend);
+    // A session keeps its model as long as it keeps its backend.
+    let same = session.as_ref().filter(|session| session.backend == backend);
+    let model = typed.value("model").or(same.and_then(|session| session.model.as_deref())).unwrap_or(&of_backend.model);
     let general = &config.unified_flags;
-    let (argument, waits) = match &typed.operands[..] {
-        [dash] if dash == "-" => (None, true),
-        [prompt, dash] if dash == "-" => (Some(prompt.as_str()), true),
-        _ => (prompt_operand(typed)?, false),
+    let (argument, waits) = match operands {
+        [dash] if dash == "-" && !typed.literal => (None, true),
+        [prompt, dash] if dash == "-" && !typed.literal => (Some(prompt.as_str()), true),
+        _ => (prompt_operand(operands, typed.literal || session.is_some())?, false),
     };
+    let dir = match (&session, typed.value("workdir")) {
+        (Some(session), None) => input::directory(&world.cwd, &session.working_dir.to_string_lossy())?,
+        (_, given) => input::directory(&world.cwd, given.unwrap_or("."))?,
+    };
+    let patience = match typed.value("wait") {
+        None => Some(Duration::ZERO),
+        Some("") => None,
+        Some(word) => Some(input::duration("wait", word)?),
+    };
+    if session.is_none() && (typed.has("wait") || typed.has("replay")) {
+        return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
+    }
+    let replay = typed.has("replay");
+    let tags = config.session.default_tags.iter().cloned().chain(typed.values("tag").map(str::to_owned)).collect();
     let approval = word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?;
     let sandbox = word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?;
     let effort = word(typed, "effort", "effort", Effort::parse, Effort::WORDS)?;
     let mut task = Task {
-        model: typed.value("model").or(Some(&of_backend.model)).filter(|model| !model.is_empty()).map(str::to_owned),
-        dir: input::directory(&world.cwd, typed.value("workdir").unwrap_or("."))?,
+        model: Some(model).filter(|model| !model.is_empty()).map(str::to_owned),
+        dir,
+        session: session.map(|session| Continue { id: session.id, patience, replay }),
+        tags,
         approval: approval.or(of_backend.approval_mode).unwrap_or(general.approval_mode),
         sandbox: sandbox.or(of_backend.sandbox_mode).unwrap_or(general.sandbox_mode),
         system: typed.value("system-prompt").map(str::to_owned).or_else(|| system_prompt(of_backend)),
@@ -106,7 +139,8 @@ fn task(typed: &Typed, world: &World, config: &Config) -> Result<Task, Error> {
         prompt: String::new(),
     };
     // Last, because it may wait for somebody to type: everything else has been checked by then.
-    task.prompt = input::prompt(argument, waits, typed.values("file"))?;
+    let files: Vec<&str> = typed.values("file").collect();
+    task.prompt = input::prompt(argument, waits, &files)?;
     Ok(task)
 }
 

@@ -50,10 +50,17 @@ impl Spinner {
     }
 }
 
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        if self.turned.is_some() {
+impl Spinner {
+    /// Makes room for another line; the next turn shows it again.
+    pub fn clear(&mut self) {
+        if self.turned.take().is_some() {
             let _ = io::stderr().write_all(CLEAR);
         }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tree::{Owned, Tree};
@@ -34,6 +34,8 @@ const LINGER: Duration = Duration::from_millis(200);
 const STDERR_TAIL: usize = 8 << 10;
 /// How much is read at once. A pipe holds 64 KiB.
 const READ: usize = 64 << 10;
+/// What a pipe holds at most, where nobody raised `fs.pipe-max-size`.
+const LARGEST_PIPE: usize = 1 << 20;
 
 /// The limits of a run and the switch that stops it.
 #[derive(Clone)]
@@ -95,6 +97,11 @@ impl Cancel {
     pub fn is_thrown(&self) -> bool {
         self.thrown.load(Ordering::SeqCst)
     }
+
+    /// Somebody threw it twice.
+    pub fn is_urgent(&self) -> bool {
+        self.hurry.load(Ordering::SeqCst)
+    }
 }
 
 /// Why a run is over.
@@ -134,11 +141,10 @@ pub fn run(
 ) -> Result<Report, Error> {
     let _files = Files::write(launch)?;
     let start = |error| Error::Start { backend: String::new(), program: program.display().to_string(), error };
+    sys::hear_of_ended_children();
     sys::become_subreaper();
-    let mut child = command(program, launch, marker).spawn().map_err(start)?;
-    let pid = child.id() as i32;
-    let mut live = Live::new(pid, marker);
-    log::debug!("started pid {pid}: {}", program.display());
+    let (mut child, mut live) = Live::start(command(program, launch, marker), marker).map_err(start)?;
+    log::debug!("started pid {}: {}", child.id(), program.display());
     let result = Conversation::new(&mut child, launch, dialogue, control, sink, &mut live).and_then(Conversation::hold);
     live.end(&mut child);
     result.map_err(start)
@@ -199,8 +205,8 @@ impl Drop for Files<'_> {
 
 /// The runs that are under way in this process, for `suspend`.
 static LIVE: Mutex<Vec<Arc<Mutex<Tree>>>> = Mutex::new(Vec::new());
-/// Nanoseconds that this process has spent suspended: they count for no time limit.
-static SUSPENDED: AtomicU64 = AtomicU64::new(0);
+/// How long this process has been suspended, and since when it is: that counts for no time limit.
+static SUSPENDED: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZERO, None));
 
 /// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
 pub fn suspend() {
@@ -211,15 +217,38 @@ pub fn suspend() {
         }
     };
     all(sys::SIGSTOP);
+    // Noted before the stop: a run that wakes up first must not find the time gone.
     let since = Instant::now();
+    SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1 = Some(since);
     sys::raise(sys::SIGSTOP);
-    SUSPENDED.fetch_add(since.elapsed().as_nanos() as u64, Ordering::SeqCst);
+    let mut suspended = SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *suspended = (suspended.0 + since.elapsed(), None);
+    drop(suspended);
     all(sys::SIGCONT);
 }
 
-/// The time that a run has had: the clock without what was spent suspended.
-fn ran(since: Instant) -> Duration {
-    since.elapsed().saturating_sub(Duration::from_nanos(SUSPENDED.load(Ordering::SeqCst)))
+/// A clock that stands still while this process is suspended.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    since: Instant,
+    suspended_before: Duration,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub fn start() -> Clock {
+        Clock { since: Instant::now(), suspended_before: suspended() }
+    }
+
+    /// The time that a run has had.
+    pub fn ran(&self) -> Duration {
+        self.since.elapsed().saturating_sub(suspended() - self.suspended_before)
+    }
+}
+
+fn suspended() -> Duration {
+    let (before, since) = *SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    before + since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
 /// A run's tree, on the list of those under way.
@@ -229,10 +258,14 @@ struct Live {
 }
 
 impl Live {
-    fn new(pid: i32, marker: &str) -> Live {
+    /// Starts the child. It is on the lists before any other run can look around for orphans.
+    fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
+        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let child = command.spawn()?;
+        let pid = child.id() as i32;
         let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
-        LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(tree.clone());
-        Live { tree, _owned: Owned::new(pid) }
+        live.push(tree.clone());
+        Ok((child, Live { tree, _owned: Owned::new(pid) }))
     }
 
     fn tree(&self) -> std::sync::MutexGuard<'_, Tree> {
@@ -249,11 +282,21 @@ impl Live {
         // It has ended or was killed: this waits for the kernel only.
         let _ = child.wait();
         self.tree().child_is_reaped();
-        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        live.retain(|tree| !Arc::ptr_eq(tree, &self.tree));
-        let alone = live.is_empty();
-        drop(live);
-        self.tree().sweep(alone);
+        LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).retain(|tree| !Arc::ptr_eq(tree, &self.tree));
+        // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
+        for _ in 0..200 {
+            // One system call when nothing was ever left behind.
+            if !sys::has_children() {
+                return;
+            }
+            // Held, so that no other run starts while every orphan counts as this one's.
+            let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if !self.tree().sweep(live.is_empty()) {
+                return;
+            }
+            drop(live);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -287,8 +330,8 @@ struct Conversation<'a> {
     live: &'a Live,
     stop_signal: StopSignal,
     watches_model: bool,
-    /// When the run began; every other time is counted from here, without the time spent suspended.
-    since: Instant,
+    /// Began with the run; every other time is counted on it.
+    clock: Clock,
     last_output: Duration,
     last_stage_of_model: Duration,
     model_answers: bool,
@@ -338,7 +381,7 @@ impl<'a> Conversation<'a> {
             live,
             stop_signal: launch.stop,
             watches_model: launch.model_is_remote,
-            since: Instant::now() - Duration::from_nanos(SUSPENDED.load(Ordering::SeqCst)),
+            clock: Clock::start(),
             last_output: Duration::ZERO,
             last_stage_of_model: Duration::ZERO,
             model_answers: false,
@@ -381,7 +424,7 @@ impl<'a> Conversation<'a> {
             }
             Step::SendRaw(text) => self.pending.0.extend_from_slice(text.as_bytes()),
             Step::CloseStdin => self.close_stdin = true,
-            Step::Asked => self.last_stage_of_model = ran(self.since),
+            Step::Asked => self.last_stage_of_model = self.clock.ran(),
             Step::Answering => self.model_answers = true,
             Step::Event(event) => {
                 if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
@@ -399,6 +442,8 @@ impl<'a> Conversation<'a> {
             return;
         }
         if say(self.sink).is_err() {
+            // A sink that waits for its reader gives up when the run has to stop: then that is the reason.
+            self.check_limits();
             self.stop_for(Stop::ReaderGone);
         }
     }
@@ -416,7 +461,7 @@ impl<'a> Conversation<'a> {
             self.stop = Some(Stop::Finished(result));
         }
         self.close_stdin = true;
-        self.stage = Some((Stage::Settling, ran(self.since) + self.control.grace));
+        self.stage = Some((Stage::Settling, self.clock.ran() + self.control.grace));
     }
 
     /// Begins to stop the child, for that reason.
@@ -430,7 +475,7 @@ impl<'a> Conversation<'a> {
         let before = self.pending.0.len();
         self.step(|dialogue, steps| dialogue.interrupt(steps));
         if self.pending.0.len() > before {
-            self.stage = Some((Stage::Asked, ran(self.since) + self.control.grace / 2));
+            self.stage = Some((Stage::Asked, self.clock.ran() + self.control.grace / 2));
         } else {
             self.signal(self.control.grace);
         }
@@ -442,14 +487,14 @@ impl<'a> Conversation<'a> {
             StopSignal::Terminate => sys::SIGTERM,
         };
         self.live.tree().signal_group(signal);
-        self.stage = Some((Stage::Signalled, ran(self.since) + grace));
+        self.stage = Some((Stage::Signalled, self.clock.ran() + grace));
     }
 
     fn check_limits(&mut self) {
         if self.stop.is_some() {
             return;
         }
-        let now = ran(self.since);
+        let now = self.clock.ran();
         let passed = |limit: Duration, from: Duration| !limit.is_zero() && now >= from + limit;
         let Control { wall, stall, first_byte, connect, .. } = *self.control;
         let stop = if self.control.cancel.is_thrown() {
@@ -473,24 +518,24 @@ impl<'a> Conversation<'a> {
 
     /// Goes on to the next stage of a stop when this one has had its time.
     fn advance_stop(&mut self) {
-        let hurry = self.control.cancel.hurry.load(Ordering::SeqCst);
+        let hurry = self.control.cancel.is_urgent();
         match self.stage {
             None | Some((Stage::Killed, _)) => {}
-            Some((_, until)) if ran(self.since) < until && !hurry => {}
+            Some((_, until)) if self.clock.ran() < until && !hurry => {}
             Some((Stage::Settling | Stage::Asked, _)) if !hurry => {
                 self.live.tree().remember();
                 self.signal(self.control.grace / 2);
             }
             Some(_) => {
                 self.live.tree().signal_all(sys::SIGKILL);
-                self.stage = Some((Stage::Killed, ran(self.since)));
+                self.stage = Some((Stage::Killed, self.clock.ran()));
             }
         }
     }
 
     /// The child has ended and its pipes are empty, or have lingered long enough.
     fn is_over(&mut self) -> bool {
-        let now = ran(self.since);
+        let now = self.clock.ran();
         if self.exit.is_none() {
             self.exit = sys::exited(self.pid).map(|exit| (exit, now));
         }
@@ -499,8 +544,31 @@ impl<'a> Conversation<'a> {
             Some(_) if self.stdout.is_none() => true,
             // Once the result is known, or the run was stopped, nobody waits for the words of grandchildren.
             Some(_) if self.stop.is_some() => true,
-            Some((_, at)) => now >= at + LINGER,
+            Some((_, at)) if now < at + LINGER => false,
+            Some(_) => {
+                self.drain();
+                true
+            }
         }
+    }
+
+    /// Hears what the child left in a pipe that somebody else holds open, to the last line without an end.
+    fn drain(&mut self) {
+        for _ in 0..LARGEST_PIPE / READ {
+            let readable = self.stdout.as_ref().is_some_and(|stdout| {
+                let mut watch = [Watch::readable(stdout.as_fd())];
+                sys::poll(&mut watch, Duration::ZERO).is_ok() && watch[0].woke()
+            });
+            if !readable {
+                break;
+            }
+            self.read_stdout();
+        }
+        let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
+        let _ = cutter.end(|line| {
+            self.hear(line);
+            Ok::<(), Halt>(())
+        });
     }
 
     /// Waits for the next thing to happen, and lets it.
@@ -517,7 +585,12 @@ impl<'a> Conversation<'a> {
         // Once thrown it stays readable: then only the clock is watched.
         watch((!self.control.cancel.is_thrown()).then(|| Watch::readable(self.control.cancel.read.as_fd())));
         // A child that has closed its output is about to exit: that is waited for with short steps.
-        let patience = if out.is_some() && self.exit.is_none() { TICK } else { Duration::from_millis(1) };
+        let patience = match (out, self.exit) {
+            (Some(_), None) => TICK,
+            // The longer it takes, the longer the steps: it may live on for hours.
+            (None, None) => (self.clock.ran().saturating_sub(self.last_output) / 8).clamp(Duration::from_millis(1), TICK),
+            (_, Some(_)) => Duration::from_millis(1),
+        };
         sys::poll(&mut watches, patience.min(self.until_next_limit()))?;
         let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
         let (out, err, stdin) = (woke(out), woke(err), woke(stdin));
@@ -536,7 +609,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn until_next_limit(&self) -> Duration {
-        let now = ran(self.since);
+        let now = self.clock.ran();
         let Control { wall, stall, first_byte, .. } = *self.control;
         [(wall, Duration::ZERO), (stall, self.last_output), (first_byte, Duration::ZERO)]
             .into_iter()
@@ -594,16 +667,19 @@ impl<'a> Conversation<'a> {
         };
         let result = match read {
             Ok(read) => {
-                if read > 0 {
-                    self.last_output = ran(self.since);
-                }
-                cutter.take(&buffer[..read], |line| {
+                let heard = cutter.take(&buffer[..read], |line| {
                     self.hear(line);
                     Ok(())
-                })
+                });
+                // Only now: while we wait for our own reader, the child is not the one that is silent.
+                if read > 0 {
+                    self.last_output = self.clock.ran();
+                }
+                heard
             }
             Err(error) => {
                 self.stdout = None;
+                self.last_output = self.clock.ran();
                 let rest = cutter.end(|line| {
                     self.hear(line);
                     Ok(())
@@ -644,7 +720,6 @@ impl<'a> Conversation<'a> {
             None => (None, None),
         };
         let ended = Ended { code, signal, stderr: String::from_utf8_lossy(&self.stderr_tail).trim().to_owned() };
-        let _ = self.cutter.end(|_| Ok::<(), Halt>(()));
         if self.stop.is_none() {
             self.step(|dialogue, steps| dialogue.eof(&ended, steps));
         }

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 pub(super) struct Process {
     pub pid: i32,
     parent: i32,
+    group: i32,
     started: u64,
     zombie: bool,
 }
@@ -51,8 +52,21 @@ fn process(pid: i32) -> Option<Process> {
     let mut fields = rest.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    Some(Process { pid, parent, started, zombie })
+    let group = fields.next()?.parse().ok()?;
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(Process { pid, parent, group, started, zombie })
+}
+
+/// The processes that became our children when their own parents ended. A run's child leads a group of its own and is
+/// owned; a child of ours in our own group was started by somebody else here, or before this program was (`x & exec clinvk`).
+fn orphans(all: &[Process]) -> Vec<Process> {
+    let me = std::process::id() as i32;
+    let our_group = all.iter().find(|process| process.pid == me).map(|process| process.group);
+    let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let is_orphan = |process: &&Process| {
+        process.parent == me && Some(process.group) != our_group && !owned.contains(&process.pid)
+    };
+    all.iter().filter(is_orphan).copied().collect()
 }
 
 /// The descendants of a process, nearest first.
@@ -100,10 +114,15 @@ impl Tree {
     /// never "all descendants of clinvk", because those of other runs are among them.
     fn find(&mut self, alone: bool) -> Vec<Process> {
         let all = processes();
-        let me = std::process::id() as i32;
-        let mut found: HashSet<Process> = below(me, &all).into_iter().collect();
-        if !alone {
-            found.retain(|process| carries(process.pid, &self.marker));
+        let mut found: HashSet<Process> = HashSet::new();
+        if alone {
+            for orphan in orphans(&all) {
+                found.insert(orphan);
+                found.extend(below(orphan.pid, &all));
+            }
+        } else {
+            let mine = below(std::process::id() as i32, &all).into_iter();
+            found.extend(mine.filter(|process| carries(process.pid, &self.marker)));
         }
         // Still the same processes, perhaps with other parents.
         let still = |now: &&Process| self.remembered.iter().any(|was| was.pid == now.pid && was.started == now.started);
@@ -142,33 +161,22 @@ impl Tree {
         self.child = None;
     }
 
-    /// Kills whatever is left of the run, until nothing is. Costs one system call when nothing ever was.
-    pub fn sweep(&mut self, alone: bool) {
-        // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
-        for _ in 0..200 {
-            if !sys::has_children() {
-                return;
-            }
-            let left: Vec<Process> = self.find(alone).into_iter().filter(|process| !process.zombie).collect();
-            reap_orphans();
-            if left.is_empty() {
-                return;
-            }
-            for process in left {
-                let _ = sys::kill(process.pid, sys::SIGKILL);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+    /// Kills whatever is left of the run, and says whether anything was.
+    pub fn sweep(&mut self, alone: bool) -> bool {
+        let left: Vec<Process> = self.find(alone).into_iter().filter(|process| !process.zombie).collect();
+        for process in &left {
+            let _ = sys::kill(process.pid, sys::SIGKILL);
         }
+        reap_orphans();
+        !left.is_empty()
     }
 }
 
 /// Reaps by pid the orphans that were handed to us and have ended: `waitpid(-1)` would steal std's children.
 fn reap_orphans() {
-    let me = std::process::id() as i32;
-    let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    for process in processes() {
-        if process.parent == me && process.zombie && !owned.contains(&process.pid) {
-            sys::reap(process.pid);
+    for orphan in orphans(&processes()) {
+        if orphan.zombie {
+            sys::reap(orphan.pid);
         }
     }
 }

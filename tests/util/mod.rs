@@ -1,3 +1,5 @@
 //! What the tests share.
 
 pub mod replay;
+pub mod run;
+pub mod scene;

@@ -1,0 +1,461 @@
+//! The conversation with `codex app-server`: JSON lines without a `jsonrpc` field, our requests 1 to 5, its
+//! notifications and its questions. One thread, one turn.
+
+use super::answer::Answer;
+use super::{OLDEST, Plan, failure};
+use crate::backend::{Dialogue, Ended, Step, Steps, older};
+use crate::error::{Failure, Kind};
+use crate::event::{Event, Usage};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+// The numbers of our requests.
+const INITIALIZE: u64 = 1;
+const OPEN: u64 = 2;
+const TURN: u64 = 3;
+const INTERRUPT: u64 = 4;
+const INJECT: u64 = 5;
+
+/// Warnings of codex's that nobody has to act on; they would be printed with every run.
+const MERE_NOTICES: &[&str] = &[
+    // It brings its own.
+    "could not find bubblewrap",
+    // Every model that is not OpenAI's.
+    "Model metadata for",
+    // Its own default for every directory that it was not told to trust.
+    "Project-local config, hooks",
+];
+
+/// One turn.
+pub(super) struct Talk {
+    plan: Plan,
+    thread: Option<String>,
+    turn: Option<String>,
+    /// The model has given a sign of life.
+    answers: bool,
+    /// The result is out; nothing counts any more.
+    done: bool,
+    /// Failed requests to the model since the last good one.
+    retries: u32,
+    answer: Answer,
+    /// Tools whose use was told.
+    tools: BTreeSet<String>,
+    /// Reasoning that came in pieces.
+    thoughts: BTreeSet<String>,
+    /// By thread, as agents may start others: what it had used before this turn, and what by now.
+    usage: BTreeMap<String, (Usage, Usage)>,
+    /// Warnings that were told: codex repeats them for the thread.
+    told: BTreeSet<String>,
+}
+
+impl Talk {
+    pub(super) fn new(plan: Plan) -> Talk {
+        Talk {
+            plan,
+            thread: None,
+            turn: None,
+            answers: false,
+            done: false,
+            retries: 0,
+            answer: Answer::default(),
+            tools: BTreeSet::new(),
+            thoughts: BTreeSet::new(),
+            usage: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+}
+
+impl Dialogue for Talk {
+    fn start(&mut self, steps: &mut Steps) {
+        let us = json!({"name": "clinvk", "title": "clinvk", "version": env!("CARGO_PKG_VERSION")});
+        request(INITIALIZE, "initialize", json!({"clientInfo": us}), steps);
+    }
+
+    fn line(&mut self, line: &str, steps: &mut Steps) {
+        if self.done {
+            return;
+        }
+        let Ok(message) = serde_json::from_str::<Value>(line) else { return };
+        let params = &message["params"];
+        match (message.get("id"), message["method"].as_str()) {
+            (Some(id), Some(method)) => self.asked(id, method, params, steps),
+            (Some(id), None) => self.answered(id.as_u64(), &message, steps),
+            (None, Some(method)) => self.notified(method, params, steps),
+            (None, None) => {}
+        }
+    }
+
+    fn interrupt(&mut self, steps: &mut Steps) {
+        if let (Some(thread), Some(turn), false) = (&self.thread, &self.turn, self.done) {
+            request(INTERRUPT, "turn/interrupt", json!({"threadId": thread, "turnId": turn}), steps);
+        }
+    }
+
+    fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
+        self.finish(Err(failure::of_end(ended)), steps);
+    }
+}
+
+impl Talk {
+    /// The answer to a request of ours.
+    fn answered(&mut self, id: Option<u64>, message: &Value, steps: &mut Steps) {
+        let result = &message["result"];
+        let error = message.get("error").filter(|error| !error.is_null());
+        match (id, error) {
+            // The turn was over by itself.
+            (Some(INTERRUPT), _) => {}
+            (Some(INITIALIZE | OPEN | TURN | INJECT), Some(error)) => {
+                self.finish(Err(failure::of_request(error)), steps);
+            }
+            (Some(INITIALIZE), None) => self.greeted(result, steps),
+            (Some(OPEN), None) => self.opened(result, steps),
+            (Some(TURN), None) => self.turn = text(&result["turn"]["id"]).or(self.turn.take()),
+            _ => {}
+        }
+    }
+
+    fn greeted(&mut self, result: &Value, steps: &mut Steps) {
+        // `clinvk/0.169.0 (Debian ...`: our own name, its version.
+        let agent = result["userAgent"].as_str().unwrap_or_default();
+        let version =
+            agent.split_once('/').map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
+        if !version.starts_with(|c: char| c.is_ascii_digit()) {
+            let message = format!("codex does not tell its version: clinvk needs {OLDEST} or newer");
+            self.progress("warning", message, steps);
+        } else if older(version, OLDEST) {
+            let message = format!("codex {version} is too old: clinvk needs {OLDEST} or newer");
+            return self.finish(Err(Failure::new(Kind::NotInstalled, message)), steps);
+        }
+        steps.push(Step::Send(json!({"method": "initialized"}).to_string()));
+        request(OPEN, self.plan.open, Value::Object(self.plan.thread.clone()), steps);
+    }
+
+    fn opened(&mut self, result: &Value, steps: &mut Steps) {
+        let Some(thread) = text(&result["thread"]["id"]) else {
+            return self
+                .finish(Err(Failure::new(Kind::Unreadable, "codex opened a session without an id")), steps);
+        };
+        if self.plan.resume.as_ref().is_some_and(|wanted| *wanted != thread) {
+            let message = format!("codex continued another session: `{thread}`");
+            return self.finish(Err(Failure::new(Kind::SessionNotFound, message)), steps);
+        }
+        let model = text(&result["model"]);
+        steps.push(Step::Event(Event::Started { model, session: Some(thread.clone()) }));
+        if let Some(developer) = &self.plan.developer {
+            let content = [json!({"type": "input_text", "text": developer})];
+            let item = json!({"type": "message", "role": "developer", "content": content});
+            request(INJECT, "thread/inject_items", json!({"threadId": thread, "items": [item]}), steps);
+        }
+        let mut turn = std::mem::take(&mut self.plan.turn);
+        turn.insert("threadId".to_owned(), thread.as_str().into());
+        request(TURN, "turn/start", Value::Object(turn), steps);
+        steps.push(Step::Asked);
+        self.thread = Some(thread);
+    }
+
+    /// A question of codex's. Every one gets an answer, or codex would wait for ever.
+    fn asked(&mut self, id: &Value, method: &str, params: &Value, steps: &mut Steps) {
+        let accept = self.plan.accept;
+        let decision = if accept { "accept" } else { "decline" };
+        // With fields to fill in it asks a person, not for a permission.
+        let fields = params["requestedSchema"]["properties"].as_object().map_or(0, Map::len);
+        let (reply, refused) = match method {
+            "item/commandExecution/requestApproval" => {
+                let command = params["command"].as_str().unwrap_or("a command");
+                (Ok(json!({"decision": decision})), (!accept).then(|| format!("refused: {command}")))
+            }
+            "item/fileChange/requestApproval" => {
+                let refused = (!accept).then(|| "refused: a change of files that needs approval".to_owned());
+                (Ok(json!({"decision": decision})), refused)
+            }
+            "item/permissions/requestApproval" => {
+                let granted = if accept { params["permissions"].clone() } else { json!({}) };
+                let refused = (!accept).then(|| "refused: more permissions".to_owned());
+                (Ok(json!({"permissions": granted, "scope": "turn"})), refused)
+            }
+            "mcpServer/elicitation/request" if accept && fields == 0 && params["mode"] == "form" => {
+                (Ok(json!({"action": "accept", "content": {}})), None)
+            }
+            "mcpServer/elicitation/request" => {
+                let what = params["message"].as_str().unwrap_or("what an MCP server asked");
+                (Ok(json!({"action": "decline", "content": null})), Some(format!("refused: {what}")))
+            }
+            "item/tool/requestUserInput" => {
+                (Ok(json!({"answers": {}})), Some("no answer: codex asked a person".to_owned()))
+            }
+            _ => (Err(format!("clinvk does not answer `{method}`")), None),
+        };
+        let reply = match reply {
+            Ok(result) => json!({"id": id, "result": result}),
+            Err(message) => json!({"id": id, "error": {"code": -32601, "message": message}}),
+        };
+        steps.push(Step::Send(reply.to_string()));
+        if let Some(message) = refused {
+            self.progress("permission", message, steps);
+        }
+    }
+
+    fn notified(&mut self, method: &str, params: &Value, steps: &mut Steps) {
+        if method == "thread/tokenUsage/updated" {
+            return self.used(params, steps);
+        }
+        // What other agents say to each other is no part of the answer.
+        if params["threadId"].as_str().is_some_and(|thread| self.thread.as_deref() != Some(thread)) {
+            return;
+        }
+        let (item, id) = (&params["item"], params["itemId"].as_str().unwrap_or_default());
+        let delta = params["delta"].as_str().unwrap_or_default();
+        match method {
+            "turn/started" => self.turn = text(&params["turn"]["id"]).or(self.turn.take()),
+            "turn/completed" => self.completed(&params["turn"], steps),
+            "error" => self.failed(params, steps),
+            "item/started" => self.item_started(item, steps),
+            "item/completed" => self.item_completed(item, steps),
+            "item/agentMessage/delta" => {
+                self.sign_of_life(steps);
+                let piece = self.answer.piece(id, delta);
+                self.tell(piece, steps);
+            }
+            "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
+                self.sign_of_life(steps);
+                self.thoughts.insert(id.to_owned());
+                steps.push(Step::Event(Event::Thinking(delta.to_owned())));
+            }
+            "item/reasoning/summaryPartAdded"
+                if params["summaryIndex"].as_u64().is_some_and(|index| index > 0) =>
+            {
+                steps.push(Step::Event(Event::Thinking("\n\n".to_owned())));
+            }
+            "warning" | "guardianWarning" => self.warn(text(&params["message"]), steps),
+            "configWarning" => {
+                let words = [&params["summary"], &params["details"]];
+                let words = words.iter().filter_map(|part| part.as_str()).collect::<Vec<_>>().join(" ");
+                self.warn(Some(words), steps);
+            }
+            "mcpServer/startupStatus/updated" if params["status"] == "failed" => {
+                self.warn(text(&params["error"]), steps);
+            }
+            "deprecationNotice" => {
+                if let Some(message) = text(&params["summary"]) {
+                    self.progress("notice", message, steps);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn item_started(&mut self, item: &Value, steps: &mut Steps) {
+        if item["type"] != "userMessage" {
+            self.sign_of_life(steps);
+        }
+        self.tool_used(item, steps);
+    }
+
+    fn item_completed(&mut self, item: &Value, steps: &mut Steps) {
+        let id = item["id"].as_str().unwrap_or_default();
+        match item["type"].as_str() {
+            Some("agentMessage") => {
+                let rest = self.answer.end(id, item["text"].as_str().unwrap_or_default());
+                self.tell(rest, steps);
+            }
+            Some("reasoning") if !self.thoughts.contains(id) => {
+                let parts =
+                    [&item["summary"], &item["content"]].into_iter().filter_map(Value::as_array).flatten();
+                let whole = parts.filter_map(Value::as_str).collect::<Vec<_>>().join("\n\n");
+                if !whole.is_empty() {
+                    steps.push(Step::Event(Event::Thinking(whole)));
+                }
+            }
+            _ => {
+                self.tool_used(item, steps);
+                if let Some((name, _)) = tool(item) {
+                    let (output, is_error) = tool_result(item);
+                    steps.push(Step::Event(Event::ToolResult { id: id.to_owned(), name, output, is_error }));
+                }
+            }
+        }
+    }
+
+    /// Tells the use of a tool, once.
+    fn tool_used(&mut self, item: &Value, steps: &mut Steps) {
+        let (Some((name, input)), Some(id)) = (tool(item), text(&item["id"])) else { return };
+        if self.tools.insert(id.clone()) {
+            steps.push(Step::Event(Event::ToolUse { id, name, input }));
+        }
+    }
+
+    /// Adds up what this turn used. `total` counts the thread's whole life, so what it was before is taken off;
+    /// a sum of `last` would count one twice that codex repeats.
+    fn used(&mut self, params: &Value, steps: &mut Steps) {
+        let Some(thread) = text(&params["threadId"]) else { return };
+        let is_ours = self.thread.as_ref() == Some(&thread);
+        // A resumed thread begins with the figures of its last turn, as that turn's.
+        if is_ours && (self.turn.is_none() || params["turnId"].as_str() != self.turn.as_deref()) {
+            return;
+        }
+        let (total, last) = (figures(&params["tokenUsage"]["total"]), figures(&params["tokenUsage"]["last"]));
+        let (_, now) = self.usage.entry(thread).or_insert((minus(total, last), total));
+        *now = total;
+        self.retries = 0;
+        self.sign_of_life(steps);
+        let sum =
+            self.usage.values().fold(Usage::default(), |sum, (before, now)| plus(sum, minus(*now, *before)));
+        steps.push(Step::Event(Event::Usage(sum)));
+    }
+
+    /// An `error` with `willRetry` is none yet; one without is followed by the end of the turn, which repeats it.
+    fn failed(&mut self, params: &Value, steps: &mut Steps) {
+        if params["willRetry"] != true {
+            return;
+        }
+        let error = &params["error"];
+        let message = error["message"].as_str().unwrap_or_default();
+        self.retries = self.retries.saturating_add(1);
+        self.progress("retry", format!("{message}: {}", failure::sentence(error)), steps);
+        // Codex says so at +3 s, when it has tried for a while, then at +11 s and so on for ever.
+        let waits_for_ever = message.contains("waiting for network");
+        if waits_for_ever || self.retries > self.plan.retries {
+            let failure = failure::of_turn(error);
+            self.interrupt(steps);
+            self.finish(Err(failure), steps);
+        }
+    }
+
+    fn completed(&mut self, turn: &Value, steps: &mut Steps) {
+        let result = match turn["status"].as_str() {
+            Some("completed") if self.plan.json => self.json_answer(steps),
+            Some("completed") => Ok(()),
+            Some("failed") => Err(failure::of_turn(&turn["error"])),
+            Some("interrupted") => Err(Failure::new(Kind::Cancelled, "codex interrupted the turn")),
+            other => {
+                let status = other.unwrap_or("none");
+                Err(Failure::new(Kind::Unreadable, format!("codex ended the turn with status `{status}`")))
+            }
+        };
+        self.finish(result, steps);
+    }
+
+    /// The last message is the answer, and codex does not check it.
+    fn json_answer(&mut self, steps: &mut Steps) -> Result<(), Failure> {
+        let answer = self.answer.last();
+        if let Err(error) = serde_json::from_str::<Value>(answer) {
+            let begin: String = answer.chars().take(200).collect();
+            return Err(Failure::new(Kind::Unreadable, format!("the answer is no JSON ({error}): {begin}")));
+        }
+        steps.push(Step::Event(Event::Text(answer.to_owned())));
+        Ok(())
+    }
+
+    fn tell(&self, piece: Option<String>, steps: &mut Steps) {
+        if !self.plan.json {
+            steps.extend(piece.map(|piece| Step::Event(Event::Text(piece))));
+        }
+    }
+
+    fn warn(&mut self, message: Option<String>, steps: &mut Steps) {
+        let Some(message) = message else { return };
+        if self.told.insert(message.clone()) {
+            let is_notice = MERE_NOTICES.iter().any(|notice| message.contains(notice));
+            self.progress(if is_notice { "notice" } else { "warning" }, message, steps);
+        }
+    }
+
+    fn progress(&self, stage: &str, message: String, steps: &mut Steps) {
+        steps.push(Step::Event(Event::Progress { stage: stage.to_owned(), message }));
+    }
+
+    fn sign_of_life(&mut self, steps: &mut Steps) {
+        if !std::mem::replace(&mut self.answers, true) {
+            steps.push(Step::Answering);
+        }
+    }
+
+    fn finish(&mut self, result: Result<(), Failure>, steps: &mut Steps) {
+        if !std::mem::replace(&mut self.done, true) {
+            steps.push(Step::Finished(result));
+        }
+    }
+}
+
+fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
+    steps.push(Step::Send(json!({"id": id, "method": method, "params": params}).to_string()));
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// The name of the tool that an item is the use of, and what it is asked.
+fn tool(item: &Value) -> Option<(String, Value)> {
+    let kind = item["type"].as_str()?;
+    let only = |keys: &[&str]| -> Value {
+        keys.iter()
+            .filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone())))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    let named = |key: &str| item[key].as_str().unwrap_or(kind).to_owned();
+    Some(match kind {
+        "commandExecution" => (kind.to_owned(), only(&["command", "cwd"])),
+        "fileChange" => (kind.to_owned(), only(&["changes"])),
+        "mcpToolCall" => (format!("{}.{}", named("server"), named("tool")), item["arguments"].clone()),
+        "dynamicToolCall" => (named("tool"), item["arguments"].clone()),
+        "collabAgentToolCall" => (named("tool"), only(&["prompt", "model", "receiverThreadIds"])),
+        "webSearch" => (kind.to_owned(), only(&["query", "action"])),
+        "imageView" => (kind.to_owned(), only(&["path"])),
+        "imageGeneration" => (kind.to_owned(), only(&["revisedPrompt"])),
+        "sleep" => (kind.to_owned(), only(&["durationMs"])),
+        _ => return None,
+    })
+}
+
+/// What a tool answered, and whether that was a failure.
+fn tool_result(item: &Value) -> (String, bool) {
+    let texts = |list: &Value, key: &str| {
+        let texts = list.as_array().into_iter().flatten().filter_map(|part| part[key].as_str());
+        texts.collect::<Vec<_>>().join("\n")
+    };
+    let output = match item["type"].as_str() {
+        Some("commandExecution") => text(&item["aggregatedOutput"]).unwrap_or_default(),
+        Some("fileChange") => texts(&item["changes"], "path"),
+        Some("mcpToolCall") => {
+            text(&item["error"]["message"]).unwrap_or_else(|| texts(&item["result"]["content"], "text"))
+        }
+        Some("dynamicToolCall") => texts(&item["contentItems"], "text"),
+        Some("imageGeneration") => text(&item["savedPath"]).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let exit = item["exitCode"].as_i64().unwrap_or(0);
+    (output, exit != 0 || matches!(item["status"].as_str(), Some("failed" | "declined")))
+}
+
+/// Cached input and reasoning are parts of input and output already.
+fn figures(value: &Value) -> Usage {
+    let tokens = |key: &str| value[key].as_u64().unwrap_or(0);
+    Usage {
+        input: tokens("inputTokens"),
+        output: tokens("outputTokens"),
+        cached: tokens("cachedInputTokens"),
+        reasoning: tokens("reasoningOutputTokens"),
+        cost: None,
+    }
+}
+
+fn minus(a: Usage, b: Usage) -> Usage {
+    combine(a, b, u64::saturating_sub)
+}
+
+fn plus(a: Usage, b: Usage) -> Usage {
+    combine(a, b, u64::saturating_add)
+}
+
+fn combine(a: Usage, b: Usage, with: fn(u64, u64) -> u64) -> Usage {
+    Usage {
+        input: with(a.input, b.input),
+        output: with(a.output, b.output),
+        cached: with(a.cached, b.cached),
+        reasoning: with(a.reasoning, b.reasoning),
+        cost: None,
+    }
+}

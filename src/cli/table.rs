@@ -1,0 +1,106 @@
+//! Sessions as lines and tables for people. Nothing of a title reaches the terminal but letters.
+
+use crate::session::{Session, shorten};
+
+/// Text as it is safe on a terminal, in one line: control characters and escape sequences become blanks.
+pub fn safe(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() || is_invisible(letter) { ' ' } else { letter }).collect()
+}
+
+/// Characters that turn the direction of what follows, or are not seen at all.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// How many columns a text takes, roughly: East Asian wide characters and emoji take two (Unicode annex 11).
+fn columns(text: &str) -> usize {
+    let wide = |letter: char| {
+        matches!(letter as u32, 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f
+            | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd)
+    };
+    text.chars().map(|letter| if wide(letter) { 2 } else { 1 }).sum()
+}
+
+/// Fills a text up to a width.
+fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
+/// The title, or the prompt where there is none.
+fn name(session: &Session) -> String {
+    let name = if session.title.is_empty() { &session.initial_prompt } else { &session.title };
+    shorten(&safe(name), 60)
+}
+
+fn minute(time: &str) -> String {
+    safe(time).chars().take(16).collect::<String>().replace('T', " ")
+}
+
+/// One session in one line.
+pub fn line(session: &Session) -> String {
+    let Session { id, backend, last_used_at, .. } = session;
+    format!("{}  {}  {}  {}", &safe(id)[..12], pad(&safe(backend), 8), minute(last_used_at), name(session))
+}
+
+/// The table of `sessions list`.
+pub fn table(sessions: &[Session]) -> String {
+    let mut rows = vec![["ID", "BACKEND", "STATUS", "LAST USED", "TOKENS", "TITLE/PROMPT"].map(str::to_owned)];
+    rows.extend(sessions.iter().map(|session| {
+        [
+            session.id.chars().take(12).collect(),
+            safe(&session.backend),
+            session.status.word().to_owned(),
+            minute(&session.last_used_at),
+            session.token_usage.total().to_string(),
+            name(session),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let text = |row: &[String; 6]| {
+        let cells: Vec<String> = row[..5].iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
+        format!("{}  {}\n", cells.join("  "), row[5])
+    };
+    rows.iter().map(text).collect()
+}
+
+/// The fields of `sessions show`.
+pub fn fields(session: &Session) -> String {
+    let tokens = &session.token_usage;
+    let mut rows = vec![
+        ("ID", session.id.clone()),
+        ("Title", session.title.clone()),
+        ("Backend", session.backend.clone()),
+        ("Model", session.model.clone().unwrap_or_default()),
+        ("Status", session.status.word().to_owned()),
+        ("Created", session.created_at.clone()),
+        ("Last Used", session.last_used_at.clone()),
+        ("Working Directory", session.working_dir.display().to_string()),
+        ("Backend Session", session.backend_session_id.clone().unwrap_or_default()),
+        ("Turns", session.turn_count.to_string()),
+        (
+            "Token Usage",
+            format!("Input {}, Output {}, Total {}", tokens.input_tokens, tokens.output_tokens, tokens.total()),
+        ),
+        ("Tags", session.tags.join(", ")),
+    ];
+    rows.extend(tokens.cost.map(|cost| ("Cost", format!("${cost:.4}"))));
+    rows.extend(session.parent_id.clone().map(|parent| ("Parent", parent)));
+    rows.extend(session.last_error.clone().map(|error| ("Last Error", error)));
+    rows.iter().map(|(name, value)| format!("{:<18} {}\n", format!("{name}:"), safe(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_cannot_speak_to_the_terminal() {
+        assert_eq!(safe("a\x1b[31mb\nc\u{9b}d\u{202e}e"), "a [31mb c d e");
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        assert_eq!((columns("日本"), columns("añ"), columns("👍")), (4, 2, 2));
+    }
+}

@@ -1,0 +1,108 @@
+//! Locks between processes: flock(2) through fs2 on files of their own. A lock file is removed only by its holder, and
+//! whoever gets a lock makes sure that the file is still the one on disk.
+
+use crate::error::Error;
+use fs2::FileExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A held lock. Dropping it lets go.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+/// What came of trying to get a lock.
+#[derive(Debug)]
+pub enum Tried {
+    /// It is ours.
+    Held(Lock),
+    /// Somebody else has it: the pid that they left in the file, where they did.
+    Busy(Option<u32>),
+}
+
+impl Lock {
+    /// Waits until the lock is ours.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or locked.
+    pub fn wait(path: &Path) -> Result<Lock, Error> {
+        loop {
+            let file = open(path)?;
+            file.lock_exclusive().map_err(|error| fail("lock", path, error))?;
+            if let Some(lock) = still_there(file, path) {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or locked.
+    pub fn try_get(path: &Path) -> Result<Tried, Error> {
+        loop {
+            let mut file = open(path)?;
+            match file.try_lock_exclusive() {
+                Ok(()) => {
+                    if let Some(lock) = still_there(file, path) {
+                        return Ok(Tried::Held(lock));
+                    }
+                }
+                Err(error) if error.kind() == fs2::lock_contended_error().kind() => {
+                    let mut pid = String::new();
+                    // A hint for people: without it they still learn that it is busy.
+                    let _ = file.read_to_string(&mut pid);
+                    return Ok(Tried::Busy(pid.trim().parse().ok()));
+                }
+                Err(error) => return Err(fail("lock", path, error)),
+            }
+        }
+    }
+
+    /// Leaves our pid for those who find it busy.
+    pub fn sign(&mut self) {
+        let pid = format!("{}\n", std::process::id());
+        let written = self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| self.file.write_all(pid.as_bytes()));
+        if let Err(error) = written {
+            log::warn!("cannot write `{}`: {error}", self.path.display());
+        }
+    }
+
+    /// Removes the file while it is held: whoever waits for it finds another file or none, and tries again.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        fs::remove_file(&self.path).map_err(|error| fail("remove", &self.path, error))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would let go only when no child has the descriptor any more: one that is being spawned on
+        // another thread has it for a moment.
+        let _ = FileExt::unlock(&self.file);
+    }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map_err(|error| fail("open", path, error))
+}
+
+/// The lock, if its file is still what the path names.
+fn still_there(file: File, path: &Path) -> Option<Lock> {
+    let (ours, named) = (file.metadata().ok()?, fs::metadata(path).ok());
+    let same = named.is_some_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+    let lock = Lock { file, path: path.to_owned() };
+    same.then_some(lock)
+}
+
+fn fail(verb: &'static str, path: &Path, error: io::Error) -> Error {
+    Error::Store { verb, path: path.to_owned(), error }
+}

@@ -1,0 +1,211 @@
+//! What is kept of a conversation. The JSON is ours: a session file may be read by anybody and is the truth.
+
+use crate::event::Usage;
+use crate::task::words;
+use crate::world;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+words! {
+    /// How a session stands.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    Status {
+        /// A run holds it.
+        Active = "active",
+        /// Its last turn went well.
+        Completed = "completed",
+        /// Its last turn failed.
+        Error = "error",
+        /// Somebody put it aside; the next turn takes it up again.
+        Paused = "paused",
+    }
+}
+
+/// Tokens of all turns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// All input tokens, cached ones included.
+    pub input_tokens: u64,
+    /// All output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Input tokens that came from the vendor's cache.
+    pub cached_tokens: u64,
+    /// Output tokens spent on reasoning.
+    pub reasoning_tokens: u64,
+    /// US dollars, where the backend tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+}
+
+impl Tokens {
+    /// Adds what a turn used.
+    pub fn add(&mut self, other: &Tokens) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.cost = match (self.cost, other.cost) {
+            (None, None) => None,
+            (sum, cost) => Some(sum.unwrap_or(0.0) + cost.unwrap_or(0.0)),
+        };
+    }
+
+    /// Input and output together.
+    pub fn total(&self) -> u64 {
+        self.input_tokens + self.output_tokens
+    }
+}
+
+impl From<&Usage> for Tokens {
+    fn from(usage: &Usage) -> Tokens {
+        Tokens {
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            cached_tokens: usage.cached,
+            reasoning_tokens: usage.reasoning,
+            cost: usage.cost,
+        }
+    }
+}
+
+/// One conversation. Times are RFC 3339 in UTC, so that they compare as text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// 32 hex digits.
+    pub id: String,
+    /// The backend of its last turn.
+    pub backend: String,
+    /// That backend's own session id, where it has one that can be continued.
+    #[serde(default)]
+    pub backend_session_id: Option<String>,
+    /// The model of its last turn.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Where it works: absolute, canonical.
+    pub working_dir: PathBuf,
+    /// When it began.
+    pub created_at: String,
+    /// When its last turn began or ended.
+    pub last_used_at: String,
+    /// How it stands.
+    pub status: Status,
+    /// Turns that went well.
+    #[serde(default)]
+    pub turn_count: u64,
+    /// Tokens of all turns.
+    #[serde(default)]
+    pub token_usage: Tokens,
+    /// The beginning of its first prompt.
+    #[serde(default)]
+    pub initial_prompt: String,
+    /// A name for people.
+    #[serde(default)]
+    pub title: String,
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whatever its makers want to keep with it.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// The session that it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    /// Why its last turn failed; gone with the next success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Fields of later versions: kept as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// How much of the first prompt is kept in the session itself, in characters.
+const INITIAL_PROMPT: usize = 500;
+/// How long a title made from a prompt is, in characters.
+const TITLE: usize = 60;
+
+impl Session {
+    /// A new one, not saved yet.
+    pub fn new(id: String, backend: &str, working_dir: PathBuf, prompt: &str) -> Session {
+        let now = world::timestamp(world::now());
+        let first_line = prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
+        Session {
+            id,
+            backend: backend.to_owned(),
+            backend_session_id: None,
+            model: None,
+            working_dir,
+            created_at: now.clone(),
+            last_used_at: now,
+            status: Status::Active,
+            turn_count: 0,
+            token_usage: Tokens::default(),
+            initial_prompt: prompt.chars().take(INITIAL_PROMPT).collect(),
+            title: shorten(first_line, TITLE),
+            tags: Vec::new(),
+            metadata: Map::new(),
+            parent_id: None,
+            last_error: None,
+            other: Map::new(),
+        }
+    }
+}
+
+/// Cuts between characters, and says so.
+pub fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// One prompt and its answer, a line in `<id>.turns.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// When it ended.
+    pub time: String,
+    /// Who answered.
+    pub backend: String,
+    /// The model that answered.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// What was asked.
+    pub prompt: String,
+    /// What was answered; a failed turn has what came before the failure.
+    pub answer: String,
+    /// The answer was longer than what is kept.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub truncated: bool,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Tokens,
+    /// What went wrong; such a turn is never replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_cut_between_characters() {
+        assert_eq!(shorten("日本語テキスト", 4), "日本語…");
+        assert_eq!(shorten("日本語", 3), "日本語");
+        assert_eq!(Session::new("x".into(), "echo", "/".into(), "\n\n  first line  \nsecond").title, "first line");
+    }
+
+    #[test]
+    fn fields_of_later_versions_survive() {
+        let mut session = Session::new("x".into(), "echo", "/".into(), "p");
+        session.other.insert("from_the_future".into(), Value::from(7));
+        let text = serde_json::to_string(&session).unwrap();
+        assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), session);
+    }
+}

@@ -1,0 +1,147 @@
+//! A turn in progress: it holds its session from start to end, and puts it right whatever happens.
+
+use super::lock::Lock;
+use super::model::{Session, Status, Tokens, Turn};
+use super::store::Store;
+use crate::error::Error;
+use crate::world;
+use std::time::Duration;
+
+/// How much of an answer is kept. More than any conversation that can be replayed; a flood is not kept in memory.
+const KEPT_ANSWER: usize = 4 << 20;
+
+/// What is kept of a turn: from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Prompts and answers.
+    pub turns: bool,
+    /// Token counts.
+    pub tokens: bool,
+}
+
+/// A turn in progress.
+pub struct Run<'a> {
+    store: &'a Store,
+    keep: Keep,
+    session: Session,
+    prompt: String,
+    answer: String,
+    truncated: bool,
+    ended: bool,
+    // Last: it is let go after everything has been saved.
+    _lock: Lock,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Default)]
+pub struct TurnEnd {
+    /// Who answered.
+    pub backend: String,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The backend's own session id, if it can be continued.
+    pub backend_session_id: Option<String>,
+    /// What it used.
+    pub usage: Tokens,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+impl Store {
+    /// Begins a new session with its first turn.
+    ///
+    /// # Errors
+    /// When it cannot be saved.
+    pub fn begin(&self, session: Session, prompt: &str, keep: Keep) -> Result<Run<'_>, Error> {
+        let lock = self.hold(&session.id, Some(Duration::ZERO))?;
+        self.add(&session)?;
+        Ok(Run::new(self, session, lock, prompt, keep))
+    }
+
+    /// Takes up a session for another turn. `patience`: how long a busy one is waited for; none is for ever.
+    ///
+    /// # Errors
+    /// When it is busy or not there, or cannot be saved.
+    pub fn take_up(&self, id: &str, patience: Option<Duration>, prompt: &str, keep: Keep) -> Result<Run<'_>, Error> {
+        let lock = self.hold(id, patience)?;
+        let session = self.update(id, true, |session| {
+            session.status = Status::Active;
+            session.last_used_at = world::timestamp(world::now());
+        })?;
+        Ok(Run::new(self, session, lock, prompt, keep))
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(store: &'a Store, session: Session, lock: Lock, prompt: &str, keep: Keep) -> Run<'a> {
+        let prompt = if keep.turns { prompt.to_owned() } else { String::new() };
+        Run { store, keep, session, prompt, answer: String::new(), truncated: false, ended: false, _lock: lock }
+    }
+
+    /// The session as it was when the turn began.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// A piece of the answer.
+    pub fn hear(&mut self, text: &str) {
+        if !self.keep.turns || self.truncated {
+            return;
+        }
+        if self.answer.len() + text.len() > KEPT_ANSWER {
+            self.truncated = true;
+        } else {
+            self.answer.push_str(text);
+        }
+    }
+
+    /// Saves how the turn ended.
+    ///
+    /// # Errors
+    /// When it cannot be saved. Then the session is not called active for ever: the next reader puts it right.
+    pub fn end(&mut self, end: TurnEnd) -> Result<(), Error> {
+        self.ended = true;
+        let now = world::timestamp(world::now());
+        let turn = Turn {
+            time: now.clone(),
+            backend: end.backend.clone(),
+            model: end.model.clone(),
+            prompt: std::mem::take(&mut self.prompt),
+            answer: std::mem::take(&mut self.answer).trim_end_matches('\n').to_owned(),
+            truncated: self.truncated,
+            usage: end.usage,
+            error: end.error.clone(),
+        };
+        let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
+        let saved = self.store.update(&self.session.id, true, |session| {
+            session.last_used_at = now;
+            session.status = if end.error.is_some() { Status::Error } else { Status::Completed };
+            session.turn_count += u64::from(end.error.is_none());
+            session.last_error = end.error;
+            if self.keep.tokens {
+                session.token_usage.add(&end.usage);
+            }
+            // A failed turn may never have reached the vendor: what could be continued before still can.
+            let same = session.backend == end.backend;
+            session.backend_session_id = end.backend_session_id.or(session.backend_session_id.take().filter(|_| same));
+            session.model = end.model.or(session.model.take().filter(|_| same));
+            session.backend = end.backend;
+        });
+        kept.and(saved.map(drop))
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let interrupted = self.store.update(&self.session.id, true, |session| {
+            session.status = Status::Error;
+            session.last_error = Some("the run was interrupted".to_owned());
+        });
+        if let Err(error) = interrupted {
+            log::warn!("{error}");
+        }
+    }
+}

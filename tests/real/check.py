@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Run clinvk with the real vendor CLIs against the stand-in model server.
+
+    check.py [--clinvk PATH] [backend ...] [scenario ...]
+
+Without words everything runs; a word that is no backend chooses the scenarios whose names start
+with it.  CLINVK is another way to name the binary.  --list prints what there is.
+"""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import check_answers  # noqa: F401  these three fill the list of scenarios
+import check_endings  # noqa: F401
+import check_permissions  # noqa: F401
+import vendor
+from backends import BACKENDS
+from registry import SCENARIOS
+from scene import Scene
+
+# More than two cores' worth: many scenarios wait most of the time.
+AT_ONCE = 3
+
+
+def chosen(words):
+    """The scenarios that these words choose."""
+    backends = [word for word in words if word in BACKENDS] or list(BACKENDS)
+    names = [word for word in words if word not in BACKENDS]
+    for name in names:
+        if not any(scenario.name.startswith(name) for scenario in SCENARIOS):
+            sys.exit(f"check.py: no scenario's name starts with `{name}`: see --list")
+    return [
+        scenario
+        for scenario in SCENARIOS
+        if scenario.backend.name in backends and (not names or scenario.name.startswith(tuple(names)))
+    ]
+
+
+def play(scenario, clinvk):
+    """Play one scenario; gives (what went wrong or "", its runs, seconds)."""
+    since, problem = time.monotonic(), ""
+    with Scene(clinvk, scenario.backend) as scene:
+        try:
+            scenario.play(scene)
+        except AssertionError as error:
+            problem = str(error) or traceback.format_exc()
+        except Exception:
+            problem = traceback.format_exc()
+    return problem, scene.runs, time.monotonic() - since
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = vendor.ROOT / "target" / "release" / "clinvk"
+    parser.add_argument("--clinvk", default=os.environ.get("CLINVK", default))
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    scenarios = chosen(options.words)
+    if options.list:
+        print("\n".join(scenario.label for scenario in scenarios))
+        return 0
+    clinvk = os.path.abspath(options.clinvk)
+    if not os.access(clinvk, os.X_OK):
+        sys.exit(f"check.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
+    vendor.install()
+    since, failed = time.monotonic(), []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = {pool.submit(play, scenario, clinvk): scenario for scenario in scenarios}
+        try:
+            for done in as_completed(waiting):
+                scenario = waiting[done]
+                problem, runs, seconds = done.result()
+                print(f"{'FAILED' if problem else 'ok':6} {seconds:6.2f} s  {scenario.label}", flush=True)
+                if problem:
+                    failed.append(scenario.label)
+                    print(f"    {problem}", *(ran.report() for ran in runs), sep="\n", flush=True)
+                else:
+                    # A dry run has nothing to tell.
+                    lines = [ran.line() for ran in runs if "--dry-run" not in ran.words]
+                    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {label}" for label in failed), sep="\n")
+    print(f"{len(scenarios) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""How runs end: failures of the vendor's side, time limits, signals, and what is left behind."""
+
+import signal
+import uuid
+
+from backends import KINDS, STATUSES
+from registry import scenario
+from scene import ANSWER, HELLO, files, holds, processes, same, wait_until
+from standin import Failure, Hang, Refused, Text, shell
+
+# ---------------------------------------------------------------------------------------- failures
+
+BROKEN = {
+    **{str(status): [Failure(status)] for status in (400, 401, 403, 404, 429, 500, 503, 529)},
+    "quota": [Failure(429, "You exceeded your current quota.", "insufficient_quota")],
+    "cut": [Text(HELLO, cut_after=2)],
+    "stream-error": [Text(HELLO, error_after=2)],
+    "empty": [Text()],
+}
+
+
+def failures(backend):
+    kinds = KINDS | backend.kinds
+    turns = BROKEN | {"too-long": [backend.too_long], "refused": []}
+    return {name: (turns[name], kind) for name, kind in kinds.items() if kind is not None}
+
+
+@scenario(failures)
+def error(scene, case):
+    """The right kind, a sentence, and no minutes of trying again."""
+    turns, kind = case
+    with Refused() as nobody:
+        ran = scene.run("-o", "json", turns=turns or None, url=None if turns else nobody.url)
+    ran.ends(STATUSES.get(kind, 1), kind)
+    said = ran.object["error"]
+    same(bool(said), bool(kind), "there is an error in the JSON")
+    same(ran.err, f"clinvk: {scene.backend.name}: {said}\n" if said else "", "stderr")
+    holds(ran.seconds < 60, f"it took {ran.seconds:.0f} s")
+
+
+@scenario()
+def error_in_text(scene):
+    ran = scene.run(turns=[Failure(401)])
+    same((ran.status, ran.out), (1, ""), "(status, stdout)")
+    holds(ran.err.startswith(f"clinvk: {scene.backend.name}: "), f"stderr: {ran.err}")
+
+
+@scenario()
+def error_in_stream(scene):
+    ran = scene.run("-o", "stream-json", turns=[Failure(401)])
+    ran.ends(1, "login")
+    same([event["type"] for event in ran.events][-2:], ["error", "done"], "last events")
+    same(ran.events[-2]["content"]["code"], "login", "code of the error")
+
+
+@scenario()
+def cut_once(scene):
+    """The vendor tries again: the answer is told once, not one and a half times."""
+    ran = scene.run("-o", "json", turns=[Text(HELLO, cut_after=2), Text(HELLO)])
+    if scene.backend.recovers:
+        ran.ends(0, "")
+        same(ran.object["content"], ANSWER, "content")
+    else:
+        ran.ends(1, "unreachable")
+
+
+# ------------------------------------------------------------------------------------ time limits
+
+LIMITS = {
+    "timeout": [Hang()],
+    "first-byte-timeout": [Hang()],
+    "stall-timeout": [Text(HELLO, gated=True)],
+}
+
+
+@scenario({name: name for name in LIMITS})
+def limit(scene, name):
+    running = scene.start("-o", "json", f"--{name}", f"{scene.backend.limit}s", turns=LIMITS[name])
+    scene.server.wait_asked(1)
+    if name == "stall-timeout":
+        scene.server.release()
+    ran = running.finish()
+    ran.ends(6, "timeout")
+    holds(f"--{name}" in ran.object["error"], f"error: {ran.object['error']}")
+    same(ran.object["content"], HELLO[0] if name == "stall-timeout" else "", "content")
+
+
+@scenario()
+def unhurried(scene):
+    """Limits that are kept change nothing."""
+    words = [word for name in LIMITS for word in (f"--{name}", "100s")]
+    scene.run(*words, turns=[Text(HELLO)]).gives()
+
+
+# ---------------------------------------------------------------------------------------- signals
+
+
+def sleeper(scene, *words):
+    """Start an agent whose shell tool sleeps, itself and in a session of its own; gives the
+    running clinvk and the argument that nobody else's sleep has."""
+    argument = f"1000.{uuid.uuid4().int % 10**12}"
+    command = f"setsid sleep {argument} & sh -c 'sleep {argument}; true'"
+    running = scene.start("-o", "json", "--approval", "none", *words, turns=[shell(command), Text("Done.")])
+    sleeping = lambda: len(processes(f"sleep\0{argument}", "cmdline")) == 2
+    wait_until(sleeping, "the tool sleeps")
+    return running, argument
+
+
+@scenario({"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP})
+def stopped(scene, number):
+    running, argument = sleeper(scene)
+    running.signal(number)
+    ran = running.finish(30)
+    ran.ends(7, "cancelled")
+    same(processes(argument, "cmdline"), [], "sleeping processes")
+
+
+@scenario()
+def stopped_twice(scene):
+    """The second Ctrl-C is not patient."""
+    running, argument = sleeper(scene)
+    running.signal(signal.SIGINT)
+    running.signal(signal.SIGINT)
+    running.finish(30).ends(7, "cancelled")
+    same(processes(argument, "cmdline"), [], "sleeping processes")
+
+
+@scenario()
+def timeout_in_a_tool(scene):
+    running, argument = sleeper(scene, "--timeout", f"{2 * scene.backend.limit}s")
+    running.finish().ends(6, "timeout")
+    same(processes(argument, "cmdline"), [], "sleeping processes")
+
+
+@scenario()
+def killed(scene):
+    """Nobody tidies up after a SIGKILL, but the CLI sees its input close and ends by itself."""
+    running = scene.start(turns=[Text(HELLO, gated=True)])
+    scene.server.wait_asked(1)
+    running.process.kill()
+    running.process.wait()
+    scene.server.release(len(HELLO))
+    wait_until(lambda: not scene.left(), "the CLI ends")
+
+
+# --------------------------------------------------------------------------------------- leavings
+
+
+@scenario()
+def ephemeral(scene):
+    """Nothing in HOME names the session or has the prompt, which is there otherwise."""
+    prompt = f"the prompt {uuid.uuid4().hex}"
+
+    def traces(*words):
+        ran = scene.run("-o", "json", *words, prompt=prompt, turns=[Text(HELLO)])
+        ran.ends(0, "")
+        session = ran.object["backend_session_id"]
+        found = files(scene.home) | files(scene.tmp)
+        return [path for path, data in found.items() if session in path or prompt.encode() in data]
+
+    same(traces("--ephemeral"), [], "files of an ephemeral run")
+    holds(traces(), "an ordinary run leaves no session, so this proves nothing")
+
+
+@scenario()
+def nested(scene):
+    """Inside another agent's session, and inside another clinvk."""
+    outer = {
+        "CLAUDECODE": "1",
+        "CLAUDE_CODE_ENTRYPOINT": "cli",
+        "CLAUDE_CODE_SSE_PORT": "12345",
+        "CLAUDE_CODE_SESSION_ID": str(uuid.uuid4()),
+        "GEMINI_CLI": "1",
+        "CODEX_THREAD_ID": str(uuid.uuid4()),
+        "CODEX_SANDBOX": "seatbelt",
+        "CLINVK_RUN": "outer",
+        "CLINVK_API_KEYS": "our-own-key",
+    }
+    turns = [shell("env"), Text(HELLO)]
+    scene.run("--approval", "none", turns=turns, env=outer).gives()
+    output = next(text for role, text in scene.server.conversation() if role == "tool")
+    holds("CLINVK_RUN=outer:" in output, f"the outer clinvk would not find this run: {output}")
+    holds("our-own-key" not in output, "a tool sees CLINVK_API_KEYS")

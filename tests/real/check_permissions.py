@@ -1,0 +1,104 @@
+"""What the agent may do: approval modes, sandboxes, tool lists, the project's own files."""
+
+import json
+
+from backends import MEMORY_TEXT
+from registry import scenario
+from scene import HELLO, holds, same
+from standin import Text, shell, write_file
+
+DONE = Text("Done.")
+
+
+def attempts(scene):
+    """A file by the shell, one by the shell outside the working directory, one by the vendor's tool."""
+    return {
+        # Not a bare `touch`, which claude takes for an edit.
+        "shell": (scene.work / "shell.txt", shell("sh -c 'touch shell.txt'")),
+        "outside": (scene.home / "outside.txt", shell(f"sh -c 'touch {scene.home}/outside.txt'")),
+        "write": (scene.work / "write.txt", write_file(str(scene.work / "write.txt"), "written\n")),
+    }
+
+
+def attempt(scene, *words):
+    """Let the model try all of it; gives what came of it."""
+    tries = attempts(scene)
+    ran = scene.run(*words, turns=[*(call for _, call in tries.values()), DONE])
+    ran.gives(out="Done.\n")
+    same(ran.asked, len(tries) + 1, "requests")
+    return [name for name, (path, _) in tries.items() if path.exists()]
+
+
+@scenario(lambda backend: {words.replace("--", "").replace(" ", "-") or "default": words for words in backend.permissions})
+def permissions(scene, words):
+    same(attempt(scene, *words.split()), scene.backend.permissions[words].split(), "what was made")
+
+
+@scenario(only=("claude", "gemini"))
+def denied_tools(scene):
+    """A denied tool is not offered, and does not work when the model calls it all the same."""
+    tools = scene.backend.tools
+    same(attempt(scene, "--approval", "none", "--denied-tools", tools["write"]), ["shell", "outside"], "what was made")
+    holds(tools["write"] not in scene.server.tools(), f"offered: {scene.server.tools()}")
+    holds(tools["shell"] in scene.server.tools(), f"offered: {scene.server.tools()}")
+
+
+@scenario(only=("claude", "gemini"))
+def allowed_tools(scene):
+    """Only the listed tools are there, and they need no approval."""
+    tools = scene.backend.tools
+    same(attempt(scene, "--allowed-tools", f"{tools['read']},{tools['write']}"), ["write"], "what was made")
+    same(sorted(scene.server.tools()), sorted([tools["read"], tools["write"]]), "offered")
+
+
+@scenario(only=("claude",))
+def allowed_pattern(scene):
+    """A pattern allows what fits it, and nothing else of the tool."""
+    turns = [shell("touch fits.txt"), shell("sh -c 'touch other.txt'"), DONE]
+    scene.run("--allowed-tools", "Bash(touch *)", turns=turns).gives(out="Done.\n")
+    same(sorted(path.name for path in scene.work.iterdir()), ["fits.txt"], "what was made")
+
+
+def planted(scene, *words):
+    """Which of the project's files had an effect."""
+    for path, content in scene.backend.project.items():
+        scene.plant(path, content if isinstance(content, str) else json.dumps(content))
+    # Slow enough for a server of the project's to be started meanwhile.
+    scene.run(*words, turns=[Text(HELLO, delay=0.5)]).gives()
+    signs = {
+        "hook": (scene.work / "hook-ran").exists(),
+        "server": (scene.work / "server-ran").exists(),
+        "memory": any(MEMORY_TEXT in json.dumps(request["body"]) for request in scene.server.asked),
+        "model": scene.server.model() == "planted-model",
+    }
+    return {sign for sign, seen in signs.items() if seen}
+
+
+def trust(scene):
+    """Let the user have said that this project may do what it likes."""
+    if scene.backend.trust:
+        path, text = scene.backend.trust
+        with (scene.home / path).open("a") as file:
+            file.write(text.format(work=scene.work))
+
+
+@scenario()
+def project_config(scene):
+    """The vendor's own doing, so that the next scenario proves something."""
+    trust(scene)
+    same(planted(scene), scene.backend.project_does[0], "what the project's files did")
+
+
+@scenario()
+def no_project_config(scene):
+    trust(scene)
+    same(planted(scene, "--no-project-config"), scene.backend.project_does[1], "what the project's files did")
+
+
+@scenario(only=("codex",))
+def no_trust_by_accident(scene):
+    """A run that may write does not make codex trust the project, now or for good."""
+    config = scene.home / ".codex" / "config.toml"
+    before = config.read_text()
+    same(planted(scene, "--approval", "none"), {"memory"}, "what the project's files did")
+    same(config.read_text(), before, "the user's configuration")

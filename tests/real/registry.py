@@ -1,0 +1,40 @@
+"""The list of scenarios that check.py runs: each is a function of a Scene, and of a case where it has cases."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backends import BACKENDS, Backend
+
+SCENARIOS: list["Scenario"] = []
+
+
+@dataclass
+class Scenario:
+    name: str
+    backend: Backend
+    play: Callable
+
+    @property
+    def label(self):
+        return f"{self.backend.name} {self.name}"
+
+
+def scenario(cases=None, only=tuple(BACKENDS)):
+    """Register a function for every backend in `only`.
+
+    cases: name -> value, or a function of the backend that gives that; the function is registered
+    once for each, as function-case, and called with the value.
+    """
+
+    def register(function):
+        name = function.__name__.replace("_", "-")
+        for backend in map(BACKENDS.get, only):
+            if cases is None:
+                SCENARIOS.append(Scenario(name, backend, function))
+                continue
+            for case, value in (cases(backend) if callable(cases) else cases).items():
+                play = lambda scene, value=value: function(scene, value)
+                SCENARIOS.append(Scenario(f"{name}-{case}", backend, play))
+        return function
+
+    return register
