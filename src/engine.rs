@@ -156,7 +156,7 @@ impl Engine {
             run,
             listener,
         };
-        let report = exec::run(&program, &launch, &world::random_id()?, &mut *dialogue, control, &mut fold);
+        let report = exec::run(&program, &launch, &world::random_id()?, &self.world, &mut *dialogue, control, &mut fold);
         if let Err(error) = report.as_ref().map_err(Error::to_string).and_then(|report| stopped(&report.stop).map_err(|error| error.to_string())) {
             fold.save(Some(error));
         }

@@ -204,6 +204,7 @@ fn every_option_becomes_the_parameter_that_was_measured() {
         ),
     ] {
         assert_eq!(params(&task, "thread/start"), expected, "{name}");
+        assert_eq!(said(&task).len(), 4, "{name}");
     }
     let png = Image::recognise(b"\x89PNG".to_vec()).unwrap();
     let schema = json!({"type": "object"});
@@ -807,6 +808,11 @@ fn text_is_told_once_and_messages_stand_apart() {
         ),
         ("an empty one first", vec![message("a", ""), message("b", "y")], vec!["y"]),
         ("the end twice", vec![message("a", "x"), message("a", "x")], vec!["x"]),
+        (
+            "two that begin alike",
+            vec![delta("a", "x"), message("a", "x"), delta("b", "xy"), message("b", "xy")],
+            vec!["x", "\n\nxy"],
+        ),
         ("another whole than its deltas", vec![delta("a", "x [1]"), message("a", "x")], vec!["x [1]"]),
         (
             "cut, repeated and finished",
@@ -868,6 +874,8 @@ fn a_json_answer_is_the_last_message_told_whole() {
     ];
     let steps = hear(&mut *in_turn(&task), &lines);
     assert_eq!((texts(&steps), ending(&steps)), (vec!["{\"x\": 1}".to_owned()], Some((None, String::new()))));
+    let twice = hear(&mut *in_turn(&task), &[message("a", "1"), message("a", "1"), done.clone()]);
+    assert_eq!(texts(&twice), ["1"], "{twice:#?}");
     for answer in ["no JSON", "", "{\"x\": 1"] {
         let steps = hear(&mut *in_turn(&task), &[message("a", answer), done.clone()]);
         let (kind, _) = ending(&steps).unwrap();
@@ -898,6 +906,7 @@ fn only_a_completed_turn_is_a_success() {
 fn an_end_without_a_result_is_told_in_the_words_of_standard_error() {
     for (code, stderr, kind, words) in [
         (Some(0), "", Kind::Crash, "the backend ended with exit status 0 and said nothing on standard error"),
+        (Some(0), "config.toml", Kind::Crash, "the backend ended with exit status 0: config.toml"),
         (
             Some(101),
             "thread main panicked",

@@ -20,5 +20,8 @@ printf '\n$ echo "and standard input" | clinvk "an argument"\n'
 echo 'and standard input' | "$clinvk" 'an argument'
 show -o json 'as one object'
 show -o stream-json 'as events'
+show -c 'the same session goes on'
+show sessions list
+show sessions show --turns "$("$clinvk" sessions list --json | sed -n 's/.*"id": "\(.*\)".*/\1/p' | head -1)"
 show --dry-run 'and what would be executed'
 show config get default_backend

@@ -306,8 +306,10 @@ fn a_run_has_a_marker_and_a_nested_one_appends_its_own() {
 
 #[test]
 fn the_child_ignores_and_blocks_no_signal_of_its_own() {
-    let scene = Scene::playing("grep -E '^Sig(Blk|Ign):' /proc/$$/status");
-    scene.clinvk(["x"]).prints("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    let seen = Scene::playing("exec grep -E '^Sig(Blk|Ign):' /proc/self/status").clinvk(["x"]).seen();
+    // The signals behind 31 are the C library's own.
+    let masks = seen.out.lines().map(|line| u64::from_str_radix(&line[8..], 16).unwrap() & 0x7fff_ffff);
+    assert!(masks.eq([0, 0]), "{seen}");
 }
 
 #[test]
@@ -321,7 +323,7 @@ fn a_parent_that_ignores_the_end_of_children_does_not_hang_us() {
 #[test]
 fn what_ran_before_us_in_our_process_is_left_alone() {
     let scene = Scene::playing("daemon; cat");
-    let line = format!("'{}' 1000 & exec '{}' hi", scene.text("bin/sleep"), env!("CARGO_BIN_EXE_clinvk"));
+    let line = format!("'{}' 1000 >/dev/null 2>&1 & exec '{}' hi", scene.text("bin/sleep"), env!("CARGO_BIN_EXE_clinvk"));
     let seen = scene.program("/bin/sh").args(["-c", &line]).start();
     seen.ends("hi\n", "", 0);
     let left: Vec<String> = scene.processes().into_values().collect();

@@ -5,11 +5,13 @@ pub mod claude;
 pub mod codex;
 pub mod command;
 pub mod echo;
+pub mod gemini;
 
 use crate::config::Config;
 use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::task::{Opt, Task};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -70,6 +72,8 @@ pub struct Launch {
     pub dir: PathBuf,
     /// Small files that are written before and removed after the run: they live in `Task::scratch`.
     pub files: Vec<File>,
+    /// The home of its own that it gets, where it needs one.
+    pub overlay: Option<Overlay>,
     /// How its output is cut.
     pub framing: Framing,
     /// What it is told first when it has to stop.
@@ -85,6 +89,44 @@ pub struct File {
     pub path: PathBuf,
     /// What is in it.
     pub text: String,
+}
+
+/// A home for one run, for a program that keeps settings, sessions and logins in the user's and takes them from nowhere
+/// else: it has links to all that is in the user's, except what the run must have to itself. `Launch::files` in it take
+/// the place of the user's. It is made before and removed after the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overlay {
+    /// The home, below `Task::scratch`.
+    pub home: PathBuf,
+    /// An empty directory for short-lived files, below `Task::scratch` too.
+    pub temp: PathBuf,
+    /// The variable by which the program finds a home. When the user has set it, that one is meant, else `HOME`.
+    pub variable: &'static str,
+    /// Paths in the home that are the run's own: no links to the user's.
+    pub private: &'static [&'static str],
+    /// Files that the program writes in place, e.g. a refreshed login: linked before there is one, to arrive at the user's.
+    pub written: &'static [&'static str],
+    /// Directories in which the program overlooks links: when the run has a file in one, the user's are copied.
+    pub copied: &'static [&'static str],
+    /// The settings in the home, JSON with comments: the user's with these laid over them.
+    pub settings: (&'static str, Value),
+    /// Settings that the program may rank above those in the home ...
+    pub outranked_by: PathBuf,
+    /// ... and pointers (RFC 6901) to what must not be set there, because the task asked for it.
+    pub firm: Vec<&'static str>,
+    /// What the user may have configured and the run could not work with.
+    pub unusable: Option<Unusable>,
+}
+
+/// A setting that makes a run impossible when it is set, be it to what it may; a variable of that name comes first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unusable {
+    /// The variable: set to anything but `false`.
+    pub variable: &'static str,
+    /// A pointer (RFC 6901) into the user's settings.
+    pub setting: &'static str,
+    /// What the person is told.
+    pub why: &'static str,
 }
 
 /// How the output of a program is cut before the dialogue hears it.
@@ -252,6 +294,8 @@ impl Registry {
             let models: Vec<(String, String)> = part.models.clone().into_iter().collect();
             let backend: Arc<dyn Backend> = match name.as_str() {
                 "claude" => Arc::new(claude::Claude::new(program, &models)),
+                "codex" => Arc::new(codex::Codex::new(program, &models)),
+                "gemini" => Arc::new(gemini::Gemini::new(program, &models)),
                 "echo" => Arc::new(echo::Echo::new(program.unwrap_or(exe.to_owned()), &part.echo, models)),
                 _ => Arc::new(command::Command(command::Spec::new(name, program, &part.declared, models))),
             };

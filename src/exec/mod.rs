@@ -4,12 +4,14 @@
 #![allow(clippy::disallowed_methods)] // the one place that starts processes
 
 mod lines;
+mod overlay;
 mod tree;
 
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::error::{Error, Failure, Kind, Limit};
 use crate::event::{Event, Sink};
 use crate::sys::{self, Exit, Watch};
+use crate::world::World;
 use lines::{Cutter, TooLong};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -135,11 +137,12 @@ pub fn run(
     program: &Path,
     launch: &Launch,
     marker: &str,
+    world: &World,
     dialogue: &mut dyn Dialogue,
     control: &Control,
     sink: &mut dyn Finishing,
 ) -> Result<Report, Error> {
-    let _files = Files::write(launch)?;
+    let _files = Files::write(launch, world)?;
     let start = |error| Error::Start { backend: String::new(), program: program.display().to_string(), error };
     sys::hear_of_ended_children();
     sys::become_subreaper();
@@ -174,7 +177,7 @@ fn command(program: &Path, launch: &Launch, marker: &str) -> Command {
 struct Files<'a>(&'a Launch);
 
 impl Files<'_> {
-    fn write(launch: &Launch) -> Result<Files<'_>, Error> {
+    fn write<'a>(launch: &'a Launch, world: &World) -> Result<Files<'a>, Error> {
         let files = Files(launch);
         for file in &launch.files {
             let fail = |error| Error::File { verb: "write", path: file.path.clone(), error };
@@ -184,6 +187,9 @@ impl Files<'_> {
             let mut open = fs::OpenOptions::new();
             let mut out = open.write(true).create_new(true).mode(0o600).open(&file.path).map_err(fail)?;
             out.write_all(file.text.as_bytes()).map_err(fail)?;
+        }
+        if let Some(overlay) = &launch.overlay {
+            overlay::make(overlay, world)?;
         }
         Ok(files)
     }
@@ -199,6 +205,9 @@ impl Drop for Files<'_> {
                 }
                 _ => {}
             }
+        }
+        if let Some(overlay) = &self.0.overlay {
+            overlay::remove(overlay);
         }
     }
 }

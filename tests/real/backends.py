@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from standin import CACHED, INPUT, OUTPUT, REASONING, Failure, tool
+from standin import CACHED, INPUT, OUTPUT, REASONING, Failure
 
 SKILL = "check-skill"
 SKILL_TEXT = "The skill says: forty-two herons."
@@ -11,6 +11,8 @@ MEMORY_TEXT = "The project says: seven badgers."
 
 # What a program that the project's own files name does to show that it ran.
 MCP_SERVER = {"command": "sh", "args": ["-c", "touch server-ran; sleep 5"]}
+
+HOOK = {"type": "command", "command": "touch hook-ran"}
 
 # The options of a prompt by the name that messages give them.
 OPTIONS = {
@@ -82,6 +84,8 @@ class Backend:
     project_does: tuple
     # A prompt that --interpret has interpreted, and what the model then sees; None: it sees nothing.
     interpreted: tuple
+    # Options -> what the request to the model then has in it.
+    seen: dict
     # The vendor's answer to a prompt that is too long.
     too_long: Failure
     # What a user adds to a file of the vendor's in HOME to trust a project.
@@ -93,6 +97,8 @@ class Backend:
     litter: str = "(?!)"
     # A sign that the other side of a dry run's paste answers.
     paste: str = ""
+    # Whether it leaves a session where nobody asks it not to.
+    keeps_sessions: bool = True
     # Whether an answer that breaks off once is completed by the vendor's second try.
     recovers: bool = True
     # What a prompt of 16 MiB comes to: a part of the error message, or none where it works.
@@ -118,13 +124,14 @@ CLAUDE = Backend(
     tools={"shell": "Bash", "write": "Write", "read": "Read"},
     project={
         ".claude/settings.json": {
-            "hooks": {"UserPromptSubmit": [{"hooks": [{"type": "command", "command": "touch hook-ran"}]}]}
+            "hooks": {"UserPromptSubmit": [{"hooks": [HOOK]}]},
         },
         ".mcp.json": {"mcpServers": {"planted": MCP_SERVER}},
         "CLAUDE.md": MEMORY_TEXT,
     },
     project_does=({"hook", "server", "memory"}, set()),
     interpreted=("/cost", None),
+    seen={"--max-tokens 500": '"max_tokens": 500', "--effort low": '"effort": "low"'},
     too_long=Failure(400, "prompt is too long: 250000 tokens > 200000 maximum"),
     # Its second try is not streamed, and breaks at the stand-in.
     kinds={"stream-error": "unreachable"},
@@ -159,6 +166,7 @@ CODEX = Backend(
     project_does=({"server", "memory"}, set()),
     trust=(".codex/config.toml", '\n[projects."{work}"]\ntrust_level = "trusted"\n'),
     interpreted=(f"${SKILL}", SKILL_TEXT),
+    seen={"--effort low": '"effort": "low"'},
     too_long=Failure(400, "Your input exceeds the context window of this model.", "context_length_exceeded"),
     paste='"id":',
     longest_prompt="1048576",
@@ -173,7 +181,7 @@ GEMINI = Backend(
     model="gemini-",
     fast="flash",
     raw="agent_message_chunk",
-    refuses=frozenset({"json schema", "appended system prompt"}),
+    refuses=frozenset({"appended system prompt", "json schema", "effort", "sandbox workspace"}),
     permissions={
         "": "",
         "--approval always": "",
@@ -190,9 +198,12 @@ GEMINI = Backend(
     },
     project_does=({"server", "memory", "model"}, set()),
     interpreted=("@notes.txt", NOTES_TEXT),
-    too_long=Failure(400, "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
+    seen={"--max-tokens 500": '"maxOutputTokens": 500'},
+    too_long=Failure(400, "The input token count exceeds the maximum number of tokens allowed (1048576)."),
     limit=10,
     paste='"id":',
+    # It runs in a home of its own that clinvk removes.
+    keeps_sessions=False,
 )
 
 BACKENDS = {backend.name: backend for backend in (CLAUDE, CODEX, GEMINI)}

@@ -84,8 +84,9 @@ def main():
                     lines = [ran.line() for ran in runs if "--dry-run" not in ran.words]
                     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
         except KeyboardInterrupt:
+            print("interrupted: the scenarios that are under way come to their ends", file=sys.stderr)
             pool.shutdown(cancel_futures=True)
-            raise
+            return 130
     print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {label}" for label in failed), sep="\n")
     print(f"{len(scenarios) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0

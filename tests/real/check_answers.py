@@ -8,8 +8,8 @@ import subprocess
 import zlib
 
 from backends import NOTES_TEXT, OPTIONS, SKILL, SKILL_TEXT
-from registry import scenario
-from scene import ANSWER, HELLO, PATIENCE, PROMPT, Ran, files, holds, same, wait_until
+from registry import honours, scenario
+from scene import ANSWER, HELLO, PATIENCE, PROMPT, clip, files, holds, same, wait_until
 from standin import Text, shell, tool
 
 PLAIN = [Text(HELLO)]
@@ -22,7 +22,8 @@ def body(scene):
 
 def expect_heard(scene, prompt):
     """The model got this prompt, whole and unchanged."""
-    holds(prompt in scene.server.user_texts(), f"the model did not get the prompt: {scene.server.user_texts()!r:.1000}")
+    heard = scene.server.user_texts()
+    holds(prompt in heard, f"the model did not get the prompt, but {clip(repr(heard))}")
 
 
 # ---------------------------------------------------------------------------------------- formats
@@ -177,12 +178,11 @@ def several_lines(scene):
 def system_prompts(scene):
     """Replaced: the vendor's own text is gone; added: it is still there."""
     mine = "You are a 'stub' in a \"test\".\nSecond line: ünïcödé."
-    options = {"": [], "system prompt": ["--system-prompt", mine], "appended system prompt": ["--append-system-prompt", mine]}
     seen = {}
-    for name, words in options.items():
-        if name not in scene.backend.refuses:
-            scene.run(*words, turns=PLAIN).gives()
-            seen[name] = scene.server.system_text()
+    for name in {"", "system prompt", "appended system prompt"} - scene.backend.refuses:
+        flag = OPTIONS[name][:1] if name else []
+        scene.run(*flag, *flag and [mine], turns=PLAIN).gives()
+        seen[name] = scene.server.system_text()
     usual = next(line for line in seen[""].splitlines() if len(line) > 200)
     for name, text in seen.items():
         same(mine in text, name != "", f"with {name or 'nothing'}: the model has my prompt")
@@ -196,6 +196,13 @@ def model(scene):
     ran = scene.run("-m", "fast", turns=PLAIN)
     ran.gives()
     holds(scene.backend.fast in scene.server.model(), f"model for `fast`: {scene.server.model()}")
+
+
+@scenario(lambda backend: {words.split()[0].strip("-"): words for words in backend.seen})
+def option(scene, words):
+    scene.run(*words.split(), turns=PLAIN).gives()
+    seen = scene.backend.seen[words]
+    holds(seen in body(scene), f"not in the request: {seen}")
 
 
 def pixel():
@@ -225,7 +232,7 @@ SCHEMA = {
 }
 
 
-@scenario(only=("claude", "codex"))
+@scenario(only=honours("json schema"))
 def schema(scene):
     by_tool = scene.backend.name == "claude"
     answer = tool("StructuredOutput", {"answer": 42}) if by_tool else Text(['{"answer":', "42}"])
@@ -261,8 +268,9 @@ def lenient(scene):
     name = sorted(scene.backend.refuses)[0]
     ran = scene.run("-o", "json", "--lenient", *OPTIONS[name], turns=PLAIN)
     ran.ends(0, "")
-    holds(any(f"cannot honour {name}: " in warning for warning in ran.object["warnings"]), f"warnings: {ran.object['warnings']}")
-    holds(f"cannot honour {name}: " in ran.err, "no warning on standard error")
+    sentence = f"cannot honour {name}: "
+    holds(sentence in " ".join(ran.object["warnings"]), f"warnings: {ran.object['warnings']}")
+    holds(sentence in ran.err, "no warning on standard error")
 
 
 @scenario()

@@ -4,7 +4,7 @@ import signal
 import uuid
 
 from backends import KINDS, STATUSES
-from registry import scenario
+from registry import honours, scenario
 from scene import ANSWER, HELLO, files, holds, processes, same, wait_until
 from standin import Failure, Hang, Refused, Text, shell
 
@@ -76,13 +76,21 @@ LIMITS = {
 @scenario({name: name for name in LIMITS})
 def limit(scene, name):
     running = scene.start("-o", "json", f"--{name}", f"{scene.backend.limit}s", turns=LIMITS[name])
-    scene.server.wait_asked(1)
+    running.wait_asked()
     if name == "stall-timeout":
         scene.server.release()
     ran = running.finish()
     ran.ends(6, "timeout")
     holds(f"--{name}" in ran.object["error"], f"error: {ran.object['error']}")
     same(ran.object["content"], HELLO[0] if name == "stall-timeout" else "", "content")
+
+
+@scenario(only=honours("max turns"))
+def max_turns(scene):
+    turns = [shell("echo"), Text(HELLO)]
+    ran = scene.run("-o", "json", "--max-turns", "1", "--approval", "none", turns=turns)
+    ran.ends(1, "turn_limit")
+    same(ran.asked, 1, "requests")
 
 
 @scenario()
@@ -102,14 +110,14 @@ def sleeper(scene, *words):
     command = f"setsid sleep {argument} & sh -c 'sleep {argument}; true'"
     running = scene.start("-o", "json", "--approval", "none", *words, turns=[shell(command), Text("Done.")])
     sleeping = lambda: len(processes(f"sleep\0{argument}", "cmdline")) == 2
-    wait_until(sleeping, "the tool sleeps")
+    running.wait_until(sleeping, "the tool sleeps")
     return running, argument
 
 
 @scenario({"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP})
 def stopped(scene, number):
     running, argument = sleeper(scene)
-    running.signal(number)
+    running.process.send_signal(number)
     ran = running.finish(30)
     ran.ends(7, "cancelled")
     same(processes(argument, "cmdline"), [], "sleeping processes")
@@ -119,8 +127,8 @@ def stopped(scene, number):
 def stopped_twice(scene):
     """The second Ctrl-C is not patient."""
     running, argument = sleeper(scene)
-    running.signal(signal.SIGINT)
-    running.signal(signal.SIGINT)
+    running.process.send_signal(signal.SIGINT)
+    running.process.send_signal(signal.SIGINT)
     running.finish(30).ends(7, "cancelled")
     same(processes(argument, "cmdline"), [], "sleeping processes")
 
@@ -136,7 +144,7 @@ def timeout_in_a_tool(scene):
 def killed(scene):
     """Nobody tidies up after a SIGKILL, but the CLI sees its input close and ends by itself."""
     running = scene.start(turns=[Text(HELLO, gated=True)])
-    scene.server.wait_asked(1)
+    running.wait_asked()
     running.process.kill()
     running.process.wait()
     scene.server.release(len(HELLO))
@@ -148,7 +156,7 @@ def killed(scene):
 
 @scenario()
 def ephemeral(scene):
-    """Nothing in HOME names the session or has the prompt, which is there otherwise."""
+    """Nothing in HOME names the session or has the prompt, as it does otherwise."""
     prompt = f"the prompt {uuid.uuid4().hex}"
 
     def traces(*words):
@@ -159,7 +167,8 @@ def ephemeral(scene):
         return [path for path, data in found.items() if session in path or prompt.encode() in data]
 
     same(traces("--ephemeral"), [], "files of an ephemeral run")
-    holds(traces(), "an ordinary run leaves no session, so this proves nothing")
+    # Else the line above proves nothing.
+    same(bool(traces()), scene.backend.keeps_sessions, "an ordinary run leaves a session")
 
 
 @scenario()

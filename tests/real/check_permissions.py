@@ -2,8 +2,8 @@
 
 import json
 
-from backends import MEMORY_TEXT
-from registry import scenario
+from backends import CLAUDE, CODEX, MEMORY_TEXT
+from registry import honours, scenario
 from scene import HELLO, holds, same
 from standin import Text, shell, write_file
 
@@ -29,29 +29,36 @@ def attempt(scene, *words):
     return [name for name, (path, _) in tries.items() if path.exists()]
 
 
-@scenario(lambda backend: {words.replace("--", "").replace(" ", "-") or "default": words for words in backend.permissions})
+def named(backend):
+    """The rows of its table by names without blanks."""
+    return {words.replace("--", "").replace(" ", "-") or "default": words for words in backend.permissions}
+
+
+@scenario(named)
 def permissions(scene, words):
     same(attempt(scene, *words.split()), scene.backend.permissions[words].split(), "what was made")
 
 
-@scenario(only=("claude", "gemini"))
+@scenario(only=honours("denied tools"))
 def denied_tools(scene):
     """A denied tool is not offered, and does not work when the model calls it all the same."""
     tools = scene.backend.tools
-    same(attempt(scene, "--approval", "none", "--denied-tools", tools["write"]), ["shell", "outside"], "what was made")
+    made = attempt(scene, "--approval", "none", "--denied-tools", tools["write"])
+    same(made, ["shell", "outside"], "what was made")
     holds(tools["write"] not in scene.server.tools(), f"offered: {scene.server.tools()}")
     holds(tools["shell"] in scene.server.tools(), f"offered: {scene.server.tools()}")
 
 
-@scenario(only=("claude", "gemini"))
+@scenario(only=honours("allowed tools"))
 def allowed_tools(scene):
     """Only the listed tools are there, and they need no approval."""
     tools = scene.backend.tools
-    same(attempt(scene, "--allowed-tools", f"{tools['read']},{tools['write']}"), ["write"], "what was made")
+    made = attempt(scene, "--allowed-tools", f"{tools['read']},{tools['write']}")
+    same(made, ["write"], "what was made")
     same(sorted(scene.server.tools()), sorted([tools["read"], tools["write"]]), "offered")
 
 
-@scenario(only=("claude",))
+@scenario(only=lambda backend: backend is CLAUDE)
 def allowed_pattern(scene):
     """A pattern allows what fits it, and nothing else of the tool."""
     turns = [shell("touch fits.txt"), shell("sh -c 'touch other.txt'"), DONE]
@@ -95,7 +102,7 @@ def no_project_config(scene):
     same(planted(scene, "--no-project-config"), scene.backend.project_does[1], "what the project's files did")
 
 
-@scenario(only=("codex",))
+@scenario(only=lambda backend: backend is CODEX)
 def no_trust_by_accident(scene):
     """A run that may write does not make codex trust the project, now or for good."""
     config = scene.home / ".codex" / "config.toml"

@@ -19,8 +19,13 @@ class Scenario:
         return f"{self.backend.name} {self.name}"
 
 
-def scenario(cases=None, only=tuple(BACKENDS)):
-    """Register a function for every backend in `only`.
+def honours(option):
+    """For `only`: the backends that do not refuse this option."""
+    return lambda backend: option not in backend.refuses
+
+
+def scenario(cases=None, only=lambda backend: True):
+    """Register a function for every backend of which `only` holds.
 
     cases: name -> value, or a function of the backend that gives that; the function is registered
     once for each, as function-case, and called with the value.
@@ -28,7 +33,7 @@ def scenario(cases=None, only=tuple(BACKENDS)):
 
     def register(function):
         name = function.__name__.replace("_", "-")
-        for backend in map(BACKENDS.get, only):
+        for backend in filter(only, BACKENDS.values()):
             if cases is None:
                 SCENARIOS.append(Scenario(name, backend, function))
                 continue

@@ -2,6 +2,7 @@
 clinvk run in it.  Whatever a run leaves behind fails its scenario.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -122,7 +123,8 @@ class Ran:
     def line(self):
         """One line for the report."""
         command = " ".join(" ".join(self.words).split())
-        return f"{self.seconds:15.2f} s  exit {self.status} {self.kind or '-'}, {self.asked} requests: {clip(command, 100)}"
+        ending = f"exit {self.status} {self.kind or '-'}, {self.asked} requests"
+        return f"{self.seconds:15.2f} s  {ending}: {clip(command, 100)}"
 
     def report(self):
         """Everything, for a failure."""
@@ -157,8 +159,13 @@ class Running:
         while not wanted(self.out):
             holds(self._read(deadline - time.monotonic()), "the output ended early")
 
-    def signal(self, number):
-        self.process.send_signal(number)
+    def wait_until(self, condition, what, timeout=60):
+        """Wait for something that cannot come any more once clinvk has ended."""
+        wait_until(lambda: condition() or self.process.poll() is not None, what, timeout)
+        holds(condition(), f"{what}: clinvk has ended")
+
+    def wait_asked(self):
+        self.wait_until(lambda: self.scene.server.asked, "the model is asked")
 
     def finish(self, timeout=PATIENCE, pause=0.0):
         """Read to the end, with a pause between pieces, and see that nothing is left behind."""
@@ -166,7 +173,7 @@ class Running:
         if not self.process.stdout.closed:
             while self._read(deadline - time.monotonic()):
                 time.sleep(pause)
-        self.ran.status = self.process.wait(max(1, deadline - time.monotonic()))
+        self.process.wait(max(1, deadline - time.monotonic()))
         self.note()
         self.scene.expect_nothing_left()
         return self.ran
@@ -176,6 +183,7 @@ class Running:
         if self.ran.seconds:
             return
         self.ran.seconds = time.monotonic() - self._since
+        self.ran.status = self.process.poll()
         self.ran.out = self.out.decode(errors="replace")
         self.ran.err = self._err.read_text(errors="replace")
         self.ran.requests = list(self.scene.server.requests)
@@ -202,13 +210,14 @@ class Scene:
 
     def __exit__(self, *_):
         for running in self._runs:
-            if running.process.poll() is None:
-                running.process.kill()
-                running.process.wait()
-            running.process.stdout.close()
             running.note()
+            running.process.kill()
+            running.process.wait()
+            running.process.stdout.close()
         for pid in self.left():
-            os.kill(pid, signal.SIGKILL)
+            # It may have ended since.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.server.close()
         shutil.rmtree(self._root, ignore_errors=True)
 
@@ -231,9 +240,10 @@ class Scene:
         given, err = self._root / f"stdin-{number}", self._root / f"stderr-{number}"
         given.write_text(prompt or "")
         ran = Ran(["clinvk", "-b", self.backend.name, *map(str, words)])
+        whole = (self._environment(url) if url else self.environment) | env
         with given.open() as stdin, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [self.clinvk, *ran.words[1:]], cwd=self.work, env=(self._environment(url) if url else self.environment) | env,
+                [self.clinvk, *ran.words[1:]], cwd=self.work, env=whole,
                 stdin=stdin, stdout=subprocess.PIPE, stderr=stderr,
             )  # fmt: skip
         self._runs.append(Running(self, process, ran, err))
@@ -256,5 +266,6 @@ class Scene:
     def expect_nothing_left(self):
         same([command(pid) for pid in self.left()], [], "processes left behind")
         # The CLIs make folders of their own there; files and everything of ours have to be gone.
-        same([path for path in files(self.tmp) if not re.fullmatch(self.backend.litter, path)], [], "files left in TMPDIR")
+        left = [path for path in files(self.tmp) if not re.fullmatch(self.backend.litter, path)]
+        same(left, [], "files left in TMPDIR")
         same([path.name for path in self.tmp.glob("clinvk*")], [], "folders left in TMPDIR")

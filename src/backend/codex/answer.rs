@@ -63,7 +63,6 @@ impl Answer {
             self.told.clone_from(&self.heard);
             told = self.diverge();
         }
-        self.repeating = false;
         self.ended = true;
         told
     }

@@ -103,14 +103,13 @@ impl Talk {
         let result = &message["result"];
         let error = message.get("error").filter(|error| !error.is_null());
         match (id, error) {
-            // The turn was over by itself.
-            (Some(INTERRUPT), _) => {}
             (Some(INITIALIZE | OPEN | TURN | INJECT), Some(error)) => {
                 self.finish(Err(failure::of_request(error)), steps);
             }
             (Some(INITIALIZE), None) => self.greeted(result, steps),
             (Some(OPEN), None) => self.opened(result, steps),
             (Some(TURN), None) => self.turn = text(&result["turn"]["id"]).or(self.turn.take()),
+            // `INTERRUPT` among them, refused when the turn was over by itself.
             _ => {}
         }
     }
@@ -426,8 +425,8 @@ fn tool_result(item: &Value) -> (String, bool) {
         Some("imageGeneration") => text(&item["savedPath"]).unwrap_or_default(),
         _ => String::new(),
     };
-    let exit = item["exitCode"].as_i64().unwrap_or(0);
-    (output, exit != 0 || matches!(item["status"].as_str(), Some("failed" | "declined")))
+    // A command that exits with anything but 0 is `failed`, too.
+    (output, matches!(item["status"].as_str(), Some("failed" | "declined")))
 }
 
 /// Cached input and reasoning are parts of input and output already.

@@ -1,0 +1,431 @@
+//! What is said to `gemini --acp` and what its lines mean: the Agent Client Protocol, one prompt.
+//!
+//! Gemini tells failures as successes: an answer that broke off, was empty or blocked ends with `end_turn`, and only the
+//! missing usage gives it away. Before that it may have tried again: then the pieces of the answer come again, without
+//! any mark. They are told as they come: what repeats itself may be what the model wanted to say.
+
+use super::super::{Dialogue, Ended, Step, Steps, older};
+use crate::error::{Failure, Kind, words_of_stderr};
+use crate::event::{Event, Usage};
+use crate::task::{Approval, Sandbox, Task};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The oldest version that this dialogue was seen to work with. Before, files of untrusted projects were run.
+const OLDEST: &str = "0.44.0";
+
+/// The numbers of our requests.
+const INITIALIZE: u64 = 1;
+const SESSION: u64 = 2;
+const PROMPT: u64 = 3;
+
+/// Gemini takes a first text that begins with one of these for a command, blanks before it or not.
+const COMMAND_MARKS: [char; 2] = ['/', '$'];
+
+/// A text before the prompt that the model does not see and gemini does not skip: zero width space.
+const NOTHING: &str = "\u{200b}";
+
+/// What gemini prints, on standard output and not as JSON, when it wants a person to log in.
+const LOGIN_PAGE: &str = "Please visit the following URL to authorize";
+
+/// One turn of a conversation.
+pub(super) struct Turn {
+    prompt: Vec<Value>,
+    dir: String,
+    approval: Approval,
+    reading_only: bool,
+    /// Tools that need no yes.
+    allowed: Vec<String>,
+    max_turns: Option<u32>,
+    /// The prompt is a command of gemini's: then there is an answer without a model.
+    is_command: bool,
+    session: Option<String>,
+    prompting: bool,
+    told_any: bool,
+    /// The next text belongs to another message than the last.
+    new_message: bool,
+    /// Uses of tools that were told.
+    tools: BTreeSet<String>,
+}
+
+impl Turn {
+    pub(super) fn new(task: &Task) -> Turn {
+        let looks_like_command = begins_like_a_command(&task.prompt);
+        Turn {
+            prompt: blocks(task),
+            dir: task.dir.to_string_lossy().into_owned(),
+            approval: task.approval,
+            reading_only: task.sandbox == Sandbox::ReadOnly,
+            allowed: task.allowed_tools.clone().unwrap_or_default(),
+            max_turns: task.max_turns,
+            is_command: task.interpret && looks_like_command,
+            session: None,
+            prompting: false,
+            told_any: false,
+            new_message: false,
+            tools: BTreeSet::new(),
+        }
+    }
+}
+
+/// The prompt as the protocol has it. Only what stands before the first picture can be a command.
+fn blocks(task: &Task) -> Vec<Value> {
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let images = task
+        .images
+        .iter()
+        .map(|image| json!({"type": "image", "mimeType": image.mime, "data": image.base64()}));
+    let prompt = text(&task.prompt);
+    if task.interpret {
+        return [prompt].into_iter().chain(images).collect();
+    }
+    let guard = task.images.is_empty() && begins_like_a_command(&task.prompt);
+    images.chain(guard.then(|| text(NOTHING))).chain([prompt]).collect()
+}
+
+fn begins_like_a_command(prompt: &str) -> bool {
+    // A byte order mark is a blank to gemini, not to Rust.
+    prompt.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').starts_with(COMMAND_MARKS)
+}
+
+impl Dialogue for Turn {
+    fn start(&mut self, steps: &mut Steps) {
+        let params = json!({
+            "protocolVersion": 1,
+            // Gemini reads, writes and runs by itself.
+            "clientCapabilities": {"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false},
+            "clientInfo": {"name": "clinvk", "version": env!("CARGO_PKG_VERSION")},
+        });
+        request(INITIALIZE, "initialize", params, steps);
+    }
+
+    fn line(&mut self, line: &str, steps: &mut Steps) {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            if line.contains(LOGIN_PAGE) {
+                let sentence = "gemini is not logged in: run `gemini` in a terminal, or set GEMINI_API_KEY";
+                fail(Kind::Login, sentence, steps);
+            }
+            return;
+        };
+        let (id, params) = (&message["id"], &message["params"]);
+        match message["method"].as_str() {
+            Some("session/update") => self.update(&params["update"], steps),
+            Some("session/request_permission") => self.permission(id, params, steps),
+            Some(method) if !id.is_null() => {
+                let error = json!({"code": -32601, "message": format!("clinvk does not offer {method}")});
+                say(json!({"jsonrpc": "2.0", "id": id, "error": error}), steps);
+            }
+            Some(_) => {}
+            None if !message["error"].is_null() => steps.push(Step::Finished(Err(failure(&message["error"])))),
+            None => match id.as_u64() {
+                Some(INITIALIZE) => self.initialized(&message["result"], steps),
+                Some(SESSION) => self.opened(&message["result"], steps),
+                Some(PROMPT) => self.ended(&message["result"], steps),
+                _ => {}
+            },
+        }
+    }
+
+    fn interrupt(&mut self, steps: &mut Steps) {
+        let Some(session) = self.session.as_ref().filter(|_| self.prompting) else { return };
+        say(json!({"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": session}}), steps);
+    }
+
+    fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
+        let words = ended.stderr.lines().filter(|line| !is_noise(line)).collect::<Vec<_>>().join("\n");
+        let kind = match ended.code {
+            Some(41) => Kind::Login,
+            Some(42) => Kind::InvalidRequest,
+            Some(44 | 52 | 55) => Kind::Config,
+            Some(53) => Kind::TurnLimit,
+            Some(1) if words.contains("Unknown argument") || words.contains("Invalid values") => Kind::VendorFlag,
+            _ => kind_of_words(&words).unwrap_or(Kind::Crash),
+        };
+        fail(kind, words_of_stderr(&Ended { stderr: words, ..ended.clone() }), steps);
+    }
+}
+
+impl Turn {
+    fn initialized(&mut self, result: &Value, steps: &mut Steps) {
+        let version = text(&result["agentInfo"]["version"]);
+        if older(version, OLDEST) {
+            let sentence = format!("gemini {version} is too old: clinvk needs {OLDEST} or newer");
+            return fail(Kind::NotInstalled, sentence, steps);
+        }
+        request(SESSION, "session/new", json!({"cwd": self.dir, "mcpServers": []}), steps);
+    }
+
+    fn opened(&mut self, result: &Value, steps: &mut Steps) {
+        let Some(session) = result["sessionId"].as_str() else {
+            return fail(Kind::Unreadable, "gemini opened a session without an id", steps);
+        };
+        let model = result["models"]["currentModelId"].as_str().map(str::to_owned);
+        steps.push(Step::Event(Event::Started { model, session: Some(session.to_owned()) }));
+        let prompt = std::mem::take(&mut self.prompt);
+        request(PROMPT, "session/prompt", json!({"sessionId": session, "prompt": prompt}), steps);
+        steps.push(Step::Asked);
+        self.session = Some(session.to_owned());
+        self.prompting = true;
+    }
+
+    fn update(&mut self, update: &Value, steps: &mut Steps) {
+        let piece = text(&update["content"]["text"]);
+        match text(&update["sessionUpdate"]) {
+            "agent_message_chunk" => match piece.strip_prefix("[MODE_UPDATE] ") {
+                // Gemini's own note about itself, in the middle of the answer.
+                Some(mode) => progress("mode", format!("gemini is in mode {mode} now"), steps),
+                None => self.tell(piece, steps),
+            },
+            "agent_thought_chunk" => {
+                steps.push(Step::Answering);
+                steps.push(Step::Event(Event::Thinking(piece.to_owned())));
+            }
+            "tool_call" => self.tool_use(update, steps),
+            "tool_call_update" => self.tool_result(update, steps),
+            // Commands there are, our own prompt, what later versions invent.
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, piece: &str, steps: &mut Steps) {
+        if piece.is_empty() {
+            return;
+        }
+        let gap = if std::mem::take(&mut self.new_message) { "\n\n" } else { "" };
+        steps.push(Step::Answering);
+        steps.push(Step::Event(Event::Text(format!("{gap}{piece}"))));
+        self.told_any = true;
+    }
+
+    /// Tells the use of a tool, once: those that need a yes are announced by the question.
+    fn tool_use(&mut self, call: &Value, steps: &mut Steps) {
+        let id = text(&call["toolCallId"]);
+        if !self.tools.insert(id.to_owned()) {
+            return;
+        }
+        self.new_message = self.told_any;
+        steps.push(Step::Answering);
+        let (id, name) = (id.to_owned(), tool_name(call).to_owned());
+        steps.push(Step::Event(Event::ToolUse { id, name, input: input(call) }));
+    }
+
+    fn tool_result(&mut self, call: &Value, steps: &mut Steps) {
+        let is_error = match text(&call["status"]) {
+            "completed" => false,
+            "failed" => true,
+            _ => return,
+        };
+        self.tool_use(call, steps);
+        steps.push(Step::Event(Event::ToolResult {
+            id: text(&call["toolCallId"]).to_owned(),
+            name: tool_name(call).to_owned(),
+            output: output(&call["content"]),
+            is_error,
+        }));
+    }
+
+    /// Gemini asks for a permission; nobody is there, so the approval mode answers.
+    fn permission(&mut self, id: &Value, params: &Value, steps: &mut Steps) {
+        let call = &params["toolCall"];
+        self.tool_use(call, steps);
+        let (kind, name) = (text(&call["kind"]), tool_name(call));
+        let by_mode = match self.approval {
+            Approval::None => true,
+            Approval::Auto => kind == "edit",
+            Approval::Default | Approval::Always => false,
+        };
+        let changes = !matches!(kind, "read" | "search" | "fetch" | "think");
+        let yes = self.allowed.iter().any(|allowed| allowed == name) || (by_mode && !(self.reading_only && changes));
+        let option = |wanted: &str| {
+            let options = params["options"].as_array().into_iter().flatten();
+            options.filter(|option| option["kind"] == wanted).find_map(|option| option["optionId"].as_str())
+        };
+        let outcome = match option(if yes { "allow_once" } else { "reject_once" }) {
+            Some(chosen) => json!({"outcome": "selected", "optionId": chosen}),
+            None => json!({"outcome": "cancelled"}),
+        };
+        if !yes || outcome["outcome"] == "cancelled" {
+            let title = text(&call["title"]);
+            progress("permission", format!("refused: {name} {title}"), steps);
+            // After a no gemini says nothing more of this use.
+            let output = format!("refused by approval mode `{}`", self.approval.word());
+            let (id, name) = (text(&call["toolCallId"]).to_owned(), name.to_owned());
+            steps.push(Step::Event(Event::ToolResult { id, name, output, is_error: true }));
+        }
+        say(json!({"jsonrpc": "2.0", "id": id, "result": {"outcome": outcome}}), steps);
+    }
+
+    /// The prompt is done, one way or the other.
+    fn ended(&mut self, result: &Value, steps: &mut Steps) {
+        self.prompting = false;
+        let quota = &result["_meta"]["quota"];
+        let count = |name: &str| quota["token_count"][name].as_u64().unwrap_or(0);
+        let usage = Usage { input: count("input_tokens"), output: count("output_tokens"), ..Usage::default() };
+        if usage.total() > 0 {
+            steps.push(Step::Event(Event::Usage(usage)));
+        }
+        let no_model_answered = quota["model_usage"].as_array().is_some_and(Vec::is_empty);
+        let (kind, sentence) = match text(&result["stopReason"]) {
+            "end_turn" if no_model_answered && !self.is_command => (
+                Kind::Unreadable,
+                "gemini gave up: the model's answer broke off, was empty or was blocked (gemini does not say which)".to_owned(),
+            ),
+            // After a tool's answer a model may have nothing to add.
+            "end_turn" if !self.told_any && self.tools.is_empty() => {
+                (Kind::Unreadable, "the model's answer is empty".to_owned())
+            }
+            "end_turn" => return steps.push(Step::Finished(Ok(()))),
+            "cancelled" => (Kind::Cancelled, "gemini was cancelled".to_owned()),
+            "max_tokens" => {
+                (Kind::ContextTooLong, "the prompt is too long: it exceeds the context window of the model".to_owned())
+            }
+            "max_turn_requests" => (
+                Kind::TurnLimit,
+                match self.max_turns {
+                    Some(turns) => format!("the limit of {turns} turns was used up"),
+                    None => "gemini stopped the model, which repeated itself or used up gemini's own turn limit".to_owned(),
+                },
+            ),
+            "refusal" => (Kind::Refusal, "the model refused to answer".to_owned()),
+            other => (Kind::Unreadable, format!("gemini ended with `{other}`")),
+        };
+        fail(kind, sentence, steps);
+    }
+}
+
+/// The tool's name, which only the id of its use carries: `write_file__...`; else its kind.
+fn tool_name(call: &Value) -> &str {
+    match text(&call["toolCallId"]).split_once("__") {
+        Some((name, _)) if !name.is_empty() => name,
+        _ => text(&call["kind"]),
+    }
+}
+
+/// What a tool is asked to do: gemini gives a title and places, not the tool's arguments.
+fn input(call: &Value) -> Value {
+    if call["rawInput"].is_object() {
+        return call["rawInput"].clone();
+    }
+    let mut input = json!({"title": call["title"], "kind": call["kind"]});
+    let places: Vec<&Value> = call["locations"].as_array().into_iter().flatten().map(|place| &place["path"]).collect();
+    if !places.is_empty() {
+        input["paths"] = json!(places);
+    }
+    input
+}
+
+/// A tool's answer: texts, and for an edit what was done to which file.
+fn output(content: &Value) -> String {
+    let words = |item: &Value| match text(&item["type"]) {
+        "diff" => format!("{} {}", item["_meta"]["kind"].as_str().unwrap_or("edit"), text(&item["path"])),
+        _ => text(&item["content"]["text"]).to_owned(),
+    };
+    content.as_array().into_iter().flatten().map(words).collect::<Vec<_>>().join("\n")
+}
+
+fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
+    say(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}), steps);
+}
+
+fn say(message: Value, steps: &mut Steps) {
+    steps.push(Step::Send(message.to_string()));
+}
+
+fn progress(stage: &str, message: String, steps: &mut Steps) {
+    steps.push(Step::Event(Event::Progress { stage: stage.to_owned(), message }));
+}
+
+fn fail(kind: Kind, sentence: impl Into<String>, steps: &mut Steps) {
+    steps.push(Step::Finished(Err(Failure::new(kind, sentence))));
+}
+
+/// An error of the protocol: its code is the vendor's HTTP status, or 500 for whatever gemini knows no status of.
+fn failure(error: &Value) -> Failure {
+    let details = error["data"]["details"].as_str().or(error["data"].as_str());
+    let told = details.filter(|words| !words.is_empty()).unwrap_or(text(&error["message"]));
+    let (words, is_body) = match sentence_in(told) {
+        Some(sentence) => (sentence, true),
+        None => (told.to_owned(), false),
+    };
+    let kind = kind_of_words(told).unwrap_or(match error["code"].as_i64() {
+        Some(-32000 | 401 | 403) => Kind::Login,
+        Some(404) => Kind::UnknownModel,
+        Some(429) => Kind::Quota,
+        Some(413) => Kind::ContextTooLong,
+        Some(400..500) => Kind::InvalidRequest,
+        // A whole body says that it really was the vendor's.
+        Some(500) if !is_body => Kind::Crash,
+        Some(500..600) => Kind::Overloaded,
+        _ => Kind::Crash,
+    });
+    Failure::new(kind, if words.is_empty() { "gemini failed and did not say why".to_owned() } else { words })
+}
+
+/// The sentence in a body that stands, as JSON, where a sentence should; sometimes one in another.
+fn sentence_in(told: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(told.trim()).ok().filter(|body: &Value| body.is_object() || body.is_array())?;
+    let candidates = [&body["error"]["message"], &body[0]["error"]["message"], &body["message"]];
+    let inner = candidates.into_iter().find_map(Value::as_str)?;
+    Some(sentence_in(inner).unwrap_or_else(|| inner.to_owned()))
+}
+
+/// What gemini's and the vendor's own sentences mean, whatever the code beside them.
+fn kind_of_words(words: &str) -> Option<Kind> {
+    const PATTERNS: &[(&str, Kind)] = &[
+        ("api key not valid", Kind::Login),
+        ("api key expired", Kind::Login),
+        ("api key is missing", Kind::Login),
+        ("gemini_api_key", Kind::Login),
+        ("authentication required", Kind::Login),
+        ("auth method", Kind::Login),
+        ("unauthenticated", Kind::Login),
+        ("re-authenticate", Kind::Login),
+        ("exceeds the maximum number of tokens", Kind::ContextTooLong),
+        ("context window", Kind::ContextTooLong),
+        ("is not found for api version", Kind::UnknownModel),
+        ("requested entity was not found", Kind::UnknownModel),
+        ("is not supported for generatecontent", Kind::UnknownModel),
+        ("exceeded your current quota", Kind::Quota),
+        ("quota exceeded", Kind::Quota),
+        ("exhausted your", Kind::Quota),
+        ("resource_exhausted", Kind::Quota),
+        ("resource has been exhausted", Kind::Quota),
+        ("rate limit", Kind::Quota),
+        ("overloaded", Kind::Overloaded),
+        ("no capacity available", Kind::Overloaded),
+        ("fetch failed", Kind::Unreachable),
+        ("econnrefused", Kind::Unreachable),
+        ("econnreset", Kind::Unreachable),
+        ("etimedout", Kind::Unreachable),
+        ("enotfound", Kind::Unreachable),
+        ("eai_again", Kind::Unreachable),
+        ("directory does not exist", Kind::InvalidRequest),
+        ("yolo mode is disabled", Kind::Config),
+    ];
+    let words = words.trim().to_lowercase();
+    if words == "terminated" {
+        // A connection that broke in the middle of an answer.
+        return Some(Kind::Unreachable);
+    }
+    PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
+}
+
+/// What gemini writes to standard error in good runs too.
+fn is_noise(line: &str) -> bool {
+    const NOISE: &[&str] = &[
+        "Ripgrep is not available",
+        "Warning: 256-color support",
+        "[STARTUP]",
+        "YOLO mode is enabled",
+        "Approval mode overridden",
+        "Skipping project agents",
+        "Project hooks disabled",
+        "Loaded cached credentials",
+        "MCP issues detected",
+    ];
+    NOISE.iter().any(|noise| line.starts_with(noise))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("")
+}
