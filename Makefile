@@ -19,11 +19,12 @@ check:
 # The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs
 # from the npm registry under target/.
 check-real: all
-	python3 tests/real/check.py $(BINARY)
+	python3 tests/real/check.py --clinvk $(BINARY)
 
-# Prints ratios, asserts nothing.
+# Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.
 bench: all
-	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked
+	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench bench
+	python3 tests/real/bench.py $(BINARY)
 
 lint:
 	$(CARGO) fmt --check

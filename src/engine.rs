@@ -91,7 +91,7 @@ impl Engine {
         let backend = self.registry.get(&task.backend)?;
         let (mut task, mut warnings) = (task.clone(), Vec::new());
         if let Some(session) = task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()? {
-            warnings.extend(self.continue_session(&mut task, &*backend, &session)?);
+            warnings = self.continue_session(&mut task, &*backend, &session)?;
         }
         for option in task.used() {
             let Err(why) = backend.honours(option) else { continue };
@@ -119,7 +119,7 @@ impl Engine {
     /// When *we* could not do it: bad task, nothing installed, a time limit, a cancel. A backend that ran and said no is
     /// an `Outcome` with a failure in it.
     pub fn run(&self, asked: &Task, control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
-        let Prepared { backend, task, mut launch, warnings } = self.prepare(asked)?;
+        let Prepared { backend, mut task, mut launch, mut warnings } = self.prepare(asked)?;
         let name = backend.name();
         let program = self.locate(&*backend, true).ok_or_else(|| Error::NotInstalled {
             backend: name.to_owned(),
@@ -128,14 +128,26 @@ impl Engine {
         if !task.dir.is_dir() {
             return Err(Error::Invalid(format!("working directory `{}` is not a directory", task.dir.display())));
         }
-        let (run, mut session_failure) = match self.open_session(asked, &task) {
+        let (mut run, mut session_failure) = match self.open_session(asked, &task, control) {
             Ok(run) => (run, None),
             // The answer matters more than its record; but a session that is continued must be ours alone.
             Err(error) if task.session.is_none() => (None, Some(Failure::new(error.kind(), error.to_string()))),
             Err(error) => return Err(error),
         };
-        if let Some(run) = &run {
+        if let Some(run) = &mut run {
             listener.session(&run.session().id);
+            // Another run may have gone on with it until we had it.
+            if task.session.is_some() {
+                match self.prepare(asked) {
+                    Ok(fresh) => Prepared { task, launch, warnings, .. } = fresh,
+                    Err(error) => {
+                        // What is wrong is more than that it could not be saved.
+                        let (backend, error_text) = (name.to_owned(), Some(error.to_string()));
+                        let _ = run.end(TurnEnd { backend, error: error_text, ..TurnEnd::default() });
+                        return Err(error);
+                    }
+                }
+            }
         }
         launch.unset.extend(NEVER_INHERITED.iter().map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
@@ -180,12 +192,12 @@ impl Engine {
         task: &mut Task,
         backend: &dyn Backend,
         session: &Session,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Vec<String>, Error> {
         let replay = task.session.as_ref().is_some_and(|session| session.replay);
         let same = session.backend == task.backend && !replay && !task.ephemeral;
         if same && session.backend_session_id.is_some() && backend.honours(Opt::Resume).is_ok() {
             task.resume = session.backend_session_id.clone();
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let turns: Vec<Turn> = self.store.turns(&session.id)?.into_iter().filter(|turn| turn.error.is_none()).collect();
         if turns.is_empty() && session.turn_count > 0 {
@@ -194,18 +206,20 @@ impl Engine {
         }
         let (prompt, left_out) = replay::prompt(&turns, &task.prompt, self.replay_limit);
         task.prompt = prompt;
-        Ok((left_out > 0).then(|| {
-            format!("the first {left_out} of {} earlier turns were left out (session.replay_limit)", turns.len())
-        }))
+        let (stored, all) = (turns.len() as u64, session.turn_count);
+        let incomplete = format!("only {stored} of {all} earlier turns are stored and could be replayed");
+        let trimmed = format!("the first {left_out} of {stored} earlier turns were left out (session.replay_limit)");
+        Ok([(stored < all).then_some(incomplete), (left_out > 0).then_some(trimmed)].into_iter().flatten().collect())
     }
 
     /// Opens the session of a run: a new one, the one that is continued, or none.
-    fn open_session(&self, asked: &Task, task: &Task) -> Result<Option<Run<'_>>, Error> {
+    fn open_session(&self, asked: &Task, task: &Task, control: &Control) -> Result<Option<Run<'_>>, Error> {
         if task.ephemeral {
             return Ok(None);
         }
         if let Some(session) = &task.session {
-            return self.store.take_up(&session.id, session.patience, &asked.prompt, self.keep).map(Some);
+            let go_on = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
+            return self.store.take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep).map(Some);
         }
         let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
         session.model = task.model.clone();
@@ -332,6 +346,9 @@ impl Finishing for Fold<'_> {
         }
         self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
         self.save(self.outcome.failure.as_ref().map(|failure| failure.message.clone()));
+        if let Some(failure) = &self.outcome.session_failure {
+            self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
+        }
         self.listener.done(&self.outcome)
     }
 }

@@ -192,6 +192,13 @@ pub enum Error {
         /// The word as typed.
         given: String,
     },
+    /// There is no session to continue.
+    NoSession {
+        /// Only those of this backend were wanted.
+        backend: Option<String>,
+        /// Only those of this directory were wanted.
+        dir: Option<PathBuf>,
+    },
     /// More than one session is meant.
     SessionAmbiguous {
         /// The word as typed.
@@ -257,7 +264,7 @@ impl Error {
             Error::File { .. } => Kind::InvalidRequest,
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
-            Error::SessionNotFound { .. } | Error::SessionAmbiguous { .. } => Kind::SessionNotFound,
+            Error::SessionNotFound { .. } | Error::NoSession { .. } | Error::SessionAmbiguous { .. } => Kind::SessionNotFound,
             Error::SessionBusy { .. } => Kind::SessionBusy,
             Error::NotResumable { .. } => Kind::SessionNotResumable,
             Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
@@ -319,6 +326,16 @@ impl fmt::Display for Error {
             Error::SessionNotFound { given } => {
                 write!(f, "no session `{given}`: `clinvk sessions list` shows what there is")
             }
+            Error::NoSession { backend, dir } => {
+                f.write_str("there is no session")?;
+                if let Some(backend) = backend {
+                    write!(f, " of backend `{backend}`")?;
+                }
+                match dir {
+                    Some(dir) => write!(f, " in `{}`: `clinvk resume --last` takes the newest of all", dir.display()),
+                    None => f.write_str(" yet"),
+                }
+            }
             Error::SessionAmbiguous { given, meant } => {
                 let some: Vec<&str> = meant.iter().take(5).map(String::as_str).collect();
                 write!(f, "`{given}` means {} sessions: {}", meant.len(), some.join(", "))?;
@@ -330,7 +347,7 @@ impl fmt::Display for Error {
             Error::SessionBusy { id, pid: None } => write!(f, "session `{id}` is busy (`--wait` waits for it)"),
             Error::NotResumable { id, why } => write!(f, "session `{id}` cannot be continued: {why}"),
             Error::SessionBroken { path, problem } => {
-                write!(f, "session file `{}` is broken and left alone: {problem}", path.display())
+                write!(f, "session file `{}` is broken: {problem} (`clinvk sessions fsck` moves it aside)", path.display())
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
             Error::Internal(what) => write!(f, "internal error: {what}"),

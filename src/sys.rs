@@ -19,6 +19,11 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Whether there is a process of that number, ours or not.
+pub fn is_alive(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && kill(pid, 0).map_or_else(|error| error.raw_os_error() != Some(libc::ESRCH), |()| true))
+}
+
 /// Sends a signal to a process group.
 pub fn kill_group(group: i32, signal: i32) -> io::Result<()> {
     kill(-group, signal)
@@ -176,6 +181,19 @@ pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
         }
     }
     Ok(read)
+}
+
+/// A write beyond the limit of a file's size (`ulimit -f`) is an error from now on and does not kill us. A handler that
+/// does nothing, because a child would inherit it if the signal were ignored.
+pub fn survive_file_size_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: a zeroed sigaction is a valid one; the handler does nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(libc::SIGXFSZ, &action, std::ptr::null_mut());
+    }
 }
 
 /// The standard output as a descriptor to watch.

@@ -2,7 +2,19 @@
 #![allow(clippy::disallowed_methods)] // tests are outside the seams
 
 mod claude;
+mod cli;
 mod codex;
+mod configuration;
+mod declared;
+mod dry_run;
 mod exec;
+mod gemini;
+mod in_process;
 mod manual;
+mod options;
+mod prompt;
+mod session_faults;
+mod sessions;
+mod stop;
+mod terminal;
 mod util;

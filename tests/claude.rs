@@ -292,8 +292,8 @@ fn an_old_version_is_refused_by_name() {
     };
     let refused = init("1.9.9");
     assert_eq!(refused.ending(), "not_installed");
-    assert_eq!(refused.result.unwrap().unwrap_err().message, "claude 1.9.9 is too old: clinvk needs 2.1.197 or newer");
-    for version in ["2.1.197", "2.1.1000", "2.10.0", "3.0.0-beta.1", "unknown"] {
+    assert_eq!(refused.result.unwrap().unwrap_err().message, "claude 1.9.9 is too old: clinvk needs 2.1.150 or newer");
+    for version in ["2.1.150", "2.1.1000", "2.10.0", "3.0.0-beta.1", "unknown"] {
         assert_ne!(init(version).ending(), "not_installed", "{version}");
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// A child that never ends, nor do its own.
 const HANG: &str = "printf half; tell up $$; \"$here/sleep\" 1000 & \"$here/sleep\" 1000";
 /// The same, deaf to whoever asks nicely.
-const STUBBORN: &str = "trap '' INT TERM HUP QUIT; printf half; tell up $$; while :; do \"$here/sleep\" 1000; done";
+const STUBBORN: &str =
+    "trap '' INT TERM HUP QUIT; printf half; tell up $$; while :; do \"$here/sleep\" 1000; done";
 
 #[test]
 fn a_run_past_its_time_limit_is_over_with_all_its_processes() {
@@ -44,10 +45,10 @@ fn a_run_without_an_answer_is_over_at_its_first_byte_limit() {
 fn the_limits_of_the_configuration_hold_and_flags_win() {
     let scene = Scene::playing("await go; cat");
     let mut go = scene.fifo("go");
-    scene.clinvk(["x"]).env("CLINVK_UNIFIED_FLAGS_COMMAND_TIMEOUT_SECS", "1").fails(
-        6,
-        "clinvk: timed out after 1s (--timeout)\n",
-    );
+    scene
+        .clinvk(["x"])
+        .env("CLINVK_UNIFIED_FLAGS_COMMAND_TIMEOUT_SECS", "1")
+        .fails(6, "clinvk: timed out after 1s (--timeout)\n");
     go.tell();
     scene.clinvk(["--timeout", "0", "x"]).env("CLINVK_UNIFIED_FLAGS_COMMAND_TIMEOUT_SECS", "1").prints("x\n");
 }
@@ -91,8 +92,11 @@ fn a_stubborn_program_is_killed_after_the_grace() {
 
 #[test]
 fn a_program_may_clean_up_when_it_is_asked_to_stop() {
-    let scene = Scene::playing("trap 'tell asked; await go; tell clean; exit' TERM; tell up; while :; do await never; done");
-    let [mut up, mut asked, mut go, mut clean, _never] = ["up", "asked", "go", "clean", "never"].map(|name| scene.fifo(name));
+    let scene = Scene::playing(
+        "trap 'tell asked; await go; tell clean; exit' TERM; tell up; while :; do await never; done",
+    );
+    let [mut up, mut asked, mut go, mut clean, _never] =
+        ["up", "asked", "go", "clean", "never"].map(|name| scene.fifo(name));
     let run = scene.clinvk(["x"]).start();
     up.told();
     run.signal(sys::SIGTERM);
@@ -106,13 +110,18 @@ fn a_program_may_clean_up_when_it_is_asked_to_stop() {
 fn a_daemon_is_gone_with_its_run_however_it_ends() {
     for (end, out, error, status) in [
         ("printf done", "done\n", "", 0),
-        ("exit 9", "", "clinvk: fake: the backend ended with exit status 9 and said nothing on standard error\n", 9),
-        ("exec \"$here/sleep\" 1000", "", "clinvk: timed out after 2s (--timeout)\n", 6),
+        (
+            "exit 9",
+            "",
+            "clinvk: fake: the backend ended with exit status 9 and said nothing on standard error\n",
+            9,
+        ),
+        ("exec \"$here/sleep\" 1000", "", "clinvk: timed out after 1s (--timeout)\n", 6),
     ] {
         // In a session of its own; without a parent; without its environment: all hold the pipe.
         for start in ["setsid \"$here/sleep\" 1000 &", "(setsid \"$here/sleep\" 1000 &)", "daemon"] {
             let scene = Scene::playing(&format!("{start}\n{end}"));
-            scene.clinvk(["--timeout", "2s", "x"]).is(out, error, status);
+            scene.clinvk(["--timeout", "1s", "x"]).is(out, error, status);
             scene.is_deserted();
         }
     }
@@ -120,7 +129,8 @@ fn a_daemon_is_gone_with_its_run_however_it_ends() {
 
 #[test]
 fn a_tree_of_sessions_is_gone_with_a_cancelled_run() {
-    let play = "setsid sh -c 'setsid \"$0/sleep\" 1000 & tell() { echo >\"$0/up\"; }; tell; wait' \"$here\" & wait";
+    let play =
+        "setsid sh -c 'setsid \"$0/sleep\" 1000 & tell() { echo >\"$0/up\"; }; tell; wait' \"$here\" & wait";
     let scene = Scene::playing(play);
     let mut up = scene.fifo("up");
     let run = scene.clinvk(["x"]).start();
@@ -146,7 +156,9 @@ fn a_second_signal_takes_away_the_grace_of_a_stubborn_program() {
 
 #[test]
 fn a_stopped_run_stops_its_tree_goes_on_and_loses_no_time() {
-    let scene = Scene::playing("printf 'one '; setsid sh -c 'await() { read -r _ <\"$0/go\"; }; await; printf two' \"$here\"; tell up");
+    let scene = Scene::playing(
+        "printf 'one '; setsid sh -c 'await() { read -r _ <\"$0/go\"; }; await; printf two' \"$here\"; tell up",
+    );
     let mut go = scene.fifo("go");
     let _up = scene.fifo("up");
     let mut run = scene.clinvk(["--stall-timeout", "2s", "x"]).start();
@@ -208,7 +220,7 @@ fn a_reader_that_leaves_ends_the_run_quietly() {
     for play in [
         "while :; do say line; done",
         // Silent behind its first line: only looking around finds out.
-        "say line; exec \"$here/sleep\" 1000",
+        "say line; printf more; exec \"$here/sleep\" 1000",
     ] {
         for format in ["text", "stream-json"] {
             let scene = Scene::playing(play);

@@ -7,8 +7,8 @@ use crate::event::{Event, Usage};
 use crate::task::{Approval, Effort, Opt, Sandbox, Task};
 use serde_json::{Value, json};
 
-/// The oldest version that this dialogue was seen to work with.
-const OLDEST: &str = "2.1.197";
+/// The oldest version that all of this was seen to work with: 2.1.100 drops a system prompt without a word.
+const OLDEST: &str = "2.1.150";
 
 /// Tools that change nothing: all there is under `sandbox read-only`. Claude has no sandbox of its own, so the
 /// others are taken away, and everything that still asks for permission is refused.

@@ -3,6 +3,7 @@
 //! back to 0.44.0: ../shared/real-clis.md section 4 and the recorded dialogues in tests/data/gemini.
 
 mod dialogue;
+mod failure;
 mod policy;
 
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable};
@@ -68,9 +69,13 @@ impl Backend for Gemini {
         match option {
             Opt::AppendSystem => Err("gemini can only replace its system prompt; GEMINI.md files add to it"),
             Opt::Schema => Err("gemini takes no schema: describe the form in the prompt"),
-            Opt::Effort => Err("gemini has no such flag, and what its settings take differs from model to model"),
+            Opt::Effort => {
+                Err("gemini has no such flag, and what its settings take differs from model to model")
+            }
             Opt::SandboxWorkspace => Err("gemini's shell is not confined to the workspace: use `read-only`"),
-            Opt::Resume => Err("gemini loses conversations that it resumes; they are replayed from stored turns"),
+            Opt::Resume => {
+                Err("gemini loses conversations that it resumes; they are replayed from stored turns")
+            }
             _ => Ok(()),
         }
     }
@@ -155,7 +160,8 @@ impl Backend for Gemini {
     fn rehearsal(&self, task: &Task) -> Vec<String> {
         let model = task.model.as_deref().unwrap_or("auto");
         let session = json!({"sessionId": "<sessionId>", "models": {"currentModelId": model}});
-        let answer = |id: u64, result: Value| json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
+        let answer =
+            |id: u64, result: Value| json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
         vec![answer(1, json!({"protocolVersion": 1})), answer(2, session)]
     }
 }

@@ -38,8 +38,7 @@ pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputForma
             quote(&file.path.to_string_lossy())
         );
     }
-    let mut words = vec!["cd".to_owned(), quote(&launch.dir.to_string_lossy()), "&&".to_owned()];
-    words.push("env".to_owned());
+    let mut words = vec!["env".to_owned()];
     words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
     words.extend(launch.env.iter().map(|(name, value)| format!("{name}={}", quote(value))));
     if launch.env.is_empty() && launch.unset.is_empty() {
@@ -47,12 +46,18 @@ pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputForma
     }
     words.push(quote(&program));
     words.extend(launch.args.iter().map(|arg| quote(arg)));
-    text += &format!("Would execute: {}", words.join(" "));
-    let said = said.concat();
-    if said.is_empty() { text + "\n" } else { text + &format!(" <<'{END}'\n{said}{}{END}\n", if said.ends_with('\n') { "" } else { "\n" }) }
+    let (dir, command, said) = (quote(&launch.dir.to_string_lossy()), words.join(" "), said.concat());
+    text + &match &*said {
+        "" => format!("Would execute: cd {dir} && {command} </dev/null\n"),
+        // Lines are easier to read as they are; a text without a last line's end can only be a word.
+        lines if lines.ends_with('\n') && !lines.lines().any(|line| line == END) => {
+            format!("Would execute: cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
+        }
+        word => format!("Would execute: cd {dir} && printf %s {} | {command}\n", quote(word)),
+    }
 }
 
-/// The line that ends what is said on standard input. Long enough that no prompt has it by accident.
+/// The line that ends what is said on standard input.
 const END: &str = "END_OF_CLINVK_INPUT";
 
 /// A word as a POSIX shell takes it.

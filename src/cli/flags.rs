@@ -136,6 +136,11 @@ impl Typed {
         self.flags.iter().any(|(given, _)| *given == name)
     }
 
+    /// The names of the flags that were given.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.flags.iter().map(|(given, _)| *given)
+    }
+
     /// The flag's value; the last one when it was repeated.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.values(name).last()
@@ -200,8 +205,11 @@ fn check(typed: &Typed) -> Result<(), Error> {
     for (name, _) in &typed.flags {
         let flag = by_name(name)?;
         if !flag.commands.is_empty() && !flag.commands.contains(&typed.command) {
-            let whose = if typed.command.is_empty() { "a prompt".to_owned() } else { format!("`{}`", typed.command) };
-            return Err(Error::Invalid(format!("`--{name}` is no flag of {whose}: see `clinvk {} -h`", typed.command)));
+            let (whose, command) = match typed.command {
+                "" => ("a prompt".to_owned(), "clinvk".to_owned()),
+                name => (format!("`{name}`"), format!("clinvk {name}")),
+            };
+            return Err(Error::Invalid(format!("`--{name}` is no flag of {whose}: see `{command} -h`")));
         }
     }
     Ok(())

@@ -71,20 +71,13 @@ impl Printer {
         if self.finished || self.style.raw {
             return Ok(());
         }
-        let failure = Failure::new(error.kind(), error.to_string());
         match self.style.format {
             // The answer so far stays a line of its own.
             OutputFormat::Text if self.ends_with_newline => Ok(()),
             OutputFormat::Text => self.out.put("\n"),
-            OutputFormat::Json => self.out.put_line(&json!({
-                "backend": self.backend,
-                "content": self.content,
-                "exit_code": Value::Null,
-                "kind": failure.kind.word(),
-                "error": failure.message,
-            })),
+            OutputFormat::Json => self.out.put_line(&cut_answer(&self.backend, &self.content, error)),
             OutputFormat::StreamJson => {
-                let line = self.events.error(&failure);
+                let line = self.events.error(&Failure::new(error.kind(), error.to_string()));
                 self.out.put_line(&line)
             }
         }
@@ -103,6 +96,31 @@ impl Printer {
             OutputFormat::StreamJson => Ok(()),
         }
     }
+}
+
+/// Says, in the format that was asked for, what was refused before there was anything to run.
+pub fn refusal(format: OutputFormat, backend: &str, error: &Error) {
+    let line = match format {
+        OutputFormat::Text => return,
+        OutputFormat::Json => cut_answer(backend, "", error),
+        OutputFormat::StreamJson => {
+            let mut events = Events { backend: backend.to_owned(), session: None, sequence: 0 };
+            events.error(&Failure::new(error.kind(), error.to_string()))
+        }
+    };
+    // Whoever does not read that may still read standard error.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// The object of `-o json` where there is no outcome.
+fn cut_answer(backend: &str, content: &str, error: &Error) -> Value {
+    json!({
+        "backend": backend,
+        "content": content,
+        "exit_code": Value::Null,
+        "kind": error.kind().word(),
+        "error": error.to_string(),
+    })
 }
 
 impl Sink for Printer {

@@ -1,12 +1,12 @@
 //! `clinvk PROMPT`: from the command line and the configuration to a task, and the task to its end.
 
 use super::flags::{Typed, prompt_operand};
-use super::print::{Printer, Style};
+use super::print::{self, Printer, Style};
 use super::spinner::Spinner;
 use super::{dry_run, exit, input, resume, signals};
 use crate::backend::Registry;
 use crate::config::{BackendConfig, Config};
-use crate::engine::Engine;
+use crate::engine::{Engine, Prepared};
 use crate::error::Error;
 use crate::exec::Control;
 use crate::session::{Keep, Store};
@@ -21,14 +21,10 @@ use std::time::Duration;
 /// # Errors
 /// What *we* could not do, before a printer was there to say it.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let store = Store::at(&world.home);
-    let task = task(typed, &world, config, &store)?;
-    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
-    let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
-    let replay_limit = config.session.replay_limit;
-    let engine = Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) };
-    let prepared = engine.prepare(&task)?;
     let format = format(typed, config)?;
+    let backend = typed.value("backend").unwrap_or(&config.default_backend);
+    let (task, engine, prepared, control) =
+        ready(typed, world, config).inspect_err(|error| print::refusal(format, backend, error))?;
     if typed.has("dry-run") || config.unified_flags.dry_run {
         let program = engine.locate(&*prepared.backend, true);
         let text = dry_run::describe(&prepared, program.as_deref(), format);
@@ -37,7 +33,6 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         return Ok(0);
     }
     prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    let control = control(typed, config)?;
     signals::watch(control.cancel.clone()).map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
@@ -68,14 +63,25 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         // Whoever closed our output has what it wanted.
         Err(Error::ReaderGone) => Ok(0),
         Err(error) => {
-            let told = printer.error(&error);
+            // Whoever does not read that may still read standard error.
+            let _ = printer.error(&error);
             drop(printer);
-            match told {
-                Ok(()) => Err(error),
-                Err(_) => Ok(exit::status(error.kind(), 0)),
-            }
+            Err(error)
         }
     }
+}
+
+/// All that can be refused before anything is started.
+fn ready(typed: &Typed, world: World, config: &Config) -> Result<(Task, Engine, Prepared, Control), Error> {
+    let store = Store::at(&world.home);
+    let task = task(typed, &world, config, &store)?;
+    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
+    let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
+    let replay_limit = config.session.replay_limit;
+    let engine = Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) };
+    let prepared = engine.prepare(&task)?;
+    let control = control(typed, config)?;
+    Ok((task, engine, prepared, control))
 }
 
 /// The task: flags, then what the configuration says of the backend, then of all backends.
@@ -94,7 +100,11 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
         _ => (prompt_operand(operands, typed.literal || session.is_some())?, false),
     };
     let dir = match (&session, typed.value("workdir")) {
-        (Some(session), None) => input::directory(&world.cwd, &session.working_dir.to_string_lossy())?,
+        (Some(session), None) if session.working_dir.is_dir() => session.working_dir.clone(),
+        (Some(session), None) => {
+            let why = format!("its directory `{}` is gone: `-w DIR` uses another one", session.working_dir.display());
+            return Err(Error::NotResumable { id: session.id.clone(), why });
+        }
         (_, given) => input::directory(&world.cwd, given.unwrap_or("."))?,
     };
     let patience = match typed.value("wait") {

@@ -1,12 +1,12 @@
 //! Which session a prompt continues: `-c`, `resume ID`, `resume --last`, or one chosen from a list.
 
 use super::flags::Typed;
-use super::table;
+use super::sessions::progress;
+use super::{input, table};
 use crate::error::Error;
 use crate::session::{Filter, Session, Store};
 use crate::world::{self, World};
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
 
 /// How many sessions the list to choose from has.
 const CHOICE: usize = 20;
@@ -22,46 +22,49 @@ pub fn chosen<'a>(
     auto_resume: bool,
 ) -> Result<(Option<Session>, &'a [String]), Error> {
     let operands = &typed.operands[..];
-    let cwd = std::fs::canonicalize(&world.cwd).unwrap_or_else(|_| world.cwd.clone());
-    let dir = |here: bool| here.then(|| cwd.clone());
+    let only = |here: bool| -> Result<Filter, Error> {
+        let dir =
+            here.then(|| input::directory(&world.cwd, typed.value("workdir").unwrap_or("."))).transpose()?;
+        Ok(Filter { backend: typed.value("backend").map(str::to_owned), dir, ..Filter::default() })
+    };
     if typed.command != "resume" {
-        let newest = if typed.has("continue") || auto_resume { newest(typed, store, dir(true))? } else { None };
-        if typed.has("continue") && newest.is_none() {
-            return Err(Error::SessionNotFound {
-                given: format!("in {} (`clinvk resume --last` takes the newest of all)", cwd.display()),
-            });
-        }
-        return Ok((newest, operands));
+        return Ok(match (typed.has("continue"), auto_resume) {
+            (true, _) => (Some(newest(store, only(true)?)?), operands),
+            (false, true) => match newest(store, only(true)?) {
+                Ok(session) => (Some(session), operands),
+                Err(Error::NoSession { .. }) => (None, operands),
+                Err(error) => return Err(error),
+            },
+            (false, false) => (None, operands),
+        });
     }
-    if typed.has("last") {
-        let newest = newest(typed, store, dir(typed.has("here")))?;
-        let Some(newest) = newest else { return Err(Error::SessionNotFound { given: "--last".to_owned() }) };
-        return Ok((Some(newest), operands));
-    }
+    let only = only(typed.has("here"))?;
     match operands {
-        [id, rest @ ..] if !typed.has("here") && !typed.has("interactive") => Ok((Some(store.find(id)?), rest)),
-        _ => Ok((Some(choose(typed, store, dir(typed.has("here")))?), operands)),
+        _ if typed.has("last") => Ok((Some(newest(store, only)?), operands)),
+        [id, rest @ ..] if !typed.has("here") && !typed.has("interactive") => {
+            Ok((Some(store.find(id)?), rest))
+        }
+        _ => Ok((Some(choose(store, only)?), operands)),
     }
 }
 
-fn newest(typed: &Typed, store: &Store, dir: Option<PathBuf>) -> Result<Option<Session>, Error> {
-    let filter = Filter { backend: typed.value("backend").map(str::to_owned), dir, ..Filter::default() };
-    let listing = store.list(&filter, 0, 1, &mut |_| {})?;
-    match listing.problems.first() {
-        Some(problem) => Err(Error::Invalid(format!("the newest session cannot be read: {problem}"))),
-        None => Ok(listing.sessions.into_iter().next()),
+fn newest(store: &Store, filter: Filter) -> Result<Session, Error> {
+    match store.entries(&filter, 0, 1, &mut progress("reading sessions"))?.first() {
+        Some(entry) => store.load(&entry.id).map(|session| store.settled(session)),
+        None => Err(Error::NoSession { backend: filter.backend, dir: filter.dir }),
     }
 }
 
 /// Prints a list on the terminal and takes a number.
-fn choose(typed: &Typed, store: &Store, dir: Option<PathBuf>) -> Result<Session, Error> {
+fn choose(store: &Store, filter: Filter) -> Result<Session, Error> {
     if !world::stdin_is_terminal() || !world::stderr_is_terminal() {
-        return Err(Error::Invalid("which session? give its id or `--last`: only a terminal can be asked".to_owned()));
+        return Err(Error::Invalid(
+            "which session? give its id or `--last`: only a terminal can be asked".to_owned(),
+        ));
     }
-    let filter = Filter { backend: typed.value("backend").map(str::to_owned), dir, ..Filter::default() };
-    let mut sessions = store.list(&filter, 0, CHOICE, &mut |_| {})?.sessions;
+    let mut sessions = store.list(&filter, 0, CHOICE, &mut progress("reading sessions"))?.sessions;
     if sessions.is_empty() {
-        return Err(Error::SessionNotFound { given: "to choose from".to_owned() });
+        return Err(Error::NoSession { backend: filter.backend, dir: filter.dir });
     }
     let ask = |error| Error::File { verb: "ask on", path: "the terminal".into(), error };
     let mut terminal = io::stderr().lock();
@@ -76,7 +79,9 @@ fn choose(typed: &Typed, store: &Store, dir: Option<PathBuf>) -> Result<Session,
             return Err(Error::Cancelled);
         }
         match word.trim().parse::<usize>() {
-            Ok(number) if (1..=sessions.len()).contains(&number) => return Ok(sessions.swap_remove(number - 1)),
+            Ok(number) if (1..=sessions.len()).contains(&number) => {
+                return Ok(sessions.swap_remove(number - 1));
+            }
             _ => writeln!(terminal, "a number from 1 to {}, please", sessions.len()).map_err(ask)?,
         }
     }

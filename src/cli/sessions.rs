@@ -1,6 +1,6 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
-use super::flags::Typed;
+use super::flags::{FLAGS, Typed};
 use super::{input, say, table};
 use crate::config::Config;
 use crate::error::Error;
@@ -8,12 +8,28 @@ use crate::session::{self, Entry, Filter, Session, Status, Store, Tokens, Turn};
 use crate::world::{self, World};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-const SUBCOMMANDS: &[&str] = &[
-    "list", "show", "delete", "clean", "fork", "rename", "tag", "untag", "pause", "export", "import", "stats", "fsck",
+/// Every subcommand, and the flags it has: another one would do nothing, which may be the opposite of what was meant.
+const SUBCOMMANDS: &[(&str, &[&str])] = &[
+    ("list", &["backend", "model", "here", "tag", "status", "since", "search", "limit", "offset", "json"]),
+    ("show", &["turns", "json"]),
+    ("delete", &[]),
+    (
+        "clean",
+        &["backend", "model", "here", "tag", "status", "since", "search", "older-than", "all", "dry-run"],
+    ),
+    ("fork", &[]),
+    ("rename", &[]),
+    ("tag", &[]),
+    ("untag", &[]),
+    ("pause", &[]),
+    ("export", &["markdown"]),
+    ("import", &[]),
+    ("stats", &["json"]),
+    ("fsck", &["dry-run", "json"]),
 ];
 
 /// The shortest beginning of an id that something may be deleted by.
@@ -26,64 +42,104 @@ const SHORTEST_TO_DELETE: usize = 8;
 pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
     let store = Store::at(&world.home);
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
+    let name = operands.first().copied().unwrap_or_default();
+    let Some((name, flags)) = SUBCOMMANDS.iter().find(|(known, _)| *known == name) else {
+        let known = SUBCOMMANDS.iter().map(|(name, _)| (*name).to_owned());
+        return Err(match name {
+            "" => {
+                Error::Invalid(format!("`sessions` needs one of: {}", known.collect::<Vec<_>>().join(", ")))
+            }
+            _ => Error::Unknown { what: "sessions command", given: name.to_owned(), known: known.collect() },
+        });
+    };
+    if let Some(flag) = typed.names().find(|flag| is_of_sessions(flag) && !flags.contains(flag)) {
+        return Err(Error::Invalid(format!("`--{flag}` is no flag of `sessions {name}`: see clinvk(1)")));
+    }
     match operands[..] {
         ["list"] => list(typed, world, &store),
         ["show", id] => show(typed, &store, id),
         ["delete", _, ..] => delete(&store, &operands[1..]),
-        ["clean"] => clean(typed, &store, config),
+        ["clean"] => clean(typed, world, &store, config),
         ["fork", id] => fork(&store, id),
         ["rename", id, title] => edit(&store, id, |session| session.title = title.to_owned()),
-        ["tag", id, tag, ..] => {
-            let _ = tag;
-            edit(&store, id, |session| {
-                for tag in &operands[2..] {
-                    if !session.tags.iter().any(|known| known == tag) {
-                        session.tags.push((*tag).to_owned());
-                    }
+        ["tag", id, _, ..] => edit(&store, id, |session| {
+            for tag in &operands[2..] {
+                if !session.tags.iter().any(|known| known == tag) {
+                    session.tags.push((*tag).to_owned());
                 }
-            })
+            }
+        }),
+        ["untag", id, _, ..] => {
+            edit(&store, id, |session| session.tags.retain(|tag| !operands[2..].contains(&tag.as_str())))
         }
-        ["untag", id, _, ..] => edit(&store, id, |session| session.tags.retain(|tag| !operands[2..].contains(&tag.as_str()))),
-        ["pause", id] => pause(&store, id),
+        ["pause", id] => store.pause(&store.find(id)?.id).map(|_| 0),
         ["export", id] => export(typed, &store, id),
         ["import", file] => import(&store, file),
         ["stats"] => stats(typed, &store),
         ["fsck"] => fsck(typed, &store),
-        [] => Err(Error::Invalid(format!("`sessions` needs one of: {}", SUBCOMMANDS.join(", ")))),
-        [given, ..] if !SUBCOMMANDS.contains(&given) => Err(Error::Unknown {
-            what: "sessions command",
-            given: given.to_owned(),
-            known: SUBCOMMANDS.iter().map(|&name| name.to_owned()).collect(),
-        }),
-        [name, ..] => Err(Error::Invalid(format!("wrong number of words behind `sessions {name}`: see clinvk(1)"))),
+        _ => Err(Error::Invalid(format!("wrong number of words behind `sessions {name}`: see clinvk(1)"))),
     }
 }
 
-fn filter(typed: &Typed, world: Option<&World>) -> Result<Filter, Error> {
+/// A flag of this command alone or of prompts too, not one of all commands.
+fn is_of_sessions(name: &str) -> bool {
+    FLAGS.iter().any(|flag| flag.name == name && !flag.commands.is_empty())
+}
+
+fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
     let word = |name| typed.value(name).map(str::to_owned);
     let status = typed.value("status").map(|given| {
         let known = || Status::WORDS.iter().map(|&word| word.to_owned()).collect();
-        Status::parse(given).ok_or_else(|| Error::Unknown { what: "status", given: given.to_owned(), known: known() })
+        Status::parse(given).ok_or_else(|| Error::Unknown {
+            what: "status",
+            given: given.to_owned(),
+            known: known(),
+        })
     });
-    let here = world.filter(|_| typed.has("here"));
     Ok(Filter {
         backend: word("backend"),
         status: status.transpose()?,
-        tag: word("tag"),
+        tags: typed.values("tag").map(str::to_owned).collect(),
         model: word("model"),
-        dir: here.map(|world| input::directory(&world.cwd, ".")).transpose()?,
+        dir: typed.has("here").then(|| input::directory(&world.cwd, ".")).transpose()?,
         since: typed.value("since").map(since).transpose()?,
         before: None,
         text: word("search"),
     })
 }
 
-/// A point in time: so long ago, or a date.
+/// A point in time: so long ago, or a date, or a date and a time in UTC.
 fn since(word: &str) -> Result<String, Error> {
-    if word.len() >= 10 && word.starts_with(|digit: char| digit.is_ascii_digit()) && word.as_bytes()[4] == b'-' {
-        return Ok(word.to_owned());
+    if !word.contains('-') {
+        return Ok(ago(age("since", word)?));
     }
-    Ok(ago(age("since", word)?))
+    match is_time(word) {
+        // Without the `Z`, it is before all the milliseconds of its second.
+        true => Ok(word.trim_end_matches('Z').to_owned()),
+        false => Err(Error::Invalid(format!(
+            "`--since {word}`: expected an age such as 7d, a date such as 2026-01-31 or a time such as 2026-01-31T12:00:00Z"
+        ))),
+    }
+}
+
+/// Whether it looks like a date or a time of RFC 3339 in UTC, so that it compares as text.
+fn is_time(word: &str) -> bool {
+    let shape: String =
+        word.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+    let within = |range: std::ops::Range<usize>, least: u32, most: u32| {
+        word.get(range)
+            .is_none_or(|part| part.parse().is_ok_and(|number: u32| (least..=most).contains(&number)))
+    };
+    matches!(shape.as_str(), "0000-00-00" | "0000-00-00T00:00:00Z" | "0000-00-00T00:00:00.000Z")
+        && [
+            within(5..7, 1, 12),
+            within(8..10, 1, 31),
+            within(11..13, 0, 23),
+            within(14..16, 0, 59),
+            within(17..19, 0, 60),
+        ]
+        .iter()
+        .all(|is_within| *is_within)
 }
 
 /// An age: `30d`, `12h`, `2w`, `90m`.
@@ -100,7 +156,12 @@ fn age(flag: &str, word: &str) -> Result<Duration, Error> {
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong());
     }
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).map(Duration::from_secs).ok_or_else(wrong)
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
 }
 
 fn ago(age: Duration) -> String {
@@ -111,16 +172,21 @@ fn ago(age: Duration) -> String {
 fn count(typed: &Typed, flag: &str, default: usize) -> Result<usize, Error> {
     match typed.value(flag) {
         None => Ok(default),
-        Some(word) => word.parse().map_err(|_| Error::Invalid(format!("`--{flag} {word}`: expected a whole number"))),
+        Some(word) => {
+            word.parse().map_err(|_| Error::Invalid(format!("`--{flag} {word}`: expected a whole number")))
+        }
     }
 }
 
 fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
     let (limit, offset) = (count(typed, "limit", 20)?, count(typed, "offset", 0)?);
-    let listing = store.list(&filter(typed, Some(world))?, offset, limit, &mut progress("reading sessions"))?;
+    let listing = store.list(&filter(typed, world)?, offset, limit, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     if typed.has("json") {
-        return say(&format!("{:#}\n", json!({"sessions": listing.sessions, "limit": limit, "offset": offset})));
+        return say(&format!(
+            "{:#}\n",
+            json!({"sessions": listing.sessions, "limit": limit, "offset": offset})
+        ));
     }
     say(&table::table(&listing.sessions))
 }
@@ -129,11 +195,17 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = if typed.has("turns") { store.turns(&session.id)? } else { Vec::new() };
     if typed.has("json") {
-        let document = if typed.has("turns") { json!({"session": session, "turns": turns}) } else { json!(session) };
+        let document =
+            if typed.has("turns") { json!({"session": session, "turns": turns}) } else { json!(session) };
         return say(&format!("{document:#}\n"));
     }
     let safe = |text: &str| text.lines().map(|line| table::safe(line) + "\n").collect::<String>();
-    let told = turns.iter().map(|turn| format!("\n> {}\n{}", safe(&turn.prompt).trim_end(), safe(&turn.answer)));
+    let failed = |turn: &Turn| {
+        turn.error.as_ref().map_or(String::new(), |error| format!("(failed: {})\n", table::safe(error)))
+    };
+    let told = turns
+        .iter()
+        .map(|turn| format!("\n> {}\n{}{}", safe(&turn.prompt).trim_end(), safe(&turn.answer), failed(turn)));
     say(&(table::fields(&session) + &told.collect::<String>()))
 }
 
@@ -145,15 +217,21 @@ fn delete(store: &Store, words: &[&str]) -> Result<u8, Error> {
         ))),
         _ => store.find(word),
     });
-    for session in found.collect::<Result<Vec<Session>, Error>>()? {
-        store.delete(&session.id)?;
-        say(&format!("deleted {}\n", session.id))?;
+    // Two words may mean the same one.
+    let ids: BTreeSet<String> =
+        found.map(|found| found.map(|session| session.id)).collect::<Result<_, Error>>()?;
+    for id in ids {
+        store.delete(&id, &Filter::default())?;
+        say(&format!("deleted {id}\n"))?;
     }
     Ok(0)
 }
 
-fn clean(typed: &Typed, store: &Store, config: &Config) -> Result<u8, Error> {
-    let mut filter = filter(typed, None)?;
+fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
+    let mut filter = filter(typed, world)?;
+    if typed.has("all") && typed.has("older-than") {
+        return Err(Error::Invalid("`--all` and `--older-than` exclude each other".to_owned()));
+    }
     if !typed.has("all") {
         let age = match typed.value("older-than") {
             Some(word) => age("older-than", word)?,
@@ -172,47 +250,46 @@ fn clean(typed: &Typed, store: &Store, config: &Config) -> Result<u8, Error> {
     for entry in store.entries(&filter, 0, usize::MAX, &mut progress("reading sessions"))? {
         if typed.has("dry-run") {
             say(&format!("would delete {}  {}\n", entry.id, table::safe(&entry.title)))?;
-        } else if let Err(error) = store.delete(&entry.id) {
-            // One that is in use now is no reason to keep the others.
-            log::warn!("{error}");
+            cleaned += 1;
             continue;
         }
-        cleaned += 1;
+        match store.delete(&entry.id, &filter) {
+            Ok(deleted) => cleaned += usize::from(deleted),
+            Err(Error::SessionNotFound { .. }) => {}
+            // One that is in use now is no reason to keep the others.
+            Err(error @ Error::SessionBusy { .. }) => log::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
     }
     let verb = if typed.has("dry-run") { "would delete" } else { "deleted" };
     say(&format!("{verb} {cleaned} sessions\n"))
 }
 
 /// A new session with the same past. The vendor's own session stays with the first one: the new one's next turn replays.
+/// So do the tokens: nobody has used them twice.
 fn fork(store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
+    let turns = store.turns(&session.id)?;
     let fork = Session {
         id: world::random_id()?,
         parent_id: Some(session.id.clone()),
         backend_session_id: None,
         status: Status::Completed,
+        token_usage: Tokens::default(),
         last_error: None,
         created_at: world::timestamp(world::now()),
         last_used_at: world::timestamp(world::now()),
         ..session
     };
-    let turns = store.turns(fork.parent_id.as_deref().unwrap_or_default())?;
-    store.append_turns(&fork.id, &turns)?;
-    store.add(&fork)?;
-    say(&format!("{}\n", fork.id))
+    say(&(store.insert(fork, &turns)? + "\n"))
 }
 
 fn edit(store: &Store, id: &str, change: impl FnOnce(&mut Session)) -> Result<u8, Error> {
     store.update(&store.find(id)?.id, false, change).map(|_| 0)
 }
 
-fn pause(store: &Store, id: &str) -> Result<u8, Error> {
-    let session = store.find(id)?;
-    if session.status == Status::Active {
-        return Err(Error::SessionBusy { id: session.id, pid: None });
-    }
-    edit(store, &session.id, |session| session.status = Status::Paused)
-}
+/// The format of what is exported.
+const VERSION: u32 = 1;
 
 /// One session as one document.
 #[derive(Serialize, Deserialize)]
@@ -226,10 +303,13 @@ fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = store.turns(&session.id)?;
     if typed.has("markdown") {
-        let told: String = turns.iter().map(|turn| format!("\n## {}\n\n{}\n", turn.prompt, turn.answer)).collect();
-        return say(&format!("# {}\n\n{}, {}\n{told}", session.title, session.backend, session.created_at));
+        let told: String =
+            turns.iter().map(|turn| format!("\n## {}\n\n{}\n", turn.prompt, turn.answer)).collect();
+        let text = format!("# {}\n\n{}, {}\n{told}", session.title, session.backend, session.created_at);
+        let safe = || text.lines().map(|line| table::safe(line) + "\n").collect();
+        return say(&if world::stdout_is_terminal() { safe() } else { text });
     }
-    let document = Document { clinvk_session: 1, session, turns };
+    let document = Document { clinvk_session: VERSION, session, turns };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Error::Internal(error.to_string()))?;
     say(&(text + "\n"))
 }
@@ -241,18 +321,28 @@ fn import(store: &Store, file: &str) -> Result<u8, Error> {
         _ => std::fs::read_to_string(file).map_err(fail)?,
     };
     let wrong = |problem: String| Error::Invalid(format!("`{file}` is no exported session: {problem}"));
-    let Document { mut session, turns, .. } = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let document: Document = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let Document { clinvk_session: version, mut session, turns } = document;
+    if version != VERSION {
+        return Err(wrong(format!("its format is {version}, and this clinvk knows {VERSION}")));
+    }
+    if let Some(time) = [&session.created_at, &session.last_used_at]
+        .into_iter()
+        .find(|time| time.len() < 20 || !is_time(time))
+    {
+        return Err(wrong(format!("`{}` is no time such as 2026-01-31T12:00:00.000Z", table::safe(time))));
+    }
+    if !session.working_dir.is_absolute() {
+        return Err(wrong(format!("`{}` is not an absolute path", session.working_dir.display())));
+    }
     if session.status == Status::Active {
         session.status = Status::Completed;
     }
-    // Never in place of one that is here: then it becomes another one.
-    if !session::is_id(&session.id) || store.load(&session.id).is_ok() {
+    if !session::is_id(&session.id) {
         session.id = world::random_id()?;
-        session.backend_session_id = None;
     }
-    store.add(&session)?;
-    store.append_turns(&session.id, &turns)?;
-    say(&format!("{}\n", session.id))
+    // Never in place of one that is here: then it becomes another one.
+    say(&(store.insert(session, &turns)? + "\n"))
 }
 
 /// Counts and tokens of a group.
@@ -291,7 +381,11 @@ fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
         let tokens = &sum.tokens;
         format!(
             "{:<24} {:>9} {:>9} {:>13} {:>13}\n",
-            table::safe(name), sum.sessions, sum.turns, tokens.input_tokens, tokens.output_tokens
+            table::safe(name),
+            sum.sessions,
+            sum.turns,
+            tokens.input_tokens,
+            tokens.output_tokens
         )
     };
     let mut text = format!("{:<24} {:>9} {:>9} {:>13} {:>13}\n", "", "SESSIONS", "TURNS", "INPUT", "OUTPUT");
@@ -306,8 +400,10 @@ fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
 fn fsck(typed: &Typed, store: &Store) -> Result<u8, Error> {
     let findings = session::fsck(store, typed.has("dry-run"), &mut progress("reading sessions"))?;
     if typed.has("json") {
-        let findings: Vec<_> =
-            findings.iter().map(|finding| json!({"kind": finding.kind, "finding": finding.sentence})).collect();
+        let findings: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({"kind": finding.kind, "finding": finding.sentence}))
+            .collect();
         return say(&format!("{:#}\n", json!({"findings": findings, "repaired": !typed.has("dry-run")})));
     }
     for finding in &findings {
@@ -320,12 +416,22 @@ fn fsck(typed: &Typed, store: &Store) -> Result<u8, Error> {
     })
 }
 
-/// Says on a terminal how far a long reading is, about four times a second.
+/// Says on a terminal how far a long reading is, about four times a second, and takes it away at the end.
 pub fn progress(what: &str) -> impl FnMut(usize) {
-    let (shown, mut last) = (world::stderr_is_terminal(), Instant::now());
+    struct Line(bool);
+    impl Drop for Line {
+        fn drop(&mut self) {
+            if self.0 {
+                let _ = write!(std::io::stderr(), "\r\x1b[K");
+            }
+        }
+    }
+    let (watched, mut last, mut line) = (world::stderr_is_terminal(), Instant::now(), Line(false));
     move |done| {
-        if shown && last.elapsed() > Duration::from_millis(250) {
-            last = Instant::now();
+        // All of it goes with the closure: it speaks once more when it is dropped.
+        let line = &mut line;
+        if watched && last.elapsed() > Duration::from_millis(250) {
+            (last, line.0) = (Instant::now(), true);
             let _ = write!(std::io::stderr(), "\r{what}: {done}\x1b[K");
         }
     }

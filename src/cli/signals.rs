@@ -13,6 +13,7 @@ use std::{io, thread};
 /// # Errors
 /// When no pipe or no thread can be had.
 pub fn watch(cancel: Arc<Cancel>) -> io::Result<()> {
+    sys::survive_file_size_limit();
     let read = sys::signals_to_pipe(&[sys::SIGINT, sys::SIGTERM, sys::SIGHUP, sys::SIGQUIT, sys::SIGTSTP])?;
     let listen = move || {
         let mut signals = File::from(read);

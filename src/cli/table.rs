@@ -4,12 +4,15 @@ use crate::session::{Session, shorten};
 
 /// Text as it is safe on a terminal, in one line: control characters and escape sequences become blanks.
 pub fn safe(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() || is_invisible(letter) { ' ' } else { letter }).collect()
+    text.chars()
+        .map(|letter| if letter.is_control() || is_invisible(letter) { ' ' } else { letter })
+        .collect()
 }
 
-/// Characters that turn the direction of what follows, or are not seen at all.
+/// Characters that turn the direction of what follows, end the line, or are not seen at all.
 fn is_invisible(letter: char) -> bool {
-    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// How many columns a text takes, roughly: East Asian wide characters and emoji take two (Unicode annex 11).
@@ -39,12 +42,14 @@ fn minute(time: &str) -> String {
 /// One session in one line.
 pub fn line(session: &Session) -> String {
     let Session { id, backend, last_used_at, .. } = session;
-    format!("{}  {}  {}  {}", &safe(id)[..12], pad(&safe(backend), 8), minute(last_used_at), name(session))
+    let id: String = id.chars().take(12).collect();
+    format!("{id}  {}  {}  {}", pad(&safe(backend), 8), minute(last_used_at), name(session))
 }
 
 /// The table of `sessions list`.
 pub fn table(sessions: &[Session]) -> String {
-    let mut rows = vec![["ID", "BACKEND", "STATUS", "LAST USED", "TOKENS", "TITLE/PROMPT"].map(str::to_owned)];
+    let mut rows =
+        vec![["ID", "BACKEND", "STATUS", "LAST USED", "TOKENS", "TITLE/PROMPT"].map(str::to_owned)];
     rows.extend(sessions.iter().map(|session| {
         [
             session.id.chars().take(12).collect(),
@@ -58,7 +63,8 @@ pub fn table(sessions: &[Session]) -> String {
     let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..5).map(width).collect();
     let text = |row: &[String; 6]| {
-        let cells: Vec<String> = row[..5].iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
+        let cells: Vec<String> =
+            row[..5].iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
         format!("{}  {}\n", cells.join("  "), row[5])
     };
     rows.iter().map(text).collect()
@@ -80,7 +86,12 @@ pub fn fields(session: &Session) -> String {
         ("Turns", session.turn_count.to_string()),
         (
             "Token Usage",
-            format!("Input {}, Output {}, Total {}", tokens.input_tokens, tokens.output_tokens, tokens.total()),
+            format!(
+                "Input {}, Output {}, Total {}",
+                tokens.input_tokens,
+                tokens.output_tokens,
+                tokens.total()
+            ),
         ),
         ("Tags", session.tags.join(", ")),
     ];

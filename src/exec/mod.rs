@@ -552,8 +552,7 @@ impl<'a> Conversation<'a> {
             None => false,
             Some(_) if self.stdout.is_none() => true,
             // Once the result is known, or the run was stopped, nobody waits for the words of grandchildren.
-            Some(_) if self.stop.is_some() => true,
-            Some((_, at)) if now < at + LINGER => false,
+            Some((_, at)) if self.stop.is_none() && now < at + LINGER => false,
             Some(_) => {
                 self.drain();
                 true
@@ -648,8 +647,9 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn read_stderr(&mut self) {
-        let Some(stderr) = &mut self.stderr else { return };
+    /// Returns how much it has read.
+    fn read_stderr(&mut self) -> usize {
+        let Some(stderr) = &mut self.stderr else { return 0 };
         let mut buffer = [0; 4096];
         match stderr.read(&mut buffer) {
             Ok(0) => self.stderr = None,
@@ -658,10 +658,12 @@ impl<'a> Conversation<'a> {
                 self.stderr_tail.extend_from_slice(&buffer[..read]);
                 let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
                 self.stderr_tail.drain(..excess);
+                return read;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.stderr = None,
         }
+        0
     }
 
     fn read_stdout(&mut self) {
@@ -715,11 +717,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn report(mut self) -> Report {
-        // What stderr still holds says why.
-        for _ in 0..STDERR_TAIL {
-            let before = self.stderr_tail.len();
-            self.read_stderr();
-            if self.stderr.is_none() || self.stderr_tail.len() == before {
+        // What stderr still holds says why. Whoever else holds it may go on writing: a pipe's fill is enough.
+        let mut left = LARGEST_PIPE;
+        while let read @ 1.. = self.read_stderr() {
+            left = left.saturating_sub(read);
+            if left == 0 {
                 break;
             }
         }

@@ -87,7 +87,9 @@ fn link(users: &Path, inside: &Path, overlay: &Overlay) -> Result<(), Error> {
 fn check(overlay: &Overlay, world: &World, settings: &Value, origin: &Path) -> Result<(), Error> {
     let refuse = |origin: String, problem: String| Err(Error::Config { origin, position: None, problem });
     if let Some(unusable) = &overlay.unusable {
-        let set = settings.pointer(unusable.setting).filter(|value| !matches!(value, Value::Null | Value::Bool(false)));
+        let set = settings
+            .pointer(unusable.setting)
+            .filter(|value| !matches!(value, Value::Null | Value::Bool(false)));
         match world.env.get(unusable.variable).map(String::as_str) {
             Some("" | "0" | "false") => {}
             Some(_) => return refuse(unusable.variable.to_owned(), unusable.why.to_owned()),
@@ -119,13 +121,18 @@ fn read_settings(path: &Path) -> Result<Option<Value>, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| Error::File { verb: "read", path: path.to_owned(), error })?,
     };
-    let broken = |position, problem: String| Error::Config { origin: path.display().to_string(), position, problem };
+    let broken =
+        |position, problem: String| Error::Config { origin: path.display().to_string(), position, problem };
     let value: Value = serde_json::from_str(&without_comments(&text)).map_err(|error| {
         let sentence = error.to_string();
         let reason = sentence.rsplit_once(" at line ").map_or(sentence.as_str(), |(reason, _)| reason);
         broken(Some((error.line(), error.column())), format!("not valid JSON: {reason}"))
     })?;
-    if value.is_object() { Ok(Some(value)) } else { Err(broken(None, "expected an object: `{ ... }`".to_owned())) }
+    if value.is_object() {
+        Ok(Some(value))
+    } else {
+        Err(broken(None, "expected an object: `{ ... }`".to_owned()))
+    }
 }
 
 /// The text with blanks in place of comments, so that every character stays where it is.
@@ -180,7 +187,205 @@ fn merge(theirs: &mut Value, ours: &Value) {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut open = fs::OpenOptions::new();
     let opened = open.write(true).create_new(true).mode(0o600).open(path);
-    opened
-        .and_then(|mut file| io::Write::write_all(&mut file, bytes))
-        .map_err(|error| Error::File { verb: "write", path: path.to_owned(), error })
+    opened.and_then(|mut file| io::Write::write_all(&mut file, bytes)).map_err(|error| Error::File {
+        verb: "write",
+        path: path.to_owned(),
+        error,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // tests are outside the seams
+mod tests {
+    use super::*;
+    use crate::backend::Unusable;
+    use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A user's home with some of what there may be, and a place for a run's.
+    struct Scene(PathBuf);
+
+    impl Scene {
+        fn new(name: &str) -> Scene {
+            let root = std::env::temp_dir().join(format!("clinvk-overlay-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            let scene = Scene(root);
+            for (path, text) in [
+                ("home/.env", "A=1"),
+                ("home/.tool/login.json", "secret"),
+                ("home/.tool/tmp/old", "mine"),
+                ("home/.tool/skills/one/SKILL.md", "skill"),
+                ("home/.tool/policies/user.toml", "rule"),
+            ] {
+                scene.put(path, text);
+            }
+            scene
+        }
+
+        fn put(&self, path: &str, text: &str) {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn read(&self, path: &str) -> String {
+            fs::read_to_string(self.0.join(path)).unwrap_or_else(|error| format!("{path}: {error}"))
+        }
+
+        fn is_link(&self, path: &str) -> bool {
+            fs::symlink_metadata(self.0.join(path)).is_ok_and(|meta| meta.is_symlink())
+        }
+
+        fn world(&self) -> World {
+            World { user_home: self.0.join("home"), cwd: self.0.clone(), ..World::default() }
+        }
+
+        fn overlay(&self) -> Overlay {
+            Overlay {
+                home: self.0.join("scratch/home"),
+                temp: self.0.join("scratch/tmp"),
+                variable: "TOOL_HOME",
+                private: &[".tool/tmp"],
+                written: &[".tool/login.json", ".tool/token.json"],
+                copied: &[".tool/policies"],
+                settings: (".tool/settings.json", json!({"a": {"x": 1}, "list": ["ours"]})),
+                outranked_by: self.0.join("project/.tool/settings.json"),
+                firm: vec!["/a/x"],
+                unusable: Some(Unusable { variable: "TOOL_BOX", setting: "/box", why: "no boxes" }),
+            }
+        }
+
+        fn made(&self) -> Result<(), Error> {
+            make(&self.overlay(), &self.world())
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn everything_of_the_users_is_linked_except_what_is_private() {
+        let scene = Scene::new("links");
+        scene.made().unwrap();
+        assert_eq!(scene.read("scratch/home/.env"), "A=1");
+        assert_eq!(scene.read("scratch/home/.tool/skills/one/SKILL.md"), "skill");
+        for path in [".env", ".tool/login.json", ".tool/skills", ".tool/policies"] {
+            assert!(scene.is_link(&format!("scratch/home/{path}")), "{path}");
+        }
+        assert!(!scene.0.join("scratch/home/.tool/tmp").exists());
+        assert!(scene.0.join("scratch/tmp").is_dir());
+        for path in ["scratch/home", "scratch/home/.tool", "scratch/tmp", "scratch/home/.tool/settings.json"]
+        {
+            let mode = fs::metadata(scene.0.join(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{path}: {mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_is_written_there_arrives_at_the_users_even_when_it_is_the_first() {
+        let scene = Scene::new("login");
+        scene.made().unwrap();
+        fs::write(scene.0.join("scratch/home/.tool/login.json"), "refreshed").unwrap();
+        fs::write(scene.0.join("scratch/home/.tool/token.json"), "new").unwrap();
+        assert_eq!(scene.read("home/.tool/login.json"), "refreshed");
+        assert_eq!(scene.read("home/.tool/token.json"), "new");
+    }
+
+    #[test]
+    fn files_of_the_run_take_the_place_of_the_users_among_copies_of_the_others() {
+        let scene = Scene::new("files");
+        scene.put("scratch/home/.tool/policies/clinvk.toml", "ours");
+        scene.put("scratch/home/.tool/login.json", "ours");
+        scene.made().unwrap();
+        assert_eq!(scene.read("scratch/home/.tool/policies/user.toml"), "rule");
+        assert!(!scene.is_link("scratch/home/.tool/policies/user.toml"));
+        assert_eq!(scene.read("scratch/home/.tool/policies/clinvk.toml"), "ours");
+        assert_eq!(scene.read("scratch/home/.tool/login.json"), "ours");
+        assert_eq!(scene.read("home/.tool/login.json"), "secret");
+    }
+
+    #[test]
+    fn removal_takes_the_links_and_leaves_what_they_point_to() {
+        let scene = Scene::new("removal");
+        scene.made().unwrap();
+        scene.put("scratch/home/.tool/tmp/conversation", "private");
+        remove(&scene.overlay());
+        assert!(!scene.0.join("scratch").exists());
+        assert_eq!(scene.read("home/.tool/login.json"), "secret");
+        assert_eq!(scene.read("home/.tool/tmp/old"), "mine");
+        assert_eq!(scene.read("home/.tool/skills/one/SKILL.md"), "skill");
+        // Twice is no harm.
+        remove(&scene.overlay());
+    }
+
+    #[test]
+    fn settings_are_the_users_with_ours_laid_over_them() {
+        let scene = Scene::new("settings");
+        let users = r#"{ // "a": 7
+            "a": {"x": 9, "y": "/* no comment */ // neither"}, /* "list": 0,
+            */ "list": ["theirs \" // still"], "b": "ä" // end"#;
+        scene.put("home/.tool/settings.json", &format!("{users}\n}}"));
+        scene.made().unwrap();
+        let settings: Value = serde_json::from_str(&scene.read("scratch/home/.tool/settings.json")).unwrap();
+        let a = json!({"x": 1, "y": "/* no comment */ // neither"});
+        assert_eq!(settings, json!({"a": a, "list": ["theirs \" // still", "ours"], "b": "ä"}));
+        assert!(scene.read("home/.tool/settings.json").starts_with(users), "the user's own stay as they are");
+    }
+
+    #[test]
+    fn settings_that_are_no_json_are_named_with_their_place() {
+        let scene = Scene::new("broken");
+        scene.put("home/.tool/settings.json", "{ // one\n  \"a\": nope }");
+        let error = scene.made().unwrap_err().to_string();
+        assert!(error.contains("home/.tool/settings.json:2:"), "{error}");
+        scene.put("home/.tool/settings.json", "[]");
+        let error = scene.made().unwrap_err().to_string();
+        assert!(error.contains("expected an object"), "{error}");
+    }
+
+    #[test]
+    fn a_project_must_not_outrank_what_was_asked_for() {
+        let scene = Scene::new("outranked");
+        scene.put("project/.tool/settings.json", r#"{"a": {"z": 1}} // fine"#);
+        scene.made().unwrap();
+        remove(&scene.overlay());
+        scene.put("project/.tool/settings.json", r#"{"a": {"x": 5}}"#);
+        let error = scene.made().unwrap_err().to_string();
+        assert!(error.contains("project/.tool/settings.json: `a.x` outranks"), "{error}");
+        make(&Overlay { firm: vec![], ..scene.overlay() }, &scene.world()).unwrap();
+    }
+
+    #[test]
+    fn what_the_run_cannot_work_with_is_refused_unless_the_variable_switches_it_off() {
+        let scene = Scene::new("unusable");
+        let made = |variable: Option<&str>| {
+            let env = variable.map(|value| ("TOOL_BOX".to_owned(), value.to_owned())).into_iter().collect();
+            let result = make(&scene.overlay(), &World { env, ..scene.world() });
+            remove(&scene.overlay());
+            result.map_err(|error| error.to_string())
+        };
+        assert_eq!(made(Some("docker")), Err("TOOL_BOX: no boxes".to_owned()));
+        scene.put("home/.tool/settings.json", r#"{"box": false}"#);
+        assert_eq!(made(None), Ok(()));
+        scene.put("home/.tool/settings.json", r#"{"box": {"command": "podman"}}"#);
+        let settings = scene.0.join("home/.tool/settings.json");
+        assert_eq!(made(None), Err(format!("{}: `box`: no boxes", settings.display())));
+        assert_eq!(made(Some("false")), Ok(()));
+    }
+
+    #[test]
+    fn a_home_that_the_user_has_set_is_the_one_that_is_meant_and_none_at_all_is_fine() {
+        let scene = Scene::new("other");
+        scene.put("elsewhere/.tool/login.json", "other");
+        let env = [("TOOL_HOME".to_owned(), "elsewhere".to_owned())].into();
+        make(&scene.overlay(), &World { env, ..scene.world() }).unwrap();
+        assert_eq!(scene.read("scratch/home/.tool/login.json"), "other");
+        remove(&scene.overlay());
+        make(&scene.overlay(), &World { user_home: scene.0.join("nowhere"), ..scene.world() }).unwrap();
+        assert!(scene.0.join("scratch/home/.tool/settings.json").is_file());
+        assert!(!scene.0.join("nowhere").exists());
+    }
 }

@@ -3,13 +3,15 @@
 //!
 //! A reader needs no lock: lines are appended whole, a half one at the end is not read, and compaction puts a new file
 //! in place of the old one. Order is by place in the journal and not by time, so a clock that went back does no harm.
+//! Its first line has its length: one that was cut off, by hand or by a power failure, is seen to be of no use.
 
 use super::model::{Session, Status, Tokens};
+use super::store::is_id;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -73,7 +75,8 @@ fn completed() -> Status {
 impl Entry {
     /// The entry of a session.
     pub fn of(session: &Session, used: bool) -> Entry {
-        let Session { id, backend, backend_session_id, model, working_dir, created_at, last_used_at, .. } = session.clone();
+        let Session { id, backend, backend_session_id, model, working_dir, created_at, last_used_at, .. } =
+            session.clone();
         let Session { status, turn_count, token_usage, title, initial_prompt, tags, .. } = session.clone();
         Entry {
             id,
@@ -95,12 +98,27 @@ impl Entry {
     }
 }
 
-/// The first line: it makes the file recognisable, and says when it is time to compact.
-#[derive(Serialize, Deserialize)]
+/// The first line: it makes the file recognisable, and says when it is time to compact. It is always as long, so that it
+/// can be written again in its place.
+#[derive(Deserialize)]
 struct Header {
     clinvk_journal: u32,
-    /// The file's size after the last compaction.
+    /// The file's length after the last compaction.
     compacted_bytes: u64,
+    /// The file's length after the last change. A longer file has the half line of a writer that was killed at its end.
+    length: u64,
+}
+
+/// The format that we write. Another one is made anew from the session files.
+const VERSION: u32 = 2;
+
+impl Header {
+    fn line(&self) -> String {
+        let Header { clinvk_journal, compacted_bytes, length } = self;
+        format!(
+            "{{\"clinvk_journal\":{clinvk_journal},\"compacted_bytes\":{compacted_bytes:>20},\"length\":{length:>20}}}\n"
+        )
+    }
 }
 
 /// Below this size nothing is compacted.
@@ -119,9 +137,18 @@ impl Journal {
         Journal { path }
     }
 
-    /// Whether there is a journal that can be read.
+    /// Whether there is a journal that can be read, and all of it.
     pub fn is_usable(&self) -> bool {
         File::open(&self.path).is_ok_and(|file| header(&file).is_some())
+    }
+
+    /// Whether a writer that was killed left half a line at the end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_torn(&self) -> Result<bool, Error> {
+        let torn = File::open(&self.path).and_then(|file| ends_with_newline(&file)).map(|whole| !whole);
+        torn.map_err(|error| self.fail("read", error))
     }
 
     /// Appends entries. To be called with the store's lock held. `durable`: they are on disk when this returns.
@@ -134,16 +161,22 @@ impl Journal {
             serde_json::to_writer(&mut lines, entry).map_err(|error| self.fail("write", error.into()))?;
             lines.push(b'\n');
         }
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().read(true).append(true).open(&self.path)?;
+        let mut write = || -> io::Result<()> {
+            let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+            let header = header(&file).ok_or(io::ErrorKind::InvalidData)?;
+            let end = file.metadata()?.len();
             // A writer that was killed in the middle of a line left no line end: its half line ends here.
             if !ends_with_newline(&file)? {
                 lines.insert(0, b'\n');
             }
-            file.write_all(&lines)?;
+            file.write_all_at(&lines, end).inspect_err(|_| {
+                // A full disk must not leave half a line. If this fails too, the next append ends it.
+                let _ = file.set_len(end);
+            })?;
+            let header = Header { length: end + lines.len() as u64, ..header };
+            file.write_all_at(header.line().as_bytes(), 0)?;
             if durable { file.sync_data() } else { Ok(()) }
         };
-        let mut write = write;
         write().map_err(|error| self.fail("write", error))
     }
 
@@ -165,18 +198,25 @@ impl Journal {
             serde_json::to_writer(&mut lines, &entry).map_err(|error| self.fail("write", error.into()))?;
             lines.push(b'\n');
         }
-        let header = Header { clinvk_journal: 1, compacted_bytes: lines.len() as u64 };
-        let header = serde_json::to_string(&header).map_err(|error| self.fail("write", error.into()))?;
+        let mut header = Header { clinvk_journal: VERSION, compacted_bytes: 0, length: 0 };
+        header.length = (header.line().len() + lines.len()) as u64;
+        header.compacted_bytes = header.length;
         let temporary = self.path.with_extension("jsonl.tmp");
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(header.as_bytes())?;
-            file.write_all(b"\n")?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(header.line().as_bytes())?;
             file.write_all(&lines)?;
             file.sync_data()?;
+            if self.path.is_dir() {
+                move_aside(&self.path, "corrupt")?;
+            }
             fs::rename(&temporary, &self.path)
         };
-        write().map_err(|error| self.fail("write", error))
+        write().map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            self.fail("write", error)
+        })
     }
 
     /// Hands on the newest entry of each session, last used first, until `wanted` says to stop. A session that was only
@@ -184,13 +224,40 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn newest_first(&self, mut wanted: impl FnMut(Entry) -> bool) -> Result<(), Error> {
+    pub fn newest_first(&self, wanted: impl FnMut(Entry) -> bool) -> Result<(), Error> {
+        self.newest_first_of(|_| true, wanted)
+    }
+
+    /// The newest entry of each session, last used first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn all(&self) -> Result<Vec<Entry>, Error> {
+        let mut all = Vec::new();
+        self.newest_first(|entry| {
+            all.push(entry);
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Like `newest_first`, of the lines that may be of interest alone, which saves understanding the others: those that have a word
+    /// which no change of a session ever changes, or the newest entry may be an older one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn newest_first_of(
+        &self,
+        may_be: impl Fn(&str) -> bool,
+        mut wanted: impl FnMut(Entry) -> bool,
+    ) -> Result<(), Error> {
         let mut seen: HashSet<String> = HashSet::new();
-        let mut renamed: std::collections::HashMap<String, Entry> = std::collections::HashMap::new();
+        let mut renamed: HashMap<String, Entry> = HashMap::new();
         self.lines_backwards(|line| {
+            let Some(line) = std::str::from_utf8(line).ok().filter(|line| may_be(line)) else { return true };
             // Half lines, the header and lines of a later version are none of ours.
-            let Ok(entry) = serde_json::from_slice::<Entry>(line) else { return true };
-            if seen.contains(&entry.id) {
+            let Ok(entry) = serde_json::from_str::<Entry>(line) else { return true };
+            if !is_id(&entry.id) || seen.contains(&entry.id) {
                 return true;
             }
             if entry.deleted {
@@ -214,7 +281,8 @@ impl Journal {
     pub fn unreadable_lines(&self) -> Result<usize, Error> {
         let mut unreadable = 0;
         self.lines_backwards(|line| {
-            let known = serde_json::from_slice::<Entry>(line).is_ok() || serde_json::from_slice::<Header>(line).is_ok();
+            let entry = serde_json::from_slice::<Entry>(line).is_ok_and(|entry| is_id(&entry.id));
+            let known = entry || serde_json::from_slice::<Header>(line).is_ok();
             unreadable += usize::from(!known);
             true
         })
@@ -258,21 +326,43 @@ impl Journal {
     }
 }
 
+/// The header of a journal that is whole.
 fn header(file: &File) -> Option<Header> {
     let mut start = [0; 128];
     let length = file.read_at(&mut start, 0).ok()?;
     let line = start[..length].split(|byte| *byte == b'\n').next()?;
-    serde_json::from_slice(line).ok()
+    let header: Header = serde_json::from_slice(line).ok()?;
+    let whole = header.clinvk_journal == VERSION && file.metadata().ok()?.len() >= header.length;
+    whole.then_some(header)
 }
 
-pub(super) fn ends_with_newline(mut file: &File) -> io::Result<bool> {
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(true);
-    }
-    file.seek(SeekFrom::End(-1))?;
+pub(super) fn ends_with_newline(file: &File) -> io::Result<bool> {
+    let Some(end) = file.metadata()?.len().checked_sub(1) else { return Ok(true) };
     let mut last = [0];
-    file.read_exact(&mut last)?;
+    file.read_exact_at(&mut last, end)?;
     Ok(last == *b"\n")
+}
+
+/// A name beside a file's own that nothing has yet.
+pub(super) fn free_name(path: &Path, why: &str) -> io::Result<PathBuf> {
+    let name = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{why}{end}"));
+        PathBuf::from(name)
+    };
+    let mut free = name("");
+    let mut number = 1;
+    while free.try_exists()? {
+        number += 1;
+        free = name(&format!(".{number}"));
+    }
+    Ok(free)
+}
+
+/// Gives a file such a name: what is wrong is never deleted.
+pub(super) fn move_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
+    let free = free_name(path, why)?;
+    fs::rename(path, &free).map(|()| free)
 }
 
 /// The journal's own path, for messages.

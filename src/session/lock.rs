@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Lock {
     file: File,
     path: PathBuf,
+    signed: bool,
 }
 
 /// What came of trying to get a lock.
@@ -63,10 +64,23 @@ impl Lock {
         }
     }
 
+    /// Whether somebody has it. Changes nothing, and needs no more than to read the file.
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = File::open(path) else { return false };
+        let held = FileExt::try_lock_shared(&file).is_err();
+        let _ = FileExt::unlock(&file);
+        held
+    }
+
     /// Leaves our pid for those who find it busy.
     pub fn sign(&mut self) {
+        self.signed = true;
         let pid = format!("{}\n", std::process::id());
-        let written = self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| self.file.write_all(pid.as_bytes()));
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| self.file.write_all(pid.as_bytes()));
         if let Err(error) = written {
             log::warn!("cannot write `{}`: {error}", self.path.display());
         }
@@ -83,6 +97,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // The next one who finds it busy must not be told of us.
+        if self.signed {
+            let _ = self.file.set_len(0);
+        }
         // Closing alone would let go only when no child has the descriptor any more: one that is being spawned on
         // another thread has it for a moment.
         let _ = FileExt::unlock(&self.file);
@@ -99,7 +117,7 @@ fn open(path: &Path) -> Result<File, Error> {
 fn still_there(file: File, path: &Path) -> Option<Lock> {
     let (ours, named) = (file.metadata().ok()?, fs::metadata(path).ok());
     let same = named.is_some_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
-    let lock = Lock { file, path: path.to_owned() };
+    let lock = Lock { file, path: path.to_owned(), signed: false };
     same.then_some(lock)
 }
 

@@ -198,7 +198,10 @@ mod tests {
     fn titles_are_cut_between_characters() {
         assert_eq!(shorten("日本語テキスト", 4), "日本語…");
         assert_eq!(shorten("日本語", 3), "日本語");
-        assert_eq!(Session::new("x".into(), "echo", "/".into(), "\n\n  first line  \nsecond").title, "first line");
+        assert_eq!(
+            Session::new("x".into(), "echo", "/".into(), "\n\n  first line  \nsecond").title,
+            "first line"
+        );
     }
 
     #[test]

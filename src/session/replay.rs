@@ -5,8 +5,10 @@ use super::model::Turn;
 /// The prompt with the conversation in front of it, and how many of its oldest turns were left out so that it has at most
 /// `limit` characters. The prompt itself is never cut.
 pub fn prompt(turns: &[Turn], prompt: &str, limit: usize) -> (String, usize) {
-    let told: Vec<String> =
-        turns.iter().map(|turn| format!("User:\n{}\n\nAssistant:\n{}\n\n", turn.prompt, turn.answer)).collect();
+    let told: Vec<String> = turns
+        .iter()
+        .map(|turn| format!("User:\n{}\n\nAssistant:\n{}\n\n", turn.prompt, turn.answer))
+        .collect();
     let mut room = limit;
     let kept = told
         .iter()
@@ -24,7 +26,10 @@ pub fn prompt(turns: &[Turn], prompt: &str, limit: usize) -> (String, usize) {
     }
     let cut = if left_out > 0 { format!(" ({left_out} older turns are left out)") } else { String::new() };
     let conversation = told[left_out..].concat();
-    (format!("This is our conversation so far{cut}:\n\n{conversation}Now the user says:\n\n{prompt}"), left_out)
+    (
+        format!("This is our conversation so far{cut}:\n\n{conversation}Now the user says:\n\n{prompt}"),
+        left_out,
+    )
 }
 
 #[cfg(test)]

@@ -53,29 +53,60 @@ impl Store {
     /// # Errors
     /// When it cannot be saved.
     pub fn begin(&self, session: Session, prompt: &str, keep: Keep) -> Result<Run<'_>, Error> {
-        let lock = self.hold(&session.id, Some(Duration::ZERO))?;
-        self.add(&session)?;
-        Ok(Run::new(self, session, lock, prompt, keep))
+        let lock = self.hold(&session.id, Some(Duration::ZERO), &|| Ok(()))?;
+        match self.add(&session) {
+            Ok(()) => Ok(Run::new(self, session, lock, prompt, keep)),
+            Err(error) => {
+                let _ = lock.remove();
+                Err(error)
+            }
+        }
     }
 
-    /// Takes up a session for another turn. `patience`: how long a busy one is waited for; none is for ever.
+    /// Takes up a session for another turn. `patience`: how long a busy one is waited for; none is for ever. `go_on` is
+    /// asked while it is waited for.
     ///
     /// # Errors
-    /// When it is busy or not there, or cannot be saved.
-    pub fn take_up(&self, id: &str, patience: Option<Duration>, prompt: &str, keep: Keep) -> Result<Run<'_>, Error> {
-        let lock = self.hold(id, patience)?;
-        let session = self.update(id, true, |session| {
+    /// When it is busy or not there, or cannot be saved; what `go_on` says.
+    pub fn take_up(
+        &self,
+        id: &str,
+        patience: Option<Duration>,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        prompt: &str,
+        keep: Keep,
+    ) -> Result<Run<'_>, Error> {
+        let lock = self.hold(id, patience, go_on)?;
+        let taken = self.update(id, true, |session| {
             session.status = Status::Active;
             session.last_used_at = world::timestamp(world::now());
-        })?;
-        Ok(Run::new(self, session, lock, prompt, keep))
+        });
+        match taken {
+            Ok(session) => Ok(Run::new(self, session, lock, prompt, keep)),
+            Err(error) => {
+                // Deleted while it was waited for: the lock was made for nothing.
+                if matches!(error, Error::SessionNotFound { .. }) {
+                    let _ = lock.remove();
+                }
+                Err(error)
+            }
+        }
     }
 }
 
 impl<'a> Run<'a> {
     fn new(store: &'a Store, session: Session, lock: Lock, prompt: &str, keep: Keep) -> Run<'a> {
         let prompt = if keep.turns { prompt.to_owned() } else { String::new() };
-        Run { store, keep, session, prompt, answer: String::new(), truncated: false, ended: false, _lock: lock }
+        Run {
+            store,
+            keep,
+            session,
+            prompt,
+            answer: String::new(),
+            truncated: false,
+            ended: false,
+            _lock: lock,
+        }
     }
 
     /// The session as it was when the turn began.
@@ -102,6 +133,7 @@ impl<'a> Run<'a> {
     pub fn end(&mut self, end: TurnEnd) -> Result<(), Error> {
         self.ended = true;
         let now = world::timestamp(world::now());
+        let usage = if self.keep.tokens { end.usage } else { Tokens::default() };
         let turn = Turn {
             time: now.clone(),
             backend: end.backend.clone(),
@@ -109,23 +141,25 @@ impl<'a> Run<'a> {
             prompt: std::mem::take(&mut self.prompt),
             answer: std::mem::take(&mut self.answer).trim_end_matches('\n').to_owned(),
             truncated: self.truncated,
-            usage: end.usage,
+            usage,
             error: end.error.clone(),
         };
         let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
         let saved = self.store.update(&self.session.id, true, |session| {
+            let (failed, same) = (end.error.is_some(), session.backend == end.backend);
             session.last_used_at = now;
-            session.status = if end.error.is_some() { Status::Error } else { Status::Completed };
-            session.turn_count += u64::from(end.error.is_none());
+            session.status = if failed { Status::Error } else { Status::Completed };
+            session.turn_count += u64::from(!failed);
             session.last_error = end.error;
-            if self.keep.tokens {
-                session.token_usage.add(&end.usage);
+            session.token_usage.add(&usage);
+            // A turn that failed with another backend is no part of the conversation: that stays where it was. One that
+            // failed with the same may never have reached the vendor: what could be continued before still can.
+            if same || !failed {
+                session.backend_session_id =
+                    end.backend_session_id.or(session.backend_session_id.take().filter(|_| same));
+                session.model = end.model.or(session.model.take().filter(|_| same));
+                session.backend = end.backend;
             }
-            // A failed turn may never have reached the vendor: what could be continued before still can.
-            let same = session.backend == end.backend;
-            session.backend_session_id = end.backend_session_id.or(session.backend_session_id.take().filter(|_| same));
-            session.model = end.model.or(session.model.take().filter(|_| same));
-            session.backend = end.backend;
         });
         kept.and(saved.map(drop))
     }

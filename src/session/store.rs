@@ -4,6 +4,7 @@ use super::journal::{Entry, Journal};
 use super::lock::{Lock, Tried};
 use super::model::{Session, Status, Turn};
 use crate::error::Error;
+use crate::{sys, world};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// How often somebody who waits for a busy session looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a session may be held by nobody that is known before it counts as busy: whoever looks after a session
+/// (deletes it, forks it, finds that its process has died) holds it for a moment. A process of another host or
+/// container is not known either.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// The sessions of one `$CLINVK_HOME`.
 pub struct Store {
@@ -36,8 +41,8 @@ pub struct Filter {
     pub backend: Option<String>,
     /// That stand so.
     pub status: Option<Status>,
-    /// With this tag.
-    pub tag: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
     /// Of this model.
     pub model: Option<String>,
     /// Of this working directory.
@@ -51,15 +56,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether an entry is wanted.
     fn takes(&self, entry: &Entry) -> bool {
-        let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        let is =
+            |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
         let has = |text: &str| {
             let text = text.to_lowercase();
             entry.title.to_lowercase().contains(&text) || entry.initial_prompt.to_lowercase().contains(&text)
         };
         is(&self.backend, &entry.backend)
             && self.status.is_none_or(|status| status == entry.status)
-            && self.tag.as_ref().is_none_or(|tag| entry.tags.contains(tag))
+            && self.tags.iter().all(|tag| entry.tags.contains(tag))
             && is(&self.model, entry.model.as_deref().unwrap_or(""))
             && self.dir.as_ref().is_none_or(|dir| *dir == entry.working_dir)
             && self.since.as_ref().is_none_or(|since| entry.last_used_at >= *since)
@@ -100,12 +107,13 @@ impl Store {
     /// When the file is there and cannot be read.
     pub fn turns(&self, id: &str) -> Result<Vec<Turn>, Error> {
         let path = self.path(id, "turns.jsonl");
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::Store { verb: "read", path, error }),
         };
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        // As bytes: half a line may end in the middle of a character.
+        Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
     /// The sessions that a filter takes, last used first. `progress` hears of a rebuild of the index.
@@ -123,7 +131,11 @@ impl Store {
         let mut listing = Listing::default();
         for entry in entries {
             match self.load(&entry.id) {
-                Ok(session) => listing.sessions.push(self.settled(session)),
+                // The index may be older than the file.
+                Ok(session) => {
+                    let session = self.settled(session);
+                    listing.sessions.extend(filter.takes(&Entry::of(&session, true)).then_some(session));
+                }
                 // Deleted in this moment, or by hand.
                 Err(Error::SessionNotFound { .. }) => {}
                 Err(error) => listing.problems.push(error.to_string()),
@@ -143,21 +155,39 @@ impl Store {
         limit: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Entry>, Error> {
-        self.make_index(progress)?;
         let (mut found, mut passed) = (Vec::new(), 0);
-        if !self.journal.is_usable() {
+        if !self.make_index(progress)? {
             return Ok(found);
         }
-        self.journal.newest_first(|entry| {
-            if filter.takes(&entry) && self.path(&entry.id, "json").exists() {
-                if passed >= offset && found.len() < limit {
-                    found.push(entry);
+        // Nothing changes the directory of a session, so lines without it need not be understood.
+        let dir = filter.dir.as_ref().and_then(|dir| serde_json::to_string(dir).ok()).unwrap_or_default();
+        self.journal.newest_first_of(
+            |line| line.contains(&dir),
+            |entry| {
+                let Some(entry) = self.as_it_stands(entry) else { return true };
+                if filter.takes(&entry) && self.path(&entry.id, "json").exists() {
+                    if passed >= offset && found.len() < limit {
+                        found.push(entry);
+                    }
+                    passed += 1;
                 }
-                passed += 1;
-            }
-            found.len() < limit
-        })?;
+                found.len() < limit
+            },
+        )?;
         Ok(found)
+    }
+
+    /// An entry that says active may be of a process that died.
+    fn as_it_stands(&self, entry: Entry) -> Option<Entry> {
+        if entry.status != Status::Active {
+            return Some(entry);
+        }
+        match self.load(&entry.id) {
+            Ok(session) => Some(Entry::of(&self.settled(session), true)),
+            Err(Error::SessionNotFound { .. }) => None,
+            // It is told of by who asks for it.
+            Err(_) => Some(entry),
+        }
     }
 
     /// The one session that a word means: our id or the backend's, whole or the beginning of it.
@@ -169,21 +199,29 @@ impl Store {
         if is_id(&lower) && self.path(&lower, "json").exists() {
             return self.load(&lower).map(|session| self.settled(session));
         }
-        let means = |entry: &Entry| {
-            let backends = entry.backend_session_id.as_deref();
-            entry.id.starts_with(&lower) || backends.is_some_and(|id| id.starts_with(word))
-        };
         let mut meant: Vec<String> = Vec::new();
-        if !word.is_empty() {
-            self.make_index(&mut |_| {})?;
-            if self.journal.is_usable() {
-                self.journal.newest_first(|entry| {
-                    if means(&entry) && self.path(&entry.id, "json").exists() {
+        if !word.is_empty() && self.make_index(&mut |_| {})? {
+            let ours = format!("{{\"id\":\"{lower}");
+            let mut whole = false;
+            self.journal.newest_first_of(
+                |line| line.starts_with(&ours) || line.contains(word),
+                |entry| {
+                    let backends = entry.backend_session_id.as_deref().unwrap_or("");
+                    let this_is_whole = backends == word;
+                    let ours = entry.id.starts_with(&lower) && self.path(&entry.id, "json").exists();
+                    // A newer line may not have been looked at, because it has another id of the backend's.
+                    let is_still = |session: Session| session.backend_session_id == entry.backend_session_id;
+                    let theirs = || backends.starts_with(word) && self.load(&entry.id).is_ok_and(is_still);
+                    if if whole { this_is_whole && theirs() } else { ours || theirs() } {
+                        // The whole id of one is meant, even if it is the beginning of another's.
+                        if this_is_whole && !whole {
+                            (whole, meant) = (true, Vec::new());
+                        }
                         meant.push(entry.id);
                     }
                     true
-                })?;
-            }
+                },
+            )?;
         }
         match &meant[..] {
             [] => Err(Error::SessionNotFound { given: super::shorten(word, 80) }),
@@ -213,11 +251,59 @@ impl Store {
         self.save(&locked, session, true)
     }
 
+    /// Saves a session that comes with its turns, under its own id or, where that is taken, another. It takes the place
+    /// in the order of the sessions that its last use gives it. Returns its id.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn insert(&self, mut session: Session, turns: &[Turn]) -> Result<String, Error> {
+        let mut held = self.hold(&session.id, Some(MOMENT), &|| Ok(()))?;
+        if ["json", "turns.jsonl"].iter().any(|end| self.path(&session.id, end).exists()) {
+            drop(held);
+            session.id = world::random_id()?;
+            // The backend's own session stays with the one that has it.
+            session.backend_session_id = None;
+            held = self.hold(&session.id, Some(MOMENT), &|| Ok(()))?;
+        }
+        let insert = || {
+            self.append_turns(&session.id, turns)?;
+            let locked = self.lock()?;
+            self.save(&locked, &session, true)?;
+            self.put_in_order(&locked, &session.id)
+        };
+        match insert() {
+            Ok(()) => Ok(session.id),
+            Err(error) => {
+                let _ = self.remove_file(&session.id, "json");
+                let _ = self.remove_file(&session.id, "turns.jsonl");
+                let _ = held.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves a session that is the newest in the index behind those that were used after it.
+    fn put_in_order(&self, _held: &Locked<'_>, id: &str) -> Result<(), Error> {
+        let mut all = self.journal.all()?;
+        let later = |entry: &Entry| entry.id != id && entry.last_used_at > all[0].last_used_at;
+        let behind = all.iter().rposition(later);
+        match behind {
+            Some(behind) if all[0].id == id => {
+                all[..=behind].rotate_left(1);
+                self.journal.replace(&all)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Appends a turn. To be called by who holds the session's lock.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn append_turns(&self, id: &str, turns: &[Turn]) -> Result<(), Error> {
+        if turns.is_empty() {
+            return Ok(());
+        }
         let path = self.path(id, "turns.jsonl");
         let write = || -> io::Result<()> {
             let mut lines = Vec::new();
@@ -231,6 +317,7 @@ impl Store {
                 lines.insert(0, b'\n');
             }
             let before = file.metadata()?.len();
+            // One write: a reader sees all of it or, for a moment, some of it at the end, which it leaves out.
             file.write_all(&lines).and_then(|()| file.sync_data()).inspect_err(|_| {
                 // A full disk must not leave half a turn. If this fails too, the next append ends the half line.
                 let _ = file.set_len(before);
@@ -239,61 +326,102 @@ impl Store {
         write().map_err(|error| Error::Store { verb: "write", path: path.clone(), error })
     }
 
-    /// Removes a session and its turns.
+    /// Removes a session and its turns, if it is one of those: it may have been used since it was chosen. Returns
+    /// whether it was.
     ///
     /// # Errors
     /// When it is busy, is not there, or cannot be removed.
-    pub fn delete(&self, id: &str) -> Result<(), Error> {
-        let held = self.hold(id, Some(Duration::ZERO))?;
+    pub fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
+        let held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
         let locked = self.lock()?;
+        match self.read_session(id) {
+            Ok(session) if !only.takes(&Entry::of(&session, false)) => return Ok(false),
+            Err(error @ Error::SessionNotFound { .. }) => {
+                held.remove()?;
+                return Err(error);
+            }
+            // It need not make sense to be removed.
+            _ => {}
+        }
         self.remove_file(id, "json")?;
         self.remove_file(id, "turns.jsonl")?;
         held.remove()?;
-        let gone = Entry { deleted: true, ..Entry::of(&Session::new(id.to_owned(), "", PathBuf::new(), ""), false) };
-        self.append(&locked, &gone, false)
+        let gone =
+            Entry { deleted: true, ..Entry::of(&Session::new(id.to_owned(), "", PathBuf::new(), ""), false) };
+        self.append(&locked, &gone, false).map(|()| true)
     }
 
-    /// Holds a session against other runs. `patience`: none waits for ever, zero not at all.
+    /// Puts a session aside, until its next turn.
     ///
     /// # Errors
-    /// `SessionBusy` with the pid of the holder, when patience has run out.
-    pub(super) fn hold(&self, id: &str, patience: Option<Duration>) -> Result<Lock, Error> {
+    /// When it is busy, is not there, or cannot be written.
+    pub fn pause(&self, id: &str) -> Result<Session, Error> {
+        let _held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
+        self.update(id, false, |session| session.status = Status::Paused)
+    }
+
+    /// Holds a session against other runs. `patience`: none waits for ever, zero not at all. `go_on` is asked whether to
+    /// wait any longer.
+    ///
+    /// # Errors
+    /// `SessionBusy` with the pid of the holder, when patience has run out; what `go_on` says.
+    pub(super) fn hold(
+        &self,
+        id: &str,
+        patience: Option<Duration>,
+        go_on: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Lock, Error> {
         self.make_dir()?;
         let path = self.path(id, "lock");
         let since = Instant::now();
         loop {
-            match Lock::try_get(&path)? {
+            let pid = match Lock::try_get(&path)? {
                 Tried::Held(mut lock) => {
                     lock.sign();
                     return Ok(lock);
                 }
-                Tried::Busy(pid) if patience.is_some_and(|patience| since.elapsed() >= patience) => {
-                    return Err(Error::SessionBusy { id: id.to_owned(), pid });
-                }
-                Tried::Busy(_) => std::thread::sleep(LOOK_AGAIN),
+                Tried::Busy(pid) => pid.filter(|pid| sys::is_alive(*pid)),
+            };
+            let moment = if pid.is_some() { Duration::ZERO } else { MOMENT };
+            if patience.is_some_and(|patience| since.elapsed() >= patience.max(moment)) {
+                return Err(Error::SessionBusy { id: id.to_owned(), pid });
             }
+            go_on()?;
+            std::thread::sleep(if pid.is_some() { LOOK_AGAIN } else { LOOK_AGAIN / 10 });
         }
     }
 
     /// A session as it really stands: one that is called active although nobody holds it was left by a process that died.
-    pub fn settled(&self, session: Session) -> Session {
-        if session.status != Status::Active {
+    pub fn settled(&self, mut session: Session) -> Session {
+        let path = self.path(&session.id, "lock");
+        if session.status != Status::Active || Lock::is_held(&path) {
             return session;
         }
-        match Lock::try_get(&self.path(&session.id, "lock")) {
-            Ok(Tried::Held(_lock)) => {
-                let put_right = self.update(&session.id, false, |session| {
-                    if session.status == Status::Active {
-                        session.status = Status::Error;
-                        session.last_error = Some("the process that ran it was killed".to_owned());
-                    }
-                });
-                put_right.unwrap_or_else(|error| {
-                    log::warn!("{error}");
-                    session
-                })
+        let put_right = |session: &mut Session| {
+            if session.status == Status::Active {
+                session.status = Status::Error;
+                session.last_error = Some("its run was killed, or could not save how it ended".to_owned());
             }
-            _ => session,
+        };
+        match Lock::try_get(&path) {
+            // Somebody took it up in this moment, or looks at it too.
+            Ok(Tried::Busy(_)) => {
+                session = self.load(&session.id).unwrap_or(session);
+                if !Lock::is_held(&path) {
+                    put_right(&mut session);
+                }
+                session
+            }
+            Ok(Tried::Held(_lock)) => self.update(&session.id, false, put_right).unwrap_or_else(|error| {
+                log::warn!("{error}");
+                put_right(&mut session);
+                session
+            }),
+            // Who may not write may still be told.
+            Err(_) => {
+                put_right(&mut session);
+                session
+            }
         }
     }
 
@@ -307,7 +435,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::Store { verb: "read", path: self.dir.clone(), error }),
         };
-        let id = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".json").filter(|id| is_id(id)).map(str::to_owned);
+        let id = |name: std::ffi::OsString| {
+            name.to_str()?.strip_suffix(".json").filter(|id| is_id(id)).map(str::to_owned)
+        };
         Ok(entries.flatten().filter_map(|entry| id(entry.file_name())).collect())
     }
 
@@ -326,14 +456,25 @@ impl Store {
         self.journal.replace(&entries)
     }
 
-    /// Makes the index when there is none that can be used, and there is something to be in it.
-    fn make_index(&self, progress: &mut dyn FnMut(usize)) -> Result<(), Error> {
-        if self.journal.is_usable() || !self.dir.exists() {
-            return Ok(());
+    /// Makes the index when there is none that can be used. Returns whether there is a store at all.
+    fn make_index(&self, progress: &mut dyn FnMut(usize)) -> Result<bool, Error> {
+        if self.journal.is_usable() {
+            return Ok(true);
+        }
+        if !self.exists()? {
+            return Ok(false);
         }
         let locked = self.lock()?;
         // Somebody else may have made it while we waited.
-        if self.journal.is_usable() { Ok(()) } else { self.rebuild(&locked, progress) }
+        if !self.journal.is_usable() {
+            self.rebuild(&locked, progress)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether anything was ever saved.
+    pub(super) fn exists(&self) -> Result<bool, Error> {
+        self.dir.try_exists().map_err(|error| Error::Store { verb: "read", path: self.dir.clone(), error })
     }
 
     pub(super) fn lock(&self) -> Result<Locked<'_>, Error> {
@@ -355,25 +496,33 @@ impl Store {
         made.map_err(|error| Error::Store { verb: "create", path: self.dir.clone(), error })
     }
 
-    /// Writes the file in one step: a reader sees the old or the new one. The index first: a file that is not in it
-    /// would not be found again, and a line in it without a file is passed over.
+    /// Writes the file in one step: a reader sees the old or the new one. A new one is in the index first: a file that is
+    /// not in it would not be found again, and a line in it without a file is passed over. What is in it already is
+    /// there afterwards, because the file is what counts.
     fn save(&self, held: &Locked<'_>, session: &Session, used: bool) -> Result<(), Error> {
         let path = self.path(&session.id, "json");
-        self.append(held, &Entry::of(session, used), !path.exists())?;
         let temporary = self.path(&session.id, "json.tmp");
+        let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
+        let mut text = serde_json::to_vec_pretty(session).map_err(|error| fail(error.into()))?;
+        text.push(b'\n');
+        let is_new = !path.exists();
+        if is_new {
+            self.append(held, &Entry::of(session, used), true)?;
+        }
         let write = || -> io::Result<()> {
-            let mut text = serde_json::to_vec_pretty(session)?;
-            text.push(b'\n');
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(&text)?;
             file.sync_all()?;
-            fs::rename(&temporary, &path)
+            fs::rename(&temporary, &path)?;
+            // The new name has to outlive a power failure as well.
+            fs::File::open(&self.dir)?.sync_all()
         };
         write().map_err(|error| {
             let _ = fs::remove_file(&temporary);
-            Error::Store { verb: "write", path: path.clone(), error }
-        })
+            fail(error)
+        })?;
+        if is_new { Ok(()) } else { self.append(held, &Entry::of(session, used), false) }
     }
 
     fn append(&self, held: &Locked<'_>, entry: &Entry, durable: bool) -> Result<(), Error> {
@@ -382,17 +531,15 @@ impl Store {
         }
         self.journal.append(std::slice::from_ref(entry), durable)?;
         if self.journal.wants_compaction() {
-            let mut all = Vec::new();
-            self.journal.newest_first(|entry| {
-                all.push(entry);
-                true
-            })?;
-            self.journal.replace(&all)?;
+            // It can wait: nothing is lost but time.
+            if let Err(error) = self.journal.all().and_then(|all| self.journal.replace(&all)) {
+                log::debug!("the index was not compacted: {error}");
+            }
         }
         Ok(())
     }
 
-    fn read_session(&self, id: &str) -> Result<Session, Error> {
+    pub(super) fn read_session(&self, id: &str) -> Result<Session, Error> {
         let path = self.path(id, "json");
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -401,13 +548,23 @@ impl Store {
             }
             Err(error) => return Err(Error::Store { verb: "read", path, error }),
         };
-        serde_json::from_slice(&text).map_err(|error| Error::SessionBroken { path, problem: error.to_string() })
+        match serde_json::from_slice::<Session>(&text) {
+            Ok(session) if session.id == id => Ok(session),
+            // A copy: what is done with it would be done to the other one.
+            Ok(session) => {
+                let problem = format!("it has the id `{}`", super::shorten(&session.id, 80));
+                Err(Error::SessionBroken { path, problem })
+            }
+            Err(error) => Err(Error::SessionBroken { path, problem: error.to_string() }),
+        }
     }
 
     fn remove_file(&self, id: &str, end: &str) -> Result<(), Error> {
         let path = self.path(id, end);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Store { verb: "remove", path, error }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Store { verb: "remove", path, error })
+            }
             _ => Ok(()),
         }
     }

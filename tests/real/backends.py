@@ -10,7 +10,7 @@ NOTES_TEXT = "The notes say: nineteen otters."
 MEMORY_TEXT = "The project says: seven badgers."
 
 # What a program that the project's own files name does to show that it ran.
-MCP_SERVER = {"command": "sh", "args": ["-c", "touch server-ran; sleep 5"]}
+MCP_SERVER = {"command": "sh", "args": ["-c", "touch server-ran"]}
 
 HOOK = {"type": "command", "command": "touch hook-ran"}
 
@@ -95,12 +95,16 @@ class Backend:
     limit: int = 5
     # The file names that the CLI itself leaves in TMPDIR.
     litter: str = "(?!)"
-    # A sign that the other side of a dry run's paste answers.
-    paste: str = ""
+    # What the command of a dry run answers, and whether it does so when its input ends.
+    paste: str = '"id":'
+    paste_ends: bool = False
     # Whether it leaves a session where nobody asks it not to.
     keeps_sessions: bool = True
-    # Whether an answer that breaks off once is completed by the vendor's second try.
-    recovers: bool = True
+    # Whether it tells what its shell printed.
+    tells_output: bool = True
+    # What stands before the answer when the first try broke off: by a cut connection, by an error in
+    # the stream; None: there is no second try.
+    recovers: dict = field(default_factory=lambda: {"cut": "", "error": ""})
     # What a prompt of 16 MiB comes to: a part of the error message, or none where it works.
     longest_prompt: str = ""
 
@@ -138,6 +142,7 @@ CLAUDE = Backend(
     # Where claude keeps what its tools print: left when it is killed without grace.
     litter=r"claude-\d+/.*/tasks/\w+\.output",
     paste='"result":"Hello from the stub."',
+    paste_ends=True,
 )
 
 CODEX = Backend(
@@ -160,7 +165,7 @@ CODEX = Backend(
     },
     tools={},
     project={
-        ".codex/config.toml": '[mcp_servers.planted]\ncommand = "sh"\nargs = ["-c", "touch server-ran; sleep 5"]\n',
+        ".codex/config.toml": '[mcp_servers.planted]\ncommand = "sh"\nargs = ["-c", "touch server-ran"]\n',
         "AGENTS.md": MEMORY_TEXT,
     },
     project_does=({"server", "memory"}, set()),
@@ -168,7 +173,6 @@ CODEX = Backend(
     interpreted=(f"${SKILL}", SKILL_TEXT),
     seen={"--effort low": '"effort": "low"'},
     too_long=Failure(400, "Your input exceeds the context window of this model.", "context_length_exceeded"),
-    paste='"id":',
     longest_prompt="1048576",
     litter="codex-bwrap-synthetic-mount-targets-[0-9]+/lock",
     kinds={"400": "vendor_flag", "stream-error": "unreachable"},
@@ -176,9 +180,9 @@ CODEX = Backend(
 
 GEMINI = Backend(
     name="gemini",
-    # Google counts reasoning beside the rest of the output.
-    usage=(INPUT, OUTPUT + REASONING, CACHED, REASONING),
-    model="gemini-",
+    # Its protocol tells neither what was cached nor what was thought.
+    usage=(INPUT, OUTPUT, 0, 0),
+    model="auto",
     fast="flash",
     raw="agent_message_chunk",
     refuses=frozenset({"appended system prompt", "json schema", "effort", "sandbox workspace"}),
@@ -201,7 +205,14 @@ GEMINI = Backend(
     seen={"--max-tokens 500": '"maxOutputTokens": 500'},
     too_long=Failure(400, "The input token count exceeds the maximum number of tokens allowed (1048576)."),
     limit=10,
-    paste='"id":',
+    trust=(".gemini/trustedFolders.json", '{{"{work}": "TRUST_FOLDER"}}'),
+    # It counts tokens by itself, and says no number.
+    longest_prompt="exceeds the context window",
+    tells_output=False,
+    # Its second try gives no sign of being one.
+    recovers={"cut": None, "error": "Hello from"},
+    # What ends in the middle or is empty looks the same to whoever drives gemini.
+    kinds={"stream-error": "unreadable", "empty": "unreadable"},
     # It runs in a home of its own that clinvk removes.
     keeps_sessions=False,
 )

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import re
 import struct
 import subprocess
@@ -9,7 +10,7 @@ import zlib
 
 from backends import NOTES_TEXT, OPTIONS, SKILL, SKILL_TEXT
 from registry import honours, scenario
-from scene import ANSWER, HELLO, PATIENCE, PROMPT, clip, files, holds, same, wait_until
+from scene import ANSWER, HELLO, PROMPT, clip, files, holds, same, wait_until
 from standin import Text, shell, tool
 
 PLAIN = [Text(HELLO)]
@@ -69,8 +70,9 @@ def stream_json(scene):
     same("".join(content["text"] for content in told["message"]), ANSWER, "text")
     same("".join(content["text"] for content in told["thinking"]), "Hm.", "reasoning")
     same(told["tool_use"][0]["tool_id"], told["tool_result"][0]["tool_id"], "id of the tool's use")
-    holds("from the tool" in told["tool_result"][0]["output"], f"tool result: {told['tool_result']}")
-    same(told["tool_result"][0]["is_error"], False, "is_error")
+    result = told["tool_result"][0]
+    same("from the tool" in result["output"], scene.backend.tells_output, f"output in {result}")
+    same(result["is_error"], False, "is_error")
 
 
 @scenario()
@@ -89,12 +91,22 @@ def dry_run(scene):
     same((ran.status, ran.err, ran.requests), (0, "", []), "(status, stderr, requests)")
     same(files(scene.home).keys(), before.keys(), "files in HOME")
     paste = re.sub(r"^Would (write|execute): ", "", ran.out, flags=re.MULTILINE)
-    pasted = subprocess.run(
-        ["sh"], cwd="/", env=scene.environment, input=paste, text=True, capture_output=True, timeout=PATIENCE
-    )  # fmt: skip
-    holds(scene.backend.paste in pasted.stdout, f"the pasted command said: {pasted}"[:3000])
-    # What a person pasted, a person removes.
-    subprocess.run("rm -rf clinvk-*", shell=True, cwd=scene.tmp, check=True)
+    # claude answers all that it has read.  The others end at once when their input does, so that
+    # it has to stay open for a first answer.
+    script, end, said = (paste, "", "") if scene.backend.paste_ends else re.split("( <<'.*'\n)", paste, maxsplit=1)
+    said = said.removesuffix(end.strip(" <'\n") + "\n")
+    with subprocess.Popen(
+        ["timeout", "60", "sh", "-c", script], cwd="/", env=scene.environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as pasted:  # fmt: skip
+        pasted.stdin.write(said)
+        pasted.stdin.flush()
+        heard = []
+        for line in pasted.stdout:
+            heard.append(line)
+            if scene.backend.paste in line:
+                break
+    holds(scene.backend.paste in "".join(heard[-1:]), f"the pasted command said: {''.join(heard)}")
 
 
 # ---------------------------------------------------------------------------------------- prompts
@@ -179,9 +191,9 @@ def system_prompts(scene):
     """Replaced: the vendor's own text is gone; added: it is still there."""
     mine = "You are a 'stub' in a \"test\".\nSecond line: ünïcödé."
     seen = {}
-    for name in {"", "system prompt", "appended system prompt"} - scene.backend.refuses:
-        flag = OPTIONS[name][:1] if name else []
-        scene.run(*flag, *flag and [mine], turns=PLAIN).gives()
+    for name in sorted({"", "system prompt", "appended system prompt"} - scene.backend.refuses):
+        words = [OPTIONS[name][0], mine] if name else []
+        scene.run(*words, turns=PLAIN).gives()
         seen[name] = scene.server.system_text()
     usual = next(line for line in seen[""].splitlines() if len(line) > 200)
     for name, text in seen.items():
@@ -312,7 +324,9 @@ def reader_that_leaves(scene):
 
 @scenario()
 def large_answer_read_slowly(scene):
-    lines = [f"{number:06} {'x' * 56}\n" for number in range(1 << 15)]
+    # Nothing in it repeats itself: gemini stops a model that does.
+    noise = random.Random(0)
+    lines = [f"{noise.randbytes(31).hex()} \n" for _ in range(1 << 15)]
     chunks = ["".join(lines[start : start + 256]) for start in range(0, len(lines), 256)]
     running = scene.start(turns=[Text(chunks)])
     # Nobody reads until the whole answer is on its way, and then slowly.

@@ -4,7 +4,7 @@ import json
 
 from backends import CLAUDE, CODEX, MEMORY_TEXT
 from registry import honours, scenario
-from scene import HELLO, holds, same
+from scene import ANSWER, HELLO, holds, same
 from standin import Text, shell, write_file
 
 DONE = Text("Done.")
@@ -71,7 +71,9 @@ def planted(scene, *words):
     for path, content in scene.backend.project.items():
         scene.plant(path, content if isinstance(content, str) else json.dumps(content))
     # Slow enough for a server of the project's to be started meanwhile.
-    scene.run(*words, turns=[Text(HELLO, delay=0.5)]).gives()
+    ran = scene.run(*words, turns=[Text(HELLO, delay=0.5)])
+    # There may be a warning: the server is none.
+    same((ran.status, ran.out), (0, ANSWER + "\n"), "(status, stdout)")
     signs = {
         "hook": (scene.work / "hook-ran").exists(),
         "server": (scene.work / "server-ran").exists(),

@@ -1,4 +1,4 @@
-"""The list of scenarios that check.py runs: each is a function of a Scene, and of a case where it has cases."""
+"""The list of scenarios that check.py runs: functions of a Scene, and of a case where there are some."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -26,9 +26,11 @@ pub struct Scene {
 impl Scene {
     /// An empty home, a work directory, and `bin`, where fakes live.
     pub fn new() -> Scene {
+        default_signals();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let root = std::env::temp_dir().join(format!("clinvk-scene-{}-{number}", std::process::id()));
+        // No scene's name begins with another's: processes are found by it.
+        let root = std::env::temp_dir().join(format!("clinvk-scene-{}-{number}.d", std::process::id()));
         let scene = Scene { root };
         for dir in ["home", "work", "bin", "tmp"] {
             fs::create_dir_all(scene.path(dir)).unwrap();
@@ -100,7 +102,10 @@ impl Scene {
     /// Another program, in the same surroundings.
     pub fn program(&self, program: &str) -> Run {
         let mut command = Command::new(program);
-        command.env_clear().env("HOME", self.path("home")).env("PATH", format!("{}:/usr/bin:/bin", self.text("bin")));
+        command
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("PATH", format!("{}:/usr/bin:/bin", self.text("bin")));
         command.env("TMPDIR", self.path("tmp")).env("SHELL", "/bin/sh").current_dir(self.path("work"));
         Run::new(command, &self.root)
     }
@@ -109,10 +114,15 @@ impl Scene {
     pub fn processes(&self) -> BTreeMap<i32, String> {
         let root = self.root.to_str().unwrap().as_bytes().to_vec();
         let mut found = BTreeMap::new();
-        for pid in fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        for pid in fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        {
             let part = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
             let line = part("cmdline");
-            if [&part("environ"), &line].iter().any(|text| text.windows(root.len()).any(|part| part == root)) {
+            if [&part("environ"), &line].iter().any(|text| text.windows(root.len()).any(|part| part == root))
+            {
                 found.insert(pid, String::from_utf8_lossy(&line).replace('\0', " "));
             }
         }
@@ -133,6 +143,15 @@ impl Drop for Scene {
             let _ = sys::kill(*pid, sys::SIGKILL);
         }
         let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// Whoever runs the tests in the background of a script ignores some signals, and all children would: undone.
+#[allow(unsafe_code)]
+fn default_signals() {
+    for signal in [sys::SIGHUP, sys::SIGINT, sys::SIGQUIT, sys::SIGTERM, sys::SIGTSTP] {
+        // SAFETY: the default action runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -5,7 +5,8 @@
 //! any mark. They are told as they come: what repeats itself may be what the model wanted to say.
 
 use super::super::{Dialogue, Ended, Step, Steps, older};
-use crate::error::{Failure, Kind, words_of_stderr};
+use super::failure;
+use crate::error::{Failure, Kind};
 use crate::event::{Event, Usage};
 use crate::task::{Approval, Sandbox, Task};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ const PROMPT: u64 = 3;
 /// Gemini takes a first text that begins with one of these for a command, blanks before it or not.
 const COMMAND_MARKS: [char; 2] = ['/', '$'];
 
-/// A text before the prompt that the model does not see and gemini does not skip: zero width space.
+/// A text of its own before the prompt, which says nothing and which gemini does not skip: a zero width space.
 const NOTHING: &str = "\u{200b}";
 
 /// What gemini prints, on standard output and not as JSON, when it wants a person to log in.
@@ -70,17 +71,64 @@ impl Turn {
 
 /// The prompt as the protocol has it. Only what stands before the first picture can be a command.
 fn blocks(task: &Task) -> Vec<Value> {
-    let text = |text: &str| json!({"type": "text", "text": text});
     let images = task
         .images
         .iter()
         .map(|image| json!({"type": "image", "mimeType": image.mime, "data": image.base64()}));
-    let prompt = text(&task.prompt);
     if task.interpret {
-        return [prompt].into_iter().chain(images).collect();
+        return with_links(&task.prompt).into_iter().chain(images).collect();
     }
     let guard = task.images.is_empty() && begins_like_a_command(&task.prompt);
-    images.chain(guard.then(|| text(NOTHING))).chain([prompt]).collect()
+    images.chain(guard.then(|| text_block(NOTHING))).chain([text_block(&task.prompt)]).collect()
+}
+
+fn text_block(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+/// A prompt in which `@path` is a link. In this mode gemini leaves finding them to us; what such a file is, whether it may
+/// be read, and that a name of nothing stays as it is, is gemini's own affair.
+fn with_links(prompt: &str) -> Vec<Value> {
+    let (mut blocks, mut rest, mut at_word) = (Vec::new(), prompt, true);
+    let mut from = 0;
+    while let Some(found) = rest[from..].chars().next() {
+        if found != '@' || !at_word {
+            (at_word, from) = (found.is_whitespace(), from + found.len_utf8());
+            continue;
+        }
+        let (path, length) = path_at(&rest[from + 1..]);
+        if !path.is_empty() {
+            blocks.extend((from > 0).then(|| text_block(&rest[..from])));
+            blocks.push(json!({"type": "resource_link", "uri": format!("file://{path}"), "name": path}));
+            (rest, from) = (&rest[from + 1 + length..], 0);
+        } else {
+            from += 1;
+        }
+        at_word = false;
+    }
+    blocks.extend((!rest.is_empty() || blocks.is_empty()).then(|| text_block(rest)));
+    blocks
+}
+
+/// The path that a text begins with, as gemini's terminal cuts it, and how long it is as written: a backslash makes the
+/// next character a part of the path.
+fn path_at(text: &str) -> (String, usize) {
+    let mut path = String::new();
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        match (c, next) {
+            ('\\', Some(next)) => {
+                path.push(next);
+                chars.next();
+            }
+            ('.', next) if next.is_none_or(char::is_whitespace) => return (path, at),
+            (',' | ';' | '!' | '?' | '(' | ')' | '[' | ']' | '{' | '}', _) => return (path, at),
+            (c, _) if c.is_whitespace() => return (path, at),
+            (c, _) => path.push(c),
+        }
+    }
+    (path, text.len())
 }
 
 fn begins_like_a_command(prompt: &str) -> bool {
@@ -116,7 +164,9 @@ impl Dialogue for Turn {
                 say(json!({"jsonrpc": "2.0", "id": id, "error": error}), steps);
             }
             Some(_) => {}
-            None if !message["error"].is_null() => steps.push(Step::Finished(Err(failure(&message["error"])))),
+            None if !message["error"].is_null() => {
+                steps.push(Step::Finished(Err(failure::of_error(&message["error"]))))
+            }
             None => match id.as_u64() {
                 Some(INITIALIZE) => self.initialized(&message["result"], steps),
                 Some(SESSION) => self.opened(&message["result"], steps),
@@ -132,16 +182,7 @@ impl Dialogue for Turn {
     }
 
     fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
-        let words = ended.stderr.lines().filter(|line| !is_noise(line)).collect::<Vec<_>>().join("\n");
-        let kind = match ended.code {
-            Some(41) => Kind::Login,
-            Some(42) => Kind::InvalidRequest,
-            Some(44 | 52 | 55) => Kind::Config,
-            Some(53) => Kind::TurnLimit,
-            Some(1) if words.contains("Unknown argument") || words.contains("Invalid values") => Kind::VendorFlag,
-            _ => kind_of_words(&words).unwrap_or(Kind::Crash),
-        };
-        fail(kind, words_of_stderr(&Ended { stderr: words, ..ended.clone() }), steps);
+        steps.push(Step::Finished(Err(failure::of_end(ended))));
     }
 }
 
@@ -173,12 +214,16 @@ impl Turn {
         match text(&update["sessionUpdate"]) {
             "agent_message_chunk" => match piece.strip_prefix("[MODE_UPDATE] ") {
                 // Gemini's own note about itself, in the middle of the answer.
-                Some(mode) => progress("mode", format!("gemini is in mode {mode} now"), steps),
-                None => self.tell(piece, steps),
+                Some(mode @ ("default" | "autoEdit" | "yolo" | "plan")) => {
+                    progress("mode", format!("gemini is in mode {mode} now"), steps);
+                }
+                _ => self.tell(piece, steps),
             },
             "agent_thought_chunk" => {
                 steps.push(Step::Answering);
-                steps.push(Step::Event(Event::Thinking(piece.to_owned())));
+                // A thought without a headline has an empty one.
+                let thought = piece.strip_prefix("****\n").unwrap_or(piece).to_owned();
+                steps.push(Step::Event(Event::Thinking(thought)));
             }
             "tool_call" => self.tool_use(update, steps),
             "tool_call_update" => self.tool_result(update, steps),
@@ -235,7 +280,8 @@ impl Turn {
             Approval::Default | Approval::Always => false,
         };
         let changes = !matches!(kind, "read" | "search" | "fetch" | "think");
-        let yes = self.allowed.iter().any(|allowed| allowed == name) || (by_mode && !(self.reading_only && changes));
+        let yes = self.allowed.iter().any(|allowed| allowed == name)
+            || (by_mode && !(self.reading_only && changes));
         let option = |wanted: &str| {
             let options = params["options"].as_array().into_iter().flatten();
             options.filter(|option| option["kind"] == wanted).find_map(|option| option["optionId"].as_str())
@@ -260,7 +306,8 @@ impl Turn {
         self.prompting = false;
         let quota = &result["_meta"]["quota"];
         let count = |name: &str| quota["token_count"][name].as_u64().unwrap_or(0);
-        let usage = Usage { input: count("input_tokens"), output: count("output_tokens"), ..Usage::default() };
+        let usage =
+            Usage { input: count("input_tokens"), output: count("output_tokens"), ..Usage::default() };
         if usage.total() > 0 {
             steps.push(Step::Event(Event::Usage(usage)));
         }
@@ -293,11 +340,15 @@ impl Turn {
     }
 }
 
-/// The tool's name, which only the id of its use carries: `write_file__...`; else its kind.
+/// The tool's name, which only the id of its use carries: `write_file__...` when the model uses it,
+/// `read_many_files-TIME-NUMBER` when gemini itself does; else its kind.
 fn tool_name(call: &Value) -> &str {
-    match text(&call["toolCallId"]).split_once("__") {
-        Some((name, _)) if !name.is_empty() => name,
-        _ => text(&call["kind"]),
+    let id = text(&call["toolCallId"]);
+    let by_model = id.split_once("__").map(|(name, _)| name);
+    let by_gemini = || id.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+    match by_model.unwrap_or_else(by_gemini) {
+        name if name.is_empty() || name == id => text(&call["kind"]),
+        name => name,
     }
 }
 
@@ -307,7 +358,8 @@ fn input(call: &Value) -> Value {
         return call["rawInput"].clone();
     }
     let mut input = json!({"title": call["title"], "kind": call["kind"]});
-    let places: Vec<&Value> = call["locations"].as_array().into_iter().flatten().map(|place| &place["path"]).collect();
+    let places: Vec<&Value> =
+        call["locations"].as_array().into_iter().flatten().map(|place| &place["path"]).collect();
     if !places.is_empty() {
         input["paths"] = json!(places);
     }
@@ -337,93 +389,6 @@ fn progress(stage: &str, message: String, steps: &mut Steps) {
 
 fn fail(kind: Kind, sentence: impl Into<String>, steps: &mut Steps) {
     steps.push(Step::Finished(Err(Failure::new(kind, sentence))));
-}
-
-/// An error of the protocol: its code is the vendor's HTTP status, or 500 for whatever gemini knows no status of.
-fn failure(error: &Value) -> Failure {
-    let details = error["data"]["details"].as_str().or(error["data"].as_str());
-    let told = details.filter(|words| !words.is_empty()).unwrap_or(text(&error["message"]));
-    let (words, is_body) = match sentence_in(told) {
-        Some(sentence) => (sentence, true),
-        None => (told.to_owned(), false),
-    };
-    let kind = kind_of_words(told).unwrap_or(match error["code"].as_i64() {
-        Some(-32000 | 401 | 403) => Kind::Login,
-        Some(404) => Kind::UnknownModel,
-        Some(429) => Kind::Quota,
-        Some(413) => Kind::ContextTooLong,
-        Some(400..500) => Kind::InvalidRequest,
-        // A whole body says that it really was the vendor's.
-        Some(500) if !is_body => Kind::Crash,
-        Some(500..600) => Kind::Overloaded,
-        _ => Kind::Crash,
-    });
-    Failure::new(kind, if words.is_empty() { "gemini failed and did not say why".to_owned() } else { words })
-}
-
-/// The sentence in a body that stands, as JSON, where a sentence should; sometimes one in another.
-fn sentence_in(told: &str) -> Option<String> {
-    let body: Value = serde_json::from_str(told.trim()).ok().filter(|body: &Value| body.is_object() || body.is_array())?;
-    let candidates = [&body["error"]["message"], &body[0]["error"]["message"], &body["message"]];
-    let inner = candidates.into_iter().find_map(Value::as_str)?;
-    Some(sentence_in(inner).unwrap_or_else(|| inner.to_owned()))
-}
-
-/// What gemini's and the vendor's own sentences mean, whatever the code beside them.
-fn kind_of_words(words: &str) -> Option<Kind> {
-    const PATTERNS: &[(&str, Kind)] = &[
-        ("api key not valid", Kind::Login),
-        ("api key expired", Kind::Login),
-        ("api key is missing", Kind::Login),
-        ("gemini_api_key", Kind::Login),
-        ("authentication required", Kind::Login),
-        ("auth method", Kind::Login),
-        ("unauthenticated", Kind::Login),
-        ("re-authenticate", Kind::Login),
-        ("exceeds the maximum number of tokens", Kind::ContextTooLong),
-        ("context window", Kind::ContextTooLong),
-        ("is not found for api version", Kind::UnknownModel),
-        ("requested entity was not found", Kind::UnknownModel),
-        ("is not supported for generatecontent", Kind::UnknownModel),
-        ("exceeded your current quota", Kind::Quota),
-        ("quota exceeded", Kind::Quota),
-        ("exhausted your", Kind::Quota),
-        ("resource_exhausted", Kind::Quota),
-        ("resource has been exhausted", Kind::Quota),
-        ("rate limit", Kind::Quota),
-        ("overloaded", Kind::Overloaded),
-        ("no capacity available", Kind::Overloaded),
-        ("fetch failed", Kind::Unreachable),
-        ("econnrefused", Kind::Unreachable),
-        ("econnreset", Kind::Unreachable),
-        ("etimedout", Kind::Unreachable),
-        ("enotfound", Kind::Unreachable),
-        ("eai_again", Kind::Unreachable),
-        ("directory does not exist", Kind::InvalidRequest),
-        ("yolo mode is disabled", Kind::Config),
-    ];
-    let words = words.trim().to_lowercase();
-    if words == "terminated" {
-        // A connection that broke in the middle of an answer.
-        return Some(Kind::Unreachable);
-    }
-    PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
-}
-
-/// What gemini writes to standard error in good runs too.
-fn is_noise(line: &str) -> bool {
-    const NOISE: &[&str] = &[
-        "Ripgrep is not available",
-        "Warning: 256-color support",
-        "[STARTUP]",
-        "YOLO mode is enabled",
-        "Approval mode overridden",
-        "Skipping project agents",
-        "Project hooks disabled",
-        "Loaded cached credentials",
-        "MCP issues detected",
-    ];
-    NOISE.iter().any(|noise| line.starts_with(noise))
 }
 
 fn text(value: &Value) -> &str {

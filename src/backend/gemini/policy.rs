@@ -71,7 +71,8 @@ pub(super) fn of(task: &Task) -> Result<Option<String>, Error> {
     if task.allowed_tools.is_none() && !reading {
         return Ok(Some(text).filter(|text| !text.is_empty()));
     }
-    let listed = task.allowed_tools.iter().flatten().map(|pattern| parse(pattern)).collect::<Result<Vec<_>, _>>()?;
+    let listed =
+        task.allowed_tools.iter().flatten().map(|pattern| parse(pattern)).collect::<Result<Vec<_>, _>>()?;
     let mut offered: Vec<Tool> = match &task.allowed_tools {
         Some(_) => listed.into_iter().filter(|tool| !reading || READING_TOOLS.contains(&tool.name)).collect(),
         None => READING_TOOLS.iter().map(|name| Tool { name, prefix: None }).collect(),
@@ -83,7 +84,9 @@ pub(super) fn of(task: &Task) -> Result<Option<String>, Error> {
     if !offered.iter().any(|tool| tool.name.starts_with("mcp_")) {
         text += &rule("deny", DENIED, &Tool { name: "mcp_*", prefix: None }, "");
     }
-    if offered.iter().any(|tool| tool.prefix.is_some()) && !offered.contains(&Tool { name: SHELL, prefix: None }) {
+    if offered.iter().any(|tool| tool.prefix.is_some())
+        && !offered.contains(&Tool { name: SHELL, prefix: None })
+    {
         text += &rule("deny", OTHER_COMMANDS, &Tool { name: SHELL, prefix: None }, "");
     }
     offered.dedup();

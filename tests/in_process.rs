@@ -1,0 +1,322 @@
+//! `exec::run` called directly, with a dialogue, limits and listeners of the test's own. Each test has a process for
+//! itself: what a run leaves behind is everybody's in a process.
+
+use crate::util::scene::{Fifo, PATIENCE, Scene, state_of, until};
+use clinvk::backend::{Dialogue, Ended, File, Launch, Step, Steps};
+use clinvk::error::{Error, Failure, Kind};
+use clinvk::event::{Event, Sink};
+use clinvk::exec::{self, Cancel, Control, Finishing, Report, Stop};
+use clinvk::world::{World, random_id};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Runs the test of that name in a process of its own.
+fn alone(name: &str, body: impl FnOnce()) {
+    if std::env::var_os("CLINVK_TEST_ALONE").is_some() {
+        return body();
+    }
+    let name = format!("in_process::{name}");
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args([&name, "--exact", "--nocapture"])
+        .env("CLINVK_TEST_ALONE", "1")
+        .output()
+        .unwrap();
+    let text = [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// Says its lines; a line `done` finishes it, the rest is text.
+#[derive(Default)]
+struct Talk {
+    says: Vec<&'static str>,
+    stays: bool,
+    interrupt: Option<&'static str>,
+}
+
+impl Dialogue for Talk {
+    fn start(&mut self, steps: &mut Steps) {
+        steps.extend(self.says.drain(..).map(|line| Step::Send(line.to_owned())));
+        steps.extend((!self.stays).then_some(Step::CloseStdin));
+    }
+
+    fn line(&mut self, line: &str, steps: &mut Steps) {
+        steps.push(if line == "done" {
+            Step::Finished(Ok(()))
+        } else {
+            Step::Event(Event::Text(line.to_owned()))
+        });
+    }
+
+    fn interrupt(&mut self, steps: &mut Steps) {
+        steps.extend(self.interrupt.map(|word| Step::Send(word.to_owned())));
+    }
+
+    fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
+        let failure = Failure::new(Kind::Crash, format!("{ended:?}"));
+        steps.push(Step::Finished(if ended.code == Some(0) { Ok(()) } else { Err(failure) }));
+    }
+}
+
+/// Hears the text; tells `finished` when it hears the result; leaves at the text `leave`.
+#[derive(Default)]
+struct Ear {
+    text: String,
+    finished: Option<Fifo>,
+}
+
+impl Sink for Ear {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Text(text) = event {
+            self.text.push_str(text);
+        }
+        if self.text == "leave" { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+impl Finishing for Ear {
+    fn finished(&mut self, _result: &Result<(), Failure>, _code: Option<i32>) -> io::Result<()> {
+        if let Some(fifo) = &mut self.finished {
+            fifo.tell();
+        }
+        Ok(())
+    }
+}
+
+fn control(grace: Duration) -> Control {
+    // Whatever goes wrong, no test waits for ever.
+    Control { grace, wall: PATIENCE, ..Control::unlimited().unwrap() }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Runs a scene's program.
+fn run(scene: &Scene, name: &str, talk: Talk, control: &Control, ear: &mut Ear) -> Result<Report, Error> {
+    run_with(&[], scene, name, talk, control, ear)
+}
+
+/// Runs a scene's program, with these files in a directory of their own.
+fn run_with(
+    files: &[&str],
+    scene: &Scene,
+    name: &str,
+    mut talk: Talk,
+    control: &Control,
+    ear: &mut Ear,
+) -> Result<Report, Error> {
+    let file = |name: &&str| File { path: scene.path("tmp/scratch").join(name), text: (*name).to_owned() };
+    let files = files.iter().map(file).collect();
+    let launch = Launch { dir: scene.path("work"), files, ..Launch::default() };
+    let (program, marker) = (scene.path("bin").join(name), random_id().unwrap());
+    exec::run(&program, &launch, &marker, &World::default(), &mut talk, control, ear)
+}
+
+fn scene(play: &str) -> Scene {
+    let scene = Scene::new();
+    scene.fake("fake", play);
+    scene
+}
+
+#[test]
+fn cancelling_one_run_leaves_the_tree_and_the_orphans_of_another() {
+    alone("cancelling_one_run_leaves_the_tree_and_the_orphans_of_another", || {
+        let (ours, other) = (scene("daemon; tell up; wait; exec \"$here/sleep\" 1000"), Scene::new());
+        other.fake(
+            "other",
+            "daemon; (setsid \"$here/sleep\" 1000 &) ; \"$here/sleep\" 1000 & tell up; await go; say fine",
+        );
+        let [mut our_up, mut other_up, mut go] = [ours.fifo("up"), other.fifo("up"), other.fifo("go")];
+        let cancel = Arc::new(Cancel::new().unwrap());
+        let ours_is_over = || {
+            let control = Control { cancel: cancel.clone(), ..control(Duration::from_secs(2)) };
+            run(&ours, "fake", Talk::default(), &control, &mut Ear::default()).unwrap().stop
+        };
+        let other_is_over = || {
+            let mut ear = Ear::default();
+            let report = run(&other, "other", Talk::default(), &control(HOUR), &mut ear).unwrap();
+            (report.stop, ear.text)
+        };
+        thread::scope(|threads| {
+            let (first, second) = (threads.spawn(ours_is_over), threads.spawn(other_is_over));
+            our_up.told();
+            other_up.told();
+            let sleeps = |line: &String| line.starts_with(&other.text("bin/sleep"));
+            until("all of it", || other.processes().values().filter(|line| sleeps(line)).count() == 3);
+            let before = other.processes();
+            cancel.throw();
+            assert_eq!(first.join().unwrap(), Stop::Cancelled);
+            let after = other.processes();
+            assert!(
+                before == after && after.keys().all(|pid| state_of(*pid) == 'S'),
+                "{before:#?}\n{after:#?}"
+            );
+            go.tell();
+            assert_eq!(second.join().unwrap(), (Stop::Finished(Ok(())), "fine".to_owned()));
+        });
+        // With the last run the last orphan goes, whosever it was.
+        ours.is_deserted();
+        other.is_deserted();
+    });
+}
+
+#[test]
+fn throwing_the_switch_again_takes_away_the_grace() {
+    alone("throwing_the_switch_again_takes_away_the_grace", || {
+        let scene = scene("trap 'tell asked' TERM; tell up; while :; do await never; done");
+        let [mut up, mut asked, _never] = ["up", "asked", "never"].map(|name| scene.fifo(name));
+        let control = control(HOUR);
+        thread::scope(|threads| {
+            let over = threads
+                .spawn(|| run(&scene, "fake", Talk::default(), &control, &mut Ear::default()).unwrap().stop);
+            up.told();
+            control.cancel.throw();
+            asked.told();
+            control.cancel.throw();
+            assert_eq!(over.join().unwrap(), Stop::Cancelled);
+        });
+        scene.is_deserted();
+    });
+}
+
+#[test]
+fn a_program_is_asked_to_stop_in_its_own_words_first() {
+    alone("a_program_is_asked_to_stop_in_its_own_words_first", || {
+        let scene = scene("read -r one; tell up \"$one\"; read -r two; say \"$two\"");
+        let mut up = scene.fifo("up");
+        let (control, mut ear) = (control(HOUR), Ear::default());
+        let talk = Talk { says: vec!["hello"], stays: true, interrupt: Some("please stop") };
+        let report = thread::scope(|threads| {
+            let over = threads.spawn(|| run(&scene, "fake", talk, &control, &mut ear).unwrap());
+            assert_eq!(up.told(), "hello");
+            control.cancel.throw();
+            over.join().unwrap()
+        });
+        assert_eq!(
+            (report.stop, report.ended.code, ear.text.as_str()),
+            (Stop::Cancelled, Some(0), "please stop")
+        );
+    });
+}
+
+#[test]
+fn the_result_is_told_while_the_program_still_flushes() {
+    alone("the_result_is_told_while_the_program_still_flushes", || {
+        // It ends by itself, and only after the result was heard and its input closed.
+        let scene = scene("say answer; say done; await finished; cat; say late; exit 5");
+        let mut ear = Ear { finished: Some(scene.fifo("finished")), ..Ear::default() };
+        let talk = Talk { stays: true, ..Talk::default() };
+        let report = run(&scene, "fake", talk, &control(HOUR), &mut ear).unwrap();
+        assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "answer"));
+        assert_eq!(report.ended.code, Some(5));
+    });
+}
+
+#[test]
+fn a_program_that_goes_on_after_its_result_is_stopped() {
+    alone("a_program_that_goes_on_after_its_result_is_stopped", || {
+        for rest in [
+            "exec \"$here/sleep\" 1000",
+            "trap '' TERM; while :; do \"$here/sleep\" 1000; done",
+            "while :; do say more; done",
+        ] {
+            let scene = scene(&format!("say answer; say done; {rest}"));
+            let mut ear = Ear::default();
+            let report =
+                run(&scene, "fake", Talk::default(), &control(Duration::from_millis(200)), &mut ear).unwrap();
+            assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "answer"), "{rest}");
+            scene.is_deserted();
+        }
+    });
+}
+
+#[test]
+fn a_listener_that_leaves_stops_the_run() {
+    alone("a_listener_that_leaves_stops_the_run", || {
+        let scene = scene("daemon; say leave; exec \"$here/sleep\" 1000");
+        let report = run(&scene, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap();
+        assert_eq!(report.stop, Stop::ReaderGone);
+        scene.is_deserted();
+    });
+}
+
+#[test]
+fn a_switch_that_was_thrown_before_stops_the_run_at_once() {
+    alone("a_switch_that_was_thrown_before_stops_the_run_at_once", || {
+        let (scene, control) = (scene("exec \"$here/sleep\" 1000"), control(HOUR));
+        control.cancel.throw();
+        let report = run(&scene, "fake", Talk::default(), &control, &mut Ear::default()).unwrap();
+        assert_eq!(report.stop, Stop::Cancelled);
+        scene.is_deserted();
+    });
+}
+
+#[test]
+fn files_of_a_launch_are_private_and_gone_afterwards() {
+    alone("files_of_a_launch_are_private_and_gone_afterwards", || {
+        let scene = scene("stat -c %a ../tmp/scratch ../tmp/scratch/*; cat ../tmp/scratch/*");
+        let mut ear = Ear::default();
+        let report =
+            run_with(&["one", "two"], &scene, "fake", Talk::default(), &control(HOUR), &mut ear).unwrap();
+        assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "700600600onetwo"));
+        assert_eq!(entries(&scene.path("tmp")), [""; 0]);
+    });
+}
+
+#[test]
+fn files_of_a_launch_are_gone_after_a_failed_start_and_a_cancel() {
+    alone("files_of_a_launch_are_gone_after_a_failed_start_and_a_cancel", || {
+        let scene = scene("tell up; exec \"$here/sleep\" 1000");
+        let mut up = scene.fifo("up");
+        let failed = run_with(
+            &["one", "two"],
+            &scene,
+            "no-such-program",
+            Talk::default(),
+            &control(HOUR),
+            &mut Ear::default(),
+        );
+        assert!(matches!(failed, Err(Error::Start { .. })), "{failed:?}");
+        assert_eq!(entries(&scene.path("tmp")), [""; 0]);
+        let control = control(HOUR);
+        thread::scope(|threads| {
+            let over = threads.spawn(|| {
+                run_with(&["one", "two"], &scene, "fake", Talk::default(), &control, &mut Ear::default())
+                    .unwrap()
+                    .stop
+            });
+            up.told();
+            assert_eq!(entries(&scene.path("tmp/scratch")), ["one", "two"]);
+            control.cancel.throw();
+            assert_eq!(over.join().unwrap(), Stop::Cancelled);
+        });
+        assert_eq!(entries(&scene.path("tmp")), [""; 0]);
+    });
+}
+
+#[test]
+fn runs_that_start_while_others_end_lose_nobody() {
+    alone("runs_that_start_while_others_end_lose_nobody", || {
+        // Each leaves an orphan to be swept while the next ones start and have children of their own.
+        let scene = scene("daemon; sh -c 'sh -c \"printf fine\"; :'");
+        let again = || {
+            for _ in 0..8 {
+                let mut ear = Ear::default();
+                let report = run(&scene, "fake", Talk::default(), &control(HOUR), &mut ear);
+                assert_eq!((report.unwrap().stop, ear.text.as_str()), (Stop::Finished(Ok(())), "fine"));
+            }
+        };
+        thread::scope(|threads| (0..4).for_each(|_| _ = threads.spawn(again)));
+        scene.is_deserted();
+    });
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
