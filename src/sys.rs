@@ -21,7 +21,8 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 
 /// Whether there is a process of that number, ours or not.
 pub fn is_alive(pid: u32) -> bool {
-    i32::try_from(pid).is_ok_and(|pid| pid > 0 && kill(pid, 0).map_or_else(|error| error.raw_os_error() != Some(libc::ESRCH), |()| true))
+    let is_none = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && !kill(pid, 0).is_err_and(is_none))
 }
 
 /// Sends a signal to a process group.

@@ -219,6 +219,17 @@ fn the_answer_of_a_command_that_claude_handles_itself_is_told() {
 }
 
 #[test]
+fn an_answer_of_nothing_is_none_unless_the_agent_did_something() {
+    let ending = |before: Value| {
+        let result = json!({"type": "result", "subtype": "success", "is_error": false, "result": ""});
+        play(&mut *dialogue(&task("x")), &format!("{before}\n{result}")).ending()
+    };
+    let used = json!([{"type": "tool_use", "id": "t", "name": "Bash", "input": {}}]);
+    assert_eq!(ending(json!({})), "unreadable");
+    assert_eq!(ending(json!({"type": "assistant", "message": {"content": used}})), "ok");
+}
+
+#[test]
 fn every_recording_is_in_the_table() {
     let table = include_str!("claude.rs");
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/claude");

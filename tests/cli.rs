@@ -12,7 +12,9 @@ fn echo(keys: Value) -> Scene {
 }
 
 fn lines(out: &str) -> Vec<Value> {
-    out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    out.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 /// The types of the unified events.
@@ -64,8 +66,13 @@ fn stream_json_is_the_unified_events() {
 #[test]
 fn raw_is_what_the_program_wrote() {
     let keys = json!({"output": "jsonl", "fields": {"text": "text"}});
-    let scene = Scene::declaring(keys, r#"printf '{"text": "a"}\nno json\n'; say noise >&2; printf '{"text":"b"}'"#);
-    scene.clinvk(["--raw", "x"]).is("{\"text\": \"a\"}\nno json\n{\"text\":\"b\"}\n", "clinvk: a line of the output is no JSON: no json\n", 0);
+    let scene =
+        Scene::declaring(keys, r#"printf '{"text": "a"}\nno json\n'; say noise >&2; printf '{"text":"b"}'"#);
+    scene.clinvk(["--raw", "x"]).is(
+        "{\"text\": \"a\"}\nno json\n{\"text\":\"b\"}\n",
+        "clinvk: a line of the output is no JSON: no json\n",
+        0,
+    );
     Scene::playing("printf 'a\n\n'").clinvk(["--raw", "x"]).prints("a\n\n");
 }
 
@@ -79,14 +86,20 @@ fn a_failure_is_told_in_every_format() {
         let seen = scene.clinvk(["-o", "json", "hi"]).seen();
         let said = &lines(&seen.out)[0];
         assert!(
-            said["kind"] == kind && said["error"] == message && said["content"] == "hi" && said["exit_code"] == 9,
+            said["kind"] == kind
+                && said["error"] == message
+                && said["content"] == "hi"
+                && said["exit_code"] == 9,
             "{seen}"
         );
         assert!(seen.err == error && seen.status == status, "{seen}");
         let seen = scene.clinvk(["-o", "stream-json", "hi"]).seen();
         let said = lines(&seen.out);
         let [.., failed, done] = &said[..] else { panic!("{seen}") };
-        assert!(failed["content"] == json!({"code": kind, "message": message}) && done["type"] == "done", "{seen}");
+        assert!(
+            failed["content"] == json!({"code": kind, "message": message}) && done["type"] == "done",
+            "{seen}"
+        );
         assert!(seen.err == error && seen.status == status, "{seen}");
     }
 }
@@ -106,7 +119,11 @@ fn what_we_refuse_is_told_in_every_format() {
 #[test]
 fn tokens_and_time_go_to_standard_error() {
     let scene = echo(json!({}));
-    scene.clinvk(["--show-tokens", "two words"]).is("two words\n", "tokens: 2 in (0 cached), 2 out (0 reasoning)\n", 0);
+    scene.clinvk(["--show-tokens", "two words"]).is(
+        "two words\n",
+        "tokens: 2 in (0 cached), 2 out (0 reasoning)\n",
+        0,
+    );
     for run in [
         scene.clinvk(["--show-timing", "hi"]),
         scene.clinvk(["hi"]).env("CLINVK_OUTPUT_SHOW_TIMING", "true"),
@@ -120,7 +137,8 @@ fn tokens_and_time_go_to_standard_error() {
 
 #[test]
 fn verbose_tells_what_is_done_and_no_secret() {
-    let scene = Scene::declaring(json!({"env": {"TOKEN": "my-secret"}}), "test \"$TOKEN\" = my-secret && cat");
+    let scene =
+        Scene::declaring(json!({"env": {"TOKEN": "my-secret"}}), "test \"$TOKEN\" = my-secret && cat");
     for run in [
         scene.clinvk(["-v", "hi"]),
         scene.clinvk(["hi"]).env("CLINVK_DEBUG", "1"),
@@ -128,7 +146,10 @@ fn verbose_tells_what_is_done_and_no_secret() {
     ] {
         let seen = run.env("CLINVK_API_KEYS", "my-secret").seen();
         assert!(seen.out == "hi\n" && seen.status == 0, "{seen}");
-        assert!(seen.err.contains("started pid") && seen.err.contains("event ") && !seen.err.contains("secret"), "{seen}");
+        assert!(
+            seen.err.contains("started pid") && seen.err.contains("event ") && !seen.err.contains("secret"),
+            "{seen}"
+        );
     }
 }
 
@@ -138,7 +159,10 @@ fn quiet_wins_over_a_verbose_configuration() {
     scene.clinvk(["-q", "hi"]).env("CLINVK_UNIFIED_FLAGS_VERBOSE", "true").prints("hi\n");
     scene.clinvk(["-q", "hi"]).env("CLINVK_NO_SUCH_THING", "1").prints("hi\n");
     let seen = scene.clinvk(["hi"]).env("CLINVK_NO_SUCH_THING", "1").seen();
-    assert!(seen.err.starts_with("clinvk: unknown variable `CLINVK_NO_SUCH_THING`") && seen.out == "hi\n", "{seen}");
+    assert!(
+        seen.err.starts_with("clinvk: unknown variable `CLINVK_NO_SUCH_THING`") && seen.out == "hi\n",
+        "{seen}"
+    );
 }
 
 #[test]
@@ -151,17 +175,37 @@ fn words_that_nobody_knows_are_errors() {
         (&["-b", "claud", "hi"], 2, "unknown backend `claud`: did you mean `claude`?"),
         (&["-b", "", "hi"], 2, "unknown backend ``: known are claude, codex, echo, gemini"),
         (&["--approval", "non", "hi"], 1, "unknown approval mode `non`: did you mean `none`?"),
-        (&["--approval", "yolo", "hi"], 1, "unknown approval mode `yolo`: known are default, auto, none, always"),
+        (
+            &["--approval", "yolo", "hi"],
+            1,
+            "unknown approval mode `yolo`: known are default, auto, none, always",
+        ),
         (&["--sandbox", "read-onyl", "hi"], 1, "unknown sandbox mode `read-onyl`: did you mean `read-only`?"),
         (&["--effort", "extreme", "hi"], 1, "unknown effort `extreme`: known are low, medium, high"),
         (&["-o", "yaml", "hi"], 1, "unknown output format `yaml`: known are text, json, stream-json"),
-        (&["--timeout", "90", "hi"], 1, "`--timeout 90`: expected a duration such as 90s, 5m or 1h30m; 0 is no limit"),
+        (
+            &["--timeout", "90", "hi"],
+            1,
+            "`--timeout 90`: expected a duration such as 90s, 5m or 1h30m; 0 is no limit",
+        ),
         (&["--max-turns", "-1", "hi"], 1, "`--max-turns -1`: expected a whole number; 0 is no limit"),
-        (&["--max-turns", "99999999999", "hi"], 1, "`--max-turns 99999999999`: expected a whole number; 0 is no limit"),
+        (
+            &["--max-turns", "99999999999", "hi"],
+            1,
+            "`--max-turns 99999999999`: expected a whole number; 0 is no limit",
+        ),
         (&["--json-schema", "[]", "hi"], 1, "--json-schema: a JSON schema is an object"),
         (&["--json-schema", "@none", "hi"], 1, "cannot read `none`: No such file or directory (os error 2)"),
-        (&["-w", "nowhere", "hi"], 1, "cannot use directory `ROOT/work/nowhere`: No such file or directory (os error 2)"),
-        (&["--add-dir", "nowhere", "hi"], 1, "cannot use directory `ROOT/work/nowhere`: No such file or directory (os error 2)"),
+        (
+            &["-w", "nowhere", "hi"],
+            1,
+            "cannot use directory `ROOT/work/nowhere`: No such file or directory (os error 2)",
+        ),
+        (
+            &["--add-dir", "nowhere", "hi"],
+            1,
+            "cannot use directory `ROOT/work/nowhere`: No such file or directory (os error 2)",
+        ),
         (&["--model"], 1, "`--model` needs a value: MODEL"),
         (&["--raw=yes", "hi"], 1, "`--raw` takes no value"),
         (&["--origin", "hi"], 1, "`--origin` is no flag of a prompt: see `clinvk -h`"),
@@ -177,7 +221,8 @@ fn words_that_nobody_knows_are_errors() {
 #[test]
 fn a_disabled_backend_is_refused_by_name() {
     let scene = echo(json!({"enabled": false}));
-    let error = "clinvk: backend `echo` is disabled: `clinvk config set backends.echo.enabled true` enables it\n";
+    let error =
+        "clinvk: backend `echo` is disabled: `clinvk config set backends.echo.enabled true` enables it\n";
     scene.clinvk(["hi"]).fails(1, error);
     scene.clinvk(["config", "set", "backends.echo.enabled", "true"]).seen();
     scene.clinvk(["hi"]).prints("hi\n");
@@ -194,12 +239,15 @@ fn an_option_that_the_backend_cannot_honour_is_an_error_or_a_warning() {
         (&["--effort", "high"], "effort", "it does not think"),
         (&["--extra", "--flag"], "extra flags", "it takes no flags"),
     ] {
-        let refused = format!("clinvk: backend `echo` cannot honour {option}: {why} (`--lenient` goes on without it)\n");
+        let refused = format!(
+            "clinvk: backend `echo` cannot honour {option}: {why} (`--lenient` goes on without it)\n"
+        );
         scene.clinvk(args).args(["hi"]).fails(1, &refused);
         let warning = format!("backend `echo` cannot honour {option}: {why}");
         let lenient = |run: Run| run.args(["hi"]);
         lenient(scene.clinvk(args).args(["--lenient"])).is("hi\n", &format!("clinvk: {warning}\n"), 0);
-        let in_config = scene.clinvk(args).env("CLINVK_UNIFIED_FLAGS_LENIENT", "true").args(["-o", "json", "-q"]);
+        let in_config =
+            scene.clinvk(args).env("CLINVK_UNIFIED_FLAGS_LENIENT", "true").args(["-o", "json", "-q"]);
         let seen = lenient(in_config).seen();
         assert_eq!(lines(&seen.out)[0]["warnings"], json!([warning]), "{seen}");
     }
@@ -247,12 +295,18 @@ fn the_working_directory_is_the_flags_or_ours_without_links() {
 fn help_is_there_for_all_and_for_each_command() {
     let scene = Scene::new();
     let all = scene.clinvk(["-h"]).seen();
-    assert!(all.status == 0 && all.err.is_empty() && all.out.starts_with("usage: clinvk [FLAGS] [PROMPT]\n"), "{all}");
+    assert!(
+        all.status == 0 && all.err.is_empty() && all.out.starts_with("usage: clinvk [FLAGS] [PROMPT]\n"),
+        "{all}"
+    );
     for args in [&["--help"][..], &["help"], &["hi", "-h"], &["-b", "nobody", "--help"]] {
         assert_eq!(scene.clinvk(args).seen(), all, "{args:?}");
     }
     let config = scene.clinvk(["help", "config"]).seen();
-    assert!(config.status == 0 && config.out.starts_with("usage: clinvk config [FLAGS] show|get KEY"), "{config}");
+    assert!(
+        config.status == 0 && config.out.starts_with("usage: clinvk config [FLAGS] show|get KEY"),
+        "{config}"
+    );
     assert!(config.out.contains("--origin") && !config.out.contains("--backend"), "{config}");
     for args in [["config", "-h"], ["-h", "config"]] {
         assert_eq!(scene.clinvk(args).seen(), config, "{args:?}");
@@ -267,7 +321,10 @@ fn help_and_version_need_no_home_and_no_valid_configuration() {
         let seen = scene.clinvk(args).without("HOME").seen();
         assert!(seen.status == 0 && seen.err.is_empty() && !seen.out.is_empty(), "{args:?}: {seen}");
     }
-    scene.clinvk(["hi"]).without("HOME").fails(1, "clinvk: neither HOME nor CLINVK_HOME is set: set one of them\n");
+    scene
+        .clinvk(["hi"])
+        .without("HOME")
+        .fails(1, "clinvk: neither HOME nor CLINVK_HOME is set: set one of them\n");
 }
 
 #[test]
@@ -292,7 +349,10 @@ fn a_reader_that_leaves_is_no_error_for_what_is_printed_at_once() {
 
 #[test]
 fn a_model_alias_is_resolved_and_another_name_is_passed_on() {
-    let scene = Scene::declaring(json!({"model_args": ["-m", "{model}"], "models": {"fast": "small-1"}}), "say \"$@\"");
+    let scene = Scene::declaring(
+        json!({"model_args": ["-m", "{model}"], "models": {"fast": "small-1"}}),
+        "say \"$@\"",
+    );
     for (args, model) in [(&[][..], ""), (&["-m", "fast"], "-m small-1"), (&["-m", "huge"], "-m huge")] {
         let seen = scene.clinvk(args).args(["-o", "json", "x"]).seen();
         assert_eq!(lines(&seen.out)[0]["content"], model, "{seen}");

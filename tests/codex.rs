@@ -355,8 +355,8 @@ fn recorded_dialogues_end_as_they_did() {
         ("cut-once", HELLO, 1, "ok", ""),
         ("decline-command", HELLO, 2, "ok", ""),
         ("decline-patch", HELLO, 2, "ok", ""),
-        ("empty", "", 1, "ok", ""),
-        ("error-400", "", 0, "vendor_flag", "The stand-in refuses."),
+        ("empty", "", 1, "unreadable", "the model answered nothing, and did nothing"),
+        ("error-400", "", 0, "invalid_request", "The stand-in refuses."),
         ("error-401", "", 0, "login", UNAUTHORIZED),
         ("error-401-interrupt", "", 0, "cancelled", "codex interrupted the turn"),
         ("error-404", "", 0, "unknown_model", "The model `x` does not exist"),
@@ -668,7 +668,7 @@ fn the_kind_of_a_failure_comes_from_its_name_then_its_status_then_its_words() {
         (json!("cyberPolicy"), "x", Kind::Refusal, "x"),
         (json!("tooManyDenials"), "x", Kind::PermissionDenied, "x"),
         (json!("unauthorized"), "x", Kind::Login, "x"),
-        (json!("badRequest"), "bad parameter", Kind::VendorFlag, "bad parameter"),
+        (json!("badRequest"), "bad parameter", Kind::InvalidRequest, "bad parameter"),
         (json!("other"), "what?", Kind::Crash, "what?"),
         (json!("sandboxError"), "no landlock", Kind::Crash, "no landlock"),
         (json!("a new word"), "x", Kind::Crash, "x"),
@@ -689,7 +689,7 @@ fn the_kind_of_a_failure_comes_from_its_name_then_its_status_then_its_words() {
         (
             json!("other"),
             r#"{"error": {"message": "Unsupported value: effort"}}"#,
-            Kind::VendorFlag,
+            Kind::InvalidRequest,
             "Unsupported value: effort",
         ),
         (
@@ -886,7 +886,8 @@ fn a_json_answer_is_the_last_message_told_whole() {
 #[test]
 fn only_a_completed_turn_is_a_success() {
     for (turn, kind) in [
-        (json!({"status": "completed"}), None),
+        // Nothing was said and nothing was done.
+        (json!({"status": "completed"}), Some(Kind::Unreadable)),
         (json!({"status": "failed"}), Some(Kind::Crash)),
         (json!({"status": "failed", "error": null}), Some(Kind::Crash)),
         (json!({"status": "interrupted"}), Some(Kind::Cancelled)),

@@ -15,7 +15,8 @@ fn config(scene: &Scene, args: &[&str]) -> crate::util::run::Run {
 fn a_key_is_set_read_and_unset() {
     let scene = Scene::new();
     config(&scene, &["get", "default_backend"]).prints("claude\n");
-    config(&scene, &["set", "default_backend", "echo"]).prints(&format!("default_backend = \"echo\" in {FILE}\n"));
+    config(&scene, &["set", "default_backend", "echo"])
+        .prints(&format!("default_backend = \"echo\" in {FILE}\n"));
     config(&scene, &["get", "default_backend"]).prints("echo\n");
     config(&scene, &["get", "default_backend", "--json"]).prints("\"echo\"\n");
     scene.clinvk(["hi"]).prints("hi\n");
@@ -74,7 +75,8 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 fn the_file_is_the_flags_or_the_variables_or_the_homes() {
     let scene = Scene::new();
     for (name, prompt) in [("flag", "by flag"), ("env", "by env"), ("home", "by home")] {
-        let text = json!({"default_backend": "odd", "backends": {"odd": {"command": ["printf", prompt]}}}).to_string();
+        let text = json!({"default_backend": "odd", "backends": {"odd": {"command": ["printf", prompt]}}})
+            .to_string();
         scene.file(&format!("work/{name}.json"), text);
     }
     fs::create_dir(scene.path("work/other")).unwrap();
@@ -86,7 +88,8 @@ fn the_file_is_the_flags_or_the_variables_or_the_homes() {
     config(&scene, &["path", "--config", "flag.json"]).prints("flag.json\n");
     config(&scene, &["path"]).env("CLINVK_HOME", "relative").prints("ROOT/work/relative/config.json\n");
     run(&["--config", "none.json"]).fails(3, "clinvk: none.json: there is no such file\n");
-    config(&scene, &["set", "server.port", "99", "--config", "flag.json"]).prints("server.port = 99 in flag.json\n");
+    config(&scene, &["set", "server.port", "99", "--config", "flag.json"])
+        .prints("server.port = 99 in flag.json\n");
     config(&scene, &["get", "server.port"]).prints("8080\n");
 }
 
@@ -95,13 +98,31 @@ fn a_broken_file_stops_everything_with_line_and_column() {
     let scene = Scene::new();
     fs::create_dir(scene.path("home/.clinvk")).unwrap();
     for (text, at, problem) in [
-        ("{\n  \"server\": {\"port\": \"x\"}\n}", "2:22", "`server.port`: expected a whole number from 0 to 65535, found `\"x\"`"),
-        ("{\n \"defualt_backend\": \"echo\"}", "2:2", "unknown key `defualt_backend`: did you mean `default_backend`?"),
-        ("{\"default_backend\": \"ech\"}", "1:21", "`default_backend`: unknown backend `ech`: did you mean `echo`?"),
+        (
+            "{\n  \"server\": {\"port\": \"x\"}\n}",
+            "2:22",
+            "`server.port`: expected a whole number from 0 to 65535, found `\"x\"`",
+        ),
+        (
+            "{\n \"defualt_backend\": \"echo\"}",
+            "2:2",
+            "unknown key `defualt_backend`: did you mean `default_backend`?",
+        ),
+        (
+            "{\"default_backend\": \"ech\"}",
+            "1:21",
+            "`default_backend`: unknown backend `ech`: did you mean `echo`?",
+        ),
     ] {
         scene.file("home/.clinvk/config.json", text);
         let error = format!("clinvk: {FILE}:{at}: {problem}\n");
-        for args in [&["hi"][..], &["-b", "echo", "hi"], &["config", "show"], &["config", "get", "server.port"], &["config", "validate"]] {
+        for args in [
+            &["hi"][..],
+            &["-b", "echo", "hi"],
+            &["config", "show"],
+            &["config", "get", "server.port"],
+            &["config", "validate"],
+        ] {
             scene.clinvk(args).fails(3, &error);
         }
         config(&scene, &["path"]).prints(&format!("{FILE}\n"));
@@ -122,7 +143,10 @@ fn a_valid_file_is_said_to_be() {
 fn a_bad_variable_stops_and_is_named() {
     let scene = Scene::new();
     let seen = scene.clinvk(["-b", "echo", "hi"]).env("CLINVK_SERVER_PORT", "many").seen();
-    assert!(seen.err.starts_with("clinvk: CLINVK_SERVER_PORT: expected a whole number") && seen.status == 3, "{seen}");
+    assert!(
+        seen.err.starts_with("clinvk: CLINVK_SERVER_PORT: expected a whole number") && seen.status == 3,
+        "{seen}"
+    );
 }
 
 #[test]
@@ -132,7 +156,11 @@ fn what_cannot_be_set_changes_nothing() {
     let before = fs::read(scene.path("home/.clinvk/config.json")).unwrap();
     for (args, status, error) in [
         (&["set", "server.prot", "1"][..], 1, "unknown key `server.prot`: did you mean `server.port`?"),
-        (&["set", "server.port", "99999"], 1, "`server.port`: expected a whole number from 0 to 65535, found `99999`"),
+        (
+            &["set", "server.port", "99999"],
+            1,
+            "`server.port`: expected a whole number from 0 to 65535, found `99999`",
+        ),
         (&["set", "server", "1"], 1, "`server` is a section: name a key in it"),
         (&["get", "server.prot"], 1, "unknown key `server.prot`: did you mean `server.port`?"),
         (&["unset", "server.prot"], 1, "unknown key `server.prot`: did you mean `server.port`?"),

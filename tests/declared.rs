@@ -48,7 +48,8 @@ fn every_field_has_its_place() {
     ];
     let seen = printing(fields.clone(), &lines, "").clinvk(["-o", "json", "x"]).seen();
     let said = answer(&seen.out);
-    let facts = ["content", "backend_session_id", "model", "exit_code", "warnings"].map(|name| said[name].clone());
+    let facts =
+        ["content", "backend_session_id", "model", "exit_code", "warnings"].map(|name| said[name].clone());
     assert_eq!(facts, [json!("one two"), json!("abc"), json!("large-1"), json!(0), json!([])], "{seen}");
     let tokens = ["input_tokens", "output_tokens", "total_tokens"].map(|name| said["usage"][name].as_u64());
     assert_eq!(tokens, [Some(5), Some(7), Some(12)], "{seen}");
@@ -62,7 +63,8 @@ fn every_field_has_its_place() {
 fn an_error_field_is_a_failure_whatever_the_exit_status() {
     let fields = json!({"text": "text", "error": "error.message"});
     for (end, status) in [("exit 0", 1), ("exit 3", 1), ("exit 9", 9)] {
-        let scene = printing(fields.clone(), &[r#"{"text": "half"}"#, r#"{"error": {"message": "no quota"}}"#], end);
+        let scene =
+            printing(fields.clone(), &[r#"{"text": "half"}"#, r#"{"error": {"message": "no quota"}}"#], end);
         scene.clinvk(["x"]).is("half\n", "clinvk: fake: no quota\n", status);
     }
 }
@@ -80,10 +82,16 @@ fn an_error_field_that_says_nothing_is_none() {
 #[test]
 fn an_answer_without_its_done_field_is_cut() {
     let fields = json!({"text": "text", "done": "end.reason"});
-    for (end, out_of_it) in [(r#"{"end": {"reason": "stop"}}"#, 0), (r#"{"end": {"reason": ""}}"#, 1), (r#"{"end": null}"#, 1)] {
+    for (end, out_of_it) in
+        [(r#"{"end": {"reason": "stop"}}"#, 0), (r#"{"end": {"reason": ""}}"#, 1), (r#"{"end": null}"#, 1)]
+    {
         let seen = printing(fields.clone(), &[r#"{"text": "a"}"#, end], "").clinvk(["x"]).seen();
-        let error = if out_of_it == 0 { "" } else { "clinvk: fake: the output ended before its `done` field\n" };
-        assert!((seen.out.as_str(), seen.err.as_str(), seen.status) == ("a\n", error, out_of_it), "{end}: {seen}");
+        let error =
+            if out_of_it == 0 { "" } else { "clinvk: fake: the output ended before its `done` field\n" };
+        assert!(
+            (seen.out.as_str(), seen.err.as_str(), seen.status) == ("a\n", error, out_of_it),
+            "{end}: {seen}"
+        );
     }
 }
 
@@ -108,7 +116,9 @@ fn arguments_are_added_where_there_is_something_to_say() {
     let scene = Scene::declaring(keys, "printf '%s|' \"$@\"");
     scene.clinvk(["x"]).prints("|\n");
     scene.clinvk(["-m", "a b", "x"]).prints("--model|a b|--fast=a b|\n");
-    scene.clinvk(["--system-prompt", "be {model} $HOME", "-m", "m", "x"]).prints("--model|m|--fast=m|--system|be {model} $HOME|\n");
+    scene
+        .clinvk(["--system-prompt", "be {model} $HOME", "-m", "m", "x"])
+        .prints("--model|m|--fast=m|--system|be {model} $HOME|\n");
     scene.clinvk(["--append-system-prompt", "x", "x"]).fails(
         1,
         "clinvk: backend `fake` cannot honour appended system prompt: a declared command has nothing for it \
@@ -120,7 +130,9 @@ fn arguments_are_added_where_there_is_something_to_say() {
 fn a_command_with_a_place_for_the_model_needs_one() {
     let scene = Scene::new();
     let program = scene.fake("fake", "printf '%s|' \"$@\"");
-    scene.config(&json!({"default_backend": "fake", "backends": {"fake": {"command": [program, "run", "{model}"]}}}));
+    scene.config(
+        &json!({"default_backend": "fake", "backends": {"fake": {"command": [program, "run", "{model}"]}}}),
+    );
     scene.clinvk(["-m", "large", "x"]).prints("run|large|\n");
     let error = "clinvk: backend `fake` needs a model: give `-m MODEL` or set backends.fake.model\n";
     scene.clinvk(["x"]).fails(1, error);
@@ -144,7 +156,8 @@ fn a_prompt_argument_has_its_limits() {
          if the program knows `--`\n",
     );
     plain.clinvk(["--", "a -b"]).prints("4\n");
-    let separated = Scene::declaring(json!({"prompt": "arg", "prompt_separator": true}), "printf '%s|' \"$@\"");
+    let separated =
+        Scene::declaring(json!({"prompt": "arg", "prompt_separator": true}), "printf '%s|' \"$@\"");
     separated.clinvk(["--", "--help"]).prints("--|--help|\n");
 }
 

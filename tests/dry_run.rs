@@ -22,7 +22,11 @@ const ODD: &[&str] = &[
 /// What a shell prints that is given the dry run.
 fn pasted(scene: &Scene, args: &[&str], prompt: &str) -> String {
     let dry = scene.clinvk(["--dry-run"]).args(args).args(["--", prompt]).start().end();
-    let script = dry.out.strip_prefix("Would execute: ").unwrap_or_else(|| panic!("{dry}")).replace("ROOT", &scene.text(""));
+    let script = dry
+        .out
+        .strip_prefix("Would execute: ")
+        .unwrap_or_else(|| panic!("{dry}"))
+        .replace("ROOT", &scene.text(""));
     scene.program("/bin/sh").dir("/").stdin(script).seen().out
 }
 
@@ -54,7 +58,8 @@ fn arguments_variables_and_directories_survive_the_shell() {
         });
         let scene = Scene::declaring(keys, r#"printf '%s|' "$@" "$A" "$B" "$PWD"; cat"#);
         let mut config: Value =
-            serde_json::from_str(&fs::read_to_string(scene.path("home/.clinvk/config.json")).unwrap()).unwrap();
+            serde_json::from_str(&fs::read_to_string(scene.path("home/.clinvk/config.json")).unwrap())
+                .unwrap();
         config["backends"]["fake"]["command"][0] = json!(scene.text("bin/fake"));
         scene.config(&config);
         let dir = scene.path("work").join(odd.trim());
@@ -72,7 +77,8 @@ fn the_data_is_what_would_be_executed() {
         let said: Value = serde_json::from_str(&seen.out).unwrap();
         let expected = json!({
             "dry_run": true, "backend": "fake", "model": "x", "program": "ROOT/bin/fake", "args": ["-m", "x"],
-            "env": {"A": "1"}, "unset": [], "dir": "ROOT/work", "files": [], "stdin": "a prompt", "warnings": [],
+            "env": {"A": "1"}, "unset": [], "dir": "ROOT/work", "files": [], "overlay": null, "stdin": "a prompt",
+            "warnings": [],
         });
         assert!(said == expected && seen.status == 0 && seen.err.is_empty(), "{seen}");
     }
@@ -83,14 +89,21 @@ fn the_data_is_what_would_be_executed() {
 fn it_leaves_nothing() {
     let scene = Scene::playing("cat");
     scene.clinvk(["--dry-run", "hi"]).seen();
-    let left = |dir: &str| -> Vec<_> { fs::read_dir(scene.path(dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
-    assert_eq!((left("tmp"), left("work"), left("home/.clinvk")), (vec![], vec![], vec!["config.json".into()]));
+    let left = |dir: &str| -> Vec<_> {
+        fs::read_dir(scene.path(dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(
+        (left("tmp"), left("work"), left("home/.clinvk")),
+        (vec![], vec![], vec!["config.json".into()])
+    );
 }
 
 #[test]
 fn it_needs_no_program_and_refuses_what_the_run_would() {
     let scene = Scene::new();
-    scene.config(&json!({"default_backend": "odd", "backends": {"odd": {"command": ["no-such-program", "a"]}}}));
+    scene.config(
+        &json!({"default_backend": "odd", "backends": {"odd": {"command": ["no-such-program", "a"]}}}),
+    );
     let out = "Would execute: cd ROOT/work && printf %s hi | no-such-program a\n";
     scene.clinvk(["--dry-run", "hi"]).prints(out);
     scene.clinvk(["hi"]).env("CLINVK_UNIFIED_FLAGS_DRY_RUN", "1").prints(out);

@@ -52,7 +52,9 @@ fn standard_input_may_be_null_or_closed() {
 #[test]
 fn nothing_to_say_is_an_error() {
     let scene = Scene::new();
-    for (args, stdin) in [(&[][..], ""), (&["-"], ""), (&[""], ""), (&["  \n\t"], ""), (&["-"], " \n"), (&["--"], "")] {
+    for (args, stdin) in
+        [(&[][..], ""), (&["-"], ""), (&[""], ""), (&["  \n\t"], ""), (&["-"], " \n"), (&["--"], "")]
+    {
         echo(&scene, args).stdin(stdin).fails(1, NO_PROMPT);
     }
 }
@@ -81,7 +83,11 @@ fn a_dash_beside_the_prompt_waits_for_a_slow_pipe() {
     let scene = Scene::new();
     let mut fifo = scene.fifo("slow");
     // Longer than a silent pipe is waited for, and the end of input comes only with the program's.
-    let line = format!("(sleep 3.5; cat) <'{}' | '{}' -b echo hi -", scene.text("work/late"), env!("CARGO_BIN_EXE_clinvk"));
+    let line = format!(
+        "(sleep 3.5; cat) <'{}' | '{}' -b echo hi -",
+        scene.text("work/late"),
+        env!("CARGO_BIN_EXE_clinvk")
+    );
     scene.file("work/late", "late");
     fifo.tell();
     scene.program("/bin/sh").args(["-c", &line]).prints("hi\n\nlate\n");
@@ -93,9 +99,12 @@ fn files_follow_the_prompt_with_their_names() {
     scene.file("work/a.txt", "a\n");
     scene.file("work/b.txt", "no end");
     let (a, b) = ("<file name=\"a.txt\">\na\n</file>", "<file name=\"b.txt\">\nno end\n</file>");
-    echo(&scene, &["compare", "--file", "a.txt", "--file", "b.txt"]).prints(&format!("compare\n\n{a}\n\n{b}\n"));
+    echo(&scene, &["compare", "--file", "a.txt", "--file", "b.txt"])
+        .prints(&format!("compare\n\n{a}\n\n{b}\n"));
     echo(&scene, &["--file=a.txt"]).prints(&format!("{a}\n"));
-    echo(&scene, &["compare", "--file", "a.txt"]).stdin("with this").prints(&format!("compare\n\nwith this\n\n{a}\n"));
+    echo(&scene, &["compare", "--file", "a.txt"])
+        .stdin("with this")
+        .prints(&format!("compare\n\nwith this\n\n{a}\n"));
 }
 
 #[test]
@@ -130,8 +139,12 @@ fn several_words_need_quotes() {
 #[test]
 fn a_lone_word_near_a_command_is_not_a_prompt() {
     let scene = Scene::new();
-    for (word, command) in [("confg", "config"), ("Config", "config"), ("verson", "version"), ("hlep", "help")] {
-        let error = format!("clinvk: unknown command `{word}`: did you mean `{command}`? As a prompt: clinvk -- {word}\n");
+    for (word, command) in
+        [("confg", "config"), ("Config", "config"), ("verson", "version"), ("hlep", "help")]
+    {
+        let error = format!(
+            "clinvk: unknown command `{word}`: did you mean `{command}`? As a prompt: clinvk -- {word}\n"
+        );
         echo(&scene, &[word]).fails(1, &error);
     }
     echo(&scene, &["hello"]).prints("hello\n");

@@ -571,11 +571,13 @@ fn who_waits_can_be_interrupted() {
 fn a_session_whose_process_was_killed_is_neither_busy_nor_active() {
     let home = waiting();
     let (mut started, mut go) = (home.scene.fifo("started"), home.scene.fifo("go"));
+    // So that there is an index, which has to have the other one too.
+    let before = home.json(["-b", "echo", "before"])["session_id"].clone();
     let first = home.clinvk(["one"]).start();
     started.told();
     first.signal(sys::SIGKILL);
     assert_eq!(first.end().status, -sys::SIGKILL);
-    let id = home.ids()[0].clone();
+    let id = home.ids().into_iter().find(|id| before != *id.as_str()).unwrap();
     assert_eq!(home.session(&id)["status"], "active");
     assert_eq!(
         (home.list(&["--status", "active"]), home.list(&["--status", "error"])),
@@ -809,14 +811,15 @@ fn aged(home: &Home, hours: &[u64]) {
 
 #[test]
 fn clean_takes_what_is_as_old_as_said() {
-    let table: [(&[&str], &[&str]); 9] = [
+    let table: [(&[&str], &[&str]); 10] = [
         (&["--older-than", "12h"], &["1h"]),
         (&["--older-than", "2d"], &["1h", "13h"]),
         (&["--older-than", "2w"], &["1h", "13h", "200h"]),
         (&["--older-than", "90m"], &["1h"]),
         // session.retention_days is 30.
         (&[], &["1h", "13h", "200h", "400h"]),
-        (&["--status", "completed"], &[]),
+        (&["--status", "completed"], &["1h", "13h", "200h", "400h"]),
+        (&["--all", "--status", "completed"], &[]),
         (&["--status", "error"], &["1h", "13h", "200h", "400h", "1000h"]),
         (&["--older-than", "12h", "--search", "400h"], &["1h", "13h", "200h", "1000h"]),
         (&["--all"], &[]),

@@ -12,7 +12,10 @@ fn on_a_terminal(scene: &Scene, line: &str) -> Run {
 #[test]
 fn clinvk_alone_prints_a_short_help() {
     let seen = on_a_terminal(&Scene::new(), "clinvk").seen();
-    assert!(seen.out.starts_with("clinvk: one interface to AI command-line tools\r\n") && seen.status == 0, "{seen}");
+    assert!(
+        seen.out.starts_with("clinvk: one interface to AI command-line tools\r\n") && seen.status == 0,
+        "{seen}"
+    );
 }
 
 #[test]
@@ -20,7 +23,8 @@ fn a_prompt_or_a_file_on_a_terminal_waits_for_nobody_to_type() {
     let scene = Scene::new();
     scene.file("work/a.txt", "a\n");
     on_a_terminal(&scene, "clinvk -q -b echo hi").prints("hi\r\n");
-    on_a_terminal(&scene, "clinvk -q -b echo --file a.txt").prints("<file name=\"a.txt\">\r\na\r\n</file>\r\n");
+    on_a_terminal(&scene, "clinvk -q -b echo --file a.txt")
+        .prints("<file name=\"a.txt\">\r\na\r\n</file>\r\n");
 }
 
 #[test]
@@ -71,6 +75,7 @@ fn a_failure_is_a_line_of_its_own() {
     run.says("fake: waiting");
     go.tell();
     let seen = run.end();
-    let error = "\r\x1b[Kclinvk: fake: the backend ended with exit status 9 and said nothing on standard error\r\n";
+    let error =
+        "\r\x1b[Kclinvk: fake: the backend ended with exit status 9 and said nothing on standard error\r\n";
     assert!(seen.out.ends_with(error) && seen.status == 9, "{seen}");
 }

@@ -145,6 +145,7 @@ impl Backend for Claude {
             wants_schema: task.schema.is_some(),
             told: String::new(),
             told_any: false,
+            used_tools: false,
             new_message: false,
             refused: false,
         })
@@ -215,6 +216,8 @@ struct Turn {
     /// sends it whole; after a cut only the whole one comes, and its missing part has to be told.
     told: String,
     told_any: bool,
+    /// The agent did something: then it may end without a word.
+    used_tools: bool,
     /// The next text belongs to another message than the last.
     new_message: bool,
     /// The model refused: `stop_reason` says so, in an answer that is a success otherwise.
@@ -330,6 +333,7 @@ impl Turn {
                 }
                 "tool_use" => {
                     self.new_message = self.told_any;
+                    self.used_tools = true;
                     steps.push(Step::Event(Event::ToolUse {
                         id: text(&block["id"]).to_owned(),
                         name: text(&block["name"]).to_owned(),
@@ -395,7 +399,10 @@ impl Turn {
             if !self.told_any {
                 self.tell(words, steps);
             }
-            Ok(())
+            match self.told_any || self.used_tools {
+                true => Ok(()),
+                false => Err(Failure::new(Kind::Unreadable, "the model answered nothing, and did nothing")),
+            }
         };
         steps.push(Step::Finished(result));
     }

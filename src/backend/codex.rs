@@ -88,7 +88,9 @@ impl Backend for Codex {
             )));
         }
         // With analytics on and no way to reach them codex lingers for 5 s after a turn.
-        let own = ["app-server", "-c", "analytics.enabled=false"];
+        // The snapshot of the user's shell is a file of the session, which codex does not always remove at its end.
+        let own = ["app-server", "-c", "analytics.enabled=false", "--disable", "shell_snapshot"];
+        let own = if task.ephemeral { &own[..] } else { &own[..3] };
         Ok(Launch {
             program: self.program.clone(),
             args: own.iter().map(|word| (*word).to_owned()).chain(task.extra.iter().cloned()).collect(),

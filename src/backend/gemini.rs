@@ -192,8 +192,9 @@ fn args(task: &Task) -> Result<Vec<String>, Error> {
 /// What is laid over the user's settings.
 fn settings(task: &Task) -> Value {
     let mut settings = json!({
-        // Gemini's ten attempts take minutes to say "wrong key".
-        "general": {"maxAttempts": task.vendor_retries.saturating_add(1)},
+        // One attempt, whatever `vendor_retries` says: when a stream breaks off gemini sends what it had sent once more,
+        // with no mark, and the answer would begin twice. Its ten attempts also take minutes to say "wrong key".
+        "general": {"maxAttempts": 1},
         // Without its mark a tool's process could not be found and ended: gemini hides the environment in some surroundings.
         "security": {"environmentVariableRedaction": {"allowed": [MARKER]}},
     });

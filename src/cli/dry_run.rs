@@ -23,21 +23,24 @@ pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputForma
             "unset": launch.unset,
             "dir": launch.dir,
             "files": files,
+            "overlay": launch.overlay.as_ref().map(|overlay| {
+                let (name, ours) = &overlay.settings;
+                json!({"home": overlay.home, "settings": name, "merged": ours})
+            }),
             "stdin": said.concat(),
             "warnings": prepared.warnings,
         });
         return format!("{data}\n");
     }
     let mut text = String::new();
-    for file in &launch.files {
-        let dir = file.path.parent().unwrap_or(Path::new("/"));
-        text += &format!(
-            "Would write: mkdir -p {} && printf %s {} >{}\n",
-            quote(&dir.to_string_lossy()),
-            quote(&file.text),
-            quote(&file.path.to_string_lossy())
-        );
+    if let Some(overlay) = &launch.overlay {
+        let (name, ours) = &overlay.settings;
+        text += &format!("Would make: {}, with links to what is in the user's\n", overlay.home.display());
+        text += &format!("Would merge: the user's {name} with the one below\n");
+        text += &format!("Would write: mkdir -p {}\n", quote(&overlay.temp.to_string_lossy()));
+        text += &writing(&overlay.home.join(name), &ours.to_string());
     }
+    text.extend(launch.files.iter().map(|file| writing(&file.path, &file.text)));
     let mut words = vec!["env".to_owned()];
     words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
     words.extend(launch.env.iter().map(|(name, value)| format!("{name}={}", quote(value))));
@@ -49,12 +52,23 @@ pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputForma
     let (dir, command, said) = (quote(&launch.dir.to_string_lossy()), words.join(" "), said.concat());
     text + &match &*said {
         "" => format!("Would execute: cd {dir} && {command} </dev/null\n"),
+        // Two-way programs end at the end of their input, whether they have answered or not.
+        lines if !prepared.backend.rehearsal(&prepared.task).is_empty() => {
+            format!("Would execute: cd {dir} && {{ cat; sleep 5; }} <<'{END}' | {command}\n{lines}{END}\n")
+        }
         // Lines are easier to read as they are; a text without a last line's end can only be a word.
         lines if lines.ends_with('\n') && !lines.lines().any(|line| line == END) => {
             format!("Would execute: cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
         }
         word => format!("Would execute: cd {dir} && printf %s {} | {command}\n", quote(word)),
     }
+}
+
+/// A file that would be written, as a shell does it.
+fn writing(path: &Path, text: &str) -> String {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let (dir, path) = (quote(&dir.to_string_lossy()), quote(&path.to_string_lossy()));
+    format!("Would write: mkdir -p {dir} && printf %s {} >{path}\n", quote(text))
 }
 
 /// The line that ends what is said on standard input.

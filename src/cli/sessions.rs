@@ -235,16 +235,15 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
     if !typed.has("all") {
         let age = match typed.value("older-than") {
             Some(word) => age("older-than", word)?,
-            None if filter.status.is_some() => Duration::ZERO,
             None if config.session.retention_days == 0 => {
                 return say("nothing is cleaned: session.retention_days is 0, which is for ever\n");
             }
             None => Duration::from_secs(u64::from(config.session.retention_days) * 86_400),
         };
-        if age.is_zero() && filter.status.is_none() {
+        if age.is_zero() {
             return Err(Error::Invalid("`--older-than` 0 would clean all: `--all` is for that".to_owned()));
         }
-        filter.before = (!age.is_zero()).then(|| ago(age));
+        filter.before = Some(ago(age));
     }
     let mut cleaned = 0;
     for entry in store.entries(&filter, 0, usize::MAX, &mut progress("reading sessions"))? {

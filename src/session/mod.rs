@@ -1,6 +1,7 @@
 //! Sessions on disk: shared by many processes, never lost, as fast with a hundred thousand as with ten. The session
 //! files are the truth, the journal is a cache of them. Two locks: `RwLock` in the process, then flock between processes.
 
+mod find;
 mod fsck;
 mod journal;
 mod lock;
@@ -9,8 +10,9 @@ pub mod replay;
 mod run;
 mod store;
 
+pub use find::{Filter, Listing};
 pub use fsck::{Finding, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};
 pub use run::{Keep, Run, TurnEnd};
-pub use store::{Filter, Listing, Store, is_id};
+pub use store::{Store, is_id};

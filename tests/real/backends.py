@@ -53,8 +53,8 @@ KINDS = {
     "refused": "unreachable",
     "cut": "unreachable",
     "stream-error": "overloaded",
-    # The vendors call it a success.
-    "empty": "",
+    # The vendors call it a success; who asked has nothing.
+    "empty": "unreadable",
 }
 
 # Kinds whose exit status is not 1.
@@ -95,16 +95,14 @@ class Backend:
     limit: int = 5
     # The file names that the CLI itself leaves in TMPDIR.
     litter: str = "(?!)"
-    # What the command of a dry run answers, and whether it does so when its input ends.
+    # What the command of a dry run answers.
     paste: str = '"id":'
-    paste_ends: bool = False
     # Whether it leaves a session where nobody asks it not to.
     keeps_sessions: bool = True
     # Whether it tells what its shell printed.
     tells_output: bool = True
-    # What stands before the answer when the first try broke off: by a cut connection, by an error in
-    # the stream; None: there is no second try.
-    recovers: dict = field(default_factory=lambda: {"cut": "", "error": ""})
+    # Whether the vendor tries again when an answer breaks off.
+    recovers: bool = True
     # What a prompt of 16 MiB comes to: a part of the error message, or none where it works.
     longest_prompt: str = ""
 
@@ -142,7 +140,6 @@ CLAUDE = Backend(
     # Where claude keeps what its tools print: left when it is killed without grace.
     litter=r"claude-\d+/.*/tasks/\w+\.output",
     paste='"result":"Hello from the stub."',
-    paste_ends=True,
 )
 
 CODEX = Backend(
@@ -175,7 +172,7 @@ CODEX = Backend(
     too_long=Failure(400, "Your input exceeds the context window of this model.", "context_length_exceeded"),
     longest_prompt="1048576",
     litter="codex-bwrap-synthetic-mount-targets-[0-9]+/lock",
-    kinds={"400": "vendor_flag", "stream-error": "unreachable"},
+    kinds={"stream-error": "unreachable"},
 )
 
 GEMINI = Backend(
@@ -209,10 +206,10 @@ GEMINI = Backend(
     # It counts tokens by itself, and says no number.
     longest_prompt="exceeds the context window",
     tells_output=False,
-    # Its second try gives no sign of being one.
-    recovers={"cut": None, "error": "Hello from"},
+    # Its second try would give no sign of being one, so clinvk allows none.
+    recovers=False,
     # What ends in the middle or is empty looks the same to whoever drives gemini.
-    kinds={"stream-error": "unreadable", "empty": "unreadable"},
+    kinds={"stream-error": "unreadable"},
     # It runs in a home of its own that clinvk removes.
     keeps_sessions=False,
 )

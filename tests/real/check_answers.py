@@ -90,23 +90,15 @@ def dry_run(scene):
     ran = scene.run("--dry-run", turns=PLAIN)
     same((ran.status, ran.err, ran.requests), (0, "", []), "(status, stderr, requests)")
     same(files(scene.home).keys(), before.keys(), "files in HOME")
-    paste = re.sub(r"^Would (write|execute): ", "", ran.out, flags=re.MULTILINE)
-    # claude answers all that it has read.  The others end at once when their input does, so that
-    # it has to stay open for a first answer.
-    script, end, said = (paste, "", "") if scene.backend.paste_ends else re.split("( <<'.*'\n)", paste, maxsplit=1)
-    said = said.removesuffix(end.strip(" <'\n") + "\n")
+    # The other lines are for people.
+    paste = re.sub(r"^Would (make|merge): .*\n", "", ran.out, flags=re.MULTILINE)
+    script = re.sub(r"^Would (write|execute): ", "", paste, flags=re.MULTILINE)
     with subprocess.Popen(
         ["timeout", "60", "sh", "-c", script], cwd="/", env=scene.environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as pasted:  # fmt: skip
-        pasted.stdin.write(said)
-        pasted.stdin.flush()
-        heard = []
-        for line in pasted.stdout:
-            heard.append(line)
-            if scene.backend.paste in line:
-                break
-    holds(scene.backend.paste in "".join(heard[-1:]), f"the pasted command said: {''.join(heard)}")
+        heard = pasted.stdout.readlines()
+    holds(scene.backend.paste in "".join(heard), f"the pasted command said: {''.join(heard)}")
 
 
 # ---------------------------------------------------------------------------------------- prompts

@@ -324,6 +324,9 @@ impl Talk {
     fn completed(&mut self, turn: &Value, steps: &mut Steps) {
         let result = match turn["status"].as_str() {
             Some("completed") if self.plan.json => self.json_answer(steps),
+            Some("completed") if self.tools.is_empty() && self.answer.last().is_empty() => {
+                Err(Failure::new(Kind::Unreadable, "the model answered nothing, and did nothing"))
+            }
             Some("completed") => Ok(()),
             Some("failed") => Err(failure::of_turn(&turn["error"])),
             Some("interrupted") => Err(Failure::new(Kind::Cancelled, "codex interrupted the turn")),

@@ -1,0 +1,174 @@
+//! Finds sessions: by a filter, in the order of their last use, or by a word that means one. Reads the index, and the
+//! files of what it found.
+
+use super::journal::Entry;
+use super::model::{Session, Status};
+use super::store::{Store, is_id};
+use crate::error::Error;
+use std::path::PathBuf;
+
+/// Which sessions are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this backend.
+    pub backend: Option<String>,
+    /// That stand so.
+    pub status: Option<Status>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Of this model.
+    pub model: Option<String>,
+    /// Of this working directory.
+    pub dir: Option<PathBuf>,
+    /// Used at this time (RFC 3339) or later.
+    pub since: Option<String>,
+    /// Used before this time (RFC 3339).
+    pub before: Option<String>,
+    /// With this text in title or first prompt, in any case.
+    pub text: Option<String>,
+}
+
+impl Filter {
+    /// Whether an entry is wanted.
+    pub(super) fn takes(&self, entry: &Entry) -> bool {
+        let is =
+            |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        let has = |text: &str| {
+            let text = text.to_lowercase();
+            entry.title.to_lowercase().contains(&text) || entry.initial_prompt.to_lowercase().contains(&text)
+        };
+        is(&self.backend, &entry.backend)
+            && self.status.is_none_or(|status| status == entry.status)
+            && self.tags.iter().all(|tag| entry.tags.contains(tag))
+            && is(&self.model, entry.model.as_deref().unwrap_or(""))
+            && self.dir.as_ref().is_none_or(|dir| *dir == entry.working_dir)
+            && self.since.as_ref().is_none_or(|since| entry.last_used_at >= *since)
+            && self.before.as_ref().is_none_or(|before| entry.last_used_at < *before)
+            && self.text.as_deref().is_none_or(has)
+    }
+}
+
+/// What a listing found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The sessions, last used first.
+    pub sessions: Vec<Session>,
+    /// Files that could not be read, with the reason.
+    pub problems: Vec<String>,
+}
+
+impl Store {
+    /// The sessions that a filter takes, last used first. `progress` hears of a rebuild of the index.
+    ///
+    /// # Errors
+    /// When the index can be neither read nor rebuilt.
+    pub fn list(
+        &self,
+        filter: &Filter,
+        offset: usize,
+        limit: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Listing, Error> {
+        let entries = self.entries(filter, offset, limit, progress)?;
+        let mut listing = Listing::default();
+        for entry in entries {
+            match self.load(&entry.id) {
+                // The index may be older than the file.
+                Ok(session) => {
+                    let session = self.settled(session);
+                    listing.sessions.extend(filter.takes(&Entry::of(&session, true)).then_some(session));
+                }
+                // Deleted in this moment, or by hand.
+                Err(Error::SessionNotFound { .. }) => {}
+                Err(error) => listing.problems.push(error.to_string()),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The same from the index alone: nothing but the index is read.
+    ///
+    /// # Errors
+    /// When the index can be neither read nor rebuilt.
+    pub fn entries(
+        &self,
+        filter: &Filter,
+        offset: usize,
+        limit: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Entry>, Error> {
+        let (mut found, mut passed) = (Vec::new(), 0);
+        if !self.make_index(progress)? {
+            return Ok(found);
+        }
+        // Nothing changes the directory of a session, so lines without it need not be understood.
+        let dir = filter.dir.as_ref().and_then(|dir| serde_json::to_string(dir).ok()).unwrap_or_default();
+        self.journal.newest_first_of(
+            |line| line.contains(&dir),
+            |entry| {
+                let Some(entry) = self.as_it_stands(entry) else { return true };
+                if filter.takes(&entry) && self.path(&entry.id, "json").exists() {
+                    if passed >= offset && found.len() < limit {
+                        found.push(entry);
+                    }
+                    passed += 1;
+                }
+                found.len() < limit
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// An entry that says active may be of a process that died.
+    fn as_it_stands(&self, entry: Entry) -> Option<Entry> {
+        if entry.status != Status::Active {
+            return Some(entry);
+        }
+        match self.load(&entry.id) {
+            Ok(session) => Some(Entry::of(&self.settled(session), true)),
+            Err(Error::SessionNotFound { .. }) => None,
+            // It is told of by who asks for it.
+            Err(_) => Some(entry),
+        }
+    }
+
+    /// The one session that a word means: our id or the backend's, whole or the beginning of it.
+    ///
+    /// # Errors
+    /// When none or more than one is meant.
+    pub fn find(&self, word: &str) -> Result<Session, Error> {
+        let lower = word.to_ascii_lowercase();
+        if is_id(&lower) && self.path(&lower, "json").exists() {
+            return self.load(&lower).map(|session| self.settled(session));
+        }
+        let mut meant: Vec<String> = Vec::new();
+        if !word.is_empty() && self.make_index(&mut |_| {})? {
+            let ours = format!("{{\"id\":\"{lower}");
+            let mut whole = false;
+            self.journal.newest_first_of(
+                |line| line.starts_with(&ours) || line.contains(word),
+                |entry| {
+                    let backends = entry.backend_session_id.as_deref().unwrap_or("");
+                    let this_is_whole = backends == word;
+                    let ours = entry.id.starts_with(&lower) && self.path(&entry.id, "json").exists();
+                    // A newer line may not have been looked at, because it has another id of the backend's.
+                    let is_still = |session: Session| session.backend_session_id == entry.backend_session_id;
+                    let theirs = || backends.starts_with(word) && self.load(&entry.id).is_ok_and(is_still);
+                    if if whole { this_is_whole && theirs() } else { ours || theirs() } {
+                        // The whole id of one is meant, even if it is the beginning of another's.
+                        if this_is_whole && !whole {
+                            (whole, meant) = (true, Vec::new());
+                        }
+                        meant.push(entry.id);
+                    }
+                    true
+                },
+            )?;
+        }
+        match &meant[..] {
+            [] => Err(Error::SessionNotFound { given: super::shorten(word, 80) }),
+            [id] => self.load(id).map(|session| self.settled(session)),
+            _ => Err(Error::SessionAmbiguous { given: word.to_owned(), meant }),
+        }
+    }
+}
