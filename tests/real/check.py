@@ -14,9 +14,10 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-import check_answers  # noqa: F401  these three fill the list of scenarios
+import check_answers  # noqa: F401  these fill the list of scenarios
 import check_endings  # noqa: F401
 import check_permissions  # noqa: F401
+import check_sessions  # noqa: F401
 import vendor
 from backends import BACKENDS
 from registry import SCENARIOS
