@@ -90,7 +90,9 @@ impl Engine {
         }
         let backend = self.registry.get(&task.backend)?;
         let (mut task, mut warnings) = (task.clone(), Vec::new());
-        if let Some(session) = task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()? {
+        if let Some(session) =
+            task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()?
+        {
             warnings = self.continue_session(&mut task, &*backend, &session)?;
         }
         for option in task.used() {
@@ -118,7 +120,12 @@ impl Engine {
     /// # Errors
     /// When *we* could not do it: bad task, nothing installed, a time limit, a cancel. A backend that ran and said no is
     /// an `Outcome` with a failure in it.
-    pub fn run(&self, asked: &Task, control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+    pub fn run(
+        &self,
+        asked: &Task,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error> {
         let Prepared { backend, mut task, mut launch, mut warnings } = self.prepare(asked)?;
         let name = backend.name();
         let program = self.locate(&*backend, true).ok_or_else(|| Error::NotInstalled {
@@ -126,12 +133,17 @@ impl Engine {
             program: backend.program().to_owned(),
         })?;
         if !task.dir.is_dir() {
-            return Err(Error::Invalid(format!("working directory `{}` is not a directory", task.dir.display())));
+            return Err(Error::Invalid(format!(
+                "working directory `{}` is not a directory",
+                task.dir.display()
+            )));
         }
         let (mut run, mut session_failure) = match self.open_session(asked, &task, control) {
             Ok(run) => (run, None),
             // The answer matters more than its record; but a session that is continued must be ours alone.
-            Err(error) if task.session.is_none() => (None, Some(Failure::new(error.kind(), error.to_string()))),
+            Err(error) if task.session.is_none() => {
+                (None, Some(Failure::new(error.kind(), error.to_string())))
+            }
             Err(error) => return Err(error),
         };
         if let Some(run) = &mut run {
@@ -168,21 +180,13 @@ impl Engine {
             run,
             listener,
         };
-        let report = exec::run(&program, &launch, &world::random_id()?, &self.world, &mut *dialogue, control, &mut fold);
-        if let Err(error) = report.as_ref().map_err(Error::to_string).and_then(|report| stopped(&report.stop).map_err(|error| error.to_string())) {
-            fold.save(Some(error));
+        let marker = world::random_id()?;
+        let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
+        let finished = report.and_then(|report| stopped(&report.stop));
+        if let Err(error) = &finished {
+            fold.save(Some(error.to_string()));
         }
-        let outcome = fold.outcome;
-        if task.ephemeral {
-            if let Some(session) = &outcome.backend_session {
-                self.forget(&backend.forget(session));
-            }
-        }
-        let report = report.map_err(|error| match error {
-            Error::Start { program, error, .. } => Error::Start { backend: name.to_owned(), program, error },
-            other => other,
-        })?;
-        stopped(&report.stop).map(|()| outcome)
+        finished.map(|()| fold.outcome)
     }
 
     /// Puts a session's conversation in front of the task: by the vendor's own id where that can be continued, else by
@@ -199,7 +203,8 @@ impl Engine {
             task.resume = session.backend_session_id.clone();
             return Ok(Vec::new());
         }
-        let turns: Vec<Turn> = self.store.turns(&session.id)?.into_iter().filter(|turn| turn.error.is_none()).collect();
+        let turns: Vec<Turn> =
+            self.store.turns(&session.id)?.into_iter().filter(|turn| turn.error.is_none()).collect();
         if turns.is_empty() && session.turn_count > 0 {
             let why = "it has to be replayed, and its turns are not stored (session.store_turns)".to_owned();
             return Err(Error::NotResumable { id: session.id.clone(), why });
@@ -208,8 +213,12 @@ impl Engine {
         task.prompt = prompt;
         let (stored, all) = (turns.len() as u64, session.turn_count);
         let incomplete = format!("only {stored} of {all} earlier turns are stored and could be replayed");
-        let trimmed = format!("the first {left_out} of {stored} earlier turns were left out (session.replay_limit)");
-        Ok([(stored < all).then_some(incomplete), (left_out > 0).then_some(trimmed)].into_iter().flatten().collect())
+        let trimmed =
+            format!("the first {left_out} of {stored} earlier turns were left out (session.replay_limit)");
+        Ok([(stored < all).then_some(incomplete), (left_out > 0).then_some(trimmed)]
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Opens the session of a run: a new one, the one that is continued, or none.
@@ -219,22 +228,15 @@ impl Engine {
         }
         if let Some(session) = &task.session {
             let go_on = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
-            return self.store.take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep).map(Some);
+            return self
+                .store
+                .take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep)
+                .map(Some);
         }
         let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
         session.model = task.model.clone();
         session.tags = task.tags.clone();
         self.store.begin(session, &asked.prompt, self.keep).map(Some)
-    }
-
-    /// Removes what an ephemeral run left in the user's home.
-    fn forget(&self, patterns: &[String]) {
-        for path in patterns.iter().flat_map(|pattern| matching(&self.world.user_home, pattern)) {
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            if let Err(error) = removed {
-                log::warn!("an ephemeral run left `{}` behind: {error}", path.display());
-            }
-        }
     }
 }
 
@@ -289,18 +291,6 @@ fn check_extra(task: &Task, allowed: &[&'static str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The paths below `root` that a pattern names: in each of its parts one `*` stands for anything.
-fn matching(root: &std::path::Path, pattern: &str) -> Vec<std::path::PathBuf> {
-    pattern.split('/').fold(vec![root.to_owned()], |paths, part| {
-        let Some((head, tail)) = part.split_once('*') else {
-            return paths.into_iter().map(|path| path.join(part)).filter(|path| path.exists()).collect();
-        };
-        let fits = |name: &str| name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail);
-        let entries = paths.iter().filter_map(|path| path.read_dir().ok()).flatten().flatten();
-        entries.filter(|entry| entry.file_name().to_str().is_some_and(fits)).map(|entry| entry.path()).collect()
-    })
-}
-
 /// Folds the events of a run into its outcome while they pass to the listener.
 struct Fold<'a> {
     since: Instant,
@@ -317,7 +307,9 @@ impl Sink for Fold<'_> {
                 self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
             }
             Event::Usage(usage) => self.outcome.usage = *usage,
-            Event::Progress { stage, message } if stage == "warning" => self.outcome.warnings.push(message.clone()),
+            Event::Progress { stage, message } if stage == "warning" => {
+                self.outcome.warnings.push(message.clone())
+            }
             Event::Text(text) => {
                 if let Some(run) = &mut self.run {
                     run.hear(text);
@@ -341,7 +333,9 @@ impl Finishing for Fold<'_> {
     fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()> {
         self.outcome.duration = self.since.elapsed();
         self.outcome.failure = result.as_ref().err().cloned();
-        if let Some(failure) = self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound) {
+        if let Some(failure) =
+            self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
+        {
             failure.message += " (`--replay` starts a new one from the stored turns)";
         }
         self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));

@@ -169,8 +169,6 @@ pub enum Error {
     },
     /// The program was found and could not be started.
     Start {
-        /// The backend.
-        backend: String,
         /// The program.
         program: String,
         /// The system's word.
@@ -264,7 +262,9 @@ impl Error {
             Error::File { .. } => Kind::InvalidRequest,
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
-            Error::SessionNotFound { .. } | Error::NoSession { .. } | Error::SessionAmbiguous { .. } => Kind::SessionNotFound,
+            Error::SessionNotFound { .. } | Error::NoSession { .. } | Error::SessionAmbiguous { .. } => {
+                Kind::SessionNotFound
+            }
             Error::SessionBusy { .. } => Kind::SessionBusy,
             Error::NotResumable { .. } => Kind::SessionNotResumable,
             Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
@@ -302,16 +302,18 @@ impl fmt::Display for Error {
             ),
             Error::ExtraFlag { backend, flag, allowed } => {
                 write!(f, "flag `{flag}` may not be passed to backend `{backend}`")?;
-                if allowed.is_empty() { f.write_str(": it takes none") } else { write!(f, ": allowed are {}", allowed.join(", ")) }
+                if allowed.is_empty() {
+                    f.write_str(": it takes none")
+                } else {
+                    write!(f, ": allowed are {}", allowed.join(", "))
+                }
             }
             Error::Config { origin, position: Some((line, column)), problem } => {
                 write!(f, "{origin}:{line}:{column}: {problem}")
             }
             Error::Config { origin, position: None, problem } => write!(f, "{origin}: {problem}"),
             Error::File { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
-            Error::Start { backend, program, error } => {
-                write!(f, "backend `{backend}` could not be started: `{program}`: {error}")
-            }
+            Error::Start { program, error } => write!(f, "`{program}` could not be started: {error}"),
             Error::TimedOut { limit: Limit::Wall, after } => {
                 write!(f, "timed out after {after:?} (--timeout)")
             }
@@ -332,7 +334,9 @@ impl fmt::Display for Error {
                     write!(f, " of backend `{backend}`")?;
                 }
                 match dir {
-                    Some(dir) => write!(f, " in `{}`: `clinvk resume --last` takes the newest of all", dir.display()),
+                    Some(dir) => {
+                        write!(f, " in `{}`: `clinvk resume --last` takes the newest of all", dir.display())
+                    }
                     None => f.write_str(" yet"),
                 }
             }
@@ -344,10 +348,16 @@ impl fmt::Display for Error {
             Error::SessionBusy { id, pid: Some(pid) } => {
                 write!(f, "session `{id}` is busy: process {pid} runs it (`--wait` waits for it)")
             }
-            Error::SessionBusy { id, pid: None } => write!(f, "session `{id}` is busy (`--wait` waits for it)"),
+            Error::SessionBusy { id, pid: None } => {
+                write!(f, "session `{id}` is busy (`--wait` waits for it)")
+            }
             Error::NotResumable { id, why } => write!(f, "session `{id}` cannot be continued: {why}"),
             Error::SessionBroken { path, problem } => {
-                write!(f, "session file `{}` is broken: {problem} (`clinvk sessions fsck` moves it aside)", path.display())
+                write!(
+                    f,
+                    "session file `{}` is broken: {problem} (`clinvk sessions fsck` moves it aside)",
+                    path.display()
+                )
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
             Error::Internal(what) => write!(f, "internal error: {what}"),
@@ -403,9 +413,13 @@ mod tests {
     #[test]
     fn near_misses_are_found_and_far_ones_are_not() {
         let known = ["claude", "codex", "gemini", "echo"];
-        for (given, near) in
-            [("cluade", Some("claude")), ("Codex", Some("codex")), ("gemni", Some("gemini")), ("ollama", None), ("x", None)]
-        {
+        for (given, near) in [
+            ("cluade", Some("claude")),
+            ("Codex", Some("codex")),
+            ("gemni", Some("gemini")),
+            ("ollama", None),
+            ("x", None),
+        ] {
             assert_eq!(nearest(given, known), near, "{given}");
         }
     }

@@ -99,7 +99,8 @@ impl Image {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut out = String::with_capacity(self.data.len().div_ceil(3) * 4);
         for chunk in self.data.chunks(3) {
-            let group = chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+            let group =
+                chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
             for position in 0..4 {
                 let six_bits = (group >> (18 - 6 * position)) as usize & 63;
                 out.push(if position > chunk.len() { '=' } else { char::from(ALPHABET[six_bits]) });
@@ -138,8 +139,10 @@ pub(crate) use words;
 
 words! {
     /// What happens when the agent wants to do something that needs a yes.
+    #[derive(Default)]
     Approval {
         /// The backend decides; what it would ask a person is refused, because nobody is there.
+        #[default]
         Default = "default",
         /// Edits are allowed, the rest is refused.
         Auto = "auto",
@@ -152,8 +155,10 @@ words! {
 
 words! {
     /// What the agent's tools can reach.
+    #[derive(Default)]
     Sandbox {
         /// As the backend is configured.
+        #[default]
         Default = "default",
         /// Read, not write.
         ReadOnly = "read-only",
@@ -185,18 +190,6 @@ words! {
         Json = "json",
         /// Unified events, one a line.
         StreamJson = "stream-json",
-    }
-}
-
-// Written by hand: inside the enums `None` is a variant, which `derive(Default)` would make hard to read.
-impl Default for Approval {
-    fn default() -> Self {
-        Approval::Default
-    }
-}
-impl Default for Sandbox {
-    fn default() -> Self {
-        Sandbox::Default
     }
 }
 
@@ -292,7 +285,9 @@ impl Task {
             Opt::MaxTurns => self.max_turns = None,
             Opt::MaxTokens => self.max_tokens = None,
             Opt::ApprovalAuto | Opt::ApprovalNone | Opt::ApprovalAlways => self.approval = Approval::Default,
-            Opt::SandboxReadOnly | Opt::SandboxWorkspace | Opt::SandboxFull => self.sandbox = Sandbox::Default,
+            Opt::SandboxReadOnly | Opt::SandboxWorkspace | Opt::SandboxFull => {
+                self.sandbox = Sandbox::Default
+            }
             Opt::AllowedTools => self.allowed_tools = None,
             Opt::DeniedTools => self.denied_tools.clear(),
             Opt::AddDirs => self.add_dirs.clear(),

@@ -35,8 +35,11 @@ impl World {
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let cwd = std::env::current_dir()
-            .map_err(|error| Error::File { verb: "find", path: PathBuf::from("."), error })?;
+        let cwd = std::env::current_dir().map_err(|error| Error::File {
+            verb: "find",
+            path: PathBuf::from("."),
+            error,
+        })?;
         let given = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let Some(user_home) = given("HOME").or_else(|| given("CLINVK_HOME")) else {
             return Err(Error::Invalid("neither HOME nor CLINVK_HOME is set: set one of them".to_owned()));
@@ -52,7 +55,9 @@ impl World {
             return Some(self.cwd.join(program)).filter(|path| is_executable(path));
         }
         let path = self.env.get("PATH").map(String::as_str).unwrap_or("/usr/local/bin:/usr/bin:/bin");
-        std::env::split_paths(path).map(|dir| self.cwd.join(dir).join(program)).find(|path| is_executable(path))
+        std::env::split_paths(path)
+            .map(|dir| self.cwd.join(dir).join(program))
+            .find(|path| is_executable(path))
     }
 }
 
@@ -118,7 +123,8 @@ mod tests {
     /// The reference is GNU date: `date -u -d @SECS +%FT%TZ`.
     #[test]
     fn timestamps_agree_with_date() {
-        for secs in [0, 951_782_399, 951_782_400, 1_709_164_800, 1_795_347_841, 4_107_542_400, 32_503_680_000] {
+        for secs in [0, 951_782_399, 951_782_400, 1_709_164_800, 1_795_347_841, 4_107_542_400, 32_503_680_000]
+        {
             let date = std::process::Command::new("date")
                 .args(["-u", "-d", &format!("@{secs}"), "+%FT%T.000Z"])
                 .output()

@@ -1,6 +1,6 @@
 //! `make bench`: prints ratios of one run on one machine, asserts nothing. Medians of alternating runs, so that a noisy
 //! neighbour hits both sides alike.
-#![allow(clippy::disallowed_methods, clippy::print_stdout, unsafe_code, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, unsafe_code, missing_docs)]
 
 use clinvk::session::{Session, Store};
 use std::io::{Read, Write};
@@ -60,7 +60,9 @@ fn flood(binary: &Path, dir: &Path) {
     };
     let bare = |bytes: &str| {
         let mut command = Command::new("/bin/sh");
-        measure(command.args(["-c", "head -c $BYTES /dev/zero | tr '\\0' x | fold -w 99"]).env("BYTES", bytes))
+        measure(
+            command.args(["-c", "head -c $BYTES /dev/zero | tr '\\0' x | fold -w 99"]).env("BYTES", bytes),
+        )
     };
     let (small, large, alone) = (run("1000000"), run("100000000"), bare("100000000"));
     println!(
@@ -76,7 +78,11 @@ fn sessions(binary: &Path, dir: &Path) {
     let few = filled(binary, dir, "few", 10);
     let hundred = filled(binary, dir, "hundred", 100);
     let many = filled(binary, dir, "many", 100_000);
-    let pair = compare(101, || clinvk(binary, &many, &["-b", "echo", "hi"]), || clinvk(binary, &few, &["-b", "echo", "hi"]));
+    let pair = compare(
+        101,
+        || clinvk(binary, &many, &["-b", "echo", "hi"]),
+        || clinvk(binary, &few, &["-b", "echo", "hi"]),
+    );
     report("a prompt with 100,000 sessions / with 10 (aim 1.1x)", pair);
     let list = ["sessions", "list", "-n", "20"];
     let pair = compare(51, || clinvk(binary, &many, &list), || clinvk(binary, &hundred, &list));
@@ -144,7 +150,13 @@ fn home(dir: &Path, name: &str, config: &str) -> PathBuf {
 
 fn clinvk(binary: &Path, home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary);
-    command.args(args).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home).env("CLINVK_HOME", home).current_dir(home);
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", home)
+        .env("CLINVK_HOME", home)
+        .current_dir(home);
     command
 }
 
@@ -201,6 +213,8 @@ fn measure(command: &mut Command) -> Cost {
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the child is ours and not reaped yet; std is never asked for it again.
     unsafe { libc::wait4(child.id() as i32, std::ptr::null_mut(), 0, &mut usage) };
-    let time = |time: libc::timeval| Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64);
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
     Cost { wall: since.elapsed(), cpu: time(usage.ru_utime) + time(usage.ru_stime), rss: usage.ru_maxrss }
 }

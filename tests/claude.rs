@@ -12,7 +12,13 @@ fn claude() -> Claude {
 }
 
 fn task(prompt: &str) -> Task {
-    Task { backend: "claude".into(), prompt: prompt.into(), dir: "/src/project".into(), vendor_retries: 2, ..Task::default() }
+    Task {
+        backend: "claude".into(),
+        prompt: prompt.into(),
+        dir: "/src/project".into(),
+        vendor_retries: 2,
+        ..Task::default()
+    }
 }
 
 fn dialogue(task: &Task) -> Box<dyn Dialogue> {
@@ -58,7 +64,12 @@ fn every_option_becomes_the_flag_that_was_measured() {
             "sandbox read-only",
             Task { sandbox: Sandbox::ReadOnly, ..task("x") },
             vec![
-                "--permission-mode", "default", "--tools", "Read,Grep,Glob,WebFetch,WebSearch", "--disallowedTools", PERSONS,
+                "--permission-mode",
+                "default",
+                "--tools",
+                "Read,Grep,Glob,WebFetch,WebSearch",
+                "--disallowedTools",
+                PERSONS,
                 "--strict-mcp-config",
             ],
         ),
@@ -66,19 +77,39 @@ fn every_option_becomes_the_flag_that_was_measured() {
             "allowed tools",
             Task { allowed_tools: Some(list(&["Bash(git *)", "Read"])), ..task("x") },
             vec![
-                "--permission-mode", "default", "--tools", "Bash,Read", "--allowedTools", "Bash(git *),Read", "--disallowedTools",
+                "--permission-mode",
+                "default",
+                "--tools",
+                "Bash,Read",
+                "--allowedTools",
+                "Bash(git *),Read",
+                "--disallowedTools",
                 PERSONS,
             ],
         ),
         (
             "no tools",
             Task { allowed_tools: Some(vec![]), ..task("x") },
-            vec!["--permission-mode", "default", "--tools", "", "--allowedTools", "", "--disallowedTools", PERSONS],
+            vec![
+                "--permission-mode",
+                "default",
+                "--tools",
+                "",
+                "--allowedTools",
+                "",
+                "--disallowedTools",
+                PERSONS,
+            ],
         ),
         (
             "denied tools",
             Task { denied_tools: list(&["Bash"]), ..task("x") },
-            vec!["--permission-mode", "default", "--disallowedTools", "AskUserQuestion,EnterPlanMode,ExitPlanMode,Bash"],
+            vec![
+                "--permission-mode",
+                "default",
+                "--disallowedTools",
+                "AskUserQuestion,EnterPlanMode,ExitPlanMode,Bash",
+            ],
         ),
         (
             "the rest",
@@ -93,8 +124,23 @@ fn every_option_becomes_the_flag_that_was_measured() {
                 ..task("x")
             },
             vec![
-                "--permission-mode", "default", "--resume", "ID", "--max-turns", "3", "--effort", "high", "--disallowedTools",
-                PERSONS, "--add-dir", "/a", "--add-dir", "/b c", "--setting-sources", "user", "--no-session-persistence",
+                "--permission-mode",
+                "default",
+                "--resume",
+                "ID",
+                "--max-turns",
+                "3",
+                "--effort",
+                "high",
+                "--disallowedTools",
+                PERSONS,
+                "--add-dir",
+                "/a",
+                "--add-dir",
+                "/b c",
+                "--setting-sources",
+                "user",
+                "--no-session-persistence",
                 "--bare",
             ],
         ),
@@ -111,7 +157,10 @@ fn the_environment_bounds_retries_and_keeps_files_out_of_prompts() {
     let literal = pair("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
     assert_eq!(env(&task("x")), [pair("CLAUDE_CODE_MAX_RETRIES", "2"), literal.clone()]);
     let task = Task { interpret: true, max_tokens: Some(99), vendor_retries: 0, ..task("x") };
-    assert_eq!(env(&task), [pair("CLAUDE_CODE_MAX_RETRIES", "0"), pair("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "99")]);
+    assert_eq!(
+        env(&task),
+        [pair("CLAUDE_CODE_MAX_RETRIES", "0"), pair("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "99")]
+    );
 }
 
 fn said(task: &Task) -> Vec<Value> {
@@ -146,8 +195,7 @@ fn settings_go_before_the_prompt_and_pictures_with_it() {
         ..task("x")
     };
     let said = said(&task);
-    let settings =
-        json!({"subtype": "initialize", "systemPrompt": ["S"], "appendSystemPrompt": "A", "jsonSchema": {"type": "object"}});
+    let settings = json!({"subtype": "initialize", "systemPrompt": ["S"], "appendSystemPrompt": "A", "jsonSchema": {"type": "object"}});
     assert_eq!(said[0], json!({"type": "control_request", "request_id": "initialize", "request": settings}));
     let source = json!({"type": "base64", "media_type": "image/gif", "data": "R0lGOA=="});
     assert_eq!(said[1]["message"]["content"][0], json!({"type": "image", "source": source}));
@@ -215,7 +263,10 @@ fn recorded_dialogues_end_as_they_ended() {
 #[test]
 fn the_answer_of_a_command_that_claude_handles_itself_is_told() {
     let played = played(&Task { interpret: true, ..task("/cost") }, "06za-stream-json-input-slash.jsonl");
-    assert_eq!((played.ending(), played.text().lines().next()), ("ok", Some("Total cost:            $0.0000")));
+    assert_eq!(
+        (played.ending(), played.text().lines().next()),
+        ("ok", Some("Total cost:            $0.0000"))
+    );
 }
 
 #[test]
@@ -281,7 +332,8 @@ fn permissions_are_answered_by_the_approval_mode() {
         answer["response"]["response"]["behavior"].as_str().unwrap().to_owned()
     };
     let with = |approval| Task { approval, ..task("x") };
-    let restricted = Task { approval: Approval::None, allowed_tools: Some(vec!["Bash(git *)".into()]), ..task("x") };
+    let restricted =
+        Task { approval: Approval::None, allowed_tools: Some(vec!["Bash(git *)".into()]), ..task("x") };
     let table = [
         (with(Approval::Default), "deny"),
         (with(Approval::Auto), "deny"),
@@ -303,7 +355,10 @@ fn an_old_version_is_refused_by_name() {
     };
     let refused = init("1.9.9");
     assert_eq!(refused.ending(), "not_installed");
-    assert_eq!(refused.result.unwrap().unwrap_err().message, "claude 1.9.9 is too old: clinvk needs 2.1.150 or newer");
+    assert_eq!(
+        refused.result.unwrap().unwrap_err().message,
+        "claude 1.9.9 is too old: clinvk needs 2.1.150 or newer"
+    );
     for version in ["2.1.150", "2.1.1000", "2.10.0", "3.0.0-beta.1", "unknown"] {
         assert_ne!(init(version).ending(), "not_installed", "{version}");
     }
@@ -317,15 +372,15 @@ fn another_session_than_the_one_asked_for_is_an_error() {
 
 #[test]
 fn separate_messages_have_a_blank_line_between_them() {
-    let delta = |text: &str| {
-        json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}})
-    };
+    let delta = |text: &str| json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}});
     let start = json!({"type": "stream_event", "event": {"type": "message_start"}});
     let whole = |content: Value| json!({"type": "assistant", "message": {"content": content}});
     let log = [
         start.clone(),
         delta("one"),
-        whole(json!([{"type": "text", "text": "one"}, {"type": "tool_use", "id": "t", "name": "Bash", "input": {}}])),
+        whole(
+            json!([{"type": "text", "text": "one"}, {"type": "tool_use", "id": "t", "name": "Bash", "input": {}}]),
+        ),
         start,
         delta("two"),
         whole(json!([{"type": "text", "text": "two"}])),
@@ -358,9 +413,19 @@ fn what_claude_says_when_it_ends_early_has_a_kind() {
 #[test]
 fn hostile_lines_are_silence() {
     let lines = [
-        "", "null", "[]", "\"x\"", "{", "{}", r#"{"type":7}"#, r#"{"type":"assistant"}"#, r#"{"type":"assistant","message":null}"#,
-        r#"{"type":"assistant","message":{"content":[null,7,{"type":"text"}]}}"#, r#"{"type":"stream_event","event":[]}"#,
-        r#"{"type":"user","message":{"content":"text"}}"#, r#"{"type":"brand_new_event","x":{}}"#,
+        "",
+        "null",
+        "[]",
+        "\"x\"",
+        "{",
+        "{}",
+        r#"{"type":7}"#,
+        r#"{"type":"assistant"}"#,
+        r#"{"type":"assistant","message":null}"#,
+        r#"{"type":"assistant","message":{"content":[null,7,{"type":"text"}]}}"#,
+        r#"{"type":"stream_event","event":[]}"#,
+        r#"{"type":"user","message":{"content":"text"}}"#,
+        r#"{"type":"brand_new_event","x":{}}"#,
     ];
     let mut dialogue = dialogue(&task("x"));
     let mut steps = Vec::new();

@@ -267,8 +267,7 @@ fn a_program_of_no_known_format_is_named() {
     scene.config(&json!({"backends": {"odd": {"command": [odd]}}}));
     let seen = scene.clinvk(["-b", "odd", "x"]).seen();
     assert!(
-        seen.err.starts_with("clinvk: backend `odd` could not be started: `ROOT/work/odd`: ")
-            && seen.status == 2,
+        seen.err.starts_with("clinvk: `ROOT/work/odd` could not be started: ") && seen.status == 2,
         "{seen}"
     );
 }

@@ -14,7 +14,9 @@ fn the_page_lists_every_flag_and_no_other() {
     let documented: BTreeSet<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix(".It Fl "))
-        .filter_map(|words| words.split_whitespace().find_map(|word| word.strip_prefix('-').filter(|word| !word.is_empty())))
+        .filter_map(|words| {
+            words.split_whitespace().find_map(|word| word.strip_prefix('-').filter(|word| !word.is_empty()))
+        })
         .collect();
     let known: BTreeSet<&str> = FLAGS.iter().map(|flag| flag.name).collect();
     assert_eq!(documented, known);
@@ -44,5 +46,8 @@ fn the_page_names_every_command() {
 fn flags_have_one_name_and_letters_are_not_taken_twice() {
     let names: BTreeSet<&str> = FLAGS.iter().map(|flag| flag.name).collect();
     let letters: BTreeSet<char> = FLAGS.iter().filter_map(|flag| flag.short).collect();
-    assert_eq!((names.len(), letters.len()), (FLAGS.len(), FLAGS.iter().filter(|flag| flag.short.is_some()).count()));
+    assert_eq!(
+        (names.len(), letters.len()),
+        (FLAGS.len(), FLAGS.iter().filter(|flag| flag.short.is_some()).count())
+    );
 }

@@ -80,7 +80,10 @@ fn backends_come_and_go_at_run_time() {
     let (registry, _) = Registry::of(&Config::default(), "clinvk");
     let echo = registry.get("echo").unwrap();
     assert!(registry.remove("echo"));
-    assert_eq!((registry.remove("echo"), registry.names()), (false, ["claude", "codex", "gemini"].map(str::to_owned).to_vec()));
+    assert_eq!(
+        (registry.remove("echo"), registry.names()),
+        (false, ["claude", "codex", "gemini"].map(str::to_owned).to_vec())
+    );
     registry.register(echo);
     assert!(registry.get("echo").is_ok());
 }

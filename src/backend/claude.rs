@@ -64,7 +64,9 @@ impl Backend for Claude {
 
     fn honours(&self, option: Opt) -> Result<(), &'static str> {
         match option {
-            Opt::SandboxWorkspace => Err("claude has no sandbox: use `read-only`, or approval modes and tool lists"),
+            Opt::SandboxWorkspace => {
+                Err("claude has no sandbox: use `read-only`, or approval modes and tool lists")
+            }
             _ => Ok(()),
         }
     }
@@ -78,11 +80,17 @@ impl Backend for Claude {
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
-        let mut args: Vec<String> = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
-            .iter()
-            .chain(&["--include-partial-messages", "--permission-prompt-tool", "stdio", "--permission-mode"])
-            .map(|word| (*word).to_owned())
-            .collect();
+        let mut args: Vec<String> =
+            ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
+                .iter()
+                .chain(&[
+                    "--include-partial-messages",
+                    "--permission-prompt-tool",
+                    "stdio",
+                    "--permission-mode",
+                ])
+                .map(|word| (*word).to_owned())
+                .collect();
         // Everything that the mode leaves open comes to us as a question: see `answer`.
         args.push(if task.approval == Approval::Auto { "acceptEdits" } else { "default" }.to_owned());
         let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
@@ -104,7 +112,8 @@ impl Backend for Claude {
         if let Some(patterns) = &task.allowed_tools {
             option("--allowedTools", &patterns.join(","));
         }
-        let denied: Vec<&str> = TOOLS_FOR_PERSONS.iter().copied().chain(task.denied_tools.iter().map(String::as_str)).collect();
+        let denied: Vec<&str> =
+            TOOLS_FOR_PERSONS.iter().copied().chain(task.denied_tools.iter().map(String::as_str)).collect();
         option("--disallowedTools", &denied.join(","));
         for dir in &task.add_dirs {
             option("--add-dir", &dir.to_string_lossy());
@@ -164,7 +173,10 @@ fn effort_word(effort: Effort) -> &'static str {
 fn offered_tools(task: &Task) -> Option<Vec<&str>> {
     let reading = task.sandbox == Sandbox::ReadOnly;
     let name_of = |pattern: &'_ str| pattern.split('(').next().unwrap_or(pattern).trim().len();
-    let allowed = task.allowed_tools.as_ref().map(|patterns| patterns.iter().map(|pattern| &pattern[..name_of(pattern)]));
+    let allowed = task
+        .allowed_tools
+        .as_ref()
+        .map(|patterns| patterns.iter().map(|pattern| &pattern[..name_of(pattern)]));
     match allowed {
         Some(names) => Some(names.filter(|name| !reading || READING_TOOLS.contains(name)).collect()),
         None if reading => Some(READING_TOOLS.to_vec()),
@@ -268,7 +280,8 @@ impl Turn {
                 }
                 let session = string(&message["session_id"]);
                 if self.asked_session.is_some() && self.asked_session != session {
-                    let sentence = format!("claude answered with another session than the one asked for: {session:?}");
+                    let sentence =
+                        format!("claude answered with another session than the one asked for: {session:?}");
                     steps.push(Step::Finished(Err(Failure::new(Kind::SessionNotFound, sentence))));
                     return;
                 }
@@ -278,7 +291,9 @@ impl Turn {
             "api_retry" => {
                 let sentence = format!(
                     "the vendor answered {} ({}): attempt {} of {}",
-                    message["error_status"].as_u64().map_or("nothing".to_owned(), |status| status.to_string()),
+                    message["error_status"]
+                        .as_u64()
+                        .map_or("nothing".to_owned(), |status| status.to_string()),
                     text(&message["error"]),
                     message["attempt"],
                     message["max_retries"],
@@ -370,7 +385,8 @@ impl Turn {
                 stage: "permission".to_owned(),
                 message: format!("refused: {tool} {}", request["input"]),
             }));
-            let sentence = "Permission denied: nobody is there to ask, and the approval mode does not allow it.";
+            let sentence =
+                "Permission denied: nobody is there to ask, and the approval mode does not allow it.";
             let answer = json!({"behavior": "deny", "message": sentence});
             json!({"subtype": "success", "request_id": id, "response": answer})
         };
@@ -384,11 +400,17 @@ impl Turn {
         let result = if failed {
             Err(failure(message))
         } else if self.refused {
-            Err(Failure::new(Kind::Refusal, if words.is_empty() { "the model refused to answer" } else { words }))
+            Err(Failure::new(
+                Kind::Refusal,
+                if words.is_empty() { "the model refused to answer" } else { words },
+            ))
         } else if self.wants_schema {
             self.wants_schema = false;
             match &message["structured_output"] {
-                Value::Null => Err(Failure::new(Kind::Unreadable, format!("the answer does not follow the schema: {words}"))),
+                Value::Null => Err(Failure::new(
+                    Kind::Unreadable,
+                    format!("the answer does not follow the schema: {words}"),
+                )),
                 value => {
                     self.tell(&value.to_string(), steps);
                     Ok(())
@@ -410,7 +432,9 @@ impl Turn {
 
 /// The tools' answers, which claude sends as a user's message.
 fn tool_results(content: &Value, steps: &mut Steps) {
-    for block in content.as_array().into_iter().flatten().filter(|block| text(&block["type"]) == "tool_result") {
+    for block in
+        content.as_array().into_iter().flatten().filter(|block| text(&block["type"]) == "tool_result")
+    {
         let output = match &block["content"] {
             Value::Array(parts) => parts.iter().map(|part| text(&part["text"])).collect(),
             other => text(other).to_owned(),
@@ -455,7 +479,8 @@ fn usage(message: &Value) -> Usage {
 
 /// Why a turn failed: by its subtype, then the vendor's HTTP status, then its words.
 fn failure(message: &Value) -> Failure {
-    let errors = message["errors"].as_array().map(|errors| errors.iter().map(text).collect::<Vec<_>>().join("; "));
+    let errors =
+        message["errors"].as_array().map(|errors| errors.iter().map(text).collect::<Vec<_>>().join("; "));
     let words = string(&message["result"]).filter(|words| !words.is_empty()).or(errors).unwrap_or_default();
     let status = message["api_error_status"].as_u64();
     let kind = match (text(&message["subtype"]), status) {

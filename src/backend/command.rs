@@ -21,7 +21,12 @@ pub struct Spec {
 
 impl Spec {
     /// A backend of the configuration. `program` replaces the first word of its command.
-    pub fn new(name: &str, program: Option<String>, declared: &Declared, models: Vec<(String, String)>) -> Spec {
+    pub fn new(
+        name: &str,
+        program: Option<String>,
+        declared: &Declared,
+        models: Vec<(String, String)>,
+    ) -> Spec {
         let mut declared = declared.clone();
         if let (Some(first), Some(program)) = (declared.command.first_mut(), program) {
             *first = program;
@@ -46,10 +51,21 @@ impl Backend for Command {
         let declared = |args: &[String], why| if args.is_empty() { Err(why) } else { Ok(()) };
         match option {
             Opt::Model if self.0.declared.command.iter().any(|word| word.contains("{model}")) => Ok(()),
-            Opt::Model => declared(&self.0.declared.model_args, "its `model_args` are not declared in the configuration"),
-            Opt::System => declared(&self.0.declared.system_args, "its `system_args` are not declared in the configuration"),
-            Opt::Resume => declared(&self.0.declared.resume_args, "its `resume_args` are not declared in the configuration"),
-            Opt::Ephemeral if !self.0.declared.resume_args.is_empty() => Err("it keeps sessions that clinvk cannot remove"),
+            Opt::Model => declared(
+                &self.0.declared.model_args,
+                "its `model_args` are not declared in the configuration",
+            ),
+            Opt::System => declared(
+                &self.0.declared.system_args,
+                "its `system_args` are not declared in the configuration",
+            ),
+            Opt::Resume => declared(
+                &self.0.declared.resume_args,
+                "its `resume_args` are not declared in the configuration",
+            ),
+            Opt::Ephemeral if !self.0.declared.resume_args.is_empty() => {
+                Err("it keeps sessions that clinvk cannot remove")
+            }
             // It runs as the user who declared it, and clinvk adds nothing that reads project files or commands.
             Opt::Ephemeral | Opt::SandboxFull | Opt::Interpret | Opt::NoProjectConfig => Ok(()),
             _ => Err("a declared command has nothing for it"),
@@ -172,7 +188,10 @@ impl Dialogue for OneWay {
                     Err(_) if line.trim().is_empty() => {}
                     Err(_) => steps.push(Step::Event(Event::Progress {
                         stage: "warning".to_owned(),
-                        message: format!("a line of the output is no JSON: {}", line.chars().take(200).collect::<String>()),
+                        message: format!(
+                            "a line of the output is no JSON: {}",
+                            line.chars().take(200).collect::<String>()
+                        ),
                     })),
                 }
                 self.fields = Some(fields);
@@ -209,7 +228,8 @@ impl OneWay {
         let words = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
         let (model, session) = (words(&fields.model), words(&fields.session));
         if let Event::Started { model: known_model, session: known_session } = &mut self.started {
-            let news = (model.is_some() && model != *known_model) || (session.is_some() && session != *known_session);
+            let news = (model.is_some() && model != *known_model)
+                || (session.is_some() && session != *known_session);
             *known_model = model.or(known_model.take());
             *known_session = session.or(known_session.take());
             if news {
@@ -236,7 +256,8 @@ impl OneWay {
         if is_done && !self.done {
             self.done = true;
             // It may never end by itself, or with an exit status that lies: its own word is what counts.
-            let result = self.failure.take().map_or(Ok(()), |message| Err(Failure::new(Kind::Crash, message)));
+            let result =
+                self.failure.take().map_or(Ok(()), |message| Err(Failure::new(Kind::Crash, message)));
             steps.push(Step::Finished(result));
         }
     }

@@ -125,7 +125,9 @@ impl Dialogue for Repeat {
     fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
         steps.push(Step::Event(Event::Usage(self.usage)));
         let result = match (self.fail, ended.code) {
-            (Some(kind), _) => Err(Failure::new(kind, format!("failed with `{}` as configured", kind.word()))),
+            (Some(kind), _) => {
+                Err(Failure::new(kind, format!("failed with `{}` as configured", kind.word())))
+            }
             (None, Some(0)) => Ok(()),
             (None, _) => Err(Failure::new(Kind::Crash, words_of_stderr(ended))),
         };

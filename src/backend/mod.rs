@@ -49,12 +49,6 @@ pub trait Backend: Send + Sync {
     fn rehearsal(&self, _task: &Task) -> Vec<String> {
         Vec::new()
     }
-
-    /// What an ephemeral run has to remove afterwards, given the vendor's session id: paths below HOME, in which a `*`
-    /// stands for any one name or part of a name. Empty where the program has a flag of its own for it.
-    fn forget(&self, _session: &str) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// How a program is started: plain data, compared in tests, printed by `--dry-run`.
@@ -152,7 +146,9 @@ pub enum StopSignal {
 /// The model aliases of a backend, with those of the configuration in place of, or behind, its own.
 fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(String, String)> {
     let kept = ours.iter().filter(|(alias, _)| configured.iter().all(|(name, _)| name != alias));
-    kept.map(|(alias, model)| ((*alias).to_owned(), (*model).to_owned())).chain(configured.iter().cloned()).collect()
+    kept.map(|(alias, model)| ((*alias).to_owned(), (*model).to_owned()))
+        .chain(configured.iter().cloned())
+        .collect()
 }
 
 /// Whether a version like `2.1.197` is older than another. One that cannot be read is not older: what it really
@@ -256,7 +252,13 @@ impl Registry {
     ///
     /// Only what was found is trusted for the whole 30 s: a program that was just installed is there at once for
     /// a run that asks with `fresh`.
-    pub fn locate(&self, program: &str, now: Instant, fresh: bool, find: impl FnOnce(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    pub fn locate(
+        &self,
+        program: &str,
+        now: Instant,
+        fresh: bool,
+        find: impl FnOnce(&str) -> Option<PathBuf>,
+    ) -> Option<PathBuf> {
         let held = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(program).cloned();
         if let Some((path, since)) = held {
             let holds = now.saturating_duration_since(since) < AVAILABILITY_HOLDS;

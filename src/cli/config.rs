@@ -41,7 +41,9 @@ pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<Stri
             given: given.to_owned(),
             known: SUBCOMMANDS.iter().map(|&name| name.to_owned()).collect(),
         }),
-        [name, ..] => Err(Error::Invalid(format!("wrong number of words behind `config {name}`: see `clinvk config -h`"))),
+        [name, ..] => Err(Error::Invalid(format!(
+            "wrong number of words behind `config {name}`: see `clinvk config -h`"
+        ))),
     }
 }
 

@@ -24,6 +24,8 @@ pub fn status(kind: Kind, backends_own: i32) -> u8 {
         | Kind::ContextTooLong
         | Kind::TurnLimit
         | Kind::PermissionDenied => 1,
-        Kind::Crash | Kind::Unreadable | Kind::Internal => u8::try_from(backends_own).ok().filter(|own| *own >= 8).unwrap_or(1),
+        Kind::Crash | Kind::Unreadable | Kind::Internal => {
+            u8::try_from(backends_own).ok().filter(|own| *own >= 8).unwrap_or(1)
+        }
     }
 }

@@ -172,7 +172,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> 
             Arg::Short(letter) => by_letter(*letter)?,
             Arg::Value(word) => {
                 let word = word.to_str().ok_or_else(|| not_text(word))?;
-                match COMMANDS.iter().find(|command| may_be_command && !word.is_empty() && command.name == word) {
+                match COMMANDS
+                    .iter()
+                    .find(|command| may_be_command && !word.is_empty() && command.name == word)
+                {
                     Some(command) => typed.command = command.name,
                     None => typed.operands.push(word.to_owned()),
                 }
@@ -263,7 +266,11 @@ pub fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>
         },
         [first, ..] => Err(Error::Invalid(match nearest(first, commands()) {
             Some(command) => format!("unknown command `{first}`: did you mean `{command}`?"),
-            None => format!("the prompt has {} words: put it in quotes: clinvk '{}'", operands.len(), operands.join(" ")),
+            None => format!(
+                "the prompt has {} words: put it in quotes: clinvk '{}'",
+                operands.len(),
+                operands.join(" ")
+            ),
         })),
     }
 }

@@ -28,13 +28,19 @@ pub fn prompt(argument: Option<&str>, waits: bool, files: &[&str]) -> Result<Str
         parts.extend(Some(piped).filter(|piped| !piped.is_empty()));
     }
     for name in files {
-        let text = fs::read_to_string(name).map_err(|error| Error::File { verb: "read", path: name.into(), error })?;
+        let text = fs::read_to_string(name).map_err(|error| Error::File {
+            verb: "read",
+            path: name.into(),
+            error,
+        })?;
         let end = if text.ends_with('\n') { "" } else { "\n" };
         parts.push(format!("<file name=\"{name}\">\n{text}{end}</file>"));
     }
     let prompt = parts.join("\n\n");
     if prompt.trim().is_empty() {
-        return Err(Error::Invalid("there is no prompt: give one as an argument or on standard input".to_owned()));
+        return Err(Error::Invalid(
+            "there is no prompt: give one as an argument or on standard input".to_owned(),
+        ));
     }
     Ok(prompt)
 }
@@ -70,8 +76,9 @@ fn standard_input(may_be_silent: bool) -> Result<String, Error> {
 /// When it cannot be read or is of no format that the vendors take.
 pub fn image(name: &str) -> Result<Image, Error> {
     let data = fs::read(name).map_err(|error| Error::File { verb: "read", path: name.into(), error })?;
-    Image::recognise(data)
-        .ok_or_else(|| Error::Invalid(format!("`{name}` is no picture that backends take: PNG, JPEG, GIF or WebP")))
+    Image::recognise(data).ok_or_else(|| {
+        Error::Invalid(format!("`{name}` is no picture that backends take: PNG, JPEG, GIF or WebP"))
+    })
 }
 
 /// A schema: JSON as it stands, or a file behind `@`.
@@ -81,7 +88,11 @@ pub fn image(name: &str) -> Result<Image, Error> {
 pub fn schema(word: &str) -> Result<Value, Error> {
     let (origin, text) = match word.strip_prefix('@') {
         Some(name) => {
-            let text = fs::read_to_string(name).map_err(|error| Error::File { verb: "read", path: name.into(), error })?;
+            let text = fs::read_to_string(name).map_err(|error| Error::File {
+                verb: "read",
+                path: name.into(),
+                error,
+            })?;
             (name, text)
         }
         None => ("--json-schema", word.to_owned()),
@@ -99,7 +110,8 @@ pub fn schema(word: &str) -> Result<Value, Error> {
 /// When there is no such directory.
 pub fn directory(cwd: &Path, name: &str) -> Result<std::path::PathBuf, Error> {
     let path = cwd.join(name);
-    let canonical = fs::canonicalize(&path).map_err(|error| Error::File { verb: "use directory", path, error })?;
+    let canonical =
+        fs::canonicalize(&path).map_err(|error| Error::File { verb: "use directory", path, error })?;
     if canonical.is_dir() {
         Ok(canonical)
     } else {
@@ -112,7 +124,11 @@ pub fn directory(cwd: &Path, name: &str) -> Result<std::path::PathBuf, Error> {
 /// # Errors
 /// Anything else, with what is expected.
 pub fn duration(flag: &str, word: &str) -> Result<Duration, Error> {
-    let wrong = || Error::Invalid(format!("`--{flag} {word}`: expected a duration such as 90s, 5m or 1h30m; 0 is no limit"));
+    let wrong = || {
+        Error::Invalid(format!(
+            "`--{flag} {word}`: expected a duration such as 90s, 5m or 1h30m; 0 is no limit"
+        ))
+    };
     if word == "0" {
         return Ok(Duration::ZERO);
     }
@@ -144,7 +160,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_strictly() {
-        for (word, millis) in [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("250ms", 250), ("0", 0)] {
+        for (word, millis) in
+            [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("250ms", 250), ("0", 0)]
+        {
             assert_eq!(duration("timeout", word).unwrap(), Duration::from_millis(millis), "{word}");
         }
         for word in ["", "5", "s", "5 m", "-5s", "5sm", "1.5s", "12d", "99999999999999h", "5s3"] {

@@ -67,7 +67,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
         }
         command => {
             let world = World::read()?;
-            crate::log::to_stderr(is_verbose(typed) || world.env.contains_key("CLINVK_DEBUG"), typed.has("quiet"));
+            crate::log::to_stderr(
+                is_verbose(typed) || world.env.contains_key("CLINVK_DEBUG"),
+                typed.has("quiet"),
+            );
             let explicit = typed.value("config").or(world.env.get("CLINVK_CONFIG").map(String::as_str));
             let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
             if command == "config" {

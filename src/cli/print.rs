@@ -54,7 +54,16 @@ impl Printer {
         let events = Events { backend: backend.to_owned(), session: None, sequence: 0 };
         let (content, ends_with_newline, finished) = (String::new(), true, false);
         let out = Out { control: control.clone(), clock: Clock::start(), failed: None };
-        Printer { out, style, backend: backend.to_owned(), spinner, content, ends_with_newline, events, finished }
+        Printer {
+            out,
+            style,
+            backend: backend.to_owned(),
+            spinner,
+            content,
+            ends_with_newline,
+            events,
+            finished,
+        }
     }
 
     /// Why standard output could not be written, where that is more than a reader that left.
@@ -257,10 +266,9 @@ impl Out {
             }
             let Control { wall, grace, cancel, .. } = &self.control;
             let now = self.clock.ran();
-            if cancel.is_thrown() || (!wall.is_zero() && now >= *wall) {
-                if cancel.is_urgent() || now >= *over_since.get_or_insert(now) + *grace {
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
+            let is_over = cancel.is_thrown() || (!wall.is_zero() && now >= *wall);
+            if is_over && (cancel.is_urgent() || now >= *over_since.get_or_insert(now) + *grace) {
+                return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
     }

@@ -54,7 +54,8 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         Ok(outcome) => {
             let mut status = 0;
             for failure in outcome.session_failure.iter().chain(&outcome.failure) {
-                let whose = if Some(failure) == outcome.failure.as_ref() { &outcome.backend } else { "session" };
+                let whose =
+                    if Some(failure) == outcome.failure.as_ref() { &outcome.backend } else { "session" };
                 let _ = writeln!(std::io::stderr(), "clinvk: {whose}: {}", failure.message);
                 status = exit::status(failure.kind, outcome.exit_code);
             }
@@ -92,7 +93,10 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
     let of_backend = config.backend(&backend);
     // A session keeps its model as long as it keeps its backend.
     let same = session.as_ref().filter(|session| session.backend == backend);
-    let model = typed.value("model").or(same.and_then(|session| session.model.as_deref())).unwrap_or(&of_backend.model);
+    let model = typed
+        .value("model")
+        .or(same.and_then(|session| session.model.as_deref()))
+        .unwrap_or(&of_backend.model);
     let general = &config.unified_flags;
     let (argument, waits) = match operands {
         [dash] if dash == "-" && !typed.literal => (None, true),
@@ -102,7 +106,10 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
     let dir = match (&session, typed.value("workdir")) {
         (Some(session), None) if session.working_dir.is_dir() => session.working_dir.clone(),
         (Some(session), None) => {
-            let why = format!("its directory `{}` is gone: `-w DIR` uses another one", session.working_dir.display());
+            let why = format!(
+                "its directory `{}` is gone: `-w DIR` uses another one",
+                session.working_dir.display()
+            );
             return Err(Error::NotResumable { id: session.id.clone(), why });
         }
         (_, given) => input::directory(&world.cwd, given.unwrap_or("."))?,
@@ -116,7 +123,8 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let replay = typed.has("replay");
-    let tags = config.session.default_tags.iter().cloned().chain(typed.values("tag").map(str::to_owned)).collect();
+    let tags =
+        config.session.default_tags.iter().cloned().chain(typed.values("tag").map(str::to_owned)).collect();
     let approval = word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?;
     let sandbox = word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?;
     let effort = word(typed, "effort", "effort", Effort::parse, Effort::WORDS)?;
@@ -133,12 +141,21 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
         max_tokens: number(typed, "max-tokens")?.or(Some(general.max_tokens)).filter(|limit| *limit > 0),
         allowed_tools: typed.value("allowed-tools").map(list).or_else(|| of_backend.allowed_tools.clone()),
         denied_tools: typed.values("denied-tools").flat_map(list).collect(),
-        add_dirs: typed.values("add-dir").map(|dir| input::directory(&world.cwd, dir)).collect::<Result<_, _>>()?,
+        add_dirs: typed
+            .values("add-dir")
+            .map(|dir| input::directory(&world.cwd, dir))
+            .collect::<Result<_, _>>()?,
         schema: typed.value("json-schema").map(input::schema).transpose()?,
         images: typed.values("image").map(input::image).collect::<Result<_, _>>()?,
         effort,
         ephemeral: typed.has("ephemeral"),
-        extra: of_backend.extra_flags.iter().map(String::as_str).chain(typed.values("extra")).map(str::to_owned).collect(),
+        extra: of_backend
+            .extra_flags
+            .iter()
+            .map(String::as_str)
+            .chain(typed.values("extra"))
+            .map(str::to_owned)
+            .collect(),
         interpret: typed.has("interpret"),
         no_project_config: typed.has("no-project-config"),
         resume: None,

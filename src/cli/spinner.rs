@@ -21,7 +21,13 @@ pub struct Spinner {
 impl Spinner {
     /// Nothing is shown before the first turn.
     pub fn new(backend: &str) -> Spinner {
-        Spinner { backend: backend.to_owned(), state: "starting".to_owned(), since: Instant::now(), turned: None, turns: 0 }
+        Spinner {
+            backend: backend.to_owned(),
+            state: "starting".to_owned(),
+            since: Instant::now(),
+            turned: None,
+            turns: 0,
+        }
     }
 
     /// Takes the state from an event.
@@ -30,7 +36,9 @@ impl Spinner {
             Event::Started { .. } => "waiting".to_owned(),
             Event::Thinking(_) => "thinking".to_owned(),
             // A tool's name is the vendor's or the model's: nothing of it may reach the terminal but letters.
-            Event::ToolUse { name, .. } => name.chars().filter(|letter| !letter.is_control()).take(40).collect(),
+            Event::ToolUse { name, .. } => {
+                name.chars().filter(|letter| !letter.is_control()).take(40).collect()
+            }
             Event::ToolResult { .. } => "waiting".to_owned(),
             Event::Progress { stage, .. } if stage == "retry" => "retrying".to_owned(),
             _ => return,
@@ -43,7 +51,8 @@ impl Spinner {
             return;
         }
         let sign = ["|", "/", "-", "\\"][self.turns % 4];
-        let line = format!("\r{sign} {}: {} {} s\x1b[K", self.backend, self.state, self.since.elapsed().as_secs());
+        let line =
+            format!("\r{sign} {}: {} {} s\x1b[K", self.backend, self.state, self.since.elapsed().as_secs());
         // A terminal that is gone is told by the answer's own writing.
         let _ = io::stderr().write_all(line.as_bytes());
         (self.turned, self.turns) = (Some(Instant::now()), self.turns + 1);

@@ -83,7 +83,12 @@ impl Cancel {
     /// When no pipe can be had.
     pub fn new() -> io::Result<Cancel> {
         let (read, write) = sys::pipe()?;
-        Ok(Cancel { thrown: AtomicBool::new(false), hurry: AtomicBool::new(false), read, write: Mutex::new(Some(write)) })
+        Ok(Cancel {
+            thrown: AtomicBool::new(false),
+            hurry: AtomicBool::new(false),
+            read,
+            write: Mutex::new(Some(write)),
+        })
     }
 
     /// Stops every run that has this switch; the second time without grace.
@@ -143,12 +148,13 @@ pub fn run(
     sink: &mut dyn Finishing,
 ) -> Result<Report, Error> {
     let _files = Files::write(launch, world)?;
-    let start = |error| Error::Start { backend: String::new(), program: program.display().to_string(), error };
+    let start = |error| Error::Start { program: program.display().to_string(), error };
     sys::hear_of_ended_children();
     sys::become_subreaper();
     let (mut child, mut live) = Live::start(command(program, launch, marker), marker).map_err(start)?;
     log::debug!("started pid {}: {}", child.id(), program.display());
-    let result = Conversation::new(&mut child, launch, dialogue, control, sink, &mut live).and_then(Conversation::hold);
+    let result =
+        Conversation::new(&mut child, launch, dialogue, control, sink, &live).and_then(Conversation::hold);
     live.end(&mut child);
     result.map_err(start)
 }
@@ -291,7 +297,9 @@ impl Live {
         // It has ended or was killed: this waits for the kernel only.
         let _ = child.wait();
         self.tree().child_is_reaped();
-        LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).retain(|tree| !Arc::ptr_eq(tree, &self.tree));
+        LIVE.lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .retain(|tree| !Arc::ptr_eq(tree, &self.tree));
         // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
         for _ in 0..200 {
             // One system call when nothing was ever left behind.
@@ -372,7 +380,11 @@ impl<'a> Conversation<'a> {
         live: &'a Live,
     ) -> io::Result<Conversation<'a>> {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        for fd in [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)] {
+        for fd in [
+            stdin.as_ref().map(AsFd::as_fd),
+            stdout.as_ref().map(AsFd::as_fd),
+            stderr.as_ref().map(AsFd::as_fd),
+        ] {
             fd.map_or(Ok(()), sys::set_nonblocking)?;
         }
         Ok(Conversation {
@@ -596,7 +608,9 @@ impl<'a> Conversation<'a> {
         let patience = match (out, self.exit) {
             (Some(_), None) => TICK,
             // The longer it takes, the longer the steps: it may live on for hours.
-            (None, None) => (self.clock.ran().saturating_sub(self.last_output) / 8).clamp(Duration::from_millis(1), TICK),
+            (None, None) => {
+                (self.clock.ran().saturating_sub(self.last_output) / 8).clamp(Duration::from_millis(1), TICK)
+            }
             (_, Some(_)) => Duration::from_millis(1),
         };
         sys::poll(&mut watches, patience.min(self.until_next_limit()))?;
@@ -701,7 +715,9 @@ impl<'a> Conversation<'a> {
         self.cutter = cutter;
         let problem = match result {
             Ok(()) => return,
-            Err(Halt::TooLong) => format!("a line of its output is longer than {} MiB", lines::LONGEST_LINE >> 20),
+            Err(Halt::TooLong) => {
+                format!("a line of its output is longer than {} MiB", lines::LONGEST_LINE >> 20)
+            }
             Err(Halt::Io(error)) => format!("its output cannot be read: {error}"),
         };
         self.stdout = None;
@@ -730,7 +746,8 @@ impl<'a> Conversation<'a> {
             Some((Exit::Signal(signal), _)) => (None, Some(signal)),
             None => (None, None),
         };
-        let ended = Ended { code, signal, stderr: String::from_utf8_lossy(&self.stderr_tail).trim().to_owned() };
+        let ended =
+            Ended { code, signal, stderr: String::from_utf8_lossy(&self.stderr_tail).trim().to_owned() };
         if self.stop.is_none() {
             self.step(|dialogue, steps| dialogue.eof(&ended, steps));
         }

@@ -125,7 +125,9 @@ impl Tree {
             found.extend(mine.filter(|process| carries(process.pid, &self.marker)));
         }
         // Still the same processes, perhaps with other parents.
-        let still = |now: &&Process| self.remembered.iter().any(|was| was.pid == now.pid && was.started == now.started);
+        let still = |now: &&Process| {
+            self.remembered.iter().any(|was| was.pid == now.pid && was.started == now.started)
+        };
         let roots: Vec<Process> = all.iter().filter(still).copied().collect();
         for root in roots.iter().map(|process| process.pid).chain(self.child) {
             found.extend(below(root, &all));

@@ -25,12 +25,18 @@ pub struct Played {
 impl Played {
     /// The answer: all text.
     pub fn text(&self) -> String {
-        self.events.iter().filter_map(|event| if let Event::Text(text) = event { Some(text.as_str()) } else { None }).collect()
+        self.events
+            .iter()
+            .filter_map(|event| if let Event::Text(text) = event { Some(text.as_str()) } else { None })
+            .collect()
     }
 
     /// The last usage.
     pub fn usage(&self) -> Option<Usage> {
-        self.events.iter().rev().find_map(|event| if let Event::Usage(usage) = event { Some(*usage) } else { None })
+        self.events
+            .iter()
+            .rev()
+            .find_map(|event| if let Event::Usage(usage) = event { Some(*usage) } else { None })
     }
 
     /// The kind of the failure, as its word; `ok` for success, `-` for no end.

@@ -73,7 +73,10 @@ pub(super) fn of_turn(error: &Value) -> Failure {
     let is_refused_request = name == "badRequest" || body(error).is_some();
     let raw = words(error).to_lowercase();
     let kind = named.or_else(|| status.and_then(of_status)).or_else(|| find(PATTERNS, &raw));
-    Failure::new(kind.unwrap_or(if is_refused_request { Kind::InvalidRequest } else { Kind::Crash }), sentence)
+    Failure::new(
+        kind.unwrap_or(if is_refused_request { Kind::InvalidRequest } else { Kind::Crash }),
+        sentence,
+    )
 }
 
 /// The failure in the answer to one of our requests.
