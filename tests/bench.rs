@@ -199,6 +199,7 @@ fn report(name: &str, (ours, theirs): (Cost, Cost)) {
 }
 
 /// Runs it with a word on standard input, reads its output to the end, and asks the kernel what it cost.
+#[allow(clippy::zombie_processes)] // it is waited for by wait4, which also tells the cost
 fn measure(command: &mut Command) -> Cost {
     // The child's own group, so that a terminal's signals reach the bench alone.
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());

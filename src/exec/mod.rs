@@ -3,41 +3,34 @@
 //! Knows dialogues, but no backend by name.
 #![allow(clippy::disallowed_methods)] // the one place that starts processes
 
+mod conversation;
 mod lines;
+mod live;
 mod overlay;
 mod tree;
 
-use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
-use crate::error::{Error, Failure, Kind, Limit};
-use crate::event::{Event, Sink};
-use crate::sys::{self, Exit, Watch};
+pub use live::{Clock, suspend};
+
+use crate::backend::{Dialogue, Ended, Launch};
+use crate::error::{Error, Failure, Limit};
+use crate::event::Sink;
+use crate::sys;
 use crate::world::World;
-use lines::{Cutter, TooLong};
+use conversation::Conversation;
+use live::Live;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use tree::{Owned, Tree};
+use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub const MARKER: &str = "CLINVK_RUN";
-
-/// How often a silent run looks around: for a child that ended without closing its pipes, and to say `quiet`.
-const TICK: Duration = Duration::from_millis(100);
-/// How long pipes may stay open after the child is gone: a grandchild holds them.
-const LINGER: Duration = Duration::from_millis(200);
-/// How much of standard error is kept for messages.
-const STDERR_TAIL: usize = 8 << 10;
-/// How much is read at once. A pipe holds 64 KiB.
-const READ: usize = 64 << 10;
-/// What a pipe holds at most, where nobody raised `fs.pipe-max-size`.
-const LARGEST_PIPE: usize = 1 << 20;
 
 /// The limits of a run and the switch that stops it.
 #[derive(Clone)]
@@ -151,12 +144,13 @@ pub fn run(
     let start = |error| Error::Start { program: program.display().to_string(), error };
     sys::hear_of_ended_children();
     sys::become_subreaper();
-    let (mut child, mut live) = Live::start(command(program, launch, marker), marker).map_err(start)?;
+    let (mut child, mut live) =
+        Live::start(command(program, launch, marker, world), marker).map_err(start)?;
     log::debug!("started pid {}: {}", child.id(), program.display());
     let result =
         Conversation::new(&mut child, launch, dialogue, control, sink, &live).and_then(Conversation::hold);
     live.end(&mut child);
-    result.map_err(start)
+    result.map_err(|error| Error::Internal(format!("cannot wait for `{}`: {error}", program.display())))
 }
 
 /// A sink that is told the result before the child is gone.
@@ -165,7 +159,7 @@ pub trait Finishing: Sink {
     fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()>;
 }
 
-fn command(program: &Path, launch: &Launch, marker: &str) -> Command {
+fn command(program: &Path, launch: &Launch, marker: &str, world: &World) -> Command {
     let mut command = Command::new(program);
     command.args(&launch.args).current_dir(&launch.dir).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -173,8 +167,7 @@ fn command(program: &Path, launch: &Launch, marker: &str) -> Command {
         command.env_remove(name);
     }
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-    #[allow(clippy::disallowed_methods)]
-    let outer = std::env::var(MARKER).ok().filter(|outer| !outer.is_empty());
+    let outer = world.env.get(MARKER).filter(|outer| !outer.is_empty());
     command.env(MARKER, outer.map_or(marker.to_owned(), |outer| format!("{outer}:{marker}")));
     command
 }
@@ -215,545 +208,5 @@ impl Drop for Files<'_> {
         if let Some(overlay) = &self.0.overlay {
             overlay::remove(overlay);
         }
-    }
-}
-
-/// The runs that are under way in this process, for `suspend`.
-static LIVE: Mutex<Vec<Arc<Mutex<Tree>>>> = Mutex::new(Vec::new());
-/// How long this process has been suspended, and since when it is: that counts for no time limit.
-static SUSPENDED: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZERO, None));
-
-/// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
-pub fn suspend() {
-    let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let all = |signal| {
-        for tree in live.iter() {
-            tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).signal_all(signal);
-        }
-    };
-    all(sys::SIGSTOP);
-    // Noted before the stop: a run that wakes up first must not find the time gone.
-    let since = Instant::now();
-    SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1 = Some(since);
-    sys::raise(sys::SIGSTOP);
-    let mut suspended = SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    *suspended = (suspended.0 + since.elapsed(), None);
-    drop(suspended);
-    all(sys::SIGCONT);
-}
-
-/// A clock that stands still while this process is suspended.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    since: Instant,
-    suspended_before: Duration,
-}
-
-impl Clock {
-    /// A clock that begins now.
-    pub fn start() -> Clock {
-        Clock { since: Instant::now(), suspended_before: suspended() }
-    }
-
-    /// The time that a run has had.
-    pub fn ran(&self) -> Duration {
-        self.since.elapsed().saturating_sub(suspended() - self.suspended_before)
-    }
-}
-
-fn suspended() -> Duration {
-    let (before, since) = *SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    before + since.map_or(Duration::ZERO, |since| since.elapsed())
-}
-
-/// A run's tree, on the list of those under way.
-struct Live {
-    tree: Arc<Mutex<Tree>>,
-    _owned: Owned,
-}
-
-impl Live {
-    /// Starts the child. It is on the lists before any other run can look around for orphans.
-    fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
-        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let child = command.spawn()?;
-        let pid = child.id() as i32;
-        let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
-        live.push(tree.clone());
-        Ok((child, Live { tree, _owned: Owned::new(pid) }))
-    }
-
-    fn tree(&self) -> std::sync::MutexGuard<'_, Tree> {
-        self.tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
-    /// the number is ours.
-    fn end(&mut self, child: &mut Child) {
-        if sys::exited(child.id() as i32).is_none() {
-            self.tree().signal_all(sys::SIGKILL);
-        }
-        self.tree().signal_group(sys::SIGKILL);
-        // It has ended or was killed: this waits for the kernel only.
-        let _ = child.wait();
-        self.tree().child_is_reaped();
-        LIVE.lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .retain(|tree| !Arc::ptr_eq(tree, &self.tree));
-        // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
-        for _ in 0..200 {
-            // One system call when nothing was ever left behind.
-            if !sys::has_children() {
-                return;
-            }
-            // Held, so that no other run starts while every orphan counts as this one's.
-            let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if !self.tree().sweep(live.is_empty()) {
-                return;
-            }
-            drop(live);
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// How far a stop has come. Each stage has its end, and then the next one begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The result is known; the child flushes and exits by itself.
-    Settling,
-    /// It was asked in its own words.
-    Asked,
-    /// It was sent the signal that suits it.
-    Signalled,
-    /// It was killed.
-    Killed,
-}
-
-/// One conversation with one child, from its first line to its exit.
-struct Conversation<'a> {
-    pid: i32,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    /// What is still to be written to the child, and how much of it has been.
-    pending: (Vec<u8>, usize),
-    close_stdin: bool,
-    cutter: Cutter,
-    stderr_tail: Vec<u8>,
-    dialogue: &'a mut dyn Dialogue,
-    control: &'a Control,
-    sink: &'a mut dyn Finishing,
-    live: &'a Live,
-    stop_signal: StopSignal,
-    watches_model: bool,
-    /// Began with the run; every other time is counted on it.
-    clock: Clock,
-    last_output: Duration,
-    last_stage_of_model: Duration,
-    model_answers: bool,
-    answered: bool,
-    stop: Option<Stop>,
-    stage: Option<(Stage, Duration)>,
-    exit: Option<(Exit, Duration)>,
-}
-
-/// Why the reading of a line ended early.
-enum Halt {
-    TooLong,
-    Io(io::Error),
-}
-
-impl From<TooLong> for Halt {
-    fn from(_: TooLong) -> Halt {
-        Halt::TooLong
-    }
-}
-
-impl<'a> Conversation<'a> {
-    fn new(
-        child: &mut Child,
-        launch: &Launch,
-        dialogue: &'a mut dyn Dialogue,
-        control: &'a Control,
-        sink: &'a mut dyn Finishing,
-        live: &'a Live,
-    ) -> io::Result<Conversation<'a>> {
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        for fd in [
-            stdin.as_ref().map(AsFd::as_fd),
-            stdout.as_ref().map(AsFd::as_fd),
-            stderr.as_ref().map(AsFd::as_fd),
-        ] {
-            fd.map_or(Ok(()), sys::set_nonblocking)?;
-        }
-        Ok(Conversation {
-            pid: child.id() as i32,
-            stdin,
-            stdout,
-            stderr,
-            pending: (Vec::new(), 0),
-            close_stdin: false,
-            cutter: Cutter::new(launch.framing),
-            stderr_tail: Vec::new(),
-            dialogue,
-            control,
-            sink,
-            live,
-            stop_signal: launch.stop,
-            watches_model: launch.model_is_remote,
-            clock: Clock::start(),
-            last_output: Duration::ZERO,
-            last_stage_of_model: Duration::ZERO,
-            model_answers: false,
-            answered: false,
-            stop: None,
-            stage: None,
-            exit: None,
-        })
-    }
-
-    /// Talks until the child is gone.
-    fn hold(mut self) -> io::Result<Report> {
-        self.step(|dialogue, steps| dialogue.start(steps));
-        loop {
-            self.check_limits();
-            self.advance_stop();
-            if self.is_over() {
-                break;
-            }
-            self.wait()?;
-        }
-        Ok(self.report())
-    }
-
-    /// Lets the dialogue speak, and does what it wants.
-    fn step(&mut self, say: impl FnOnce(&mut dyn Dialogue, &mut Steps)) {
-        let mut steps = Steps::new();
-        say(self.dialogue, &mut steps);
-        for step in steps {
-            self.take(step);
-        }
-    }
-
-    fn take(&mut self, step: Step) {
-        match step {
-            Step::Send(line) => {
-                log::debug!("> {line}");
-                self.pending.0.extend_from_slice(line.as_bytes());
-                self.pending.0.push(b'\n');
-            }
-            Step::SendRaw(text) => self.pending.0.extend_from_slice(text.as_bytes()),
-            Step::CloseStdin => self.close_stdin = true,
-            Step::Asked => self.last_stage_of_model = self.clock.ran(),
-            Step::Answering => self.model_answers = true,
-            Step::Event(event) => {
-                if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
-                    (self.model_answers, self.answered) = (true, true);
-                }
-                self.tell(|sink| sink.event(&event));
-            }
-            Step::Finished(result) => self.finish(result),
-        }
-    }
-
-    /// Tells the sink, unless it left or the result is out already.
-    fn tell(&mut self, say: impl FnOnce(&mut dyn Finishing) -> io::Result<()>) {
-        if matches!(self.stop, Some(Stop::ReaderGone | Stop::Finished(_))) {
-            return;
-        }
-        if say(self.sink).is_err() {
-            // A sink that waits for its reader gives up when the run has to stop: then that is the reason.
-            self.check_limits();
-            self.stop_for(Stop::ReaderGone);
-        }
-    }
-
-    fn finish(&mut self, result: Result<(), Failure>) {
-        // A run that was stopped stays stopped, whatever the program says of it.
-        if self.stop.is_none() {
-            let code = self.exit.map(|(exit, _)| match exit {
-                Exit::Code(code) => code,
-                Exit::Signal(signal) => 128 + signal,
-            });
-            if self.sink.finished(&result, code).is_err() {
-                log::debug!("the reader left at the end");
-            }
-            self.stop = Some(Stop::Finished(result));
-        }
-        self.close_stdin = true;
-        self.stage = Some((Stage::Settling, self.clock.ran() + self.control.grace));
-    }
-
-    /// Begins to stop the child, for that reason.
-    fn stop_for(&mut self, stop: Stop) {
-        if self.stop.is_some() {
-            return;
-        }
-        log::debug!("stopping: {stop:?}");
-        self.stop = Some(stop);
-        self.live.tree().remember();
-        let before = self.pending.0.len();
-        self.step(|dialogue, steps| dialogue.interrupt(steps));
-        if self.pending.0.len() > before {
-            self.stage = Some((Stage::Asked, self.clock.ran() + self.control.grace / 2));
-        } else {
-            self.signal(self.control.grace);
-        }
-    }
-
-    fn signal(&mut self, grace: Duration) {
-        let signal = match self.stop_signal {
-            StopSignal::Interrupt => sys::SIGINT,
-            StopSignal::Terminate => sys::SIGTERM,
-        };
-        self.live.tree().signal_group(signal);
-        self.stage = Some((Stage::Signalled, self.clock.ran() + grace));
-    }
-
-    fn check_limits(&mut self) {
-        if self.stop.is_some() {
-            return;
-        }
-        let now = self.clock.ran();
-        let passed = |limit: Duration, from: Duration| !limit.is_zero() && now >= from + limit;
-        let Control { wall, stall, first_byte, connect, .. } = *self.control;
-        let stop = if self.control.cancel.is_thrown() {
-            Stop::Cancelled
-        } else if passed(wall, Duration::ZERO) {
-            Stop::TimedOut(Limit::Wall, wall)
-        } else if passed(stall, self.last_output) {
-            Stop::TimedOut(Limit::Stall, stall)
-        } else if !self.answered && passed(first_byte, Duration::ZERO) {
-            Stop::TimedOut(Limit::FirstByte, first_byte)
-        } else if self.watches_model && !self.model_answers && passed(connect, self.last_stage_of_model) {
-            let message = format!("no sign of life from the model for {connect:?} (vendor_connect_secs)");
-            let failure = Failure::new(Kind::Unreachable, message);
-            let _ = self.sink.finished(&Err(failure.clone()), None);
-            Stop::Finished(Err(failure))
-        } else {
-            return;
-        };
-        self.stop_for(stop);
-    }
-
-    /// Goes on to the next stage of a stop when this one has had its time.
-    fn advance_stop(&mut self) {
-        let hurry = self.control.cancel.is_urgent();
-        match self.stage {
-            None | Some((Stage::Killed, _)) => {}
-            Some((_, until)) if self.clock.ran() < until && !hurry => {}
-            Some((Stage::Settling | Stage::Asked, _)) if !hurry => {
-                self.live.tree().remember();
-                self.signal(self.control.grace / 2);
-            }
-            Some(_) => {
-                self.live.tree().signal_all(sys::SIGKILL);
-                self.stage = Some((Stage::Killed, self.clock.ran()));
-            }
-        }
-    }
-
-    /// The child has ended and its pipes are empty, or have lingered long enough.
-    fn is_over(&mut self) -> bool {
-        let now = self.clock.ran();
-        if self.exit.is_none() {
-            self.exit = sys::exited(self.pid).map(|exit| (exit, now));
-        }
-        match self.exit {
-            None => false,
-            Some(_) if self.stdout.is_none() => true,
-            // Once the result is known, or the run was stopped, nobody waits for the words of grandchildren.
-            Some((_, at)) if self.stop.is_none() && now < at + LINGER => false,
-            Some(_) => {
-                self.drain();
-                true
-            }
-        }
-    }
-
-    /// Hears what the child left in a pipe that somebody else holds open, to the last line without an end.
-    fn drain(&mut self) {
-        for _ in 0..LARGEST_PIPE / READ {
-            let readable = self.stdout.as_ref().is_some_and(|stdout| {
-                let mut watch = [Watch::readable(stdout.as_fd())];
-                sys::poll(&mut watch, Duration::ZERO).is_ok() && watch[0].woke()
-            });
-            if !readable {
-                break;
-            }
-            self.read_stdout();
-        }
-        let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
-        let _ = cutter.end(|line| {
-            self.hear(line);
-            Ok::<(), Halt>(())
-        });
-    }
-
-    /// Waits for the next thing to happen, and lets it.
-    fn wait(&mut self) -> io::Result<()> {
-        let writing = self.stdin.is_some() && self.pending.1 < self.pending.0.len();
-        if !writing && self.close_stdin {
-            self.stdin = None;
-        }
-        let mut watches = Vec::with_capacity(4);
-        let mut watch = |watch: Option<Watch>| watch.map(|watch| (watches.push(watch), watches.len() - 1).1);
-        let out = watch(self.stdout.as_ref().map(|fd| Watch::readable(fd.as_fd())));
-        let err = watch(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
-        let stdin = watch(self.stdin.as_ref().filter(|_| writing).map(|fd| Watch::writable(fd.as_fd())));
-        // Once thrown it stays readable: then only the clock is watched.
-        watch((!self.control.cancel.is_thrown()).then(|| Watch::readable(self.control.cancel.read.as_fd())));
-        // A child that has closed its output is about to exit: that is waited for with short steps.
-        let patience = match (out, self.exit) {
-            (Some(_), None) => TICK,
-            // The longer it takes, the longer the steps: it may live on for hours.
-            (None, None) => {
-                (self.clock.ran().saturating_sub(self.last_output) / 8).clamp(Duration::from_millis(1), TICK)
-            }
-            (_, Some(_)) => Duration::from_millis(1),
-        };
-        sys::poll(&mut watches, patience.min(self.until_next_limit()))?;
-        let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
-        let (out, err, stdin) = (woke(out), woke(err), woke(stdin));
-        if stdin {
-            self.write();
-        }
-        if err {
-            self.read_stderr();
-        }
-        if out {
-            self.read_stdout();
-        } else {
-            self.tell(|sink| sink.quiet());
-        }
-        Ok(())
-    }
-
-    fn until_next_limit(&self) -> Duration {
-        let now = self.clock.ran();
-        let Control { wall, stall, first_byte, .. } = *self.control;
-        [(wall, Duration::ZERO), (stall, self.last_output), (first_byte, Duration::ZERO)]
-            .into_iter()
-            .filter(|(limit, _)| !limit.is_zero())
-            .map(|(limit, from)| (from + limit).saturating_sub(now))
-            .chain(self.stage.map(|(_, until)| until.saturating_sub(now)))
-            .filter(|left| !left.is_zero())
-            .min()
-            .unwrap_or(TICK)
-    }
-
-    fn write(&mut self) {
-        let Some(stdin) = &mut self.stdin else { return };
-        let (bytes, done) = &mut self.pending;
-        match stdin.write(&bytes[*done..]) {
-            Ok(written) => *done += written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // It does not read any more: what it made of what it had read is what it says next.
-            Err(_) => {
-                self.stdin = None;
-                *done = bytes.len();
-            }
-        }
-        if *done == bytes.len() {
-            bytes.clear();
-            *done = 0;
-        }
-    }
-
-    /// Returns how much it has read.
-    fn read_stderr(&mut self) -> usize {
-        let Some(stderr) = &mut self.stderr else { return 0 };
-        let mut buffer = [0; 4096];
-        match stderr.read(&mut buffer) {
-            Ok(0) => self.stderr = None,
-            Ok(read) => {
-                log::debug!("! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
-                self.stderr_tail.extend_from_slice(&buffer[..read]);
-                let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
-                self.stderr_tail.drain(..excess);
-                return read;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.stderr = None,
-        }
-        0
-    }
-
-    fn read_stdout(&mut self) {
-        let Some(stdout) = &mut self.stdout else { return };
-        let mut buffer = [0; READ];
-        let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
-        let read = match stdout.read(&mut buffer) {
-            Ok(0) => Err(None),
-            Ok(read) => Ok(read),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) => Err(Some(error)),
-        };
-        let result = match read {
-            Ok(read) => {
-                let heard = cutter.take(&buffer[..read], |line| {
-                    self.hear(line);
-                    Ok(())
-                });
-                // Only now: while we wait for our own reader, the child is not the one that is silent.
-                if read > 0 {
-                    self.last_output = self.clock.ran();
-                }
-                heard
-            }
-            Err(error) => {
-                self.stdout = None;
-                self.last_output = self.clock.ran();
-                let rest = cutter.end(|line| {
-                    self.hear(line);
-                    Ok(())
-                });
-                error.map_or(rest, |error| Err(Halt::Io(error)))
-            }
-        };
-        self.cutter = cutter;
-        let problem = match result {
-            Ok(()) => return,
-            Err(Halt::TooLong) => {
-                format!("a line of its output is longer than {} MiB", lines::LONGEST_LINE >> 20)
-            }
-            Err(Halt::Io(error)) => format!("its output cannot be read: {error}"),
-        };
-        self.stdout = None;
-        self.finish(Err(Failure::new(Kind::Unreadable, problem)));
-    }
-
-    fn hear(&mut self, line: &str) {
-        if self.watches_model {
-            log::debug!("< {line}");
-        }
-        self.tell(|sink| sink.raw(line));
-        self.step(|dialogue, steps| dialogue.line(line, steps));
-    }
-
-    fn report(mut self) -> Report {
-        // What stderr still holds says why. Whoever else holds it may go on writing: a pipe's fill is enough.
-        let mut left = LARGEST_PIPE;
-        while let read @ 1.. = self.read_stderr() {
-            left = left.saturating_sub(read);
-            if left == 0 {
-                break;
-            }
-        }
-        let (code, signal) = match self.exit {
-            Some((Exit::Code(code), _)) => (Some(code), None),
-            Some((Exit::Signal(signal), _)) => (None, Some(signal)),
-            None => (None, None),
-        };
-        let ended =
-            Ended { code, signal, stderr: String::from_utf8_lossy(&self.stderr_tail).trim().to_owned() };
-        if self.stop.is_none() {
-            self.step(|dialogue, steps| dialogue.eof(&ended, steps));
-        }
-        let stop = self.stop.unwrap_or_else(|| {
-            Stop::Finished(Err(Failure::new(Kind::Crash, "the backend ended without a result")))
-        });
-        Report { stop, ended }
     }
 }

@@ -1,0 +1,108 @@
+//! The runs that are under way in this process, from the start of a child to the last of its tree; and the clock that
+//! stands still while the process is suspended.
+
+use super::tree::{Owned, Tree};
+use crate::sys;
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The runs that are under way in this process, for `suspend`.
+static LIVE: Mutex<Vec<Arc<Mutex<Tree>>>> = Mutex::new(Vec::new());
+/// How long this process has been suspended, and since when it is: that counts for no time limit.
+static SUSPENDED: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZERO, None));
+
+/// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
+pub fn suspend() {
+    let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let all = |signal| {
+        for tree in live.iter() {
+            tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).signal_all(signal);
+        }
+    };
+    all(sys::SIGSTOP);
+    // Noted before the stop: a run that wakes up first must not find the time gone.
+    let since = Instant::now();
+    SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1 = Some(since);
+    sys::raise(sys::SIGSTOP);
+    let mut suspended = SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *suspended = (suspended.0 + since.elapsed(), None);
+    drop(suspended);
+    all(sys::SIGCONT);
+}
+
+/// A clock that stands still while this process is suspended.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    since: Instant,
+    suspended_before: Duration,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub fn start() -> Clock {
+        Clock { since: Instant::now(), suspended_before: suspended() }
+    }
+
+    /// The time that a run has had.
+    pub fn ran(&self) -> Duration {
+        self.since.elapsed().saturating_sub(suspended() - self.suspended_before)
+    }
+}
+
+fn suspended() -> Duration {
+    let (before, since) = *SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    before + since.map_or(Duration::ZERO, |since| since.elapsed())
+}
+
+/// A run's tree, on the list of those under way.
+pub(super) struct Live {
+    tree: Arc<Mutex<Tree>>,
+    _owned: Owned,
+}
+
+impl Live {
+    /// Starts the child. It is on the lists before any other run can look around for orphans.
+    pub fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
+        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let child = command.spawn()?;
+        let pid = child.id() as i32;
+        let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
+        live.push(tree.clone());
+        Ok((child, Live { tree, _owned: Owned::new(pid) }))
+    }
+
+    pub fn tree(&self) -> std::sync::MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
+    /// the number is ours.
+    pub fn end(&mut self, child: &mut Child) {
+        if sys::exited(child.id() as i32).is_none() {
+            self.tree().signal_all(sys::SIGKILL);
+        }
+        self.tree().signal_group(sys::SIGKILL);
+        // It has ended or was killed: this waits for the kernel only.
+        let _ = child.wait();
+        self.tree().child_is_reaped();
+        LIVE.lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .retain(|tree| !Arc::ptr_eq(tree, &self.tree));
+        // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
+        for _ in 0..200 {
+            // One system call when nothing was ever left behind.
+            if !sys::has_children() {
+                return;
+            }
+            // Held, so that no other run starts while every orphan counts as this one's.
+            let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if !self.tree().sweep(live.is_empty()) {
+                return;
+            }
+            drop(live);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
