@@ -193,5 +193,5 @@ fn a_file_that_may_not_be_read_stops() {
     scene.config(&json!({}));
     fs::set_permissions(scene.path("home/.clinvk/config.json"), fs::Permissions::from_mode(0o000)).unwrap();
     let error = format!("clinvk: {FILE}: cannot be read: Permission denied (os error 13)\n");
-    scene.clinvk(["-b", "echo", "hi"]).as_nobody().fails(3, &error);
+    scene.clinvk(["-b", "echo", "hi"]).by_nobody().fails(3, &error);
 }

@@ -119,7 +119,7 @@ fn a_file_that_cannot_be_read_as_text_is_named() {
         ("picture", "stream did not contain valid UTF-8"),
         ("secret", "Permission denied (os error 13)"),
     ] {
-        let run = echo(&scene, &["hi", "--file", name]).as_nobody();
+        let run = echo(&scene, &["hi", "--file", name]).by_nobody();
         run.fails(1, &format!("clinvk: cannot read `{name}`: {why}\n"));
     }
 }

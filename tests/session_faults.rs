@@ -426,7 +426,7 @@ fn a_number_that_nobody_has_is_not_told_as_the_holder() {
 
 /// Runs as somebody who owns nothing in the home.
 fn as_nobody(home: &Home, args: &[&str]) -> Run {
-    home.clinvk(args).as_nobody()
+    home.clinvk(args).by_nobody()
 }
 
 fn give_to_nobody(home: &Home) {

@@ -1,6 +1,6 @@
 //! How a run is stopped, and that nothing of it is left: time limits, signals, a reader that left, daemons.
 
-use crate::util::scene::{Scene, state_of, until};
+use crate::util::scene::{Scene, is_stopped, until};
 use clinvk::sys;
 use serde_json::json;
 use std::fs;
@@ -165,11 +165,11 @@ fn a_stopped_run_stops_its_tree_goes_on_and_loses_no_time() {
     run.says("one");
     until("all of the tree", || scene.processes().len() >= 3);
     run.signal(sys::SIGTSTP);
-    until("stopped", || scene.processes().keys().all(|pid| state_of(*pid) == 'T'));
+    until("stopped", || scene.processes().keys().all(|pid| is_stopped(*pid)));
     // Longer than the limit: nobody can tell that time has passed.
     std::thread::sleep(Duration::from_millis(2500));
     run.signal(sys::SIGCONT);
-    until("going on", || scene.processes().keys().all(|pid| state_of(*pid) != 'T'));
+    until("going on", || scene.processes().keys().all(|pid| !is_stopped(*pid)));
     go.tell();
     run.ends("one two\n", "", 0);
 }
@@ -182,7 +182,7 @@ fn a_suspended_run_can_be_cancelled() {
     up.told();
     run.says("half");
     run.signal(sys::SIGTSTP);
-    until("stopped", || scene.processes().keys().all(|pid| state_of(*pid) == 'T'));
+    until("stopped", || scene.processes().keys().all(|pid| is_stopped(*pid)));
     run.signal(sys::SIGTERM);
     run.signal(sys::SIGCONT);
     run.ends("half\n", "clinvk: cancelled\n", 7);

@@ -78,7 +78,7 @@ impl Run {
     }
 
     /// As a user who may not read everything. Whoever is no superuser is one already.
-    pub fn as_nobody(mut self) -> Run {
+    pub fn by_nobody(mut self) -> Run {
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
             self.command.uid(65_534).gid(65_534);
         }
@@ -192,13 +192,6 @@ impl Running {
     pub fn says(&mut self, text: &str) {
         let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
         self.hear(|running| holds(&running.out));
-    }
-
-    /// Waits until it has printed this on standard error.
-    #[track_caller]
-    pub fn warns(&mut self, text: &str) {
-        let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-        self.hear(|running| holds(&running.err));
     }
 
     /// Waits for its end.

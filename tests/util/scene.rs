@@ -155,10 +155,10 @@ fn default_signals() {
     }
 }
 
-/// The state letter of a process in /proc, such as `T` for stopped; `-` when there is none.
-pub fn state_of(pid: i32) -> char {
+/// Whether a process is stopped: itself, or (`D`) behind a child that was stopped between vfork and exec.
+pub fn is_stopped(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('-')
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 'D']))
 }
 
 /// Waits until something is so that nobody can tell us: what the kernel does in its own time.
