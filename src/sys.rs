@@ -91,6 +91,15 @@ pub fn become_subreaper() {
     }
 }
 
+/// Starts the program in a session of its own: leader of its group, and without our terminal. In a group alone, in the
+/// background of that terminal, a program that asks for a password there would be stopped for ever.
+pub fn in_its_own_session(command: &mut std::process::Command) {
+    // SAFETY: setsid is async-signal-safe and touches no memory.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(command, || check(libc::setsid()).map(drop));
+    }
+}
+
 /// Reads and writes on this descriptor never block.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: fcntl on a descriptor that is open for the length of the call.

@@ -257,12 +257,19 @@ fn a_program_that_cannot_be_started_is_named() {
     }
 }
 
+/// Only with a controlling terminal of its own could a program ask for a password there, and would be stopped for it.
 #[test]
-fn a_program_of_no_known_format_is_named() {
+fn a_program_leads_a_session_of_its_own() {
+    let scene =
+        Scene::playing("ps -o pid=,sid= -p $$ | while read pid sid; do [ $pid = $sid ] && say leads; done");
+    scene.clinvk(["x"]).is("leads\n", "", 0);
+}
+
+#[test]
+fn a_program_whose_interpreter_is_missing_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let scene = Scene::new();
-    // Never started: the kernel refuses it.
-    let odd = scene.file("work/odd", "\u{1}\u{2}\u{3}");
+    let odd = scene.file("work/odd", "#!/no/such/interpreter\n");
     fs::set_permissions(&odd, fs::Permissions::from_mode(0o755)).unwrap();
     scene.config(&json!({"backends": {"odd": {"command": [odd]}}}));
     let seen = scene.clinvk(["-b", "odd", "x"]).seen();

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is printed where.
@@ -50,8 +51,14 @@ pub struct Printer {
 
 impl Printer {
     /// A printer for a run of that backend; the spinner only where somebody watches.
-    pub fn new(style: Style, backend: &str, spinner: Option<Spinner>, control: &Control) -> Printer {
-        let events = Events { backend: backend.to_owned(), session: None, sequence: 0 };
+    pub fn new(
+        style: Style,
+        backend: &str,
+        dir: &Path,
+        spinner: Option<Spinner>,
+        control: &Control,
+    ) -> Printer {
+        let events = Events::new(backend, dir);
         let (content, ends_with_newline, finished) = (String::new(), true, false);
         let out = Out { control: control.clone(), clock: Clock::start(), failed: None };
         Printer {
@@ -113,7 +120,7 @@ pub fn refusal(format: OutputFormat, backend: &str, error: &Error) {
         OutputFormat::Text => return,
         OutputFormat::Json => cut_answer(backend, "", error),
         OutputFormat::StreamJson => {
-            let mut events = Events { backend: backend.to_owned(), session: None, sequence: 0 };
+            let mut events = Events::new(backend, Path::new(""));
             events.error(&Failure::new(error.kind(), error.to_string()))
         }
     };
@@ -323,13 +330,30 @@ fn usage(usage: &Usage) -> Value {
 /// Makes the unified events: names and shape of clinvk 0.2.
 struct Events {
     backend: String,
+    working_dir: PathBuf,
+    /// How often the model was asked, as far as events tell: once, and once more after each round of tools.
+    turns: u64,
+    /// Tools have answered, and the model has not yet.
+    after_tools: bool,
     session: Option<String>,
     sequence: u64,
 }
 
 impl Events {
+    fn new(backend: &str, working_dir: &Path) -> Events {
+        let (backend, working_dir) = (backend.to_owned(), working_dir.to_owned());
+        Events { backend, working_dir, turns: 1, after_tools: false, session: None, sequence: 0 }
+    }
+
     /// The next event, numbered.
     fn next(&mut self, event: &Event) -> Value {
+        match event {
+            Event::ToolResult { .. } => self.after_tools = true,
+            Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. } => {
+                self.turns += u64::from(std::mem::take(&mut self.after_tools));
+            }
+            _ => {}
+        }
         let line = self.line(event);
         self.sequence += 1;
         line
@@ -337,9 +361,10 @@ impl Events {
 
     fn line(&self, event: &Event) -> Value {
         match event {
-            Event::Started { model, session } => {
-                self.envelope("init", json!({"model": model, "backend_session_id": session}))
-            }
+            Event::Started { model, session } => self.envelope(
+                "init",
+                json!({"model": model, "backend_session_id": session, "working_dir": self.working_dir}),
+            ),
             Event::Text(text) => {
                 self.envelope("message", json!({"text": text, "role": "assistant", "is_partial": true}))
             }
@@ -369,6 +394,7 @@ impl Events {
             "token_usage": usage(&outcome.usage),
             "cost": outcome.usage.cost,
             "duration": outcome.duration.as_secs_f64(),
+            "turn_count": self.turns,
             "exit_code": outcome.exit_code,
             "kind": outcome.failure.as_ref().map(|failure| failure.kind.word()),
         });

@@ -45,7 +45,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     };
     let watched = world::stderr_is_terminal() && !typed.has("quiet") && !verbose && !style.raw;
     let spinner = watched.then(|| Spinner::new(&task.backend));
-    let mut printer = Printer::new(style, &task.backend, spinner, &control);
+    let mut printer = Printer::new(style, &task.backend, &task.dir, spinner, &control);
     let result = engine.run(&task, &control, &mut printer);
     if let Some(error) = printer.take_failure() {
         return Err(Error::File { verb: "write", path: "standard output".into(), error });

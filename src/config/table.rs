@@ -250,7 +250,7 @@ table! {
         input_tokens: String = "", "path to the number of input tokens";
         output_tokens: String = "", "path to the number of output tokens";
         error: String = "", "path to the message of a failure";
-        done: String = "", "path to what says that the answer is complete";
+        done: String = "", "path to what says, in the last line, that the answer is complete";
     }
 
     /// How `echo` misbehaves, for tests of whatever uses clinvk.

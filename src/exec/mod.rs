@@ -22,7 +22,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,7 +160,8 @@ pub trait Finishing: Sink {
 
 fn command(program: &Path, launch: &Launch, marker: &str, world: &World) -> Command {
     let mut command = Command::new(program);
-    command.args(&launch.args).current_dir(&launch.dir).process_group(0);
+    command.args(&launch.args).current_dir(&launch.dir);
+    sys::in_its_own_session(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in &launch.unset {
         command.env_remove(name);

@@ -178,6 +178,10 @@ impl Check<'_> {
         if held.is_none() && (!self.dry_run || self.is_busy(id)) {
             return Ok(());
         }
+        // Whoever deleted the session meanwhile held it and took its turns too.
+        if !path.exists() {
+            return Ok(());
+        }
         if !session.exists() {
             return self.aside("orphan", id, "turns.jsonl", &format!("the turns of {id} have no session"));
         }

@@ -73,6 +73,8 @@ def stream_json(scene):
     result = told["tool_result"][0]
     same("from the tool" in result["output"], scene.backend.tells_output, f"output in {result}")
     same(result["is_error"], False, "is_error")
+    same(told["init"][0]["working_dir"], str(scene.work), "working directory")
+    same(told["done"][0]["turn_count"], 2, "turns")
 
 
 @scenario()
