@@ -688,6 +688,21 @@ fn a_list_can_be_filtered() {
 }
 
 #[test]
+fn a_search_finds_later_prompts_and_the_ends_of_long_ones() {
+    let home = Home::new();
+    let one = home.begin("one");
+    home.does(["resume", &one, "the later Needle"]);
+    home.begin(&format!("two {} needle at the end", "x".repeat(600)));
+    home.begin("three");
+    let found = home.list(&["--search", "needle"]);
+    assert_eq!(
+        (found.len(), found[1].as_str(), home.list(&["--search", "nowhere"]).len()),
+        (2, "one", 0),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn words_that_mean_nothing_are_refused() {
     let home = Home::new();
     home.begin("hi");

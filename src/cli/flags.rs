@@ -102,7 +102,7 @@ pub const FLAGS: &[Flag] = &[
     flag("tag",                None,      "TAG",      &["", "resume", "sessions"], "tag the new session; with sessions: only those with it (may be repeated)"),
     flag("status",             None,      "STATUS",   SESSIONS, "only those that stand so: active, completed, error, paused"),
     flag("since",              None,      "AGE|DATE", SESSIONS, "only those used since: 7d, 12h, 2026-01-31"),
-    flag("search",             None,      "TEXT",     SESSIONS, "only those with this text in title or first prompt"),
+    flag("search",             None,      "TEXT",     SESSIONS, "only those with this text in title or prompts"),
     flag("limit",              Some('n'), "N",        SESSIONS, "at most so many"),
     flag("offset",             None,      "N",        SESSIONS, "without the first so many"),
     flag("turns",              None,      "",         SESSIONS, "with prompts and answers"),

@@ -2,7 +2,7 @@
 //! files of what it found.
 
 use super::journal::Entry;
-use super::model::{Session, Status};
+use super::model::{INITIAL_PROMPT, Session, Status};
 use super::store::{Store, is_id};
 use crate::error::Error;
 use std::path::PathBuf;
@@ -24,19 +24,15 @@ pub struct Filter {
     pub since: Option<String>,
     /// Used before this time (RFC 3339).
     pub before: Option<String>,
-    /// With this text in title or first prompt, in any case.
+    /// With this text in title or prompts, in any case.
     pub text: Option<String>,
 }
 
 impl Filter {
-    /// Whether an entry is wanted.
-    pub(super) fn takes(&self, entry: &Entry) -> bool {
+    /// Whether an entry is wanted, but for the text.
+    fn takes(&self, entry: &Entry) -> bool {
         let is =
             |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
-        let has = |text: &str| {
-            let text = text.to_lowercase();
-            entry.title.to_lowercase().contains(&text) || entry.initial_prompt.to_lowercase().contains(&text)
-        };
         is(&self.backend, &entry.backend)
             && self.status.is_none_or(|status| status == entry.status)
             && self.tags.iter().all(|tag| entry.tags.contains(tag))
@@ -44,7 +40,6 @@ impl Filter {
             && self.dir.as_ref().is_none_or(|dir| *dir == entry.working_dir)
             && self.since.as_ref().is_none_or(|since| entry.last_used_at >= *since)
             && self.before.as_ref().is_none_or(|before| entry.last_used_at < *before)
-            && self.text.as_deref().is_none_or(has)
     }
 }
 
@@ -76,7 +71,9 @@ impl Store {
                 // The index may be older than the file.
                 Ok(session) => {
                     let session = self.settled(session);
-                    listing.sessions.extend(filter.takes(&Entry::of(&session, true)).then_some(session));
+                    listing
+                        .sessions
+                        .extend(self.takes(filter, &Entry::of(&session, true)).then_some(session));
                 }
                 // Deleted in this moment, or by hand.
                 Err(Error::SessionNotFound { .. }) => {}
@@ -86,7 +83,8 @@ impl Store {
         Ok(listing)
     }
 
-    /// The same from the index alone: nothing but the index is read.
+    /// The same from the index: of the files only those are read that are called active, or may have a text in a later
+    /// prompt.
     ///
     /// # Errors
     /// When the index can be neither read nor rebuilt.
@@ -107,7 +105,7 @@ impl Store {
             |line| line.contains(&dir),
             |entry| {
                 let Some(entry) = self.as_it_stands(entry) else { return true };
-                if filter.takes(&entry) && self.path(&entry.id, "json").exists() {
+                if self.takes(filter, &entry) && self.path(&entry.id, "json").exists() {
                     if passed >= offset && found.len() < limit {
                         found.push(entry);
                     }
@@ -117,6 +115,27 @@ impl Store {
             },
         )?;
         Ok(found)
+    }
+
+    /// Whether a filter takes an entry. Only a text that the entry does not have is looked for in the turns.
+    pub(super) fn takes(&self, filter: &Filter, entry: &Entry) -> bool {
+        if !filter.takes(entry) {
+            return false;
+        }
+        let Some(text) = filter.text.as_ref().map(|text| text.to_lowercase()) else { return true };
+        let has = |part: &str| part.to_lowercase().contains(&text);
+        let is_all = entry.turn_count <= 1 && entry.initial_prompt.chars().count() < INITIAL_PROMPT;
+        has(&entry.title) || has(&entry.initial_prompt) || (!is_all && self.prompts_have(&entry.id, has))
+    }
+
+    fn prompts_have(&self, id: &str, has: impl Fn(&str) -> bool) -> bool {
+        match self.turns(id) {
+            Ok(turns) => turns.iter().any(|turn| has(&turn.prompt)),
+            Err(error) => {
+                log::warn!("{error}");
+                false
+            }
+        }
     }
 
     /// An entry that says active may be of a process that died.

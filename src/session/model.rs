@@ -122,7 +122,7 @@ pub struct Session {
 }
 
 /// How much of the first prompt is kept in the session itself, in characters.
-const INITIAL_PROMPT: usize = 500;
+pub(super) const INITIAL_PROMPT: usize = 500;
 /// How long a title made from a prompt is, in characters.
 const TITLE: usize = 60;
 

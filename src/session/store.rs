@@ -172,7 +172,7 @@ impl Store {
         let held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
         let locked = self.lock()?;
         match self.read_session(id) {
-            Ok(session) if !only.takes(&Entry::of(&session, false)) => return Ok(false),
+            Ok(session) if !self.takes(only, &Entry::of(&session, false)) => return Ok(false),
             Err(error @ Error::SessionNotFound { .. }) => {
                 held.remove()?;
                 return Err(error);
