@@ -261,7 +261,7 @@ fn a_program_that_cannot_be_started_is_named() {
 #[test]
 fn a_program_leads_a_session_of_its_own() {
     let scene =
-        Scene::playing("ps -o pid=,sid= -p $$ | while read pid sid; do [ $pid = $sid ] && say leads; done");
+        Scene::playing("read -r pid _ _ _ _ session _ </proc/$$/stat; [ $pid = $session ] && say leads");
     scene.clinvk(["x"]).is("leads\n", "", 0);
 }
 
