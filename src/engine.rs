@@ -1,7 +1,7 @@
 //! The one door: every run of every surface goes through `Engine::run`. Checks the task against the backend, finds
 //! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
 
-use crate::backend::{Backend, Launch, Registry, Step, Steps};
+use crate::backend::{self, Backend, Launch, Registry, Step, Steps};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
 use crate::exec::{self, Control, Finishing, Stop};
@@ -13,8 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Variables that no child may see: our own keys, and the marks of an outer agent session, in which the CLIs refuse to
-/// start or behave differently.
+/// Variables that no child may see: our own keys.
 const NEVER_INHERITED: &[&str] = &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH"];
 
 /// Runs tasks.
@@ -161,7 +160,8 @@ impl Engine {
                 }
             }
         }
-        launch.unset.extend(NEVER_INHERITED.iter().map(|name| (*name).to_owned()));
+        let never = NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        launch.unset.extend(never.map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
         let mut fold = Fold {
             since: Instant::now(),
@@ -184,7 +184,7 @@ impl Engine {
         let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
         let finished = report.and_then(|report| stopped(&report.stop));
         if let Err(error) = &finished {
-            fold.save(Some(error.to_string()));
+            fold.stopped(error);
         }
         finished.map(|()| fold.outcome)
     }
@@ -348,6 +348,18 @@ impl Finishing for Fold<'_> {
 }
 
 impl Fold<'_> {
+    /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
+    fn stopped(&mut self, error: &Error) {
+        self.save(Some(error.to_string()));
+        self.outcome.duration = self.since.elapsed();
+        self.outcome.failure = Some(Failure::new(error.kind(), error.to_string()));
+        self.outcome.exit_code = 1;
+        if !matches!(error, Error::ReaderGone) {
+            // Whoever does not listen any more has no use for an error either.
+            let _ = self.listener.done(&self.outcome);
+        }
+    }
+
     /// Saves the session's turn, and lets the session go.
     fn save(&mut self, error: Option<String>) {
         let Some(mut run) = self.run.take() else { return };

@@ -1,7 +1,36 @@
 //! Where `log` goes on the command line: standard error, one line each.
 
+use crate::cli::safe_lines;
+use crate::sys::{self, Watch};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a standard error that nobody reads may hold us up, once.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// So much can be written to a pipe that has room at all (PIPE_BUF).
+const ROOM: usize = 4096;
+/// It had no room the last time: then nothing is waited for until it has.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
+/// Writes to standard error what finds room there: a run's limits and signals do not wait for its reader.
+pub fn write(text: &str) {
+    for part in text.as_bytes().chunks(ROOM) {
+        let patience = if STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let mut watch = [Watch::writable(sys::stderr_fd())];
+        let has_room = sys::poll(&mut watch, patience).is_ok() && watch[0].woke();
+        STUCK.store(!has_room, Ordering::Relaxed);
+        if !has_room || std::io::stderr().write_all(part).is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes a line, or several, to standard error. What backends say is in them, and must not speak to the terminal.
+pub fn line(text: &str) {
+    write(&(safe_lines(text) + "\n"));
+}
 
 struct Stderr;
 
@@ -13,8 +42,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let mark = if record.level() <= Level::Warn { "clinvk: " } else { "" };
-            // A standard error that nobody reads is no reason to stop.
-            let _ = writeln!(std::io::stderr().lock(), "{mark}{}", record.args());
+            line(&format!("{mark}{}", record.args()));
         }
     }
 

@@ -206,6 +206,13 @@ pub fn survive_file_size_limit() {
     }
 }
 
+/// The standard error as a descriptor to watch.
+pub fn stderr_fd() -> BorrowedFd<'static> {
+    const STDERR: RawFd = 2;
+    // SAFETY: as for `stdout_fd`.
+    unsafe { BorrowedFd::borrow_raw(STDERR) }
+}
+
 /// The standard output as a descriptor to watch.
 pub fn stdout_fd() -> BorrowedFd<'static> {
     const STDOUT: RawFd = 1;

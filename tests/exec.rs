@@ -350,14 +350,15 @@ fn a_parent_that_ignores_the_end_of_children_does_not_hang_us() {
 
 #[test]
 fn what_ran_before_us_in_our_process_is_left_alone() {
-    let scene = Scene::playing("daemon; cat");
-    let line = format!(
-        "'{}' 1000 >/dev/null 2>&1 & exec '{}' hi",
-        scene.text("bin/sleep"),
-        env!("CARGO_BIN_EXE_clinvk")
-    );
-    let seen = scene.program("/bin/sh").args(["-c", &line]).start();
-    seen.ends("hi\n", "", 0);
-    let left: Vec<String> = scene.processes().into_values().collect();
-    assert_eq!(left, [format!("{} 1000 ", scene.text("bin/sleep"))]);
+    // In our group, in a group of its own, in a session of its own.
+    for start in ["", "set -m; ", "setsid "] {
+        let scene = Scene::playing("daemon; cat");
+        let sleep = scene.text("bin/sleep");
+        let line =
+            format!("{start}'{sleep}' 1000 >/dev/null 2>&1 & exec '{}' hi", env!("CARGO_BIN_EXE_clinvk"));
+        let run = scene.program("/bin/bash").args(["-c", &line]).start();
+        run.ends("hi\n", "", 0);
+        let left: Vec<String> = scene.processes().into_values().collect();
+        assert_eq!(left, [format!("{sleep} 1000 ")], "{start}");
+    }
 }

@@ -59,8 +59,12 @@ fn a_time_limit_is_told_in_every_format() {
     for format in ["json", "stream-json"] {
         let seen = scene.clinvk(["--timeout", "1s", "-o", format, "x"]).seen();
         let last: serde_json::Value = serde_json::from_str(seen.out.lines().last().unwrap()).unwrap();
-        let kind = if format == "json" { &last["kind"] } else { &last["content"]["code"] };
-        assert!(kind == "timeout" && seen.status == 6, "{seen}");
+        // The same facts as for a run that ended by itself: scripts go on with the session, and count what it cost.
+        let (facts, used) =
+            if format == "json" { (&last, "usage") } else { (&last["content"], "token_usage") };
+        let is_whole =
+            last["session_id"].is_string() && facts[used].is_object() && facts["warnings"].is_array();
+        assert!(facts["kind"] == "timeout" && is_whole && seen.status == 6, "{seen}");
     }
 }
 

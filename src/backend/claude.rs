@@ -18,7 +18,7 @@ const READING_TOOLS: &[&str] = &["Read", "Grep", "Glob", "WebFetch", "WebSearch"
 const TOOLS_FOR_PERSONS: &[&str] = &["AskUserQuestion", "EnterPlanMode", "ExitPlanMode"];
 
 /// Marks of an outer Claude session.
-const OUTER_SESSION: &[&str] = &[
+pub(super) const OUTER_SESSION: &[&str] = &[
     "CLAUDECODE",
     "CLAUDE_CODE_ENTRYPOINT",
     "CLAUDE_CODE_SSE_PORT",

@@ -22,7 +22,7 @@ const LONGEST_PROMPT: usize = 1 << 20;
 const MODELS: [(&str, &str); 3] = [("fast", "gpt-6-luna"), ("balanced", ""), ("best", "gpt-6-astra")];
 
 /// What marks an outer codex session: a codex that was started by a codex has to begin afresh.
-const OUTER_SESSION: [&str; 9] = [
+pub(super) const OUTER_SESSION: &[&str] = &[
     "CODEX_APPLY_PATCH_PRESERVE_LINE_ENDINGS",
     "CODEX_CI",
     // Would also take our name out of the `userAgent` and the sessions.

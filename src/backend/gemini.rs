@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Marks of an outer gemini session, and of an editor: its folders would become this run's.
-const OUTER_SESSION: &[&str] = &[
+pub(super) const OUTER_SESSION: &[&str] = &[
     "GEMINI_CLI",
     "GEMINI_PTY_INFO",
     "GEMINI_CLI_IDE_PID",

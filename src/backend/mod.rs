@@ -143,6 +143,12 @@ pub enum StopSignal {
     Terminate,
 }
 
+/// The variables by which the vendors mark an outer session of theirs, in which their programs refuse to start or behave
+/// differently. No backend sees any: what it starts may be one of these programs.
+pub fn marks_of_outer_sessions() -> impl Iterator<Item = &'static &'static str> {
+    claude::OUTER_SESSION.iter().chain(codex::OUTER_SESSION).chain(gemini::OUTER_SESSION)
+}
+
 /// The model aliases of a backend, with those of the configuration in place of, or behind, its own.
 fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(String, String)> {
     let kept = ours.iter().filter(|(alias, _)| configured.iter().all(|(name, _)| name != alias));

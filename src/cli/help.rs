@@ -20,7 +20,7 @@ clinvk: one interface to AI command-line tools
 /// When there is no such command.
 pub fn of(name: &str) -> Result<String, Error> {
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        let known = COMMANDS.iter().map(|command| command.name.to_owned()).collect();
+        let known = COMMANDS.iter().skip(1).map(|command| command.name.to_owned()).collect();
         return Err(Error::Unknown { what: "command", given: name.to_owned(), known });
     };
     let words = ["clinvk", command.name, "[FLAGS]", command.operands];

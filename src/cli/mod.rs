@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use flags::{COMMANDS, FLAGS};
+pub use table::safe_lines;
 
 /// Runs the process' own command line.
 #[allow(clippy::disallowed_methods)] // the arguments are the one thing that the command line reads itself
@@ -41,7 +42,7 @@ pub fn main() -> ExitCode {
 /// Prints the error there is, and turns it into an exit status.
 fn end(result: Result<u8, Error>) -> ExitCode {
     let status = result.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "clinvk: {error}");
+        crate::log::line(&format!("clinvk: {error}"));
         exit::status(error.kind(), 0)
     });
     ExitCode::from(status)
@@ -67,10 +68,9 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
         }
         command => {
             let world = World::read()?;
-            crate::log::to_stderr(
-                is_verbose(typed) || world.env.contains_key("CLINVK_DEBUG"),
-                typed.has("quiet"),
-            );
+            let debug =
+                world.env.get("CLINVK_DEBUG").is_some_and(|debug| !matches!(&**debug, "" | "0" | "false"));
+            crate::log::to_stderr(typed.has("verbose") || debug, typed.has("quiet"));
             let explicit = typed.value("config").or(world.env.get("CLINVK_CONFIG").map(String::as_str));
             let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
             if command == "config" {
@@ -89,8 +89,9 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
 }
 
-fn is_verbose(typed: &Typed) -> bool {
-    typed.has("verbose")
+/// Prints JSON for people and programs alike.
+fn say_json(value: &serde_json::Value) -> Result<u8, Error> {
+    say(&table::safe_json(format!("{value:#}\n")))
 }
 
 /// Prints a whole text on standard output. A reader that left early is no error.

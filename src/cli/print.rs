@@ -58,7 +58,7 @@ impl Printer {
         spinner: Option<Spinner>,
         control: &Control,
     ) -> Printer {
-        let events = Events::new(backend, dir);
+        let events = Events::new(Some(backend), dir);
         let (content, ends_with_newline, finished) = (String::new(), true, false);
         let out = Out { control: control.clone(), clock: Clock::start(), failed: None };
         Printer {
@@ -91,7 +91,7 @@ impl Printer {
             // The answer so far stays a line of its own.
             OutputFormat::Text if self.ends_with_newline => Ok(()),
             OutputFormat::Text => self.out.put("\n"),
-            OutputFormat::Json => self.out.put_line(&cut_answer(&self.backend, &self.content, error)),
+            OutputFormat::Json => self.out.put_line(&cut_answer(Some(&self.backend), error)),
             OutputFormat::StreamJson => {
                 let line = self.events.error(&Failure::new(error.kind(), error.to_string()));
                 self.out.put_line(&line)
@@ -115,10 +115,10 @@ impl Printer {
 }
 
 /// Says, in the format that was asked for, what was refused before there was anything to run.
-pub fn refusal(format: OutputFormat, backend: &str, error: &Error) {
+pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
     let line = match format {
         OutputFormat::Text => return,
-        OutputFormat::Json => cut_answer(backend, "", error),
+        OutputFormat::Json => cut_answer(backend, error),
         OutputFormat::StreamJson => {
             let mut events = Events::new(backend, Path::new(""));
             events.error(&Failure::new(error.kind(), error.to_string()))
@@ -128,14 +128,21 @@ pub fn refusal(format: OutputFormat, backend: &str, error: &Error) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// The object of `-o json` where there is no outcome.
-fn cut_answer(backend: &str, content: &str, error: &Error) -> Value {
+/// The object of `-o json` where nothing was run: the same keys.
+fn cut_answer(backend: Option<&str>, error: &Error) -> Value {
     json!({
         "backend": backend,
-        "content": content,
-        "exit_code": Value::Null,
+        "model": null,
+        "content": "",
+        "session_id": null,
+        "backend_session_id": null,
+        "usage": usage(&Usage::default()),
+        "cost": null,
+        "duration_seconds": 0.0,
+        "exit_code": null,
         "kind": error.kind().word(),
         "error": error.to_string(),
+        "warnings": [],
     })
 }
 
@@ -205,7 +212,7 @@ impl Listener for Printer {
             OutputFormat::Text => self.out.put("\n"),
             OutputFormat::Json => self.out.put_line(&Answer::of(outcome, &self.content)),
             OutputFormat::StreamJson => {
-                if let Some(failure) = &outcome.failure {
+                if let Some(failure) = failure(outcome) {
                     self.out.put_line(&self.events.error(failure))?;
                 }
                 let line = self.events.done(outcome);
@@ -215,10 +222,10 @@ impl Listener for Printer {
         if self.style.show_tokens {
             let Usage { input, output, cached, reasoning, .. } = outcome.usage;
             let line = format!("tokens: {input} in ({cached} cached), {output} out ({reasoning} reasoning)");
-            let _ = writeln!(io::stderr(), "{line}");
+            crate::log::line(&line);
         }
         if self.style.show_timing {
-            let _ = writeln!(io::stderr(), "time: {:.2} s", outcome.duration.as_secs_f64());
+            crate::log::line(&format!("time: {:.2} s", outcome.duration.as_secs_f64()));
         }
         Ok(())
     }
@@ -249,7 +256,7 @@ impl Out {
     }
 
     fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let line = serde_json::to_string(value)? + "\n";
+        let line = super::table::safe_json(serde_json::to_string(value)?) + "\n";
         self.put(&line)
     }
 
@@ -310,11 +317,16 @@ impl<'a> Answer<'a> {
             cost: outcome.usage.cost,
             duration_seconds: outcome.duration.as_secs_f64(),
             exit_code: outcome.exit_code,
-            kind: outcome.failure.as_ref().map(|failure| failure.kind.word()),
-            error: outcome.failure.as_ref().map(|failure| failure.message.as_str()),
+            kind: failure(outcome).map(|failure| failure.kind.word()),
+            error: failure(outcome).map(|failure| failure.message.as_str()),
             warnings: &outcome.warnings,
         }
     }
+}
+
+/// What went wrong: the run, or else the saving of its session.
+fn failure(outcome: &Outcome) -> Option<&Failure> {
+    outcome.failure.as_ref().or(outcome.session_failure.as_ref())
 }
 
 fn usage(usage: &Usage) -> Value {
@@ -329,7 +341,7 @@ fn usage(usage: &Usage) -> Value {
 
 /// Makes the unified events: names and shape of clinvk 0.2.
 struct Events {
-    backend: String,
+    backend: Option<String>,
     working_dir: PathBuf,
     /// How often the model was asked, as far as events tell: once, and once more after each round of tools.
     turns: u64,
@@ -340,8 +352,8 @@ struct Events {
 }
 
 impl Events {
-    fn new(backend: &str, working_dir: &Path) -> Events {
-        let (backend, working_dir) = (backend.to_owned(), working_dir.to_owned());
+    fn new(backend: Option<&str>, working_dir: &Path) -> Events {
+        let (backend, working_dir) = (backend.map(str::to_owned), working_dir.to_owned());
         Events { backend, working_dir, turns: 1, after_tools: false, session: None, sequence: 0 }
     }
 
@@ -396,7 +408,8 @@ impl Events {
             "duration": outcome.duration.as_secs_f64(),
             "turn_count": self.turns,
             "exit_code": outcome.exit_code,
-            "kind": outcome.failure.as_ref().map(|failure| failure.kind.word()),
+            "kind": failure(outcome).map(|failure| failure.kind.word()),
+            "warnings": outcome.warnings,
         });
         self.envelope("done", content)
     }

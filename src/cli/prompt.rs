@@ -12,7 +12,6 @@ use crate::exec::Control;
 use crate::session::{Keep, Store};
 use crate::task::{Approval, Continue, Effort, OutputFormat, Sandbox, Task};
 use crate::world::{self, World};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,9 @@ use std::time::Duration;
 /// What *we* could not do, before a printer was there to say it.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let format = format(typed, config)?;
-    let backend = typed.value("backend").unwrap_or(&config.default_backend);
+    // Which one a session has is not known before it is found.
+    let continues = typed.command == "resume" || typed.has("continue");
+    let backend = typed.value("backend").or((!continues).then_some(&*config.default_backend));
     let (task, engine, prepared, control) =
         ready(typed, world, config).inspect_err(|error| print::refusal(format, backend, error))?;
     if typed.has("dry-run") || config.unified_flags.dry_run {
@@ -56,7 +57,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             for failure in outcome.session_failure.iter().chain(&outcome.failure) {
                 let whose =
                     if Some(failure) == outcome.failure.as_ref() { &outcome.backend } else { "session" };
-                let _ = writeln!(std::io::stderr(), "clinvk: {whose}: {}", failure.message);
+                crate::log::line(&format!("clinvk: {whose}: {}", failure.message));
                 status = exit::status(failure.kind, outcome.exit_code);
             }
             Ok(status)
@@ -123,8 +124,9 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let replay = typed.has("replay");
-    let tags =
-        config.session.default_tags.iter().cloned().chain(typed.values("tag").map(str::to_owned)).collect();
+    // The configuration's tags are for new ones.
+    let of_new: &[String] = if session.is_none() { &config.session.default_tags } else { &[] };
+    let tags = of_new.iter().cloned().chain(typed.values("tag").map(str::to_owned)).collect();
     let approval = word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?;
     let sandbox = word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?;
     let effort = word(typed, "effort", "effort", Effort::parse, Effort::WORDS)?;
@@ -139,7 +141,10 @@ fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<
         append_system: typed.value("append-system-prompt").map(str::to_owned),
         max_turns: number(typed, "max-turns")?.or(Some(general.max_turns)).filter(|limit| *limit > 0),
         max_tokens: number(typed, "max-tokens")?.or(Some(general.max_tokens)).filter(|limit| *limit > 0),
-        allowed_tools: typed.value("allowed-tools").map(list).or_else(|| of_backend.allowed_tools.clone()),
+        allowed_tools: match typed.value("allowed-tools") {
+            Some("all") => None,
+            given => given.map(list).or_else(|| of_backend.allowed_tools.clone()),
+        },
         denied_tools: typed.values("denied-tools").flat_map(list).collect(),
         add_dirs: typed
             .values("add-dir")

@@ -1,7 +1,7 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
 use super::flags::{FLAGS, Typed};
-use super::{input, say, table};
+use super::{input, say, say_json, table};
 use crate::config::Config;
 use crate::error::Error;
 use crate::session::{self, Entry, Filter, Session, Status, Store, Tokens, Turn};
@@ -62,13 +62,7 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
         ["clean"] => clean(typed, world, &store, config),
         ["fork", id] => fork(&store, id),
         ["rename", id, title] => edit(&store, id, |session| session.title = title.to_owned()),
-        ["tag", id, _, ..] => edit(&store, id, |session| {
-            for tag in &operands[2..] {
-                if !session.tags.iter().any(|known| known == tag) {
-                    session.tags.push((*tag).to_owned());
-                }
-            }
-        }),
+        ["tag", id, _, ..] => edit(&store, id, |session| session.add_tags(&typed.operands[2..])),
         ["untag", id, _, ..] => {
             edit(&store, id, |session| session.tags.retain(|tag| !operands[2..].contains(&tag.as_str())))
         }
@@ -183,10 +177,7 @@ fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
     let listing = store.list(&filter(typed, world)?, offset, limit, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     if typed.has("json") {
-        return say(&format!(
-            "{:#}\n",
-            json!({"sessions": listing.sessions, "limit": limit, "offset": offset})
-        ));
+        return say_json(&json!({"sessions": listing.sessions, "limit": limit, "offset": offset}));
     }
     say(&table::table(&listing.sessions))
 }
@@ -197,7 +188,7 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     if typed.has("json") {
         let document =
             if typed.has("turns") { json!({"session": session, "turns": turns}) } else { json!(session) };
-        return say(&format!("{document:#}\n"));
+        return say_json(&document);
     }
     let safe = |text: &str| text.lines().map(|line| table::safe(line) + "\n").collect::<String>();
     let failed = |turn: &Turn| {
@@ -255,8 +246,8 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
         match store.delete(&entry.id, &filter) {
             Ok(deleted) => cleaned += usize::from(deleted),
             Err(Error::SessionNotFound { .. }) => {}
-            // One that is in use now is no reason to keep the others.
-            Err(error @ Error::SessionBusy { .. }) => log::warn!("{error}"),
+            // One that is in use now, or makes no sense, is no reason to keep the others.
+            Err(error @ (Error::SessionBusy { .. } | Error::SessionBroken { .. })) => log::warn!("{error}"),
             Err(error) => return Err(error),
         }
     }
@@ -310,7 +301,7 @@ fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     }
     let document = Document { clinvk_session: VERSION, session, turns };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Error::Internal(error.to_string()))?;
-    say(&(text + "\n"))
+    say(&table::safe_json(text + "\n"))
 }
 
 fn import(store: &Store, file: &str) -> Result<u8, Error> {
@@ -374,7 +365,7 @@ fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
         }
     }
     if typed.has("json") {
-        return say(&format!("{:#}\n", json!({"total": total, "by": groups})));
+        return say_json(&json!({"total": total, "by": groups}));
     }
     let line = |name: &str, sum: &Sum| {
         let tokens = &sum.tokens;
@@ -403,7 +394,7 @@ fn fsck(typed: &Typed, store: &Store) -> Result<u8, Error> {
             .iter()
             .map(|finding| json!({"kind": finding.kind, "finding": finding.sentence}))
             .collect();
-        return say(&format!("{:#}\n", json!({"findings": findings, "repaired": !typed.has("dry-run")})));
+        return say_json(&json!({"findings": findings, "repaired": !typed.has("dry-run")}));
     }
     for finding in &findings {
         say(&format!("{}: {}\n", finding.kind, table::safe(&finding.sentence)))?;

@@ -1,13 +1,12 @@
 //! The spinner: on a terminal, until the first word of the answer comes; gone without a trace.
 
 use crate::event::Event;
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// How often it turns.
 const TURN: Duration = Duration::from_millis(200);
 /// Back to the line's start, and nothing behind it.
-const CLEAR: &[u8] = b"\r\x1b[K";
+const CLEAR: &str = "\r\x1b[K";
 
 /// A line on standard error that says what is going on, and for how long.
 pub struct Spinner {
@@ -53,17 +52,14 @@ impl Spinner {
         let sign = ["|", "/", "-", "\\"][self.turns % 4];
         let line =
             format!("\r{sign} {}: {} {} s\x1b[K", self.backend, self.state, self.since.elapsed().as_secs());
-        // A terminal that is gone is told by the answer's own writing.
-        let _ = io::stderr().write_all(line.as_bytes());
+        crate::log::write(&line);
         (self.turned, self.turns) = (Some(Instant::now()), self.turns + 1);
     }
-}
 
-impl Spinner {
     /// Makes room for another line; the next turn shows it again.
     pub fn clear(&mut self) {
         if self.turned.take().is_some() {
-            let _ = io::stderr().write_all(CLEAR);
+            crate::log::write(CLEAR);
         }
     }
 }

@@ -9,6 +9,33 @@ pub fn safe(text: &str) -> String {
         .collect()
 }
 
+/// The same for several lines: line ends and tabs stay.
+pub fn safe_lines(text: &str) -> String {
+    text.split_inclusive(['\n', '\t'])
+        .flat_map(|part| {
+            let (part, end) = match part.as_bytes().last() {
+                Some(b'\n' | b'\t') => part.split_at(part.len() - 1),
+                _ => (part, ""),
+            };
+            [safe(part), end.to_owned()]
+        })
+        .collect()
+}
+
+/// JSON without the control characters that JSON allows and terminals obey: DEL and U+0080 to U+009F. They can only stand
+/// in strings, where their escapes mean the same.
+pub fn safe_json(json: String) -> String {
+    let obeyed = |letter: char| matches!(letter, '\u{7f}'..='\u{9f}');
+    if !json.contains(obeyed) {
+        return json;
+    }
+    let escaped = |letter: char| match letter {
+        letter if obeyed(letter) => format!("\\u{:04x}", letter as u32),
+        other => other.to_string(),
+    };
+    json.chars().map(escaped).collect()
+}
+
 /// Characters that turn the direction of what follows, end the line, or are not seen at all.
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
@@ -108,6 +135,14 @@ mod tests {
     #[test]
     fn titles_cannot_speak_to_the_terminal() {
         assert_eq!(safe("a\x1b[31mb\nc\u{9b}d\u{202e}e"), "a [31mb c d e");
+    }
+
+    #[test]
+    fn lines_stay_lines_and_json_stays_json() {
+        assert_eq!(safe_lines("a\tb\n\x1b[2Jc\n"), "a\tb\n [2Jc\n");
+        let json = safe_json("\"a\u{9b}2J\u{7f}é\"".to_owned());
+        assert_eq!(json, "\"a\\u009b2J\\u007fé\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), "a\u{9b}2J\u{7f}é");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The runs that are under way in this process, from the start of a child to the last of its tree; and the clock that
 //! stands still while the process is suspended.
 
-use super::tree::{Owned, Tree};
+use super::tree::{self, Owned, Tree};
 use crate::sys;
 use std::io;
 use std::process::{Child, Command};
@@ -66,6 +66,7 @@ impl Live {
     /// Starts the child. It is on the lists before any other run can look around for orphans.
     pub fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
         let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tree::note_strangers();
         let child = command.spawn()?;
         let pid = child.id() as i32;
         let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
@@ -98,7 +99,9 @@ impl Live {
             }
             // Held, so that no other run starts while every orphan counts as this one's.
             let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if !self.tree().sweep(live.is_empty()) {
+            // The first process of a container is handed everybody's orphans: there only the marker tells.
+            let alone = live.is_empty() && std::process::id() != 1;
+            if !self.tree().sweep(alone) {
                 return;
             }
             drop(live);

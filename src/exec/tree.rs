@@ -4,7 +4,7 @@
 use crate::sys;
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// One process, as /proc has it. The start time tells it from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,14 +57,32 @@ fn process(pid: i32) -> Option<Process> {
     Some(Process { pid, parent, group, started, zombie })
 }
 
-/// The processes that became our children when their own parents ended. A run's child leads a group of its own and is
-/// owned; a child of ours in our own group was started by somebody else here, or before this program was (`x & exec clinvk`).
+/// What was below this process before its first run, by pid and start: a shell that becomes clinvk by `exec` leaves its
+/// background jobs to us.
+static STRANGERS: OnceLock<HashSet<(i32, u64)>> = OnceLock::new();
+
+/// Remembers who was here before the first run. To be called before each; one system call where nobody was.
+pub(super) fn note_strangers() {
+    STRANGERS.get_or_init(|| {
+        let all = if sys::has_children() { processes() } else { Vec::new() };
+        below(std::process::id() as i32, &all).iter().map(|process| (process.pid, process.started)).collect()
+    });
+}
+
+/// The processes that became our children when their own parents ended: neither a run's child, which is owned, nor
+/// anybody who was here before, nor started by somebody else in this program, who leaves it in our group.
 fn orphans(all: &[Process]) -> Vec<Process> {
     let me = std::process::id() as i32;
     let our_group = all.iter().find(|process| process.pid == me).map(|process| process.group);
     let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let is_stranger = |process: &Process| {
+        STRANGERS.get().is_some_and(|strangers| strangers.contains(&(process.pid, process.started)))
+    };
     let is_orphan = |process: &&Process| {
-        process.parent == me && Some(process.group) != our_group && !owned.contains(&process.pid)
+        process.parent == me
+            && Some(process.group) != our_group
+            && !owned.contains(&process.pid)
+            && !is_stranger(process)
     };
     all.iter().filter(is_orphan).copied().collect()
 }

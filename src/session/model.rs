@@ -153,6 +153,17 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Adds tags that it does not have yet.
+    pub fn add_tags(&mut self, tags: &[String]) {
+        for tag in tags {
+            if !self.tags.contains(tag) {
+                self.tags.push(tag.clone());
+            }
+        }
+    }
+}
+
 /// Cuts between characters, and says so.
 pub fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {

@@ -177,8 +177,8 @@ impl Store {
                 held.remove()?;
                 return Err(error);
             }
-            // It need not make sense to be removed.
-            _ => {}
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
         self.remove_file(id, "json")?;
         self.remove_file(id, "turns.jsonl")?;
