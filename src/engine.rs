@@ -228,10 +228,11 @@ impl Engine {
         }
         if let Some(session) = &task.session {
             let go_on = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
-            return self
-                .store
-                .take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep)
-                .map(Some);
+            let run = self.store.take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep)?;
+            if !task.tags.is_empty() {
+                self.store.update(&session.id, false, |session| session.add_tags(&task.tags))?;
+            }
+            return Ok(Some(run));
         }
         let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
         session.model = task.model.clone();

@@ -360,3 +360,25 @@ fn a_model_alias_is_resolved_and_another_name_is_passed_on() {
     scene.clinvk(["x"]).env("CLINVK_FAKE_MODEL", "fast").prints("-m small-1\n");
     scene.clinvk(["-m", "huge", "x"]).env("CLINVK_FAKE_MODEL", "fast").prints("-m huge\n");
 }
+
+#[test]
+fn what_a_backend_says_cannot_speak_to_the_terminal() {
+    let failing = "printf '\\033]0;title\\007\\033[31mred\\n' >&2; exit 3";
+    let broken = r#"printf '{"error": "\\u001b[2J"}\n'; printf '\033[2Jno json\n'"#;
+    let jsonl = json!({"output": "jsonl", "fields": {"text": "text", "error": "error"}});
+    for scene in [Scene::playing(failing), Scene::declaring(jsonl, broken)] {
+        for flags in [&["x"][..], &["-v", "x"], &["-o", "json", "x"]] {
+            let seen = scene.clinvk(flags).seen();
+            let speaks = |text: &str| text.contains(|letter: char| letter.is_control() && letter != '\n');
+            assert!(seen.status == 1 && !speaks(&seen.err) && !speaks(&seen.out), "{seen}");
+        }
+    }
+}
+
+#[test]
+fn a_debug_variable_that_says_no_is_no() {
+    for (value, is_verbose) in [("", false), ("0", false), ("false", false), ("1", true)] {
+        let seen = echo(json!({})).clinvk(["hi"]).env("CLINVK_DEBUG", value).seen();
+        assert_eq!(!seen.err.is_empty(), is_verbose, "{value}: {seen}");
+    }
+}

@@ -362,3 +362,10 @@ fn what_ran_before_us_in_our_process_is_left_alone() {
         assert_eq!(left, [format!("{sleep} 1000 ")], "{start}");
     }
 }
+
+#[test]
+fn marks_of_an_outer_agent_are_not_handed_on() {
+    let scene = Scene::playing("env | grep -E '^(CLAUDECODE|GEMINI_CLI|CODEX_SANDBOX)=' || say none");
+    let run = scene.clinvk(["x"]).env("CLAUDECODE", "1").env("GEMINI_CLI", "1").env("CODEX_SANDBOX", "x");
+    run.prints("none\n");
+}

@@ -1036,3 +1036,26 @@ fn a_reader_of_a_list_may_leave() {
         1,
     );
 }
+
+#[test]
+fn what_does_not_parse_is_never_cleaned_away() {
+    let home = Home::new();
+    let (broken, whole) = (home.begin("one"), home.begin("two"));
+    let file = home.scene.path(&format!("home/.clinvk/sessions/{broken}.json"));
+    fs::write(&file, "{broken").unwrap();
+    let seen = home.clinvk(["sessions", "clean", "--all"]).seen();
+    assert!(seen.out.contains("deleted 1 sessions") && seen.err.contains("is broken"), "{seen}");
+    let turns = home.scene.path(&format!("home/.clinvk/sessions/{broken}.turns.jsonl"));
+    let gone = home.scene.path(&format!("home/.clinvk/sessions/{whole}.json"));
+    assert_eq!((file.exists(), turns.exists(), gone.exists()), (true, true, false));
+}
+
+#[test]
+fn a_tag_given_to_a_session_that_goes_on_is_added() {
+    let home = Home::with(json!({"session": {"default_tags": ["new"]}}));
+    let id = home.begin("one");
+    home.does(["sessions", "untag", &id, "new"]);
+    home.does(["-c", "--tag", "later", "two"]);
+    let session = home.json(["sessions", "show", &id]);
+    assert_eq!(session["tags"], json!(["later"]), "{session}");
+}

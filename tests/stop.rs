@@ -255,3 +255,13 @@ fn a_reader_that_never_reads_does_not_hold_up_the_end() {
         scene.is_deserted();
     }
 }
+
+#[test]
+fn a_standard_error_that_nobody_reads_does_not_hold_up_the_end() {
+    let scene = Scene::playing("while :; do say a line that is told on standard error too; done");
+    let _err = scene.fifo("err");
+    let clinvk = env!("CARGO_BIN_EXE_clinvk");
+    let line = format!("exec '{clinvk}' -v --timeout 1s x >/dev/null 2>'{}'", scene.text("bin/err"));
+    scene.program("/bin/sh").args(["-c", &line]).is("", "", 6);
+    scene.is_deserted();
+}
