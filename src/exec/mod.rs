@@ -145,7 +145,14 @@ pub fn run(
     sys::become_subreaper();
     let (mut child, mut live) =
         Live::start(command(program, launch, marker, world), marker).map_err(start)?;
-    log::debug!("started pid {}: {}", child.id(), program.display());
+    // Not the environment: keys are in it.
+    log::debug!(
+        "started pid {} in {}: {} {:?}",
+        child.id(),
+        launch.dir.display(),
+        program.display(),
+        launch.args
+    );
     let result =
         Conversation::new(&mut child, launch, dialogue, control, sink, &live).and_then(Conversation::hold);
     live.end(&mut child);
