@@ -12,7 +12,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -24,11 +23,9 @@ struct Bare(PathBuf);
 
 impl Bare {
     fn new() -> Bare {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let home = Bare(root.join(format!("clinvk-bare-{}-{number}", std::process::id())));
+        let home = Bare(root.join(format!("clinvk-bare-{}", clinvk::world::random_id().unwrap())));
         fs::create_dir_all(&home.0).unwrap();
         home
     }

@@ -12,7 +12,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// After this whatever a test waits for will never come.
@@ -27,10 +26,8 @@ impl Scene {
     /// An empty home, a work directory, and `bin`, where fakes live.
     pub fn new() -> Scene {
         default_signals();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        // No scene's name begins with another's: processes are found by it.
-        let root = std::env::temp_dir().join(format!("clinvk-scene-{}-{number}.d", std::process::id()));
+        // No scene's name begins with another's, of a test that was killed neither: processes are found by it.
+        let root = std::env::temp_dir().join(format!("clinvk-scene-{}", clinvk::world::random_id().unwrap()));
         let scene = Scene { root };
         for dir in ["home", "work", "bin", "tmp"] {
             fs::create_dir_all(scene.path(dir)).unwrap();
