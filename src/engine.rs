@@ -137,12 +137,10 @@ impl Engine {
                 task.dir.display()
             )));
         }
-        let (mut run, mut session_failure) = match self.open_session(asked, &task, control) {
+        let (mut run, session_failure) = match self.open_session(asked, &task, control) {
             Ok(run) => (run, None),
             // The answer matters more than its record; but a session that is continued must be ours alone.
-            Err(error) if task.session.is_none() => {
-                (None, Some(Failure::new(error.kind(), error.to_string())))
-            }
+            Err(error) if task.session.is_none() => (None, Some(Failure::from(&error))),
             Err(error) => return Err(error),
         };
         if let Some(run) = &mut run {
@@ -170,7 +168,7 @@ impl Engine {
                 model: task.model.clone(),
                 backend_session: None,
                 session: run.as_ref().map(|run| run.session().id.clone()),
-                session_failure: session_failure.take(),
+                session_failure,
                 usage: Usage::default(),
                 duration: Duration::ZERO,
                 exit_code: 0,
@@ -353,7 +351,7 @@ impl Fold<'_> {
     fn stopped(&mut self, error: &Error) {
         self.save(Some(error.to_string()));
         self.outcome.duration = self.since.elapsed();
-        self.outcome.failure = Some(Failure::new(error.kind(), error.to_string()));
+        self.outcome.failure = Some(Failure::from(error));
         self.outcome.exit_code = 1;
         if !matches!(error, Error::ReaderGone) {
             // Whoever does not listen any more has no use for an error either.
@@ -371,6 +369,6 @@ impl Fold<'_> {
             usage: Tokens::from(&self.outcome.usage),
             error,
         });
-        self.outcome.session_failure = saved.err().map(|error| Failure::new(error.kind(), error.to_string()));
+        self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
     }
 }

@@ -98,6 +98,12 @@ pub fn words_of_stderr(ended: &crate::backend::Ended) -> String {
     }
 }
 
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Failure {
+        Failure::new(error.kind(), error.to_string())
+    }
+}
+
 /// *We* could not do it. Facts; the sentences are made in `Display` and nowhere else.
 #[derive(Debug)]
 pub enum Error {

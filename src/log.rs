@@ -9,14 +9,12 @@ use std::time::Duration;
 
 /// How long a standard error that nobody reads may hold us up, once.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So much can be written to a pipe that has room at all (PIPE_BUF).
-const ROOM: usize = 4096;
 /// It had no room the last time: then nothing is waited for until it has.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// Writes to standard error what finds room there: a run's limits and signals do not wait for its reader.
 pub fn write(text: &str) {
-    for part in text.as_bytes().chunks(ROOM) {
+    for part in text.as_bytes().chunks(sys::PIPE_ROOM) {
         let patience = if STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
         let mut watch = [Watch::writable(sys::stderr_fd())];
         let has_room = sys::poll(&mut watch, patience).is_ok() && watch[0].woke();

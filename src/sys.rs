@@ -117,6 +117,9 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
+/// So many bytes can be written at once to a pipe that has room at all (PIPE_BUF).
+pub const PIPE_ROOM: usize = 4096;
+
 /// What to wait for on a descriptor, and what came.
 #[repr(transparent)]
 pub struct Watch(libc::pollfd);

@@ -1,7 +1,7 @@
 //! Claude Code: `claude -p` with stream-json in and out. Measured on 2.1.197: ../shared/real-clis.md section 2 and the
 //! recorded dialogues in tests/data/claude.
 
-use super::{Backend, Dialogue, Ended, Launch, Step, Steps, StopSignal, older};
+use super::{Backend, Dialogue, Ended, Launch, Step, Steps, StopSignal, older, text};
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
 use crate::task::{Approval, Effort, Opt, Sandbox, Task};
@@ -526,10 +526,6 @@ fn kind_of_words(words: &str) -> Option<Kind> {
         ("is invalid", Kind::VendorFlag),
     ];
     PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
 }
 
 fn string(value: &Value) -> Option<String> {

@@ -38,7 +38,6 @@ pub struct Style {
 pub struct Printer {
     out: Out,
     style: Style,
-    backend: String,
     spinner: Option<Spinner>,
     /// The answer so far: only JSON needs it whole.
     content: String,
@@ -61,16 +60,7 @@ impl Printer {
         let events = Events::new(Some(backend), dir);
         let (content, ends_with_newline, finished) = (String::new(), true, false);
         let out = Out { control: control.clone(), clock: Clock::start(), failed: None };
-        Printer {
-            out,
-            style,
-            backend: backend.to_owned(),
-            spinner,
-            content,
-            ends_with_newline,
-            events,
-            finished,
-        }
+        Printer { out, style, spinner, content, ends_with_newline, events, finished }
     }
 
     /// Why standard output could not be written, where that is more than a reader that left.
@@ -84,19 +74,12 @@ impl Printer {
     /// When nobody reads.
     pub fn error(&mut self, error: &Error) -> io::Result<()> {
         self.spinner = None;
+        // What was under way has told it as its outcome.
         if self.finished || self.style.raw {
             return Ok(());
         }
-        match self.style.format {
-            // The answer so far stays a line of its own.
-            OutputFormat::Text if self.ends_with_newline => Ok(()),
-            OutputFormat::Text => self.out.put("\n"),
-            OutputFormat::Json => self.out.put_line(&cut_answer(Some(&self.backend), error)),
-            OutputFormat::StreamJson => {
-                let line = self.events.error(&Failure::new(error.kind(), error.to_string()));
-                self.out.put_line(&line)
-            }
-        }
+        let line = refused(self.style.format, &mut self.events, error);
+        line.map_or(Ok(()), |line| self.out.put_line(&line))
     }
 
     fn text(&mut self, text: &str) -> io::Result<()> {
@@ -116,16 +99,19 @@ impl Printer {
 
 /// Says, in the format that was asked for, what was refused before there was anything to run.
 pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
-    let line = match format {
-        OutputFormat::Text => return,
-        OutputFormat::Json => cut_answer(backend, error),
-        OutputFormat::StreamJson => {
-            let mut events = Events::new(backend, Path::new(""));
-            events.error(&Failure::new(error.kind(), error.to_string()))
-        }
-    };
-    // Whoever does not read that may still read standard error.
-    let _ = writeln!(io::stdout(), "{line}");
+    if let Some(line) = refused(format, &mut Events::new(backend, Path::new("")), error) {
+        // Whoever does not read that may still read standard error.
+        let _ = writeln!(io::stdout(), "{}", super::table::safe_json(line.to_string()));
+    }
+}
+
+/// What a format has for a refusal: text has nothing but the sentence on standard error.
+fn refused(format: OutputFormat, events: &mut Events, error: &Error) -> Option<Value> {
+    match format {
+        OutputFormat::Text => None,
+        OutputFormat::Json => Some(cut_answer(events.backend.as_deref(), error)),
+        OutputFormat::StreamJson => Some(events.error(&Failure::from(error))),
+    }
 }
 
 /// The object of `-o json` where nothing was run: the same keys.
@@ -239,8 +225,6 @@ struct Out {
     failed: Option<io::Error>,
 }
 
-/// So much can be written to a pipe that has room at all (PIPE_BUF).
-const ROOM: usize = 4096;
 /// How often a writer that is held up looks around.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -262,7 +246,7 @@ impl Out {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut out = File::from(sys::stdout_fd().try_clone_to_owned()?);
-        for part in bytes.chunks(ROOM) {
+        for part in bytes.chunks(sys::PIPE_ROOM) {
             self.wait_for_room()?;
             out.write_all(part)?;
         }

@@ -1,11 +1,12 @@
 //! The runs that are under way in this process, from the start of a child to the last of its tree; and the clock that
 //! stands still while the process is suspended.
 
+use super::lock;
 use super::tree::{self, Owned, Tree};
 use crate::sys;
 use std::io;
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// The runs that are under way in this process, for `suspend`.
@@ -15,18 +16,18 @@ static SUSPENDED: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZER
 
 /// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
 pub fn suspend() {
-    let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let live = lock(&LIVE);
     let all = |signal| {
         for tree in live.iter() {
-            tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).signal_all(signal);
+            lock(tree).signal_all(signal);
         }
     };
     all(sys::SIGSTOP);
     // Noted before the stop: a run that wakes up first must not find the time gone.
     let since = Instant::now();
-    SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1 = Some(since);
+    lock(&SUSPENDED).1 = Some(since);
     sys::raise(sys::SIGSTOP);
-    let mut suspended = SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut suspended = lock(&SUSPENDED);
     *suspended = (suspended.0 + since.elapsed(), None);
     drop(suspended);
     all(sys::SIGCONT);
@@ -52,7 +53,7 @@ impl Clock {
 }
 
 fn suspended() -> Duration {
-    let (before, since) = *SUSPENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (before, since) = *lock(&SUSPENDED);
     before + since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
@@ -65,7 +66,7 @@ pub(super) struct Live {
 impl Live {
     /// Starts the child. It is on the lists before any other run can look around for orphans.
     pub fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
-        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut live = lock(&LIVE);
         tree::note_strangers();
         let child = command.spawn()?;
         let pid = child.id() as i32;
@@ -74,8 +75,8 @@ impl Live {
         Ok((child, Live { tree, _owned: Owned::new(pid) }))
     }
 
-    pub fn tree(&self) -> std::sync::MutexGuard<'_, Tree> {
-        self.tree.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub fn tree(&self) -> MutexGuard<'_, Tree> {
+        lock(&self.tree)
     }
 
     /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
@@ -88,9 +89,7 @@ impl Live {
         // It has ended or was killed: this waits for the kernel only.
         let _ = child.wait();
         self.tree().child_is_reaped();
-        LIVE.lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .retain(|tree| !Arc::ptr_eq(tree, &self.tree));
+        lock(&LIVE).retain(|tree| !Arc::ptr_eq(tree, &self.tree));
         // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
         for _ in 0..200 {
             // One system call when nothing was ever left behind.
@@ -98,7 +97,7 @@ impl Live {
                 return;
             }
             // Held, so that no other run starts while every orphan counts as this one's.
-            let live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let live = lock(&LIVE);
             // The first process of a container is handed everybody's orphans: there only the marker tells.
             let alone = live.is_empty() && std::process::id() != 1;
             if !self.tree().sweep(alone) {

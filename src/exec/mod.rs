@@ -25,11 +25,16 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub const MARKER: &str = "CLINVK_RUN";
+
+/// Takes a lock, also after a thread that panicked while it held it: what is behind these is whole after every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 /// The limits of a run and the switch that stops it.
 #[derive(Clone)]
@@ -89,7 +94,7 @@ impl Cancel {
             self.hurry.store(true, Ordering::SeqCst);
         }
         // A closed writing end makes the reading end readable for every run at once, and for ever.
-        self.write.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        lock(&self.write).take();
     }
 
     /// Somebody threw it.

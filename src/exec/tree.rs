@@ -1,6 +1,7 @@
 //! The processes of a run: found, stopped and reaped. Tool children start sessions of their own, so the process
 //! group is not the tree; what counts is descent and the marker in the environment.
 
+use super::lock;
 use crate::sys;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -24,14 +25,14 @@ pub(super) struct Owned(i32);
 
 impl Owned {
     pub fn new(pid: i32) -> Owned {
-        OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(pid);
+        lock(&OWNED).push(pid);
         Owned(pid)
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        let mut owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut owned = lock(&OWNED);
         // One entry only: the number may already be that of another run's child.
         if let Some(index) = owned.iter().position(|pid| *pid == self.0) {
             owned.swap_remove(index);
@@ -74,7 +75,7 @@ pub(super) fn note_strangers() {
 fn orphans(all: &[Process]) -> Vec<Process> {
     let me = std::process::id() as i32;
     let our_group = all.iter().find(|process| process.pid == me).map(|process| process.group);
-    let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let owned = lock(&OWNED);
     let is_stranger = |process: &Process| {
         STRANGERS.get().is_some_and(|strangers| strangers.contains(&(process.pid, process.started)))
     };
@@ -151,7 +152,7 @@ impl Tree {
             found.extend(below(root, &all));
         }
         found.extend(roots);
-        let owned = OWNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let owned = lock(&OWNED);
         found.retain(|process| !owned.contains(&process.pid));
         self.remembered = found.clone();
         found.into_iter().collect()

@@ -4,7 +4,7 @@
 //! missing usage gives it away. Before that it may have tried again: then the pieces of the answer come again, without
 //! any mark. They are told as they come: what repeats itself may be what the model wanted to say.
 
-use super::super::{Dialogue, Ended, Step, Steps, older};
+use super::super::{Dialogue, Ended, Step, Steps, older, text};
 use super::failure;
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Usage};
@@ -389,8 +389,4 @@ fn progress(stage: &str, message: String, steps: &mut Steps) {
 
 fn fail(kind: Kind, sentence: impl Into<String>, steps: &mut Steps) {
     steps.push(Step::Finished(Err(Failure::new(kind, sentence))));
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
 }

@@ -1,6 +1,6 @@
 //! Why gemini failed: errors of its protocol, and ends without one.
 
-use super::super::Ended;
+use super::super::{Ended, text};
 use crate::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 
@@ -112,8 +112,4 @@ fn is_noise(line: &str) -> bool {
         "MCP issues detected",
     ];
     NOISE.iter().any(|noise| line.starts_with(noise))
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
 }
