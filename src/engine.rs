@@ -67,12 +67,14 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// What was left out or is worth knowing.
     pub warnings: Vec<String>,
+    /// Who was asked before and could not answer for now, and why (`fallback`).
+    pub tried: Vec<(String, Failure)>,
 }
 
 /// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.
 pub trait Listener: Sink {
-    /// The run belongs to this session of ours. Said before anything else, when there is one.
-    fn session(&mut self, _id: &str) {}
+    /// A run of this backend begins, in this session of ours where it has one. Said before anything else.
+    fn begin(&mut self, _backend: &str, _session: Option<&str>) {}
 
     /// The run has its outcome. An `Err` means that nobody reads any more.
     fn done(&mut self, outcome: &Outcome) -> io::Result<()>;
@@ -143,8 +145,8 @@ impl Engine {
             Err(error) if task.session.is_none() => (None, Some(Failure::from(&error))),
             Err(error) => return Err(error),
         };
+        listener.begin(name, run.as_ref().map(|run| &*run.session().id));
         if let Some(run) = &mut run {
-            listener.session(&run.session().id);
             // Another run may have gone on with it until we had it.
             if task.session.is_some() {
                 match self.prepare(asked) {
@@ -174,6 +176,7 @@ impl Engine {
                 exit_code: 0,
                 failure: None,
                 warnings,
+                tried: Vec::new(),
             },
             run,
             listener,

@@ -94,6 +94,15 @@ impl Image {
         Some(Image { mime, data })
     }
 
+    /// The same from base64.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn from_base64(text: &str) -> Result<Image, String> {
+        let data = decode_base64(text).ok_or("the picture is not valid base64")?;
+        Image::recognise(data).ok_or("no picture that backends take: PNG, JPEG, GIF or WebP".to_owned())
+    }
+
     /// The bytes in base64 (RFC 4648 section 4, padded), as all three vendors want them.
     pub fn base64(&self) -> String {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -108,6 +117,43 @@ impl Image {
         }
         out
     }
+}
+
+/// The bytes of a base64 text (RFC 4648 section 4); padding may be missing, and is nothing but padding. `None` is no base64.
+pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    if digits.len() % 4 == 1 || (padding > 0 && (text.len() % 4 != 0 || padding > 2)) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    let (mut bits, mut held) = (0u32, 0);
+    for digit in digits.bytes() {
+        let six = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        (bits, held) = (bits << 6 | u32::from(six), held + 6);
+        if held >= 8 {
+            held -= 8;
+            out.push((bits >> held) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    // What is left over of the last digit belongs to no byte.
+    (bits == 0).then_some(out)
+}
+
+/// Values that have names which users type.
+pub trait Worded: Sized {
+    /// Every name.
+    fn words() -> &'static [&'static str];
+    /// The value of that name; `None` for any other.
+    fn of_word(word: &str) -> Option<Self>;
 }
 
 /// An enum whose values have names that users type; unknown names are errors that list the known ones.
@@ -131,6 +177,16 @@ macro_rules! words {
             /// The value of that word; `None` for any other.
             pub fn parse(word: &str) -> Option<$name> {
                 Self::ALL.iter().copied().find(|value| value.word() == word)
+            }
+        }
+
+        impl $crate::task::Worded for $name {
+            fn words() -> &'static [&'static str] {
+                Self::WORDS
+            }
+
+            fn of_word(word: &str) -> Option<$name> {
+                Self::parse(word)
             }
         }
     };

@@ -8,6 +8,7 @@ mod configuration;
 mod declared;
 mod dry_run;
 mod exec;
+mod fallback;
 mod gemini;
 mod in_process;
 mod manual;

@@ -91,6 +91,7 @@ pub const FLAGS: &[Flag] = &[
     flag("timeout",            None,      "DURATION", PROMPT, "longest time of the run, such as 90s or 5m"),
     flag("stall-timeout",      None,      "DURATION", PROMPT, "longest time without any output"),
     flag("first-byte-timeout", None,      "DURATION", PROMPT, "longest time until the first of the answer"),
+    flag("fallback",           None,      "LIST",     PROMPT, "who is asked when the backend cannot answer for now: backend or backend:model"),
     flag("show-tokens",        None,      "",         PROMPT, "print token counts on standard error"),
     flag("show-timing",        None,      "",         PROMPT, "print the time it took on standard error"),
     flag("continue",           Some('c'), "",         &[""],  "continue the newest session of the working directory"),

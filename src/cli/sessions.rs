@@ -1,9 +1,10 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
 use super::flags::{FLAGS, Typed};
-use super::{input, say, say_json, table};
+use super::{say, say_json, table};
 use crate::config::Config;
 use crate::error::Error;
+use crate::request;
 use crate::session::{self, Entry, Filter, Session, Status, Store, Tokens, Turn};
 use crate::world::{self, World};
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,7 @@ fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
         status: status.transpose()?,
         tags: typed.values("tag").map(str::to_owned).collect(),
         model: word("model"),
-        dir: typed.has("here").then(|| input::directory(&world.cwd, ".")).transpose()?,
+        dir: typed.has("here").then(|| request::directory(&world.cwd, ".")).transpose()?,
         since: typed.value("since").map(since).transpose()?,
         before: None,
         text: word("search"),

@@ -158,6 +158,7 @@ table! {
         first_byte_timeout_secs: u64 [0, YEAR] = "0", "longest time until the first of the answer; 0 is no limit";
         vendor_retries: u32 [0, 100] = "2", "how often a vendor's program may try again after a failed request";
         vendor_connect_secs: u64 [0, YEAR] = "30", "longest time until the vendor's model gives a sign of life; 0 is no limit";
+        fallback: Vec<String> = "", "who is tried when a backend cannot answer for now: `backend` or `backend:model`";
         lenient: bool = "false", "drop an option that the backend cannot honour, with a warning";
     }
 
@@ -256,8 +257,8 @@ table! {
     /// How `echo` misbehaves, for tests of whatever uses clinvk.
     Echo "backends.<name>." Echo {
         delay_ms: u64 [0, HOUR_MS] = "0", "milliseconds between words";
-        fail: Option<Kind> = "", "the kind of failure to end with";
-        exit_code: u8 = "0", "the exit code to end with";
+        fail: Option<Kind> = "", "the kind of failure to end with, before the first word";
+        exit_code: u8 = "0", "the exit code to end with, after the last word";
         flood_bytes: u64 = "0", "bytes of text to print besides";
         hang: bool = "false", "never end";
         stderr: String = "", "a text for standard error";

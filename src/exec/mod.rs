@@ -59,9 +59,13 @@ impl Control {
     /// # Errors
     /// When no pipe can be had.
     pub fn unlimited() -> io::Result<Control> {
+        Ok(Control::with(Arc::new(Cancel::new()?)))
+    }
+
+    /// The same with a switch that is there already.
+    pub fn with(cancel: Arc<Cancel>) -> Control {
         let (wall, stall, first_byte, connect) = Default::default();
-        let cancel = Arc::new(Cancel::new()?);
-        Ok(Control { wall, stall, first_byte, connect, grace: Duration::from_secs(2), cancel })
+        Control { wall, stall, first_byte, connect, grace: Duration::from_secs(2), cancel }
     }
 }
 
