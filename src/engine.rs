@@ -13,8 +13,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Variables that no child may see: our own keys.
-const NEVER_INHERITED: &[&str] = &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH"];
+/// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
+const NEVER_INHERITED: &[&str] =
+    &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Runs tasks.
 pub struct Engine {

@@ -180,6 +180,13 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
+    /// The server cannot listen there.
+    Listen {
+        /// The address as it would have been printed, or as it was given.
+        address: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A time limit passed.
     TimedOut {
         /// Which limit: its flag's name.
@@ -264,7 +271,7 @@ impl Error {
             Error::UnknownBackend { .. } => Kind::UnknownBackend,
             Error::NotInstalled { .. } | Error::Start { .. } => Kind::NotInstalled,
             Error::Disabled { .. } | Error::ExtraFlag { .. } => Kind::Policy,
-            Error::Config { .. } => Kind::Config,
+            Error::Config { .. } | Error::Listen { .. } => Kind::Config,
             Error::File { .. } => Kind::InvalidRequest,
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
@@ -320,6 +327,7 @@ impl fmt::Display for Error {
             Error::Config { origin, position: None, problem } => write!(f, "{origin}: {problem}"),
             Error::File { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
             Error::Start { program, error } => write!(f, "`{program}` could not be started: {error}"),
+            Error::Listen { address, problem } => write!(f, "cannot listen on `{address}`: {problem}"),
             Error::TimedOut { limit: Limit::Wall, after } => {
                 write!(f, "timed out after {after:?} (--timeout)")
             }

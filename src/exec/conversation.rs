@@ -47,6 +47,8 @@ pub(super) struct Conversation<'a> {
     pending: (Vec<u8>, usize),
     close_stdin: bool,
     cutter: Cutter,
+    /// What is read goes here first: too large for the stack of a thread that serves one client.
+    buffer: Box<[u8]>,
     stderr_tail: Vec<u8>,
     dialogue: &'a mut dyn Dialogue,
     control: &'a Control,
@@ -102,6 +104,7 @@ impl<'a> Conversation<'a> {
             pending: (Vec::new(), 0),
             close_stdin: false,
             cutter: Cutter::new(launch.framing),
+            buffer: vec![0; READ].into_boxed_slice(),
             stderr_tail: Vec::new(),
             dialogue,
             control,
@@ -310,7 +313,7 @@ impl<'a> Conversation<'a> {
         let err = watch(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
         let stdin = watch(self.stdin.as_ref().filter(|_| writing).map(|fd| Watch::writable(fd.as_fd())));
         // Once thrown it stays readable: then only the clock is watched.
-        watch((!self.control.cancel.is_thrown()).then(|| Watch::readable(self.control.cancel.read.as_fd())));
+        watch((!self.control.cancel.is_thrown()).then(|| self.control.cancel.watch()));
         // A child that has closed its output is about to exit: that is waited for with short steps.
         let patience = match (out, self.exit) {
             (Some(_), None) => TICK,
@@ -389,7 +392,7 @@ impl<'a> Conversation<'a> {
 
     fn read_stdout(&mut self) {
         let Some(stdout) = &mut self.stdout else { return };
-        let mut buffer = [0; READ];
+        let mut buffer = std::mem::take(&mut self.buffer);
         let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
         let read = match stdout.read(&mut buffer) {
             Ok(0) => Err(None),
@@ -419,7 +422,7 @@ impl<'a> Conversation<'a> {
                 error.map_or(rest, |error| Err(Halt::Io(error)))
             }
         };
-        self.cutter = cutter;
+        (self.cutter, self.buffer) = (cutter, buffer);
         let problem = match result {
             Ok(()) => return,
             Err(Halt::TooLong) => {

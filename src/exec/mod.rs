@@ -20,7 +20,7 @@ use conversation::Conversation;
 use live::Live;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,7 +32,7 @@ use std::time::Duration;
 pub const MARKER: &str = "CLINVK_RUN";
 
 /// Takes a lock, also after a thread that panicked while it held it: what is behind these is whole after every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -104,6 +104,11 @@ impl Cancel {
     /// Somebody threw it.
     pub fn is_thrown(&self) -> bool {
         self.thrown.load(Ordering::SeqCst)
+    }
+
+    /// Wakes when it is thrown, and from then on at once.
+    pub fn watch(&self) -> sys::Watch {
+        sys::Watch::readable(self.read.as_fd())
     }
 
     /// Somebody threw it twice.
@@ -178,6 +183,7 @@ fn command(program: &Path, launch: &Launch, marker: &str, world: &World) -> Comm
     let mut command = Command::new(program);
     command.args(&launch.args).current_dir(&launch.dir);
     sys::in_its_own_session(&mut command);
+    sys::with_open_files_as_before(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in &launch.unset {
         command.env_remove(name);
