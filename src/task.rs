@@ -1,6 +1,6 @@
 //! What is asked of a backend: one prompt and every option that all backends share.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +51,14 @@ pub struct Task {
     pub session: Option<Continue>,
     /// Tags of the session that is begun.
     pub tags: Vec<String>,
+    /// What its makers want to keep with the session that is begun.
+    pub metadata: Map<String, Value>,
+    /// The API key's name to which the session that is begun belongs.
+    pub owner: Option<String>,
+    /// No listing shows the session that is begun.
+    pub hidden: bool,
+    /// Environment variables for the backend, such as the trace that it belongs to.
+    pub env: Vec<(String, String)>,
     /// The backend's own id of the session to continue: the engine's, from `session`.
     pub resume: Option<String>,
     /// An option that the backend cannot honour is dropped with a warning, not refused.

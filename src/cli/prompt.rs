@@ -185,6 +185,7 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
         first_byte_secs: span("first-byte-timeout")?,
         fallback: text("fallback").map(|words| list(&words)),
         tags: texts("tag"),
+        metadata: None,
         verbose: None,
         dry_run: switch("dry-run"),
     })

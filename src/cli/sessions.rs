@@ -100,6 +100,7 @@ fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
         since: typed.value("since").map(since).transpose()?,
         before: None,
         text: word("search"),
+        ..Filter::default()
     })
 }
 
@@ -213,14 +214,14 @@ fn delete(store: &Store, words: &[&str]) -> Result<u8, Error> {
     let ids: BTreeSet<String> =
         found.map(|found| found.map(|session| session.id)).collect::<Result<_, Error>>()?;
     for id in ids {
-        store.delete(&id, &Filter::default())?;
+        store.delete(&id, &Filter::any())?;
         say(&format!("deleted {id}\n"))?;
     }
     Ok(0)
 }
 
 fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
-    let mut filter = filter(typed, world)?;
+    let mut filter = Filter { hidden: true, ..filter(typed, world)? };
     if typed.has("all") && typed.has("older-than") {
         return Err(Error::Invalid("`--all` and `--older-than` exclude each other".to_owned()));
     }
