@@ -25,7 +25,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
@@ -75,6 +75,8 @@ pub struct Cancel {
     hurry: AtomicBool,
     read: OwnedFd,
     write: Mutex<Option<OwnedFd>>,
+    /// Those that are thrown with this one.
+    branches: Mutex<Vec<Weak<Cancel>>>,
 }
 
 impl Cancel {
@@ -89,16 +91,46 @@ impl Cancel {
             hurry: AtomicBool::new(false),
             read,
             write: Mutex::new(Some(write)),
+            branches: Mutex::default(),
         })
+    }
+
+    /// Another switch for a part of the runs: thrown with this one, and by itself without it.
+    ///
+    /// # Errors
+    /// When no pipe can be had.
+    pub fn branch(&self) -> io::Result<Arc<Cancel>> {
+        let branch = Arc::new(Cancel::new()?);
+        let mut branches = lock(&self.branches);
+        branches.retain(|branch| branch.strong_count() > 0);
+        branches.push(Arc::downgrade(&branch));
+        // Under the lock: whoever throws this one either has done so by now or will find the branch.
+        for _ in 0..u8::from(self.is_thrown()) + u8::from(self.is_urgent()) {
+            branch.throw();
+        }
+        Ok(branch)
     }
 
     /// Stops every run that has this switch; the second time without grace.
     pub fn throw(&self) {
+        let branches = lock(&self.branches);
         if self.thrown.swap(true, Ordering::SeqCst) {
             self.hurry.store(true, Ordering::SeqCst);
         }
         // A closed writing end makes the reading end readable for every run at once, and for ever.
         lock(&self.write).take();
+        for branch in branches.iter().filter_map(Weak::upgrade) {
+            branch.throw();
+        }
+    }
+
+    /// Waits so long, or until it is thrown; says whether it is.
+    pub fn wait(&self, patience: Duration) -> bool {
+        if !self.is_thrown() {
+            // A wait that fails is a short one: whoever waits for long looks again.
+            let _ = sys::poll(&mut [self.watch()], patience);
+        }
+        self.is_thrown()
     }
 
     /// Somebody threw it.
