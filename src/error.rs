@@ -247,6 +247,10 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
+    /// Too many runs go on already.
+    Busy(String),
+    /// The server is about to stop.
+    Draining,
     /// Something that cannot happen did.
     Internal(String),
 }
@@ -281,6 +285,8 @@ impl Error {
             Error::SessionBusy { .. } => Kind::SessionBusy,
             Error::NotResumable { .. } => Kind::SessionNotResumable,
             Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
+            Error::Busy(_) => Kind::Busy,
+            Error::Draining => Kind::Draining,
             Error::Internal(_) => Kind::Internal,
         }
     }
@@ -374,6 +380,8 @@ impl fmt::Display for Error {
                 )
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
+            Error::Busy(how) => write!(f, "too many runs at once: {how}"),
+            Error::Draining => f.write_str("the server is about to stop: try again in a moment"),
             Error::Internal(what) => write!(f, "internal error: {what}"),
         }
     }

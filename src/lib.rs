@@ -13,6 +13,7 @@ pub mod engine; // the one door: every run goes through it
 pub mod fields; // objects that people write by hand
 pub mod request; // what somebody asks for, before defaults
 pub mod fallback; // who is asked when one cannot answer for now
+pub mod dry_run; // what would be executed
 pub mod unified; // runs as JSON: events and answers
 pub mod http; // the server
 pub mod cli; // the command line

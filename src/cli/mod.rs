@@ -1,7 +1,6 @@
 //! The command line: the only part that prints. One file a command; the flag table feeds them all.
 
 mod config;
-mod dry_run;
 mod exit;
 mod flags;
 mod help;
