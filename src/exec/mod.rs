@@ -193,6 +193,7 @@ pub fn run(
         Live::start(command(program, launch, marker, world), marker).map_err(start)?;
     // Not the environment: keys are in it.
     log::debug!(
+        target: crate::log::DIALOGUE,
         "started pid {} in {}: {} {:?}",
         child.id(),
         launch.dir.display(),
