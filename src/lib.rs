@@ -15,4 +15,7 @@ pub mod request; // what somebody asks for, before defaults
 pub mod fallback; // who is asked when one cannot answer for now
 pub mod unified; // runs as JSON: events and answers
 pub mod cli; // the command line
+pub mod sha256; // digests
+pub mod metrics; // what is counted
+pub mod http; // the server
 mod log; // where `log` goes
