@@ -17,4 +17,6 @@ pub mod dry_run; // what would be executed
 pub mod unified; // runs as JSON: events and answers
 pub mod http; // the server
 pub mod cli; // the command line
+pub mod sha256; // digests
+pub mod metrics; // what is counted
 mod log; // where `log` goes

@@ -10,7 +10,7 @@ pub mod gemini;
 use crate::config::Config;
 use crate::error::{Error, Failure};
 use crate::event::Event;
-use crate::task::{Opt, Task};
+use crate::task::{Opt, Sandbox, Task};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -34,6 +34,12 @@ pub trait Backend: Send + Sync {
     /// Flags of the program's own that a task's `extra` may carry: `--name` alone, or `--name=` where a value follows
     /// (in the same word or the next).
     fn extra_flags(&self) -> &[&'static str];
+
+    /// What the agent's tools can reach in this task: more than its sandbox mode says, where its approval mode takes the
+    /// sandbox away.
+    fn reach(&self, task: &Task) -> Sandbox {
+        task.sandbox
+    }
 
     /// How the program is started for this task. `task.model` is the vendor's own name here, aliases are resolved.
     ///

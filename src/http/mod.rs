@@ -1,6 +1,7 @@
 //! The server. From the outside inwards: `listen` and `accept` are its door, `head` and `body` read a request strictly,
 //! `conn` leads one client through its requests, `watch` notices those who leave, `wire` writes answers. A `Service`
-//! behind the door decides what is answered; it never sees a socket.
+//! behind the door decides what is answered; it never sees a socket. That service is `server`: `layers` lead each request
+//! to what `routes` says.
 
 pub mod accept; // the loop that lets clients in, and the drain
 pub mod body; // bytes of a request: what is held, and the framing of its body
@@ -10,6 +11,13 @@ pub mod listen; // where clients come in
 mod socket; // a client's socket: deadlines and stalled readers
 mod watch; // the thread that notices clients who left
 mod wire; // the one file that names tiny_http
+
+pub mod ids; // what a request is called
+pub mod keys; // whose a request is
+pub mod origin; // which pages may ask
+pub mod policy; // what a request may do
+pub mod proxies; // where a request comes from
+pub mod rate; // how many requests may come
 
 pub use accept::{Door, Gauges, Limits};
 pub use body::BodyError;
