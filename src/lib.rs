@@ -10,5 +10,6 @@ pub mod sys; // all unsafe code
 pub mod exec; // one child process
 pub mod session; // conversations on disk
 pub mod engine; // the one door: every run goes through it
+pub mod http; // the server
 pub mod cli; // the command line
 mod log; // where `log` goes
