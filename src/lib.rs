@@ -10,6 +10,7 @@ pub mod sys; // all unsafe code
 pub mod exec; // one child process
 pub mod session; // conversations on disk
 pub mod engine; // the one door: every run goes through it
+pub mod schema; // what JSON has to look like
 pub mod http; // the server
 pub mod cli; // the command line
 mod log; // where `log` goes

@@ -95,8 +95,7 @@ impl Fault {
 
     /// Our own key is missing or wrong.
     pub fn unauthorized() -> Fault {
-        let message =
-            "the API key is missing or wrong: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
+        let message = "the API key is missing or wrong: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
         Fault::of(Kind::Unauthorized, message)
     }
 
@@ -112,8 +111,7 @@ impl Fault {
 
     /// The body has more bytes than `limit`.
     pub fn too_large(limit: usize) -> Fault {
-        let message =
-            format!("the body has more than {limit} bytes (server.max_request_body_bytes)");
+        let message = format!("the body has more than {limit} bytes (server.max_request_body_bytes)");
         Fault::new(Cause::TooLarge, message)
     }
 

@@ -43,6 +43,15 @@ impl Json {
         self
     }
 
+    /// The object with another object's members behind its own.
+    pub fn and(mut self, other: Json) -> Json {
+        self.0.pop();
+        let members = &other.0[1..];
+        let comma = if self.0.len() > 1 && members.len() > 1 { "," } else { "" };
+        self.0 += &format!("{comma}{members}");
+        self
+    }
+
     /// The text for the wire. Line separators that some clients cut lines at (U+2028, U+2029, U+0085) are escaped: they
     /// can only stand in strings, where their escapes mean the same.
     pub fn text(self) -> String {

@@ -34,7 +34,8 @@ pub fn quota_is_used_up(message: &str, wait: Option<Duration>) -> bool {
 pub fn wait_in(message: &str, now: u64) -> Option<Duration> {
     /// Whoever says more does not mean this program.
     const LONGEST: Duration = Duration::from_secs(31 * 86_400);
-    const IN: &[&str] = &["try again in ", "retry in ", "retry after ", "retry-after: ", "reset in ", "reset after "];
+    const IN: &[&str] =
+        &["try again in ", "retry in ", "retry after ", "retry-after: ", "reset in ", "reset after "];
     const AT: &[&str] = &["try again at ", "retry at ", "resets at ", "reset at ", "available at "];
     let words = message.to_lowercase();
     let behind = |starts: &[&str]| -> Vec<&str> {
@@ -50,7 +51,8 @@ pub fn wait_in(message: &str, now: u64) -> Option<Duration> {
 fn span(text: &str) -> Option<Duration> {
     let (mut seconds, mut rest, mut any) = (0.0, text, false);
     loop {
-        let digits = rest.len() - rest.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.').len();
+        let digits = rest.len()
+            - rest.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.').len();
         // The last dot may be the sentence's.
         let number = rest[..digits].trim_end_matches('.');
         let Ok(amount) = number.parse::<f64>() else { break };
@@ -84,13 +86,20 @@ fn moment(text: &str) -> Option<u64> {
         return None;
     }
     let behind = text.get(19..)?;
-    let fraction = behind.strip_prefix('.').map(|rest| rest.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    let fraction =
+        behind.strip_prefix('.').map(|rest| rest.trim_start_matches(|letter: char| letter.is_ascii_digit()));
     if !["z", "+00:00"].iter().any(|zone| fraction.unwrap_or(behind).starts_with(zone)) {
         return None;
     }
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if year < 1970
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     // The inverse of `world::timestamp`: years start in March, so that the leap day is the last one.
