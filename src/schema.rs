@@ -2,11 +2,15 @@
 //! `pattern` is not in it (there is no regular expression here), and `format` is a remark, as the standard allows.
 
 use serde_json::{Map, Value};
+use std::cmp::Ordering::{self, Equal, Greater, Less};
+use std::collections::BTreeSet;
 
 /// How deep schema and value are followed. serde_json reads no more than 128 levels.
 const DEEPEST: usize = 100;
-/// How many schemas a check looks at. A hostile one, of references to references, would never end.
-const MOST_STEPS: u32 = 100_000;
+/// How much a check looks at. A hostile schema, of references to references, would never end.
+const MOST_STEPS: usize = 1_000_000;
+
+const TOO_MUCH: &str = "the schema goes too deep, or the value is too large for it";
 
 /// Keywords that `check` heeds, and where schemas stand in them.
 const HEEDED: &[(&str, Holds)] = &[
@@ -112,7 +116,7 @@ fn walk(schema: &Value, found: &mut Vec<String>) {
 struct Checker<'a> {
     /// What references are relative to.
     root: &'a Value,
-    steps: u32,
+    steps: usize,
 }
 
 /// A step into a value.
@@ -140,9 +144,9 @@ impl<'a> Checker<'a> {
         path: &mut Path<'a>,
         depth: usize,
     ) -> Result<(), String> {
-        self.steps += 1;
+        self.steps += 1 + schema["enum"].as_array().map_or(0, Vec::len);
         if depth > DEEPEST || self.steps > MOST_STEPS {
-            return Err(wrong(path, "the schema goes too deep"));
+            return Err(wrong(path, TOO_MUCH));
         }
         let members = match schema {
             Value::Object(members) => members,
@@ -207,7 +211,7 @@ impl<'a> Checker<'a> {
             return Err(wrong(path, "expected anything but what `not` says"));
         }
         // A check that was given up says nothing about `not` and its like.
-        if self.steps > MOST_STEPS { Err(wrong(path, "the schema goes too deep")) } else { Ok(()) }
+        if self.steps > MOST_STEPS { Err(wrong(path, TOO_MUCH)) } else { Ok(()) }
     }
 
     fn fits(
@@ -323,21 +327,19 @@ fn shape(schema: &Map<String, Value>, value: &Value) -> Result<(), String> {
     match value {
         Value::Number(_) => number(schema, value),
         Value::Array(items) if schema.get("uniqueItems") == Some(&Value::Bool(true)) => {
-            let twice =
-                (1..items.len()).find(|index| items[..*index].iter().any(|item| same(item, &items[*index])));
-            twice.map_or(Ok(()), |index| Err(format!("expected no item twice, found {} again", items[index])))
+            let again = repeated(items);
+            again.map_or(Ok(()), |item| Err(format!("expected no item twice, found {item} again")))
         }
         _ => Ok(()),
     }
 }
 
 fn number(schema: &Map<String, Value>, value: &Value) -> Result<(), String> {
-    use std::cmp::Ordering::{Greater, Less};
     for (keyword, refused) in [
         ("minimum", &[Some(Less)][..]),
         ("maximum", &[Some(Greater)]),
-        ("exclusiveMinimum", &[Some(Less), Some(std::cmp::Ordering::Equal)]),
-        ("exclusiveMaximum", &[Some(Greater), Some(std::cmp::Ordering::Equal)]),
+        ("exclusiveMinimum", &[Some(Less), Some(Equal)]),
+        ("exclusiveMaximum", &[Some(Greater), Some(Equal)]),
     ] {
         let Some(bound) = schema.get(keyword).filter(|bound| bound.is_number()) else { continue };
         if refused.contains(&compare(value, bound)) {
@@ -365,7 +367,7 @@ fn whole(value: &Value) -> Option<i128> {
     value.as_i64().map(i128::from).or(value.as_u64().map(i128::from)).or_else(float)
 }
 
-fn compare(a: &Value, b: &Value) -> Option<std::cmp::Ordering> {
+fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (whole(a), whole(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
         _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
@@ -375,12 +377,31 @@ fn compare(a: &Value, b: &Value) -> Option<std::cmp::Ordering> {
 /// Whether two values are the same; numbers by what they are worth.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(_), Value::Number(_)) => compare(a, b) == Some(std::cmp::Ordering::Equal),
+        (Value::Number(_), Value::Number(_)) => compare(a, b) == Some(Equal),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
         }
         _ => a == b,
+    }
+}
+
+/// The first item that is the same as an earlier one.
+fn repeated(items: &[Value]) -> Option<&Value> {
+    let mut seen = BTreeSet::new();
+    items.iter().find(|item| !seen.insert(plain(item).to_string()))
+}
+
+/// A value with its numbers by what they are worth: `1.0` is `1`.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Number(_) => match whole(value).and_then(|whole| i64::try_from(whole).ok()) {
+            Some(whole) => Value::from(whole),
+            None => value.clone(),
+        },
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        other => other.clone(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod claude;
 mod cli;
 mod codex;
+mod compat;
 mod configuration;
 mod declared;
 mod dry_run;

@@ -18,7 +18,7 @@ impl Dialect for Messages {
         let mut fields = Fields::of(body);
         let (mut system, mut turns) = (Vec::new(), Vec::new());
         if let Some(text) = fields.get("system") {
-            system.extend(parts::text_only(text, "system")?);
+            system.extend(parts::texts_only(text, "system")?);
         }
         match fields.get("messages").and_then(Value::as_array) {
             Some(messages) if !messages.is_empty() => {
@@ -93,7 +93,7 @@ fn read_message(message: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>
     let content = &message["content"];
     let role = match message["role"].as_str() {
         Some("system" | "developer") => {
-            system.extend(parts::text_only(content, "messages")?);
+            system.extend(parts::texts_only(content, "messages")?);
             return Ok(());
         }
         Some("user") => Role::User,

@@ -102,7 +102,7 @@ fn read_message(message: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>
     let content = &message["content"];
     let name = message["name"].as_str();
     match message["role"].as_str() {
-        Some("system" | "developer") => system.extend(parts::text_only(content, "messages")?),
+        Some("system" | "developer") => system.extend(parts::texts_only(content, "messages")?),
         Some("user") => transcript::say(turns, Role::User, name, parts::content(content, "messages")?),
         Some("assistant") => {
             if !message["audio"].is_null() {

@@ -19,7 +19,10 @@ impl Dialect for Completions {
             Some(Value::Array(prompts)) => match prompts.as_slice() {
                 [Value::String(prompt)] => prompt,
                 _ => {
-                    return Err(Fault::unsupported("prompt", "prompt must be one text: a run has one answer"));
+                    return Err(Fault::unsupported(
+                        "prompt",
+                        "prompt must be one text: a run has one answer",
+                    ));
                 }
             },
             _ => return Err(Fault::invalid("prompt", "prompt must be a string")),

@@ -35,13 +35,13 @@ pub(super) fn text_and_rest(value: &Value, param: &'static str) -> Result<(Strin
     Ok((texts.join("\n"), rest))
 }
 
-/// The text of a content that may have nothing else, such as a system prompt.
-pub(super) fn text_only(value: &Value, param: &'static str) -> Result<Option<String>, Fault> {
-    let (text, rest) = text_and_rest(value, param)?;
-    match rest.first() {
-        None => Ok(Some(text).filter(|text| !text.is_empty())),
-        Some(_) => Err(Fault::unsupported(param, format!("{param}: system text must be text alone"))),
-    }
+/// The texts of a content that may have nothing else, such as a system prompt.
+pub(super) fn texts_only(value: &Value, param: &'static str) -> Result<Vec<String>, Fault> {
+    let texts = content(value, param)?.into_iter().map(|part| match part {
+        Part::Text(text) => Ok(text),
+        _ => Err(Fault::unsupported(param, format!("{param}: what the system says must be text alone"))),
+    });
+    texts.collect()
 }
 
 fn text_part(text: &str) -> Option<Part> {
@@ -82,21 +82,21 @@ fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
 fn openai_image(item: &Value) -> Result<Part, String> {
     let url = item["image_url"].as_str().or(item["image_url"]["url"].as_str());
     match url {
-        Some(url) => picture(&Data::of_url(url)?.bytes).map(Part::Image),
+        Some(url) => picture(Data::of_url(url)?.bytes).map(Part::Image),
         None => Err(by_reference("images", "file id")),
     }
 }
 
 fn anthropic_image(source: &Value) -> Result<Part, String> {
     match source["type"].as_str() {
-        Some("base64") => picture(&decoded(source["data"].as_str().unwrap_or_default())?).map(Part::Image),
+        Some("base64") => picture(decoded(source["data"].as_str().unwrap_or_default())?).map(Part::Image),
         Some("url") => Err(by_reference("images", "URL")),
         _ => Err(by_reference("images", "file id")),
     }
 }
 
-fn picture(bytes: &[u8]) -> Result<Image, String> {
-    Image::recognise(bytes.to_vec()).ok_or_else(|| "an image is neither PNG, JPEG, GIF nor WebP".to_owned())
+fn picture(bytes: Vec<u8>) -> Result<Image, String> {
+    Image::recognise(bytes).ok_or_else(|| "an image is neither PNG, JPEG, GIF nor WebP".to_owned())
 }
 
 fn openai_file(file: &Value) -> Result<Part, String> {
@@ -177,7 +177,7 @@ impl Data {
     fn into_part(self, name: &str) -> Result<Part, String> {
         let mime = self.mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if mime.starts_with("image/") {
-            return picture(&self.bytes).map(Part::Image);
+            return picture(self.bytes).map(Part::Image);
         }
         let is_text = mime.starts_with("text/")
             || ["", "application/json", "application/xml", "application/yaml"].contains(&&*mime);

@@ -110,7 +110,7 @@ fn read_item(item: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>) -> R
     let (content, role) = (&item["content"], words("role"));
     let mut say = |role, parts| transcript::say(turns, role, None, parts);
     match (kind.as_str(), role.as_str()) {
-        ("message" | "", "system" | "developer") => system.extend(parts::text_only(content, "input")?),
+        ("message" | "", "system" | "developer") => system.extend(parts::texts_only(content, "input")?),
         ("message" | "", "user") => say(Role::User, parts::content(content, "input")?),
         ("message" | "", "assistant") => say(Role::Assistant, parts::content(content, "input")?),
         ("message" | "", other) => {

@@ -20,27 +20,32 @@ pub struct Rendered {
 
 /// A conversation as system prompt, prompt and pictures.
 pub fn render(chat: &Chat) -> Rendered {
+    let (system, prompt) = texts(chat);
+    Rendered { system, prompt, images: images(chat).cloned().collect() }
+}
+
+fn images(chat: &Chat) -> impl Iterator<Item = &Image> {
+    let parts = chat.turns.iter().flat_map(|turn| &turn.parts);
+    parts.filter_map(|part| match part {
+        Part::Image(image) => Some(image),
+        _ => None,
+    })
+}
+
+/// The system prompt and the prompt.
+fn texts(chat: &Chat) -> (Option<String>, String) {
     let system = Some(chat.system.join("\n\n")).filter(|system| !system.is_empty());
-    let images: Vec<Image> = chat
-        .turns
-        .iter()
-        .flat_map(|turn| &turn.parts)
-        .filter_map(|part| match part {
-            Part::Image(image) => Some(image.clone()),
-            _ => None,
-        })
-        .collect();
     // Where there is only one picture, or none, it is clear which one is meant.
-    let mut writer =
-        Writer { fence: fence(chat), images: 0, marks: chat.turns.len() > 1 || images.len() > 1 };
-    match (chat.turns.as_slice(), system) {
+    let marks = chat.turns.len() > 1 || images(chat).nth(1).is_some();
+    let mut writer = Writer { fence: fence(chat), images: 0, marks };
+    match chat.turns.as_slice() {
         // Some ask with system text alone.
-        ([], system) => Rendered { prompt: system.unwrap_or_default(), ..Rendered::default() },
-        ([turn], system) if is_plain(turn) => {
+        [] => (None, system.unwrap_or_default()),
+        [turn] if is_plain(turn) => {
             let pieces: Vec<String> = turn.parts.iter().filter_map(|part| writer.part(part)).collect();
-            Rendered { system, prompt: pieces.join("\n\n"), images }
+            (system, pieces.join("\n\n"))
         }
-        (turns, system) => Rendered { system, prompt: writer.history(turns), images },
+        turns => (system, writer.history(turns)),
     }
 }
 
@@ -65,18 +70,19 @@ pub(super) fn say(turns: &mut Vec<Turn>, role: Role, name: Option<&str>, parts: 
 pub(super) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> Result<Chat, Fault> {
     /// What a picture of a usual size costs.
     const PICTURE: u64 = 1500;
-    /// The frame around a request and around each of its turns.
+    /// What is around a request.
     const FRAME: u64 = 4;
-    let rendered = render(&chat);
-    if rendered.prompt.trim().is_empty() && rendered.images.is_empty() {
+    let (system, prompt) = texts(&chat);
+    let pictures = images(&chat).count() as u64;
+    if prompt.trim().is_empty() && pictures == 0 {
         return Err(Fault {
             param: Some(param),
             ..Fault::of(Kind::InvalidRequest, format!("{param} has no text"))
         });
     }
     let tools = if tools.is_null() { 0 } else { tokens(&tools.to_string()) };
-    let texts = tokens(&rendered.prompt) + rendered.system.as_deref().map_or(0, tokens);
-    chat.estimate = FRAME + texts + tools + PICTURE * rendered.images.len() as u64;
+    let texts = tokens(&prompt) + system.as_deref().map_or(0, tokens);
+    chat.estimate = FRAME + texts + tools + PICTURE * pictures;
     Ok(chat)
 }
 

@@ -66,7 +66,7 @@ fn span(text: &str) -> Option<Duration> {
             "h" | "hr" | "hrs" | "hour" | "hours" => 3600.0,
             "d" | "day" | "days" => 86_400.0,
             "" if !any => return Duration::try_from_secs_f64(amount).ok(),
-            _ => break,
+            _ => return None,
         };
         (seconds, any) = (seconds + amount * factor, true);
         let behind = word[unit.len()..].trim_start_matches([' ', ',']);
