@@ -14,6 +14,7 @@ mod in_process;
 mod manual;
 mod options;
 mod prompt;
+mod schema;
 mod session_faults;
 mod sessions;
 mod stop;
