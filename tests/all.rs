@@ -4,6 +4,7 @@
 mod claude;
 mod cli;
 mod codex;
+mod compat;
 mod configuration;
 mod declared;
 mod dry_run;
@@ -14,6 +15,7 @@ mod in_process;
 mod manual;
 mod options;
 mod prompt;
+mod schema;
 mod session_faults;
 mod sessions;
 mod stop;

@@ -19,6 +19,10 @@ pub mod policy; // what a request may do
 pub mod proxies; // where a request comes from
 pub mod rate; // how many requests may come
 
+pub mod compat; // what other vendors' clients say and need: JSON in, frames and JSON out
+pub mod faults; // failures as statuses, headers and bodies
+pub mod json; // JSON as the clients compare it
+
 pub use accept::{Door, Gauges, Limits};
 pub use body::BodyError;
 pub use conn::{Exchange, Peer, Response, Sent};
