@@ -2,9 +2,9 @@
 
 use crate::cli::safe_lines;
 use crate::sys::{self, Watch};
-use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::task::words;
 use crate::world;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::sync::OnceLock;
@@ -126,10 +126,13 @@ fn entry(level: Level, what: &str, facts: Map<String, Value>) {
         }
         Some(LogFormat::Text) | None => {
             let word = |value: &Value| match value {
-                Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=', '\n']) => text.clone(),
+                Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=', '\n']) => {
+                    text.clone()
+                }
                 other => other.to_string(),
             };
-            let facts: String = facts.iter().map(|(name, value)| format!(" {name}={}", word(value))).collect();
+            let facts: String =
+                facts.iter().map(|(name, value)| format!(" {name}={}", word(value))).collect();
             format!("{time} {level} {what}{facts}")
         }
     };

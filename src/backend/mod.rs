@@ -46,6 +46,11 @@ pub trait Backend: Send + Sync {
         task.sandbox
     }
 
+    /// The arguments with which the program says its version; none where it may not be started for that.
+    fn version_args(&self) -> Option<&'static [&'static str]> {
+        Some(&["--version"])
+    }
+
     /// How the program is started for this task. `task.model` is the vendor's own name here, aliases are resolved.
     ///
     /// # Errors
@@ -292,6 +297,12 @@ impl Registry {
         let mut found = self.found.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         found.insert(program.to_owned(), (path.clone(), now));
         path
+    }
+
+    /// When a program was looked for.
+    pub fn looked_for(&self, program: &str) -> Option<Instant> {
+        let found = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.get(program).map(|(_, at)| *at)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {

@@ -8,6 +8,7 @@ mod input;
 mod print;
 mod prompt;
 mod resume;
+mod serve;
 mod sessions;
 mod signals;
 mod spinner;
@@ -82,6 +83,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             match command {
                 "sessions" => sessions::run(typed, &world, &loaded.config),
+                "serve" => serve::run(typed, world, &loaded.config),
                 _ => prompt::run(typed, world, &loaded.config),
             }
         }

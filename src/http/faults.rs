@@ -49,6 +49,12 @@ pub enum Cause {
     Method(&'static str),
     /// The body is too large.
     TooLarge,
+    /// The request came too slowly.
+    TooSlow,
+    /// The idempotency key belongs to another request.
+    OtherRequest,
+    /// There is no such run.
+    NoRun,
     /// A page of another origin, or a name that is not ours.
     Foreign,
 }
@@ -113,6 +119,21 @@ impl Fault {
     pub fn too_large(limit: usize) -> Fault {
         let message = format!("the body has more than {limit} bytes (server.max_request_body_bytes)");
         Fault::new(Cause::TooLarge, message)
+    }
+
+    /// The body did not come in time.
+    pub fn too_slow() -> Fault {
+        Fault::new(Cause::TooSlow, "the body did not come in time (server.read_timeout_secs)")
+    }
+
+    /// The `Idempotency-Key` came before, with another body.
+    pub fn other_request() -> Fault {
+        Fault::new(Cause::OtherRequest, "this Idempotency-Key was used with another body: use a new one")
+    }
+
+    /// Nothing of that id runs.
+    pub fn no_run(id: &str) -> Fault {
+        Fault::new(Cause::NoRun, format!("no run `{id}`: it is over, or was never there"))
     }
 
     /// A page of an origin that is not allowed.
@@ -219,7 +240,13 @@ impl Fault {
             Cause::NoModel(_) => Kind::UnknownModel,
             Cause::UsedUp => Kind::Quota,
             Cause::Foreign => Kind::Policy,
-            Cause::Unsupported | Cause::NoPath | Cause::Method(_) | Cause::TooLarge => Kind::InvalidRequest,
+            Cause::Unsupported
+            | Cause::NoPath
+            | Cause::Method(_)
+            | Cause::TooLarge
+            | Cause::TooSlow
+            | Cause::OtherRequest
+            | Cause::NoRun => Kind::InvalidRequest,
         }
     }
 
@@ -267,8 +294,20 @@ impl Fault {
             Cause::NoPath => row(404, 404, BAD, Some("unknown_url"), "not_found_error"),
             Cause::Method(_) => bad(405, 405, None),
             Cause::TooLarge => row(413, 413, BAD, Some("request_too_large"), "request_too_large"),
+            Cause::TooSlow => bad(408, 408, None),
+            Cause::OtherRequest => bad(422, 422, None),
+            Cause::NoRun => row(404, 404, BAD, None, "not_found_error"),
             Cause::Foreign => row(403, 403, BAD, Some("origin_not_allowed"), "permission_error"),
         }
+    }
+}
+
+/// The status of a health check that failed.
+pub const UNHEALTHY: u16 = 503;
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::from(&error)
     }
 }
 

@@ -29,6 +29,18 @@ pub use conn::{Exchange, Peer, Response, Sent};
 pub use head::Head;
 pub use listen::Listen;
 
+pub mod call; // one request on its way
+pub mod health; // how the server is
+pub mod idempotency; // requests that are sent again
+pub mod layers; // the nine layers
+pub mod native; // our own API
+pub mod outlet; // an answer that takes its time
+pub mod routes; // every path
+pub mod runs; // what runs
+pub mod server; // what all requests share
+pub mod slots; // how many runs at once
+pub mod tape; // what a run says, for whoever listens later
+
 /// What is behind the door. Called on the client's own thread, once a request, also for many clients at once. One that
 /// panics costs its own client the connection.
 pub trait Service: Send + Sync {

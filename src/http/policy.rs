@@ -207,7 +207,9 @@ impl Policy {
                 let allowed = format!("nothing in `{}`", blocked.display());
                 return Err(rules.refusal("blocked_workdir_prefixes", asked(), allowed));
             }
-            if let Some(dirs) = rules.dirs.as_ref().filter(|dirs| !dirs.iter().any(|prefix| dir.starts_with(prefix))) {
+            if let Some(dirs) =
+                rules.dirs.as_ref().filter(|dirs| !dirs.iter().any(|prefix| dir.starts_with(prefix)))
+            {
                 let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
                 return Err(rules.refusal("allowed_workdir_prefixes", asked(), listed(Some(&dirs))));
             }
@@ -290,10 +292,9 @@ fn within<T: Copy + PartialEq>(
 /// The words for a mode, and for what it really is.
 fn of_mode(what: &str, mode: &str, real: Option<&str>, task: &Task) -> String {
     match real.filter(|real| *real != mode) {
-        Some(real) => format!(
-            "{what} mode `{mode}`, which with backend `{}` is `{real}` here,",
-            task.backend
-        ),
+        Some(real) => {
+            format!("{what} mode `{mode}`, which with backend `{}` is `{real}` here,", task.backend)
+        }
         None => format!("{what} mode `{mode}`"),
     }
 }

@@ -124,8 +124,7 @@ impl Buckets {
                 &mut held.others
             }
         };
-        let bucket =
-            buckets.entry(who).or_insert(Bucket { tokens: f64::from(rate.burst), at: now, rate });
+        let bucket = buckets.entry(who).or_insert(Bucket { tokens: f64::from(rate.burst), at: now, rate });
         let tokens = bucket.tokens(now);
         // Its rate may have been changed since.
         *bucket = Bucket { tokens, at: bucket.at.max(now), rate };

@@ -286,6 +286,19 @@ impl Store {
         }
     }
 
+    /// How many sessions there are, if a new one could be saved. Reads no file.
+    ///
+    /// # Errors
+    /// When none could.
+    pub fn look(&self) -> Result<usize, Error> {
+        drop(self.lock()?);
+        let path = self.dir.join(format!("probe-{}.tmp", world::random_id()?));
+        let fail = |verb| move |path: &Path, error| Error::Store { verb, path: path.to_owned(), error };
+        fs::write(&path, b"x").map_err(|error| fail("write")(&path, error))?;
+        fs::remove_file(&path).map_err(|error| fail("remove")(&path, error))?;
+        self.ids().map(|ids| ids.len())
+    }
+
     /// Every id that has a file.
     ///
     /// # Errors

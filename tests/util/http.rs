@@ -122,7 +122,8 @@ impl Stream {
     #[track_caller]
     pub fn head(&mut self) -> Answer {
         let status = self.line();
-        let status = status.split(' ').nth(1).unwrap_or_else(|| panic!("no status: {status:?}")).parse().unwrap();
+        let status =
+            status.split(' ').nth(1).unwrap_or_else(|| panic!("no status: {status:?}")).parse().unwrap();
         let mut headers = Vec::new();
         loop {
             let line = self.line();
@@ -206,7 +207,9 @@ impl Answer {
     /// The body as lines of JSON.
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
-        let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?} in {self}"));
+        let line = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?} in {self}"))
+        };
         self.body.lines().filter(|line| !line.is_empty()).map(line).collect()
     }
 }
