@@ -5,6 +5,7 @@ mod examples;
 mod models;
 mod reading;
 mod streams;
+mod structured;
 mod transcript;
 
 use clinvk::event::Usage;
