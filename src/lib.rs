@@ -14,6 +14,7 @@ pub mod fields; // objects that people write by hand
 pub mod request; // what somebody asks for, before defaults
 pub mod fallback; // who is asked when one cannot answer for now
 pub mod unified; // runs as JSON: events and answers
+pub mod batch; // many runs at once
 pub mod http; // the server
 pub mod cli; // the command line
 mod log; // where `log` goes
