@@ -1,6 +1,7 @@
 //! One integration binary, a file a feature.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests are outside the seams, and may panic
 
+mod batch_diff;
 mod claude;
 mod cli;
 mod codex;

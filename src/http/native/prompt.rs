@@ -139,7 +139,7 @@ pub fn told(outcome: &Outcome, output: &str) -> Value {
         "token_usage": unified::usage(&outcome.usage),
         "cost": outcome.usage.cost,
         "warnings": outcome.warnings,
-        "tried": unified::tried(outcome),
+        "tried": unified::tried(&outcome.tried),
     });
     if let Some(failure) = unified::failure(outcome) {
         told["kind"] = json!(failure.kind.word());
