@@ -17,6 +17,7 @@ mod manual;
 mod options;
 mod prompt;
 mod schema;
+mod serve;
 mod session_faults;
 mod sessions;
 mod stop;

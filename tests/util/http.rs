@@ -56,6 +56,11 @@ impl Server {
         self.ask("POST", path).json(body).answer()
     }
 
+    /// A POST of that JSON, whose answer is left to be read.
+    pub fn post_stream(&self, path: &str, body: &Value) -> Stream {
+        self.ask("POST", path).json(body).send()
+    }
+
     /// Asks it to stop and waits until it has.
     #[track_caller]
     pub fn stop(self) -> super::run::Seen {
