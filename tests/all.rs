@@ -6,6 +6,7 @@ mod cli;
 mod codex;
 mod configuration;
 mod declared;
+mod door;
 mod dry_run;
 mod exec;
 mod gemini;

@@ -10,24 +10,13 @@ use clinvk::world::{World, random_id};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 /// Runs the test of that name in a process of its own.
 fn alone(name: &str, body: impl FnOnce()) {
-    if std::env::var_os("CLINVK_TEST_ALONE").is_some() {
-        return body();
-    }
-    let name = format!("in_process::{name}");
-    let out = Command::new(std::env::current_exe().unwrap())
-        .args([&name, "--exact", "--nocapture"])
-        .env("CLINVK_TEST_ALONE", "1")
-        .output()
-        .unwrap();
-    let text = [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+    crate::util::run::alone(&format!("in_process::{name}"), "", body);
 }
 
 /// Says its lines; a line `done` finishes it, the rest is text.
