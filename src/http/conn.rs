@@ -85,6 +85,7 @@ impl Connection {
     fn request(&mut self) -> Next {
         let limits = &self.house.limits;
         if self.reader.held().is_empty() {
+            self.reader.rest();
             self.reader.source().idle_within(limits.idle);
             // Nobody waits for an answer to nothing.
             if !matches!(self.reader.fill(Reader::<Socket>::FOR_A_HEAD), Ok(1..)) {

@@ -22,13 +22,17 @@ pub fn limits() -> Limits {
     Limits { head: LONG, idle: LONG, read: LONG, write: LONG, connections: 5000, drain: LONG }
 }
 
-/// A closure as a service.
 struct Does<F>(F);
 
 impl<F: Fn(&mut Exchange<'_>) + Send + Sync> Service for Does<F> {
     fn serve(&self, exchange: &mut Exchange<'_>) {
         (self.0)(exchange);
     }
+}
+
+/// A closure as a service.
+pub fn service(does: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> Arc<dyn Service> {
+    Arc::new(Does(does))
 }
 
 /// An answer with a text.
@@ -119,7 +123,7 @@ impl House {
         let door = Door::open(listens).unwrap();
         let (addresses, gauges) = (door.addresses(), door.gauges());
         let (read, write) = clinvk::sys::pipe().unwrap();
-        let thread = thread::spawn(move || door.serve(limits, Arc::new(Does(does)), read));
+        let thread = thread::spawn(move || door.serve(limits, service(does), read));
         House { addresses, gauges, stop: File::from(write), thread: Some(thread) }
     }
 
