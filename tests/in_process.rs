@@ -306,3 +306,19 @@ fn entries(dir: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// A server raises its own; who walks through all descriptors that there may be, or uses `select`, would not like that.
+#[test]
+fn a_child_may_open_as_many_files_as_we_might_before_the_server_took_more() {
+    let name = "in_process::a_child_may_open_as_many_files_as_we_might_before_the_server_took_more";
+    crate::util::run::alone(name, "ulimit -S -n 200", || {
+        clinvk::sys::raise_open_files().unwrap();
+        let ours = fs::read_to_string("/proc/self/limits").unwrap();
+        let ours = ours.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
+        assert!(!ours.contains(" 200 "), "{ours}");
+        let scene = scene("say $(ulimit -S -n)");
+        let mut ear = Ear::default();
+        run(&scene, "fake", Talk::default(), &control(HOUR), &mut ear).unwrap();
+        assert_eq!(ear.text, "200");
+    });
+}

@@ -131,7 +131,7 @@ fn tcp(host: &str, port: u16) -> Result<Vec<Listener>, Error> {
 
 /// This machine has no such address, or no such kind of address.
 fn is_missing(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(sys::EAFNOSUPPORT)
 }
 
 fn advice(error: &io::Error) -> String {

@@ -324,9 +324,8 @@ fn the_time_for_a_body_is_for_all_of_it() {
     client.says(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
     let body = loop {
         client.says(b"x");
-        match told.recv_timeout(SHORT / 10) {
-            Ok(body) => break body,
-            Err(_) => {}
+        if let Ok(body) = told.recv_timeout(SHORT / 10) {
+            break body;
         }
     };
     assert_eq!(body, Err(BodyError::TimedOut));
@@ -369,13 +368,13 @@ fn an_early_refusal_is_heard_by_a_client_that_is_still_talking() {
 }
 
 #[test]
-fn an_idle_connection_ends_without_a_word() {
-    let house = House::new(Limits { idle: SHORT, ..limits() });
-    let mut never_used = house.client();
-    never_used.is_left();
-    let mut used = house.client();
-    used.goes_on();
-    used.is_left();
+fn a_silent_connection_ends_without_a_word() {
+    let (of_new, of_used) = (Limits { head: SHORT, ..limits() }, Limits { idle: SHORT, ..limits() });
+    House::new(of_new).client().is_left();
+    let house = House::new(of_used);
+    let mut client = house.client();
+    client.goes_on();
+    client.is_left();
 }
 
 /// Serves until it is cancelled, and tells each step.

@@ -53,7 +53,8 @@ fn a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody() {
         clinvk::sys::raise_open_files().unwrap();
         let house = House::new(Limits { head: SHORT * 10, ..limits() });
         let mut health = house.client();
-        let idle = crowd(&house, 1000);
+        let mut idle = crowd(&house, 1000);
+        idle.iter_mut().for_each(Client::goes_on);
         health.goes_on();
         let mut slow = crowd(&house, 1000);
         for client in &mut slow {
@@ -66,7 +67,7 @@ fn a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody() {
         }
         until("the end of the slow ones", || house.gauges.connections() <= 1001);
         health.goes_on();
-        drop(idle);
+        idle.iter_mut().for_each(Client::goes_on);
     });
 }
 

@@ -184,7 +184,7 @@ fn check(bytes: &[u8], start: usize, read: &Read1, most: usize) -> Result<(), &'
     must(head.all("host").count() == 1 || !head.http11 && head.get("host").is_none(), "Host")?;
     let (coded, lengths) =
         (head.get("transfer-encoding").is_some(), head.all("content-length").collect::<Vec<_>>());
-    must(coded == length.is_none() && !(coded && !lengths.is_empty()), "two framings")?;
+    must(coded == length.is_none() && (!coded || lengths.is_empty()), "two framings")?;
     let said = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
     must(lengths.iter().all(|text| said(text) == *length && !text.starts_with(b"+")), "the length")?;
     if let Ok(body) = body {
