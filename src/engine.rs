@@ -13,10 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
-const NEVER_INHERITED: &[&str] =
-    &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-
 /// Runs tasks.
 pub struct Engine {
     /// The sessions.
@@ -68,12 +64,14 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// What was left out or is worth knowing.
     pub warnings: Vec<String>,
+    /// Who was asked before and could not answer for now, and why (`fallback`).
+    pub tried: Vec<(String, Failure)>,
 }
 
 /// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.
 pub trait Listener: Sink {
-    /// The run belongs to this session of ours. Said before anything else, when there is one.
-    fn session(&mut self, _id: &str) {}
+    /// A run of this backend begins, in this session of ours where it has one. Said before anything else.
+    fn begin(&mut self, _backend: &str, _session: Option<&str>) {}
 
     /// The run has its outcome. An `Err` means that nobody reads any more.
     fn done(&mut self, outcome: &Outcome) -> io::Result<()>;
@@ -144,8 +142,8 @@ impl Engine {
             Err(error) if task.session.is_none() => (None, Some(Failure::from(&error))),
             Err(error) => return Err(error),
         };
+        listener.begin(name, run.as_ref().map(|run| &*run.session().id));
         if let Some(run) = &mut run {
-            listener.session(&run.session().id);
             // Another run may have gone on with it until we had it.
             if task.session.is_some() {
                 match self.prepare(asked) {
@@ -159,7 +157,8 @@ impl Engine {
                 }
             }
         }
-        let never = NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        launch.env.extend(task.env.iter().cloned());
         launch.unset.extend(never.map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
         let mut fold = Fold {
@@ -175,6 +174,7 @@ impl Engine {
                 exit_code: 0,
                 failure: None,
                 warnings,
+                tried: Vec::new(),
             },
             run,
             listener,
@@ -236,6 +236,8 @@ impl Engine {
         let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
         session.model = task.model.clone();
         session.tags = task.tags.clone();
+        session.metadata = task.metadata.clone();
+        (session.owner, session.hidden) = (task.owner.clone(), task.hidden);
         self.store.begin(session, &asked.prompt, self.keep).map(Some)
     }
 }
@@ -267,7 +269,7 @@ pub fn rehearse(prepared: &Prepared) -> Vec<String> {
 }
 
 /// The vendor's name for an alias; any other name as it is; none for the backend's default.
-fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
+pub(crate) fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
     let model = models.iter().find(|(alias, _)| alias == asked).map_or(asked, |(_, model)| model);
     Some(model.to_owned()).filter(|model| !model.is_empty())
 }

@@ -38,6 +38,12 @@ pub fn raise(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
+/// The user whose rights this process has.
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

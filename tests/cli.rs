@@ -45,7 +45,7 @@ fn json_is_one_object() {
     let usage = json!({"input_tokens": 2, "output_tokens": 2, "total_tokens": 4, "cached_tokens": 0, "reasoning_tokens": 0});
     let expected = json!({
         "backend": "echo", "model": "echo", "content": "two words", "session_id": null, "backend_session_id": "echo",
-        "usage": usage, "cost": null, "duration_seconds": null, "exit_code": 0, "kind": null, "error": null, "warnings": [],
+        "usage": usage, "cost": null, "duration_seconds": null, "exit_code": 0, "kind": null, "error": null, "warnings": [], "tried": [],
     });
     assert_eq!(said[0], expected);
 }
@@ -82,13 +82,13 @@ fn a_failure_is_told_in_every_format() {
         let scene = echo(json!({"fail": kind, "exit_code": 9}));
         let message = format!("failed with `{kind}` as configured");
         let error = format!("clinvk: echo: {message}\n");
-        scene.clinvk(["hi"]).is("hi\n", &error, status);
+        scene.clinvk(["hi"]).is("", &error, status);
         let seen = scene.clinvk(["-o", "json", "hi"]).seen();
         let said = &lines(&seen.out)[0];
         assert!(
             said["kind"] == kind
                 && said["error"] == message
-                && said["content"] == "hi"
+                && said["content"] == ""
                 && said["exit_code"] == 9,
             "{seen}"
         );
@@ -194,7 +194,7 @@ fn words_that_nobody_knows_are_errors() {
             1,
             "`--max-turns 99999999999`: expected a whole number; 0 is no limit",
         ),
-        (&["--json-schema", "[]", "hi"], 1, "--json-schema: a JSON schema is an object"),
+        (&["--json-schema", "[]", "hi"], 1, "json_schema: a JSON schema is an object"),
         (&["--json-schema", "@none", "hi"], 1, "cannot read `none`: No such file or directory (os error 2)"),
         (
             &["-w", "nowhere", "hi"],

@@ -333,7 +333,7 @@ fn a_directory_that_is_gone_is_named() {
     fs::remove_dir(home.scene.path("gone")).unwrap();
     let id = &home.ids()[0];
     let error = format!(
-        "clinvk: session `{id}` cannot be continued: its directory `ROOT/gone` is gone: `-w DIR` uses another one\n"
+        "clinvk: session `{id}` cannot be continued: its directory `ROOT/gone` is gone: another one can be given (`-w DIR`, `workdir`)\n"
     );
     home.clinvk(["resume", "--last", "x"]).fails(4, &error);
     home.clinvk(["resume", "--last", "-w", ".", "x"]).prints("x\n");
@@ -800,9 +800,9 @@ fn show_says_all_there_is() {
         "Title:             one\n",
         "Status:            error\n",
         "Turns:             1\n",
-        "Token Usage:       Input 2, Output 2, Total 4\n",
+        "Token Usage:       Input 2, Output 1, Total 3\n",
         "Last Error:        failed with `quota` as configured\n",
-        "\n> one\none\n\n> two\ntwo\n(failed: failed with `quota` as configured)\n",
+        "\n> one\none\n\n> two\n(failed: failed with `quota` as configured)\n",
     ];
     assert!(expected.iter().all(|part| told.contains(part)), "{told}");
     let (alone, with) =

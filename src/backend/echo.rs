@@ -59,6 +59,10 @@ impl Backend for Echo {
         &[]
     }
 
+    fn version_args(&self) -> Option<&'static [&'static str]> {
+        Some(&["version"])
+    }
+
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
         let Behaviour { delay_ms, fail, exit_code, flood_bytes, hang, stderr } = &self.behaviour;
         let exit_code = if fail.is_some() && *exit_code == 0 { 1 } else { *exit_code };
@@ -70,7 +74,9 @@ impl Backend for Echo {
         };
         option("delay-ms", delay_ms.to_string(), *delay_ms > 0);
         option("flood-bytes", flood_bytes.to_string(), *flood_bytes > 0);
-        option("max-words", task.max_tokens.unwrap_or(0).to_string(), task.max_tokens.is_some());
+        // What fails like a vendor has said nothing before; what only exits badly has.
+        let most = if fail.is_some() { Some(0) } else { task.max_tokens };
+        option("max-words", most.unwrap_or(0).to_string(), most.is_some());
         option("stderr", stderr.clone(), !stderr.is_empty());
         option("hang", "true".to_owned(), *hang);
         option("exit-code", exit_code.to_string(), exit_code > 0);

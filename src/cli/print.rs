@@ -9,12 +9,11 @@ use crate::event::{Event, Sink, Usage};
 use crate::exec::{Clock, Control};
 use crate::sys::{self, Watch};
 use crate::task::OutputFormat;
-use crate::world;
+use crate::unified::{Answer, Events, failure};
 use serde::Serialize;
-use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// What is printed where.
@@ -79,7 +78,7 @@ impl Printer {
             return Ok(());
         }
         let line = refused(self.style.format, &mut self.events, error);
-        line.map_or(Ok(()), |line| self.out.put_line(&line))
+        line.map_or(Ok(()), |line| self.out.put(&(super::table::safe_json(line) + "\n")))
     }
 
     fn text(&mut self, text: &str) -> io::Result<()> {
@@ -101,35 +100,17 @@ impl Printer {
 pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
     if let Some(line) = refused(format, &mut Events::new(backend, Path::new("")), error) {
         // Whoever does not read that may still read standard error.
-        let _ = writeln!(io::stdout(), "{}", super::table::safe_json(line.to_string()));
+        let _ = writeln!(io::stdout(), "{}", super::table::safe_json(line));
     }
 }
 
 /// What a format has for a refusal: text has nothing but the sentence on standard error.
-fn refused(format: OutputFormat, events: &mut Events, error: &Error) -> Option<Value> {
+fn refused(format: OutputFormat, events: &mut Events, error: &Error) -> Option<String> {
     match format {
         OutputFormat::Text => None,
-        OutputFormat::Json => Some(cut_answer(events.backend.as_deref(), error)),
-        OutputFormat::StreamJson => Some(events.error(&Failure::from(error))),
+        OutputFormat::Json => serde_json::to_string(&Answer::refused(events.backend(), error)).ok(),
+        OutputFormat::StreamJson => Some(events.error(&Failure::from(error)).to_string()),
     }
-}
-
-/// The object of `-o json` where nothing was run: the same keys.
-fn cut_answer(backend: Option<&str>, error: &Error) -> Value {
-    json!({
-        "backend": backend,
-        "model": null,
-        "content": "",
-        "session_id": null,
-        "backend_session_id": null,
-        "usage": usage(&Usage::default()),
-        "cost": null,
-        "duration_seconds": 0.0,
-        "exit_code": null,
-        "kind": error.kind().word(),
-        "error": error.to_string(),
-        "warnings": [],
-    })
 }
 
 impl Sink for Printer {
@@ -183,8 +164,8 @@ impl Sink for Printer {
 }
 
 impl Listener for Printer {
-    fn session(&mut self, id: &str) {
-        self.events.session = Some(id.to_owned());
+    fn begin(&mut self, backend: &str, session: Option<&str>) {
+        self.events.begin(backend, session);
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
@@ -269,143 +250,5 @@ impl Out {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
-    }
-}
-
-/// The object of `-o json`. The names are those of clinvk 0.2, and ours behind them.
-#[derive(Serialize)]
-struct Answer<'a> {
-    backend: &'a str,
-    model: &'a Option<String>,
-    content: &'a str,
-    session_id: Option<&'a str>,
-    backend_session_id: &'a Option<String>,
-    usage: Value,
-    cost: Option<f64>,
-    duration_seconds: f64,
-    exit_code: i32,
-    kind: Option<&'static str>,
-    error: Option<&'a str>,
-    warnings: &'a [String],
-}
-
-impl<'a> Answer<'a> {
-    fn of(outcome: &'a Outcome, content: &'a str) -> Answer<'a> {
-        Answer {
-            backend: &outcome.backend,
-            model: &outcome.model,
-            content: content.trim_end_matches('\n'),
-            session_id: outcome.session.as_deref(),
-            backend_session_id: &outcome.backend_session,
-            usage: usage(&outcome.usage),
-            cost: outcome.usage.cost,
-            duration_seconds: outcome.duration.as_secs_f64(),
-            exit_code: outcome.exit_code,
-            kind: failure(outcome).map(|failure| failure.kind.word()),
-            error: failure(outcome).map(|failure| failure.message.as_str()),
-            warnings: &outcome.warnings,
-        }
-    }
-}
-
-/// What went wrong: the run, or else the saving of its session.
-fn failure(outcome: &Outcome) -> Option<&Failure> {
-    outcome.failure.as_ref().or(outcome.session_failure.as_ref())
-}
-
-fn usage(usage: &Usage) -> Value {
-    json!({
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "total_tokens": usage.total(),
-        "cached_tokens": usage.cached,
-        "reasoning_tokens": usage.reasoning,
-    })
-}
-
-/// Makes the unified events: names and shape of clinvk 0.2.
-struct Events {
-    backend: Option<String>,
-    working_dir: PathBuf,
-    /// How often the model was asked, as far as events tell: once, and once more after each round of tools.
-    turns: u64,
-    /// Tools have answered, and the model has not yet.
-    after_tools: bool,
-    session: Option<String>,
-    sequence: u64,
-}
-
-impl Events {
-    fn new(backend: Option<&str>, working_dir: &Path) -> Events {
-        let (backend, working_dir) = (backend.map(str::to_owned), working_dir.to_owned());
-        Events { backend, working_dir, turns: 1, after_tools: false, session: None, sequence: 0 }
-    }
-
-    /// The next event, numbered.
-    fn next(&mut self, event: &Event) -> Value {
-        match event {
-            Event::ToolResult { .. } => self.after_tools = true,
-            Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. } => {
-                self.turns += u64::from(std::mem::take(&mut self.after_tools));
-            }
-            _ => {}
-        }
-        let line = self.line(event);
-        self.sequence += 1;
-        line
-    }
-
-    fn line(&self, event: &Event) -> Value {
-        match event {
-            Event::Started { model, session } => self.envelope(
-                "init",
-                json!({"model": model, "backend_session_id": session, "working_dir": self.working_dir}),
-            ),
-            Event::Text(text) => {
-                self.envelope("message", json!({"text": text, "role": "assistant", "is_partial": true}))
-            }
-            Event::Thinking(text) => self.envelope("thinking", json!({"text": text, "is_partial": true})),
-            Event::ToolUse { id, name, input } => {
-                self.envelope("tool_use", json!({"tool_id": id, "tool_name": name, "input": input}))
-            }
-            Event::ToolResult { id, name, output, is_error } => self.envelope(
-                "tool_result",
-                json!({"tool_id": id, "tool_name": name, "output": output, "is_error": is_error}),
-            ),
-            Event::Progress { stage, message } => {
-                self.envelope("progress", json!({"stage": stage, "message": message}))
-            }
-            Event::Usage(used) => self.envelope("token_usage", usage(used)),
-        }
-    }
-
-    fn error(&mut self, failure: &Failure) -> Value {
-        let line = self.envelope("error", json!({"code": failure.kind.word(), "message": failure.message}));
-        self.sequence += 1;
-        line
-    }
-
-    fn done(&mut self, outcome: &Outcome) -> Value {
-        let content = json!({
-            "token_usage": usage(&outcome.usage),
-            "cost": outcome.usage.cost,
-            "duration": outcome.duration.as_secs_f64(),
-            "turn_count": self.turns,
-            "exit_code": outcome.exit_code,
-            "kind": failure(outcome).map(|failure| failure.kind.word()),
-            "warnings": outcome.warnings,
-        });
-        self.envelope("done", content)
-    }
-
-    fn envelope(&self, kind: &str, content: Value) -> Value {
-        json!({
-            "type": kind,
-            "backend": self.backend,
-            "session_id": self.session,
-            "timestamp": world::timestamp(world::now()),
-            "sequence": self.sequence,
-            "content": content,
-        })
     }
 }

@@ -3,15 +3,20 @@
 use super::flags::{Typed, prompt_operand};
 use super::print::{self, Printer, Style};
 use super::spinner::Spinner;
-use super::{dry_run, exit, input, resume, signals};
+use super::{exit, input, resume, signals};
 use crate::backend::Registry;
-use crate::config::{BackendConfig, Config};
+use crate::config::Config;
+use crate::dry_run;
 use crate::engine::{Engine, Prepared};
 use crate::error::Error;
-use crate::exec::Control;
+use crate::exec::{Cancel, Control};
+use crate::fallback;
+use crate::fields::Word;
+use crate::request::{Defaults, Picture, Request, Span, Tools, list, prompt_with_files};
 use crate::session::{Keep, Store};
 use crate::task::{Approval, Continue, Effort, OutputFormat, Sandbox, Task};
 use crate::world::{self, World};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +29,9 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     // Which one a session has is not known before it is found.
     let continues = typed.command == "resume" || typed.has("continue");
     let backend = typed.value("backend").or((!continues).then_some(&*config.default_backend));
-    let (task, engine, prepared, control) =
+    let Ready { tasks, engine, prepared, control } =
         ready(typed, world, config).inspect_err(|error| print::refusal(format, backend, error))?;
+    let task = &tasks[0];
     if typed.has("dry-run") || config.unified_flags.dry_run {
         let program = engine.locate(&*prepared.backend, true);
         let text = dry_run::describe(&prepared, program.as_deref(), format);
@@ -47,7 +53,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let watched = world::stderr_is_terminal() && !typed.has("quiet") && !verbose && !style.raw;
     let spinner = watched.then(|| Spinner::new(&task.backend));
     let mut printer = Printer::new(style, &task.backend, &task.dir, spinner, &control);
-    let result = engine.run(&task, &control, &mut printer);
+    let result = fallback::run(&engine, &tasks, &control, &mut printer);
     if let Some(error) = printer.take_failure() {
         return Err(Error::File { verb: "write", path: "standard output".into(), error });
     }
@@ -73,133 +79,123 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     }
 }
 
-/// All that can be refused before anything is started.
-fn ready(typed: &Typed, world: World, config: &Config) -> Result<(Task, Engine, Prepared, Control), Error> {
-    let store = Store::at(&world.home);
-    let task = task(typed, &world, config, &store)?;
-    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
-    let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
-    let replay_limit = config.session.replay_limit;
-    let engine = Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) };
-    let prepared = engine.prepare(&task)?;
-    let control = control(typed, config)?;
-    Ok((task, engine, prepared, control))
+/// What is run, and by what.
+struct Ready {
+    /// The first is what is asked for; the others stand in for it.
+    tasks: Vec<Task>,
+    engine: Engine,
+    prepared: Prepared,
+    control: Control,
 }
 
-/// The task: flags, then what the configuration says of the backend, then of all backends.
-fn task(typed: &Typed, world: &World, config: &Config, store: &Store) -> Result<Task, Error> {
-    let (session, operands) = resume::chosen(typed, world, store, config.session.auto_resume)?;
-    let of_session = session.as_ref().map(|session| session.backend.as_str());
-    let backend = typed.value("backend").or(of_session).unwrap_or(&config.default_backend).to_owned();
-    let of_backend = config.backend(&backend);
-    // A session keeps its model as long as it keeps its backend.
-    let same = session.as_ref().filter(|session| session.backend == backend);
-    let model = typed
-        .value("model")
-        .or(same.and_then(|session| session.model.as_deref()))
-        .unwrap_or(&of_backend.model);
-    let general = &config.unified_flags;
+/// All that can be refused before anything is started.
+fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
+    let engine = engine(world, config);
+    let (session, operands) =
+        resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
     let (argument, waits) = match operands {
         [dash] if dash == "-" && !typed.literal => (None, true),
         [prompt, dash] if dash == "-" && !typed.literal => (Some(prompt.as_str()), true),
         _ => (prompt_operand(operands, typed.literal || session.is_some())?, false),
-    };
-    let dir = match (&session, typed.value("workdir")) {
-        (Some(session), None) if session.working_dir.is_dir() => session.working_dir.clone(),
-        (Some(session), None) => {
-            let why = format!(
-                "its directory `{}` is gone: `-w DIR` uses another one",
-                session.working_dir.display()
-            );
-            return Err(Error::NotResumable { id: session.id.clone(), why });
-        }
-        (_, given) => input::directory(&world.cwd, given.unwrap_or("."))?,
     };
     let patience = match typed.value("wait") {
         None => Some(Duration::ZERO),
         Some("") => None,
         Some(word) => Some(input::duration("wait", word)?),
     };
-    if session.is_none() && (typed.has("wait") || typed.has("replay")) {
+    let replay = typed.has("replay");
+    if session.is_none() && (typed.has("wait") || replay) {
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
-    let replay = typed.has("replay");
-    // The configuration's tags are for new ones.
-    let of_new: &[String] = if session.is_none() { &config.session.default_tags } else { &[] };
-    let tags = of_new.iter().cloned().chain(typed.values("tag").map(str::to_owned)).collect();
-    let approval = word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?;
-    let sandbox = word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?;
-    let effort = word(typed, "effort", "effort", Effort::parse, Effort::WORDS)?;
-    let mut task = Task {
-        model: Some(model).filter(|model| !model.is_empty()).map(str::to_owned),
-        dir,
-        session: session.map(|session| Continue { id: session.id, patience, replay }),
-        tags,
-        approval: approval.or(of_backend.approval_mode).unwrap_or(general.approval_mode),
-        sandbox: sandbox.or(of_backend.sandbox_mode).unwrap_or(general.sandbox_mode),
-        system: typed.value("system-prompt").map(str::to_owned).or_else(|| system_prompt(of_backend)),
-        append_system: typed.value("append-system-prompt").map(str::to_owned),
-        max_turns: number(typed, "max-turns")?.or(Some(general.max_turns)).filter(|limit| *limit > 0),
-        max_tokens: number(typed, "max-tokens")?.or(Some(general.max_tokens)).filter(|limit| *limit > 0),
-        allowed_tools: match typed.value("allowed-tools") {
-            Some("all") => None,
-            given => given.map(list).or_else(|| of_backend.allowed_tools.clone()),
-        },
-        denied_tools: typed.values("denied-tools").flat_map(list).collect(),
-        add_dirs: typed
-            .values("add-dir")
-            .map(|dir| input::directory(&world.cwd, dir))
-            .collect::<Result<_, _>>()?,
-        schema: typed.value("json-schema").map(input::schema).transpose()?,
-        images: typed.values("image").map(input::image).collect::<Result<_, _>>()?,
-        effort,
-        ephemeral: typed.has("ephemeral"),
-        extra: of_backend
-            .extra_flags
-            .iter()
-            .map(String::as_str)
-            .chain(typed.values("extra"))
-            .map(str::to_owned)
-            .collect(),
-        interpret: typed.has("interpret"),
-        no_project_config: typed.has("no-project-config"),
-        resume: None,
-        lenient: typed.has("lenient") || general.lenient,
-        vendor_retries: general.vendor_retries,
-        scratch: world.temp.join(format!("clinvk-{}", world::random_id()?)),
-        backend,
-        prompt: String::new(),
+    let request = request(typed)?;
+    let defaults = Defaults {
+        config,
+        registry: &engine.registry,
+        base: &engine.world.cwd,
+        temp: &engine.world.temp,
+        session: session.as_ref(),
+        reads_files: true,
     };
-    // Last, because it may wait for somebody to type: everything else has been checked by then.
-    let files: Vec<&str> = typed.values("file").collect();
-    task.prompt = input::prompt(argument, waits, &files)?;
-    Ok(task)
+    let files = request.files.as_deref().unwrap_or_default();
+    let prompt = || prompt_with_files(input::prompt(argument, waits, !files.is_empty())?, files, &defaults);
+    let mut tasks = request.tasks(&defaults, prompt)?;
+    for task in &mut tasks {
+        task.session = session.as_ref().map(|session| Continue { id: session.id.clone(), patience, replay });
+    }
+    if typed.has("raw") {
+        // Lines of two backends in one output would mean nothing.
+        tasks.truncate(1);
+    }
+    let prepared = engine.prepare(&tasks[0])?;
+    tasks[1..].iter().try_for_each(|task| engine.prepare(task).map(drop))?;
+    let cancel = Cancel::new().map_err(|error| Error::Internal(format!("no pipe: {error}")))?;
+    let control = request.control(config, Arc::new(cancel));
+    Ok(Ready { tasks, engine, prepared, control })
 }
 
-fn system_prompt(of_backend: &BackendConfig) -> Option<String> {
-    Some(of_backend.system_prompt.clone()).filter(|prompt| !prompt.is_empty())
+/// The engine of this configuration.
+pub fn engine(world: World, config: &Config) -> Engine {
+    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
+    let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
+    let (store, replay_limit) = (Store::at(&world.home), config.session.replay_limit);
+    Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) }
+}
+
+/// What the flags ask for.
+///
+/// # Errors
+/// A word that a flag does not know.
+pub fn request(typed: &Typed) -> Result<Request, Error> {
+    let text = |flag: &str| typed.value(flag).map(str::to_owned);
+    let texts =
+        |flag: &str| typed.has(flag).then(|| typed.values(flag).map(str::to_owned).collect::<Vec<_>>());
+    let switch = |flag: &str| typed.has(flag).then_some(true);
+    let span = |flag: &str| typed.value(flag).map(|word| input::duration(flag, word).map(Span)).transpose();
+    Ok(Request {
+        backend: text("backend"),
+        prompt: None,
+        model: text("model"),
+        workdir: text("workdir"),
+        approval_mode: word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?,
+        sandbox_mode: word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?,
+        output_format: word(
+            typed,
+            "output-format",
+            "output format",
+            OutputFormat::parse,
+            OutputFormat::WORDS,
+        )?,
+        system_prompt: text("system-prompt"),
+        append_system_prompt: text("append-system-prompt"),
+        max_turns: number(typed, "max-turns")?,
+        max_tokens: number(typed, "max-tokens")?,
+        allowed_tools: typed.value("allowed-tools").map(Tools::of_words),
+        denied_tools: texts("denied-tools").map(|words| words.iter().flat_map(|words| list(words)).collect()),
+        add_dirs: texts("add-dir"),
+        json_schema: text("json-schema").map(Value::String),
+        images: texts("image").map(|names| names.into_iter().map(Picture::File).collect()),
+        files: texts("file"),
+        effort: word(typed, "effort", "effort", Effort::parse, Effort::WORDS)?,
+        ephemeral: switch("ephemeral"),
+        extra: texts("extra"),
+        lenient: switch("lenient"),
+        interpret: switch("interpret"),
+        no_project_config: switch("no-project-config"),
+        timeout_secs: span("timeout")?,
+        stall_secs: span("stall-timeout")?,
+        first_byte_secs: span("first-byte-timeout")?,
+        fallback: text("fallback").map(|words| list(&words)),
+        tags: texts("tag"),
+        metadata: None,
+        verbose: None,
+        dry_run: switch("dry-run"),
+    })
 }
 
 /// The format on standard output.
 pub fn format(typed: &Typed, config: &Config) -> Result<OutputFormat, Error> {
     let given = word(typed, "output-format", "output format", OutputFormat::parse, OutputFormat::WORDS)?;
-    Ok(given.unwrap_or(config.output.format))
-}
-
-fn control(typed: &Typed, config: &Config) -> Result<Control, Error> {
-    let limit = |flag: &str, secs: u64| match typed.value(flag) {
-        Some(word) => input::duration(flag, word),
-        None => Ok(Duration::from_secs(secs)),
-    };
-    let general = &config.unified_flags;
-    let unlimited = Control::unlimited().map_err(|error| Error::Internal(format!("no pipe: {error}")))?;
-    Ok(Control {
-        wall: limit("timeout", general.command_timeout_secs)?,
-        stall: limit("stall-timeout", general.stall_timeout_secs)?,
-        first_byte: limit("first-byte-timeout", general.first_byte_timeout_secs)?,
-        connect: Duration::from_secs(general.vendor_connect_secs),
-        ..unlimited
-    })
+    Ok(given.map_or(config.output.format, |Word(format)| format))
 }
 
 /// A word from a closed list.
@@ -209,10 +205,10 @@ fn word<T>(
     what: &'static str,
     parse: impl Fn(&str) -> Option<T>,
     words: &[&str],
-) -> Result<Option<T>, Error> {
+) -> Result<Option<Word<T>>, Error> {
     let Some(given) = typed.value(flag) else { return Ok(None) };
     match parse(given) {
-        Some(value) => Ok(Some(value)),
+        Some(value) => Ok(Some(Word(value))),
         None => {
             let known = words.iter().map(|&word| word.to_owned()).collect();
             Err(Error::Unknown { what, given: given.to_owned(), known })
@@ -224,8 +220,4 @@ fn number(typed: &Typed, flag: &str) -> Result<Option<u32>, Error> {
     let Some(word) = typed.value(flag) else { return Ok(None) };
     let wrong = |_| Error::Invalid(format!("`--{flag} {word}`: expected a whole number; 0 is no limit"));
     word.parse().map(Some).map_err(wrong)
-}
-
-fn list(words: &str) -> Vec<String> {
-    words.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

@@ -2,8 +2,9 @@
 
 use super::flags::Typed;
 use super::sessions::progress;
-use super::{input, table};
+use super::table;
 use crate::error::Error;
+use crate::request;
 use crate::session::{Filter, Session, Store};
 use crate::world::{self, World};
 use std::io::{self, BufRead, Write};
@@ -23,8 +24,9 @@ pub fn chosen<'a>(
 ) -> Result<(Option<Session>, &'a [String]), Error> {
     let operands = &typed.operands[..];
     let only = |here: bool| -> Result<Filter, Error> {
-        let dir =
-            here.then(|| input::directory(&world.cwd, typed.value("workdir").unwrap_or("."))).transpose()?;
+        let dir = here
+            .then(|| request::directory(&world.cwd, typed.value("workdir").unwrap_or(".")))
+            .transpose()?;
         Ok(Filter { backend: typed.value("backend").map(str::to_owned), dir, ..Filter::default() })
     };
     if typed.command != "resume" {
