@@ -144,12 +144,6 @@ pub fn with_open_files_as_before(command: &mut std::process::Command) {
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, lower) };
 }
 
-/// The user that we are to the file system.
-pub fn user() -> u32 {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
-}
-
 /// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.
 pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     // SAFETY: plain integers; the descriptor is open for the length of the call.

@@ -320,5 +320,8 @@ fn a_child_may_open_as_many_files_as_we_might_before_the_server_took_more() {
         let mut ear = Ear::default();
         run(&scene, "fake", Talk::default(), &control(HOUR), &mut ear).unwrap();
         assert_eq!(ear.text, "200");
+        let argv = ["sh", "-c", "ulimit -S -n"];
+        let printed = exec::output(&argv, &World::default(), PATIENCE).unwrap();
+        assert_eq!(printed.out, b"200\n");
     });
 }

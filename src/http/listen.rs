@@ -179,7 +179,7 @@ fn prepare_directory(path: &Path) -> Result<(), String> {
             "others can write to `{shown}`: `chmod go-w {shown}`, or choose another directory"
         ));
     }
-    if meta.uid() != sys::user() && meta.uid() != 0 {
+    if meta.uid() != sys::effective_user() && meta.uid() != 0 {
         return Err(format!("`{shown}` belongs to somebody else: choose another directory"));
     }
     Ok(())
