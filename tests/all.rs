@@ -8,6 +8,7 @@ mod codex;
 mod compat;
 mod configuration;
 mod declared;
+mod door;
 mod dry_run;
 mod exec;
 mod fallback;
