@@ -18,9 +18,8 @@ const ROUNDS: [u32; 64] = [
 /// The digest of these bytes.
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
     // The first 32 bits of the fractional parts of the square roots of the first eight primes.
-    let mut state = [
-        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-    ];
+    let mut state =
+        [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
     let (blocks, rest) = bytes.split_at(bytes.len() / BLOCK * BLOCK);
     blocks.chunks_exact(BLOCK).for_each(|block| compress(&mut state, block));
 

@@ -1,7 +1,7 @@
 //! Runs a program that is no backend's run, without talking to it, and hands back what it prints.
 
-use super::live::Live;
 use super::NEVER_INHERITED;
+use super::live::Live;
 use crate::backend::Ended;
 use crate::sys::{self, Exit, Watch};
 use crate::world::World;

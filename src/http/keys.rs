@@ -115,7 +115,8 @@ impl Keys {
         let digest = sha256::digest(presented);
         let mut found = None;
         for held in self.held.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            let differ = held.digest.iter().zip(digest).fold(0, |differ, (one, other)| differ | (one ^ other));
+            let differ =
+                held.digest.iter().zip(digest).fold(0, |differ, (one, other)| differ | (one ^ other));
             if black_box(differ) == 0 {
                 found = Some(held.key.clone());
             }
@@ -169,7 +170,8 @@ struct Holders {
 impl Holders {
     fn of(server: &Server) -> Result<Holders, Error> {
         let everybody = Policy::of(server)?;
-        let named = server.keys.iter().map(|(name, key)| Ok((name.clone(), Arc::new(everybody.and(name, key)?))));
+        let named =
+            server.keys.iter().map(|(name, key)| Ok((name.clone(), Arc::new(everybody.and(name, key)?))));
         let named = named.collect::<Result<_, Error>>()?;
         Ok(Holders { server: server.clone(), everybody: Arc::new(everybody), named })
     }
@@ -327,14 +329,18 @@ impl Source {
 fn keys_of<'a>(parts: impl Iterator<Item = &'a str>, what: &str) -> Result<Vec<Written>, String> {
     let numbered = parts.map(str::trim).zip(1..);
     let written = numbered.filter(|(part, _)| !part.is_empty() && !part.starts_with('#'));
-    written.map(|(part, number)| key_of(part).map_err(|problem| format!("{what} {number}: {problem}"))).collect()
+    written
+        .map(|(part, number)| key_of(part).map_err(|problem| format!("{what} {number}: {problem}")))
+        .collect()
 }
 
 /// `secret`, or `name=secret`. What is wrong with it is said without it.
 fn key_of(part: &str) -> Result<Written, String> {
     // Base64 ends with `=`: those belong to the secret.
     let (name, secret) = match part.split_once('=') {
-        Some((name, secret)) if !secret.trim_matches('=').is_empty() => (Some(name.trim_end()), secret.trim_start()),
+        Some((name, secret)) if !secret.trim_matches('=').is_empty() => {
+            (Some(name.trim_end()), secret.trim_start())
+        }
         _ => (None, part),
     };
     if name.is_some_and(|name| bad_key_name(name).is_some()) {

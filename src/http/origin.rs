@@ -60,7 +60,9 @@ impl Doors {
         };
         let hosts: Vec<String> = server.allowed_hosts.iter().map(|host| plain(host.trim())).collect();
         for host in &hosts {
-            if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            if host.is_empty()
+                || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            {
                 return refuse("allowed_hosts", host, "is no host name: no scheme, port or `*`");
             }
         }
@@ -108,7 +110,8 @@ impl Doors {
     fn host(&self, asked: &Asked<'_>) -> Result<(), Error> {
         let Some(host) = asked.host.filter(|_| !asked.by_unix_socket) else { return Ok(()) };
         let name = std::str::from_utf8(host).ok().and_then(without_port).map(plain);
-        if name.is_some_and(|name| is_loopback_name(&name) || is_address(&name) || self.hosts.contains(&name)) {
+        if name.is_some_and(|name| is_loopback_name(&name) || is_address(&name) || self.hosts.contains(&name))
+        {
             return Ok(());
         }
         let listed = self.hosts.iter().map(|host| format!(", `{host}`"));
@@ -139,7 +142,9 @@ impl Doors {
         }
         if asked.is_preflight() {
             headers.push(("Access-Control-Allow-Methods", METHODS.to_owned()));
-            headers.extend(asked.wanted_headers.and_then(names).map(|names| ("Access-Control-Allow-Headers", names)));
+            headers.extend(
+                asked.wanted_headers.and_then(names).map(|names| ("Access-Control-Allow-Headers", names)),
+            );
             headers.push(("Access-Control-Max-Age", self.max_age.to_string()));
         } else {
             headers.push(("Access-Control-Expose-Headers", EXPOSED.to_owned()));
@@ -212,7 +217,9 @@ fn is_own(origin: &[u8], host: Option<&[u8]>) -> bool {
     let (Some(origin), Some(host)) = (text(origin).and_then(normal_origin), host.and_then(text)) else {
         return false;
     };
-    ["http", "https"].iter().any(|scheme| normal_origin(&format!("{scheme}://{host}")).as_ref() == Some(&origin))
+    ["http", "https"]
+        .iter()
+        .any(|scheme| normal_origin(&format!("{scheme}://{host}")).as_ref() == Some(&origin))
 }
 
 /// A list of headers' names; `None` when anything else is in it.

@@ -5,8 +5,8 @@ use crate::backend::Backend;
 use crate::config::{KeyPolicy, Server};
 use crate::engine::resolve_model;
 use crate::error::Error;
-use crate::request::{Request, directory};
-use crate::task::{Approval, Sandbox, Task};
+use crate::request::{Request, Tools, directory};
+use crate::task::{Approval, Opt, Sandbox, Task};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -106,11 +106,16 @@ impl Policy {
         self.extra(request)?;
         self.approval(request, task, backend)?;
         self.sandbox(request, task, backend)?;
+        self.unasked(request, task, backend)?;
         self.project_config(request, task)?;
         self.directories(task)
     }
 
     fn model(&self, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
+        if let Some(model) = task.model.as_deref().filter(|model| model.starts_with('-')) {
+            // Where a declared command has `{model}` alone, that would be a flag.
+            return Err(Error::Invalid(format!("`{model}` is no name of a model")));
+        }
         let real = |name: &str| resolve_model(backend.models(), name);
         let asked = task.model.as_deref();
         let is_same = |allowed: &String| match asked.and_then(real) {
@@ -180,6 +185,29 @@ impl Policy {
         Ok(())
     }
 
+    /// What a request can have done without approval whatever the approval mode is.
+    fn unasked(&self, request: &Request, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
+        let Some((rules, most)) = self.strictest(&APPROVALS, |rules| rules.approval) else { return Ok(()) };
+        if most == Approval::None {
+            return Ok(());
+        }
+        let refusal =
+            |asked| Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
+        // Listed tools need no approval. Of those under `read-only` only the ones that read are left.
+        let listed =
+            request.allowed_tools.as_ref().and_then(|Tools(tools)| tools.as_deref()).unwrap_or_default();
+        let real = access(task.approval, task.sandbox, task.lenient, backend);
+        let reads_only = real.is_some_and(|(_, reach)| reach == Sandbox::ReadOnly);
+        if !listed.is_empty() && !reads_only && backend.honours(Opt::AllowedTools).is_ok() {
+            return refusal("a list of tools, which need no approval then,".to_owned());
+        }
+        // A file that the prompt names is sent to the model, wherever it is.
+        if request.interpret == Some(true) {
+            return refusal("`interpret`, which reads files and runs commands without approval,".to_owned());
+        }
+        Ok(())
+    }
+
     fn project_config(&self, request: &Request, task: &mut Task) -> Result<(), Error> {
         let Some(rules) = self.0.iter().find(|rules| !rules.project_config) else { return Ok(()) };
         if request.no_project_config == Some(false) {
@@ -207,7 +235,9 @@ impl Policy {
                 let allowed = format!("nothing in `{}`", blocked.display());
                 return Err(rules.refusal("blocked_workdir_prefixes", asked(), allowed));
             }
-            if let Some(dirs) = rules.dirs.as_ref().filter(|dirs| !dirs.iter().any(|prefix| dir.starts_with(prefix))) {
+            if let Some(dirs) =
+                rules.dirs.as_ref().filter(|dirs| !dirs.iter().any(|prefix| dir.starts_with(prefix)))
+            {
                 let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
                 return Err(rules.refusal("allowed_workdir_prefixes", asked(), listed(Some(&dirs))));
             }
@@ -283,17 +313,16 @@ fn within<T: Copy + PartialEq>(
     if fits(now) && real(now).is_none_or(fits) {
         return Some(now);
     }
-    let stricter = order[..rank(order, now)].iter().rev().copied();
+    let stricter = order[..rank(order, now)].iter().rev().copied().filter(|mode| fits(*mode));
     stricter.filter(|_| !is_said).find(|mode| real(*mode).is_some_and(fits))
 }
 
 /// The words for a mode, and for what it really is.
 fn of_mode(what: &str, mode: &str, real: Option<&str>, task: &Task) -> String {
     match real.filter(|real| *real != mode) {
-        Some(real) => format!(
-            "{what} mode `{mode}`, which with backend `{}` is `{real}` here,",
-            task.backend
-        ),
+        Some(real) => {
+            format!("{what} mode `{mode}`, which with backend `{}` is `{real}` here,", task.backend)
+        }
         None => format!("{what} mode `{mode}`"),
     }
 }

@@ -45,7 +45,9 @@ impl Proxies {
                 break;
             }
             // Whoever writes what is no address does not know who was there.
-            let Some(before) = std::str::from_utf8(hop).ok().and_then(|hop| address(hop.trim())) else { break };
+            let Some(before) = std::str::from_utf8(hop).ok().and_then(|hop| address(hop.trim())) else {
+                break;
+            };
             client = before;
         }
         client
@@ -151,8 +153,17 @@ mod tests {
     #[test]
     fn what_is_no_network_is_an_error() {
         for entry in [
-            "", "localhost", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/", "10.0.0/8", "::/129",
-            "10.0.0.1:80", "*", "::ffff:10.0.0.0/95",
+            "",
+            "localhost",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.1:80",
+            "*",
+            "::ffff:10.0.0.0/95",
         ] {
             assert_eq!(
                 Proxies::parse(&[entry.to_owned()]).unwrap_err().to_string(),
