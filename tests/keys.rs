@@ -355,6 +355,22 @@ fn gopass_is_asked_again_every_five_minutes() {
 }
 
 #[test]
+fn what_did_not_fit_to_another_source_is_tried_again_when_that_has_changed() {
+    let mut house = House::with_gopass(r#"cat "$here/secret""#);
+    house.scene.file("bin/secret", "old=shared-key\n");
+    house.server.api_keys_file = "keys".to_owned();
+    house.write("first-key\n");
+    let (keys, start) = (house.keys(), Instant::now());
+    let reload = |secs: u32| house.reload(&keys, start + secs * SECOND).len();
+    reload(0);
+    house.write("new=shared-key\n");
+    assert_eq!((reload(5), name(&keys, "first-key")), (1, some("key1")));
+    house.scene.file("bin/secret", "other-key\n");
+    reload(300);
+    assert_eq!((reload(305), name(&keys, "shared-key")), (1, some("new")));
+}
+
+#[test]
 fn no_secret_is_in_what_is_logged() {
     let keys = House::with_variable("ci=very-secret,also-secret").keys();
     for secret in ["very-secret", "also-secret"] {
