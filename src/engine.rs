@@ -158,6 +158,7 @@ impl Engine {
             }
         }
         let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        launch.env.extend(task.env.iter().cloned());
         launch.unset.extend(never.map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
         let mut fold = Fold {
@@ -235,6 +236,8 @@ impl Engine {
         let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
         session.model = task.model.clone();
         session.tags = task.tags.clone();
+        session.metadata = task.metadata.clone();
+        (session.owner, session.hidden) = (task.owner.clone(), task.hidden);
         self.store.begin(session, &asked.prompt, self.keep).map(Some)
     }
 }

@@ -189,6 +189,13 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
+    /// The server cannot listen there.
+    Listen {
+        /// The address as it would have been printed, or as it was given.
+        address: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A time limit passed.
     TimedOut {
         /// Which limit: its flag's name.
@@ -249,6 +256,10 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
+    /// Too many runs go on already.
+    Busy(String),
+    /// The server is about to stop.
+    Draining,
     /// Something that cannot happen did.
     Internal(String),
 }
@@ -273,7 +284,7 @@ impl Error {
             Error::UnknownBackend { .. } => Kind::UnknownBackend,
             Error::NotInstalled { .. } | Error::Start { .. } => Kind::NotInstalled,
             Error::Disabled { .. } | Error::ExtraFlag { .. } | Error::Policy { .. } => Kind::Policy,
-            Error::Config { .. } => Kind::Config,
+            Error::Config { .. } | Error::Listen { .. } => Kind::Config,
             Error::File { .. } => Kind::InvalidRequest,
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
@@ -283,6 +294,8 @@ impl Error {
             Error::SessionBusy { .. } => Kind::SessionBusy,
             Error::NotResumable { .. } => Kind::SessionNotResumable,
             Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
+            Error::Busy(_) => Kind::Busy,
+            Error::Draining => Kind::Draining,
             Error::Internal(_) => Kind::Internal,
         }
     }
@@ -332,6 +345,7 @@ impl fmt::Display for Error {
             Error::Config { origin, position: None, problem } => write!(f, "{origin}: {problem}"),
             Error::File { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
             Error::Start { program, error } => write!(f, "`{program}` could not be started: {error}"),
+            Error::Listen { address, problem } => write!(f, "cannot listen on `{address}`: {problem}"),
             Error::TimedOut { limit: Limit::Wall, after } => {
                 write!(f, "timed out after {after:?} (--timeout)")
             }
@@ -378,6 +392,8 @@ impl fmt::Display for Error {
                 )
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
+            Error::Busy(how) => write!(f, "too many runs at once: {how}"),
+            Error::Draining => f.write_str("the server is about to stop: try again in a moment"),
             Error::Internal(what) => write!(f, "internal error: {what}"),
         }
     }

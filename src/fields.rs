@@ -17,6 +17,9 @@ pub trait Fields: Default {
     /// # Errors
     /// When the value is not what the field takes.
     fn take<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
+
+    /// The same, with what is missing taken from another.
+    fn or(self, other: &Self) -> Self;
 }
 
 /// Both sets of fields in one object.
@@ -28,6 +31,10 @@ impl<A: Fields, B: Fields> Fields for (A, B) {
 
     fn take<'de, M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<bool, M::Error> {
         Ok(self.0.take(name, map)? || self.1.take(name, map)?)
+    }
+
+    fn or(self, other: &Self) -> Self {
+        (self.0.or(&other.0), self.1.or(&other.1))
     }
 }
 
@@ -131,6 +138,10 @@ macro_rules! fields {
                     _ => return Ok(false),
                 }
                 Ok(true)
+            }
+
+            fn or(self, other: &Self) -> Self {
+                Self { $($field: self.$field.or_else(|| other.$field.clone()),)* }
             }
         }
     };

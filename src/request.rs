@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task};
 use crate::world;
 use serde::de::{Deserialize, Deserializer, Error as _};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,7 @@ fields! {
         first_byte_secs = "first_byte_timeout": Span, "longest time until the first of the answer";
         fallback: Vec<String>, "who is tried when the backend cannot answer for now: `backend` or `backend:model`";
         tags: Vec<String>, "tags of the session that is begun";
+        metadata: Map<String, Value>, "kept with the session that is begun";
         verbose: bool, "accepted, as by clinvk 0.2";
         dry_run: bool, "say what would be executed, and execute nothing";
     }
@@ -223,6 +224,10 @@ impl Request {
             model: text(model),
             dir,
             session: None,
+            metadata: self.metadata.clone().unwrap_or_default(),
+            owner: None,
+            hidden: false,
+            env: Vec::new(),
             tags: of_new.iter().cloned().chain(given(&self.tags)).collect(),
             approval: self
                 .approval_mode

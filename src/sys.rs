@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
@@ -106,6 +106,97 @@ pub fn in_its_own_session(command: &mut std::process::Command) {
     }
 }
 
+/// How many descriptors a process of ours may have open when nobody raised that; 0 while nobody has.
+static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+/// As many descriptors as the system lets us have. Children get what we had before.
+pub fn raise_open_files() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit fills the struct.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    if limit.rlim_cur < limit.rlim_max {
+        OPEN_FILES_BEFORE.store(limit.rlim_cur, Ordering::Relaxed);
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: setrlimit only reads the struct.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    }
+    Ok(())
+}
+
+/// Gives the program the limit that we had before `raise_open_files`: some walk through all descriptors that there may
+/// be, and `select` cannot name those from 1024 on.
+pub fn with_open_files_as_before(command: &mut std::process::Command) {
+    let before = OPEN_FILES_BEFORE.load(Ordering::Relaxed);
+    if before == 0 {
+        return;
+    }
+    let lower = move || {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both are async-signal-safe, and the struct is the child's own.
+        check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+        limit.rlim_cur = before;
+        // SAFETY: as above.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, lower) };
+}
+
+/// The user that we are to the file system.
+pub fn user() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.
+pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: plain integers; the descriptor is open for the length of the call.
+    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// Whether clients can connect to this descriptor.
+pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
+    let (mut value, mut size) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    let to = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: at most `size` bytes are written into `value`.
+    let got =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN, to, &mut size) };
+    got == 0 && value != 0
+}
+
+/// Bounds what waits in the kernel for a client that does not read.
+pub fn set_send_buffer(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
+}
+
+/// A TCP connection whose other side does not take what was sent to it ends after so long.
+pub fn set_tcp_user_timeout(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    let millis = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
+}
+
+fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+    let (from, size) = (std::ptr::from_ref(&value).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: `value` lives through the call, and `size` is its size.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, from, size) }).map(drop)
+}
+
+/// Takes over descriptors that whoever started us left open for us, from this one on. Nothing the second time, nor when
+/// one of them is not open.
+pub fn take_inherited(first: RawFd, count: RawFd) -> Option<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return None;
+    }
+    let take = |fd| {
+        // SAFETY: fcntl with a plain flag; a descriptor that is not open is an error and no harm.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
+        // SAFETY: it is open, the caller says that it is ours, and `TAKEN` sees to it that nobody else owns it.
+        Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    (first..first.checked_add(count)?).map(take).collect()
+}
+
 /// Reads and writes on this descriptor never block.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: fcntl on a descriptor that is open for the length of the call.
@@ -144,6 +235,11 @@ impl Watch {
     /// Wakes only when the reading side of this pipe is gone.
     pub fn reader_gone(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 })
+    }
+
+    /// Wakes when the other side of this connection will say no more.
+    pub fn peer_gone(fd: BorrowedFd<'_>) -> Watch {
+        Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 })
     }
 
     /// Something came.

@@ -1,9 +1,11 @@
 //! One integration binary, a file a feature.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests are outside the seams, and may panic
 
+mod batch_diff;
 mod claude;
 mod cli;
 mod codex;
+mod compat;
 mod configuration;
 mod declared;
 mod dry_run;
@@ -17,6 +19,7 @@ mod options;
 mod output;
 mod policy;
 mod prompt;
+mod schema;
 mod session_faults;
 mod sessions;
 mod stop;

@@ -79,6 +79,10 @@ impl Backend for Codex {
         &self.models
     }
 
+    fn claims(&self) -> &'static [&'static str] {
+        &["gpt-", "o1", "o3", "o4", "codex-", "chatgpt-"]
+    }
+
     /// Not `--config`, which can switch off sandbox and approvals; `--profile` and `--model` are refused or ignored by
     /// `app-server`.
     fn extra_flags(&self) -> &[&'static str] {

@@ -55,8 +55,16 @@ impl Backend for Echo {
         &self.models
     }
 
+    fn answers(&self) -> bool {
+        false
+    }
+
     fn extra_flags(&self) -> &[&'static str] {
         &[]
+    }
+
+    fn version_args(&self) -> Option<&'static [&'static str]> {
+        Some(&["version"])
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {

@@ -1,7 +1,6 @@
 //! The command line: the only part that prints. One file a command; the flag table feeds them all.
 
 mod config;
-mod dry_run;
 mod exit;
 mod flags;
 mod help;
@@ -9,6 +8,7 @@ mod input;
 mod print;
 mod prompt;
 mod resume;
+mod serve;
 mod sessions;
 mod signals;
 mod spinner;
@@ -83,6 +83,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             match command {
                 "sessions" => sessions::run(typed, &world, &loaded.config),
+                "serve" => serve::run(typed, world, &loaded.config),
                 _ => prompt::run(typed, world, &loaded.config),
             }
         }

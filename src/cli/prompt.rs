@@ -3,9 +3,10 @@
 use super::flags::{Typed, prompt_operand};
 use super::print::{self, Printer, Style};
 use super::spinner::Spinner;
-use super::{dry_run, exit, input, resume, signals};
+use super::{exit, input, resume, signals};
 use crate::backend::Registry;
 use crate::config::Config;
+use crate::dry_run;
 use crate::engine::{Engine, Prepared};
 use crate::error::Error;
 use crate::exec::{Cancel, Control};
@@ -185,6 +186,7 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
         first_byte_secs: span("first-byte-timeout")?,
         fallback: text("fallback").map(|words| list(&words)),
         tags: texts("tag"),
+        metadata: None,
         verbose: None,
         dry_run: switch("dry-run"),
     })

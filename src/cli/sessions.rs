@@ -100,6 +100,7 @@ fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
         since: typed.value("since").map(since).transpose()?,
         before: None,
         text: word("search"),
+        ..Filter::default()
     })
 }
 
@@ -213,14 +214,14 @@ fn delete(store: &Store, words: &[&str]) -> Result<u8, Error> {
     let ids: BTreeSet<String> =
         found.map(|found| found.map(|session| session.id)).collect::<Result<_, Error>>()?;
     for id in ids {
-        store.delete(&id, &Filter::default())?;
+        store.delete(&id, &Filter::any())?;
         say(&format!("deleted {id}\n"))?;
     }
     Ok(0)
 }
 
 fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
-    let mut filter = filter(typed, world)?;
+    let mut filter = Filter { hidden: true, ..filter(typed, world)? };
     if typed.has("all") && typed.has("older-than") {
         return Err(Error::Invalid("`--all` and `--older-than` exclude each other".to_owned()));
     }
@@ -256,23 +257,10 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
     say(&format!("{verb} {cleaned} sessions\n"))
 }
 
-/// A new session with the same past. The vendor's own session stays with the first one: the new one's next turn replays.
-/// So do the tokens: nobody has used them twice.
 fn fork(store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
-    let turns = store.turns(&session.id)?;
-    let fork = Session {
-        id: world::random_id()?,
-        parent_id: Some(session.id.clone()),
-        backend_session_id: None,
-        status: Status::Completed,
-        token_usage: Tokens::default(),
-        last_error: None,
-        created_at: world::timestamp(world::now()),
-        last_used_at: world::timestamp(world::now()),
-        ..session
-    };
-    say(&(store.insert(fork, &turns)? + "\n"))
+    let owner = session.owner.clone();
+    say(&(store.fork(session, owner)? + "\n"))
 }
 
 fn edit(store: &Store, id: &str, change: impl FnOnce(&mut Session)) -> Result<u8, Error> {

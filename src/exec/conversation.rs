@@ -7,6 +7,7 @@ use super::{Control, Finishing, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::error::{Failure, Kind, Limit};
 use crate::event::Event;
+use crate::log::DIALOGUE;
 use crate::sys::{self, Exit, Watch};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -47,6 +48,8 @@ pub(super) struct Conversation<'a> {
     pending: (Vec<u8>, usize),
     close_stdin: bool,
     cutter: Cutter,
+    /// What is read goes here first: too large for the stack of a thread that serves one client.
+    buffer: Box<[u8]>,
     stderr_tail: Vec<u8>,
     dialogue: &'a mut dyn Dialogue,
     control: &'a Control,
@@ -102,6 +105,7 @@ impl<'a> Conversation<'a> {
             pending: (Vec::new(), 0),
             close_stdin: false,
             cutter: Cutter::new(launch.framing),
+            buffer: vec![0; READ].into_boxed_slice(),
             stderr_tail: Vec::new(),
             dialogue,
             control,
@@ -146,7 +150,7 @@ impl<'a> Conversation<'a> {
     fn take(&mut self, step: Step) {
         match step {
             Step::Send(line) => {
-                log::debug!("> {line}");
+                log::debug!(target: DIALOGUE, "> {line}");
                 self.pending.0.extend_from_slice(line.as_bytes());
                 self.pending.0.push(b'\n');
             }
@@ -310,7 +314,7 @@ impl<'a> Conversation<'a> {
         let err = watch(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
         let stdin = watch(self.stdin.as_ref().filter(|_| writing).map(|fd| Watch::writable(fd.as_fd())));
         // Once thrown it stays readable: then only the clock is watched.
-        watch((!self.control.cancel.is_thrown()).then(|| Watch::readable(self.control.cancel.read.as_fd())));
+        watch((!self.control.cancel.is_thrown()).then(|| self.control.cancel.watch()));
         // A child that has closed its output is about to exit: that is waited for with short steps.
         let patience = match (out, self.exit) {
             (Some(_), None) => TICK,
@@ -375,7 +379,7 @@ impl<'a> Conversation<'a> {
         match stderr.read(&mut buffer) {
             Ok(0) => self.stderr = None,
             Ok(read) => {
-                log::debug!("! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
+                log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
                 self.stderr_tail.extend_from_slice(&buffer[..read]);
                 let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
                 self.stderr_tail.drain(..excess);
@@ -389,7 +393,7 @@ impl<'a> Conversation<'a> {
 
     fn read_stdout(&mut self) {
         let Some(stdout) = &mut self.stdout else { return };
-        let mut buffer = [0; READ];
+        let mut buffer = std::mem::take(&mut self.buffer);
         let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
         let read = match stdout.read(&mut buffer) {
             Ok(0) => Err(None),
@@ -419,7 +423,7 @@ impl<'a> Conversation<'a> {
                 error.map_or(rest, |error| Err(Halt::Io(error)))
             }
         };
-        self.cutter = cutter;
+        (self.cutter, self.buffer) = (cutter, buffer);
         let problem = match result {
             Ok(()) => return,
             Err(Halt::TooLong) => {
@@ -433,7 +437,7 @@ impl<'a> Conversation<'a> {
 
     fn hear(&mut self, line: &str) {
         if self.watches_model {
-            log::debug!("< {line}");
+            log::debug!(target: DIALOGUE, "< {line}");
         }
         self.tell(|sink| sink.raw(line));
         self.step(|dialogue, steps| dialogue.line(line, steps));

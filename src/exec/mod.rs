@@ -22,22 +22,23 @@ use conversation::Conversation;
 use live::Live;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub const MARKER: &str = "CLINVK_RUN";
 
-/// Variables that no child may see: our own keys.
-pub const NEVER_INHERITED: &[&str] = &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH"];
+/// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
+pub const NEVER_INHERITED: &[&str] =
+    &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Takes a lock, also after a thread that panicked while it held it: what is behind these is whole after every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -80,6 +81,8 @@ pub struct Cancel {
     hurry: AtomicBool,
     read: OwnedFd,
     write: Mutex<Option<OwnedFd>>,
+    /// Those that are thrown with this one.
+    branches: Mutex<Vec<Weak<Cancel>>>,
 }
 
 impl Cancel {
@@ -94,21 +97,56 @@ impl Cancel {
             hurry: AtomicBool::new(false),
             read,
             write: Mutex::new(Some(write)),
+            branches: Mutex::default(),
         })
+    }
+
+    /// Another switch for a part of the runs: thrown with this one, and by itself without it.
+    ///
+    /// # Errors
+    /// When no pipe can be had.
+    pub fn branch(&self) -> io::Result<Arc<Cancel>> {
+        let branch = Arc::new(Cancel::new()?);
+        let mut branches = lock(&self.branches);
+        branches.retain(|branch| branch.strong_count() > 0);
+        branches.push(Arc::downgrade(&branch));
+        // Under the lock: whoever throws this one either has done so by now or will find the branch.
+        for _ in 0..u8::from(self.is_thrown()) + u8::from(self.is_urgent()) {
+            branch.throw();
+        }
+        Ok(branch)
     }
 
     /// Stops every run that has this switch; the second time without grace.
     pub fn throw(&self) {
+        let branches = lock(&self.branches);
         if self.thrown.swap(true, Ordering::SeqCst) {
             self.hurry.store(true, Ordering::SeqCst);
         }
         // A closed writing end makes the reading end readable for every run at once, and for ever.
         lock(&self.write).take();
+        for branch in branches.iter().filter_map(Weak::upgrade) {
+            branch.throw();
+        }
+    }
+
+    /// Waits so long, or until it is thrown; says whether it is.
+    pub fn wait(&self, patience: Duration) -> bool {
+        if !self.is_thrown() {
+            // A wait that fails is a short one: whoever waits for long looks again.
+            let _ = sys::poll(&mut [self.watch()], patience);
+        }
+        self.is_thrown()
     }
 
     /// Somebody threw it.
     pub fn is_thrown(&self) -> bool {
         self.thrown.load(Ordering::SeqCst)
+    }
+
+    /// Wakes when it is thrown, and from then on at once.
+    pub fn watch(&self) -> sys::Watch {
+        sys::Watch::readable(self.read.as_fd())
     }
 
     /// Somebody threw it twice.
@@ -161,6 +199,7 @@ pub fn run(
         Live::start(command(program, launch, marker, world), marker).map_err(start)?;
     // Not the environment: keys are in it.
     log::debug!(
+        target: crate::log::DIALOGUE,
         "started pid {} in {}: {} {:?}",
         child.id(),
         launch.dir.display(),
@@ -183,6 +222,7 @@ fn command(program: &Path, launch: &Launch, marker: &str, world: &World) -> Comm
     let mut command = Command::new(program);
     command.args(&launch.args).current_dir(&launch.dir);
     sys::in_its_own_session(&mut command);
+    sys::with_open_files_as_before(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in &launch.unset {
         command.env_remove(name);

@@ -26,9 +26,18 @@ pub struct Filter {
     pub before: Option<String>,
     /// With this text in title or prompts, in any case.
     pub text: Option<String>,
+    /// That belong to this API key.
+    pub owner: Option<String>,
+    /// Those that listings do not show, too.
+    pub hidden: bool,
 }
 
 impl Filter {
+    /// Every session, whether listings show it or not.
+    pub fn any() -> Filter {
+        Filter { hidden: true, ..Filter::default() }
+    }
+
     /// Whether an entry is wanted, but for the text.
     fn takes(&self, entry: &Entry) -> bool {
         let is =
@@ -37,6 +46,8 @@ impl Filter {
             && self.status.is_none_or(|status| status == entry.status)
             && self.tags.iter().all(|tag| entry.tags.contains(tag))
             && is(&self.model, entry.model.as_deref().unwrap_or(""))
+            && (self.hidden || !entry.hidden)
+            && (self.owner.is_none() || self.owner == entry.owner)
             && self.dir.as_ref().is_none_or(|dir| *dir == entry.working_dir)
             && self.since.as_ref().is_none_or(|since| entry.last_used_at >= *since)
             && self.before.as_ref().is_none_or(|before| entry.last_used_at < *before)

@@ -5,7 +5,7 @@
 //! in place of the old one. Order is by place in the journal and not by time, so a clock that went back does no harm.
 //! Its first line has its length: one that was cut off, by hand or by a power failure, is seen to be of no use.
 
-use super::model::{Session, Status, Tokens};
+use super::model::{Session, Status, Tokens, is_false};
 use super::store::is_id;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
@@ -62,10 +62,12 @@ pub struct Entry {
     #[serde(default)]
     /// See `Session`.
     pub tags: Vec<String>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// See `Session`.
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    /// See `Session`.
+    pub hidden: bool,
 }
 
 fn completed() -> Status {
@@ -77,7 +79,8 @@ impl Entry {
     pub fn of(session: &Session, used: bool) -> Entry {
         let Session { id, backend, backend_session_id, model, working_dir, created_at, last_used_at, .. } =
             session.clone();
-        let Session { status, turn_count, token_usage, title, initial_prompt, tags, .. } = session.clone();
+        let Session { status, turn_count, token_usage, title, initial_prompt, tags, owner, hidden, .. } =
+            session.clone();
         Entry {
             id,
             used,
@@ -94,6 +97,8 @@ impl Entry {
             title,
             initial_prompt,
             tags,
+            owner,
+            hidden,
         }
     }
 }

@@ -113,6 +113,12 @@ pub struct Session {
     /// The session that it was forked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
+    /// The API key's name over which it was made: it belongs to that key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// No listing shows it: it is kept for a while because a client may go on with it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hidden: bool,
     /// Why its last turn failed; gone with the next success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -147,6 +153,8 @@ impl Session {
             tags: Vec::new(),
             metadata: Map::new(),
             parent_id: None,
+            owner: None,
+            hidden: false,
             last_error: None,
             other: Map::new(),
         }
@@ -197,7 +205,7 @@ pub struct Turn {
     pub error: Option<String>,
 }
 
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 

@@ -194,6 +194,11 @@ impl Running {
         self.hear(|running| holds(&running.out));
     }
 
+    /// What it has printed so far on standard output.
+    pub fn said(&self) -> String {
+        self.so_far().out
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Seen {
