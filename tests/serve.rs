@@ -61,12 +61,17 @@ fn a_prompt_is_answered_with_one_object() {
 #[test]
 fn a_session_over_http_is_listed_continued_changed_forked_and_deleted() {
     let (_scene, server) = echo();
-    let told = server.post("/api/v1/prompt", &json!({"prompt": "one", "metadata": {"who": "me"}, "tags": ["a"]})).json();
+    let told = server
+        .post("/api/v1/prompt", &json!({"prompt": "one", "metadata": {"who": "me"}, "tags": ["a"]}))
+        .json();
     let id = told["session_id"].as_str().unwrap();
     let path = format!("/api/v1/sessions/{id}");
     let listed = server.get("/api/v1/sessions?backend=echo&limit=5").json();
     assert!(listed["total"] == 1 && listed["limit"] == 5 && listed["offset"] == 0, "{listed}");
-    assert!(listed["sessions"][0]["id"] == id && listed["sessions"][0]["metadata"] == json!({"who": "me"}), "{listed}");
+    assert!(
+        listed["sessions"][0]["id"] == id && listed["sessions"][0]["metadata"] == json!({"who": "me"}),
+        "{listed}"
+    );
     let again = server.post(&format!("{path}/resume"), &json!({"prompt": "two"})).json();
     assert!(again["session_id"] == id && again["output"] == "two", "{again}");
     let by_field = server.post("/api/v1/prompt", &json!({"prompt": "three", "session_id": id})).json();
@@ -75,9 +80,13 @@ fn a_session_over_http_is_listed_continued_changed_forked_and_deleted() {
     let prompts: Vec<&str> =
         turns["turns"].as_array().unwrap().iter().map(|turn| turn["prompt"].as_str().unwrap()).collect();
     assert_eq!(prompts, ["one", "two", "three"]);
-    let changed = server.ask("PATCH", &path).json(&json!({"title": "new", "tags": ["b"], "status": "paused"})).answer();
+    let changed =
+        server.ask("PATCH", &path).json(&json!({"title": "new", "tags": ["b"], "status": "paused"})).answer();
     let told = changed.json();
-    assert!(told["title"] == "new" && told["tags"] == json!(["b"]) && told["status"] == "paused", "{changed}");
+    assert!(
+        told["title"] == "new" && told["tags"] == json!(["b"]) && told["status"] == "paused",
+        "{changed}"
+    );
     let fork = server.post(&format!("{path}/fork"), &json!({})).json();
     assert!(fork["parent_id"] == id && fork["id"] != id, "{fork}");
     let deleted = server.ask("DELETE", &path).answer();
@@ -90,10 +99,14 @@ fn a_session_over_http_is_listed_continued_changed_forked_and_deleted() {
 fn a_dry_run_starts_nothing_and_begins_a_session_unless_it_is_to_leave_none() {
     let (scene, server) = playing("say it ran >&2; exit 3");
     let told = server.post("/api/v1/prompt", &json!({"prompt": "hi", "dry_run": true})).json();
-    assert!(told["output"].as_str().unwrap().contains("Would execute") && told["session_id"].is_string(), "{told}");
+    assert!(
+        told["output"].as_str().unwrap().contains("Would execute") && told["session_id"].is_string(),
+        "{told}"
+    );
     let listed = server.get("/api/v1/sessions").json();
     assert!(listed["total"] == 1 && listed["sessions"][0]["status"] == "completed", "{listed}");
-    let told = server.post("/api/v1/prompt", &json!({"prompt": "hi", "dry_run": true, "ephemeral": true})).json();
+    let told =
+        server.post("/api/v1/prompt", &json!({"prompt": "hi", "dry_run": true, "ephemeral": true})).json();
     assert!(told["session_id"].is_null(), "{told}");
     assert_eq!(server.get("/api/v1/sessions").json()["total"], 1);
     drop(scene);
@@ -113,8 +126,18 @@ fn what_cannot_be_used_is_refused_by_name() {
         (json!({"prompt": "x", "approval_mode": "none"}), 403, "policy", "server.max_approval_mode"),
         (json!({"prompt": "x", "sandbox_mode": "full"}), 403, "policy", "server.max_sandbox_mode"),
         (json!({"prompt": "x", "extra": ["--x"]}), 403, "policy", "server.allowed_extra_flags"),
-        (json!({"prompt": "x", "files": [file]}), 400, "invalid_request", "over the network only what is in it"),
-        (json!({"prompt": "x", "json_schema": format!("@{file}")}), 400, "invalid_request", "over the network"),
+        (
+            json!({"prompt": "x", "files": [file]}),
+            400,
+            "invalid_request",
+            "over the network only what is in it",
+        ),
+        (
+            json!({"prompt": "x", "json_schema": format!("@{file}")}),
+            400,
+            "invalid_request",
+            "over the network",
+        ),
         (json!({"prompt": "x", "images": [file]}), 400, "invalid_request", "over the network"),
         (json!({"prompt": "x", "session_id": "nope"}), 404, "session_not_found", "nope"),
         (json!({"prompt": "x", "workdir": "/nowhere"}), 400, "invalid_request", "/nowhere"),
@@ -123,13 +146,19 @@ fn what_cannot_be_used_is_refused_by_name() {
     for (body, status, kind, words) in table {
         is_failure(&server.post("/api/v1/prompt", body), *status, kind, words);
     }
-    is_failure(&server.ask("POST", "/api/v1/prompt").body("{\"prompt\": ").answer(), 400, "invalid_request", "line 1");
+    is_failure(
+        &server.ask("POST", "/api/v1/prompt").body("{\"prompt\": ").answer(),
+        400,
+        "invalid_request",
+        "line 1",
+    );
     is_failure(&server.get("/api/v1/nope"), 404, "invalid_request", "unknown path: GET /api/v1/nope");
     let wrong = server.get("/api/v1/prompt");
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")), "{wrong}");
     assert_eq!(server.ask("HEAD", "/api/v1/backends").send().head().status, 200);
     // A bare `curl -d` names a form.
-    let form = server.ask("POST", "/api/v1/prompt").header("Content-Type", "application/x-www-form-urlencoded");
+    let form =
+        server.ask("POST", "/api/v1/prompt").header("Content-Type", "application/x-www-form-urlencoded");
     assert_eq!(form.body(r#"{"prompt": "x"}"#).answer().status, 200);
     assert_eq!(server.get("/api/v1/sessions").json()["total"], 1, "what was refused began no session");
 }
@@ -153,11 +182,18 @@ fn statuses_tell_the_truth() {
         is_failure(&answer, status, kind, "as configured");
         assert_eq!(answer.header("retry-after"), retry_after, "{answer}");
         let told = answer.json();
-        assert!(told["backend"] == "echo" && told["exit_code"] == 1 && told["session_id"].is_string(), "{told}");
+        assert!(
+            told["backend"] == "echo" && told["exit_code"] == 1 && told["session_id"].is_string(),
+            "{told}"
+        );
         // A stream that has said nothing yet fails by its status too.
         for stream in [
             server.post("/api/v1/prompt", &json!({"prompt": "x", "output_format": "stream-json"})),
-            server.ask("POST", "/api/v1/prompt").header("Accept", "text/event-stream").json(&json!({"prompt": "x"})).answer(),
+            server
+                .ask("POST", "/api/v1/prompt")
+                .header("Accept", "text/event-stream")
+                .json(&json!({"prompt": "x"}))
+                .answer(),
         ] {
             is_failure(&stream, status, kind, "as configured");
         }
@@ -172,7 +208,8 @@ fn a_stream_tells_each_event_before_the_next_one_is_there() {
         (scene, server)
     };
     let mut go = scene.fifo("go");
-    let mut stream = server.post_stream("/api/v1/prompt", &json!({"prompt": "x", "output_format": "stream-json"}));
+    let mut stream =
+        server.post_stream("/api/v1/prompt", &json!({"prompt": "x", "output_format": "stream-json"}));
     let head = stream.head();
     assert_eq!((head.status, head.header("content-type")), (200, Some("application/x-ndjson")));
     for number in 1..=3 {
@@ -191,10 +228,14 @@ fn a_stream_tells_each_event_before_the_next_one_is_there() {
 #[test]
 fn a_failure_in_the_middle_of_a_stream_is_told_in_it() {
     let (_scene, server) = with_echo(json!({"exit_code": 9}), json!({}));
-    let answer = server.post("/api/v1/prompt", &json!({"prompt": "some words", "output_format": "stream-json"}));
+    let answer =
+        server.post("/api/v1/prompt", &json!({"prompt": "some words", "output_format": "stream-json"}));
     let lines = answer.lines();
     let [.., failed, done] = &lines[..] else { panic!("{answer}") };
-    assert!(answer.status == 200 && failed["content"]["code"] == "crash" && done["content"]["kind"] == "crash", "{answer}");
+    assert!(
+        answer.status == 200 && failed["content"]["code"] == "crash" && done["content"]["kind"] == "crash",
+        "{answer}"
+    );
     let whole = server.post("/api/v1/prompt", &json!({"prompt": "some words"}));
     is_failure(&whole, 502, "crash", "exit status 9");
     assert!(whole.json()["output"] == "some words" && whole.json()["exit_code"] == 9, "{whole}");
@@ -289,7 +330,10 @@ fn a_request_that_is_sent_again_gets_the_same_answer_or_joins_the_run() {
         answers.push(answer.body);
     }
     answers.push(ask(&body).answer().body);
-    assert!(answers[0].contains("\"output\":\"done\"") && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert!(
+        answers[0].contains("\"output\":\"done\"") && answers.iter().all(|answer| *answer == answers[0]),
+        "{answers:?}"
+    );
     assert_eq!(std::fs::read_to_string(scene.path("bin/runs")).unwrap(), "run\n");
     is_failure(&ask(&json!({"prompt": "y"})).answer(), 422, "invalid_request", "another body");
 }
@@ -299,7 +343,13 @@ fn whoever_joined_keeps_the_run_alive_and_the_last_to_leave_ends_it() {
     let scene = Scene::playing(STUBBORN);
     let mut up = scene.fifo("up");
     let server = scene.serve([]);
-    let ask = || server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k").json(&json!({"prompt": "x"})).send();
+    let ask = || {
+        server
+            .ask("POST", "/api/v1/prompt")
+            .header("Idempotency-Key", "k")
+            .json(&json!({"prompt": "x"}))
+            .send()
+    };
     let first = ask();
     up.told();
     let second = ask();
@@ -319,9 +369,13 @@ fn parallel_compare_and_chain_take_the_files_of_the_command_line() {
     assert!(told["total_tasks"] == 2 && told["completed"] == 2 && told["failed"] == 0, "{told}");
     assert!(told["results"][1]["output"] == "b a" && told["results"][0]["session_id"].is_null(), "{told}");
     let told = server.post("/api/v1/compare", &json!({"prompt": "p", "backends": ["echo", "claude"]})).json();
-    assert!(told["prompt"] == "p" && told["backends"] == json!(["echo", "claude"]) && told["agree"] == false, "{told}");
+    assert!(
+        told["prompt"] == "p" && told["backends"] == json!(["echo", "claude"]) && told["agree"] == false,
+        "{told}"
+    );
     assert!(told["results"][0]["output"] == "p" && told["results"][1]["kind"] == "not_installed", "{told}");
-    let steps = json!({"steps": [{"name": "one", "prompt": "a"}, {"prompt": "{{previous}} b {{steps.one.output}}"}]});
+    let steps =
+        json!({"steps": [{"name": "one", "prompt": "a"}, {"prompt": "{{previous}} b {{steps.one.output}}"}]});
     let told = server.post("/api/v1/chain", &steps).json();
     assert!(told["total_steps"] == 2 && told["completed_steps"] == 2 && told["failed_step"] == 0, "{told}");
     assert_eq!(told["results"][1]["output"], "a b a", "{told}");
@@ -335,7 +389,8 @@ fn parallel_compare_and_chain_take_the_files_of_the_command_line() {
     ] {
         is_failure(&server.post(path, &body), 400, "invalid_request", words);
     }
-    let refused = server.post("/api/v1/parallel", &json!({"tasks": [{"prompt": "x", "approval_mode": "none"}]})).json();
+    let refused =
+        server.post("/api/v1/parallel", &json!({"tasks": [{"prompt": "x", "approval_mode": "none"}]})).json();
     assert_eq!(refused["results"][0]["kind"], "policy", "{refused}");
 }
 
@@ -345,19 +400,26 @@ fn results_of_a_batch_are_streamed_as_they_end() {
     let mut go = scene.fifo("go");
     let server = scene.serve([]);
     let body = json!({"tasks": [{"prompt": "slow"}, {"prompt": "quick"}]});
-    let mut stream = server.ask("POST", "/api/v1/parallel").header("Accept", "application/x-ndjson").json(&body).send();
+    let mut stream =
+        server.ask("POST", "/api/v1/parallel").header("Accept", "application/x-ndjson").json(&body).send();
     let head = stream.head();
     let first: Value = serde_json::from_str(&stream.chunk()).unwrap();
     assert!(first["type"] == "result" && first["output"] == "quick" && first["index"] == 1, "{first}");
     go.tell();
-    let rest: Vec<Value> = stream.rest(&head).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(rest[0]["output"] == "slow" && rest[1]["type"] == "summary" && rest[1]["completed"] == 2, "{rest:?}");
+    let rest: Vec<Value> =
+        stream.rest(&head).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        rest[0]["output"] == "slow" && rest[1]["type"] == "summary" && rest[1]["completed"] == 2,
+        "{rest:?}"
+    );
 }
 
 #[test]
 fn runs_beyond_the_slots_wait_and_beyond_the_queue_are_refused() {
     let scene = Scene::playing("tell up; await go; printf done");
-    scene.edit_config(|config| config["server"] = json!({"max_runs": 1, "queue_length": 1, "queue_timeout_secs": 60}));
+    scene.edit_config(|config| {
+        config["server"] = json!({"max_runs": 1, "queue_length": 1, "queue_timeout_secs": 60})
+    });
     let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
     let server = scene.serve([]);
     let body = json!({"prompt": "x", "ephemeral": true});
@@ -383,7 +445,12 @@ fn time_limits_of_requests_hold_and_what_is_asked_cannot_exceed_them() {
         let server = scene.serve([]);
         (scene, server)
     };
-    is_failure(&server.post("/api/v1/prompt", &json!({"prompt": "x", "timeout_secs": 1000})), 504, "timeout", "1s");
+    is_failure(
+        &server.post("/api/v1/prompt", &json!({"prompt": "x", "timeout_secs": 1000})),
+        504,
+        "timeout",
+        "1s",
+    );
     until("nothing is left", || scene.processes().len() == 1);
 }
 
@@ -424,8 +491,12 @@ fn a_second_signal_ends_at_once_and_leaves_no_process() {
 fn health_tells_how_the_server_is() {
     let (_scene, server) = echo();
     let told = server.get("/health").json();
-    let names: Vec<&str> =
-        told["backends"].as_array().unwrap().iter().map(|backend| backend["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = told["backends"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|backend| backend["name"].as_str().unwrap())
+        .collect();
     assert!(told["status"] == "ok" && names == ["claude", "codex", "echo", "gemini"], "{told}");
     assert!(told["version"] == env!("CARGO_PKG_VERSION") && told["uptime_millis"].is_u64(), "{told}");
     assert!(told["session_store"] == json!({"available": true, "session_count": 0, "error": null}), "{told}");
@@ -463,12 +534,16 @@ fn the_log_has_a_line_for_each_request_and_run_and_no_secrets() {
     let env = [("CLINVK_API_KEYS", "ci=very-secret-key")];
     for format in ["json", "text"] {
         let server = scene.serve_with(["--log-format", format, "--log-level", "debug"], &env);
-        let ask = server.ask("POST", "/api/v1/prompt").header("X-Api-Key", "very-secret-key").header("X-Request-Id", "my-id.1");
+        let ask = server
+            .ask("POST", "/api/v1/prompt")
+            .header("X-Api-Key", "very-secret-key")
+            .header("X-Request-Id", "my-id.1");
         let answer = ask.json(&json!({"prompt": "private words", "system_prompt": "private too"})).answer();
         assert_eq!((answer.status, answer.header("x-request-id")), (200, Some("my-id.1")));
         let log = server.stop().err;
         let is_private = ["private", "very-secret"].iter().any(|word| log.contains(word));
-        let lines = ["request", "run", "command"].iter().all(|what| log.contains(what)) && log.contains("my-id.1");
+        let lines =
+            ["request", "run", "command"].iter().all(|what| log.contains(what)) && log.contains("my-id.1");
         assert!(!is_private && lines && log.contains("ci"), "{log}");
     }
 }

@@ -24,7 +24,9 @@ fn refused(kind: &str, status: u16) -> (u16, String) {
 /// A prompt with these headers.
 #[track_caller]
 fn prompt(server: &Server, headers: &[(&str, &str)]) -> Answer {
-    let ask = headers.iter().fold(server.ask("POST", "/api/v1/prompt"), |ask, (name, value)| ask.header(name, value));
+    let ask = headers
+        .iter()
+        .fold(server.ask("POST", "/api/v1/prompt"), |ask, (name, value)| ask.header(name, value));
     ask.json(&json!({"prompt": "x"})).answer()
 }
 
@@ -65,17 +67,24 @@ fn what_was_made_with_a_key_is_anothers_404() {
     let scene = scene(json!({"keys": {"boss": {"admin": true}}}));
     scene.clinvk(["of the command line"]).prints("of the command line\n");
     let server = scene.serve_with([], &KEYS);
-    let get = |key: &str, path: &str| server.ask("GET", path).header("X-Api-Key", &format!("{key}-secret")).answer();
+    let get = |key: &str, path: &str| {
+        server.ask("GET", path).header("X-Api-Key", &format!("{key}-secret")).answer()
+    };
     let made = prompt(&server, &[("X-Api-Key", "alice-secret")]).json();
     let id = made["session_id"].as_str().unwrap();
     let path = format!("/api/v1/sessions/{id}");
-    assert_eq!((get("alice", &path).status, get("bob", &path).status, get("boss", &path).status), (200, 404, 200));
+    assert_eq!(
+        (get("alice", &path).status, get("bob", &path).status, get("boss", &path).status),
+        (200, 404, 200)
+    );
     let total = |key: &str| get(key, "/api/v1/sessions").json()["total"].clone();
     assert_eq!((total("alice"), total("bob"), total("boss")), (json!(1), json!(0), json!(2)));
     let body = json!({"prompt": "y", "session_id": id});
     let other = server.ask("POST", "/api/v1/prompt").header("X-Api-Key", "bob-secret").json(&body).answer();
     assert_eq!(kind(&other), refused("session_not_found", 404));
-    for (method, path) in [("DELETE", path.clone()), ("PATCH", path.clone()), ("POST", format!("{path}/fork"))] {
+    for (method, path) in
+        [("DELETE", path.clone()), ("PATCH", path.clone()), ("POST", format!("{path}/fork"))]
+    {
         let other = server.ask(method, &path).header("X-Api-Key", "bob-secret").json(&json!({})).answer();
         assert_eq!(kind(&other), refused("session_not_found", 404), "{method} {path}");
     }
@@ -98,10 +107,16 @@ fn a_key_may_do_less_than_the_server() {
         server.ask("POST", "/api/v1/prompt").header("X-Api-Key", &format!("{key}-secret")).json(body).answer()
     };
     let refusal = ask("bob", &json!({"prompt": "x"}));
-    assert!(kind(&refusal) == refused("policy", 403) && refusal.body.contains("server.keys.bob.allowed_backends"), "{refusal}");
+    assert!(
+        kind(&refusal) == refused("policy", 403) && refusal.body.contains("server.keys.bob.allowed_backends"),
+        "{refusal}"
+    );
     let none = json!({"prompt": "x", "approval_mode": "none"});
     let refusal = ask("alice", &none);
-    assert!(refusal.status == 403 && refusal.body.contains("server.keys.alice.max_approval_mode"), "{refusal}");
+    assert!(
+        refusal.status == 403 && refusal.body.contains("server.keys.alice.max_approval_mode"),
+        "{refusal}"
+    );
     assert_eq!(ask("boss", &none).status, 200);
     let tasks = json!({"tasks": [{"prompt": "x", "approval_mode": "none"}, {"prompt": "y"}]});
     let ask = server.ask("POST", "/api/v1/parallel").header("X-Api-Key", "alice-secret");
@@ -144,7 +159,10 @@ fn a_web_page_cannot_run_an_agent() {
     assert_eq!(kind(&prompt(&server, &[("Host", "evil.example")])), refused("policy", 403));
     // A page of another origin, without asking first: as text, as a form.
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
-        let ask = server.ask("POST", "/api/v1/prompt").header("Origin", "http://evil.example").header("Content-Type", content_type);
+        let ask = server
+            .ask("POST", "/api/v1/prompt")
+            .header("Origin", "http://evil.example")
+            .header("Content-Type", content_type);
         let answer = ask.body(r#"{"prompt": "x"}"#).answer();
         assert!(kind(&answer) == refused("policy", 403), "{answer}");
         assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -159,7 +177,9 @@ fn a_web_page_cannot_run_an_agent() {
 
 #[test]
 fn listed_pages_may_ask_and_read_errors_too() {
-    let scene = scene(json!({"cors_allowed_origins": ["https://chat.example"], "max_request_body_bytes": 1000, "rate_limit_enabled": true, "rate_limit_rps": 1, "rate_limit_burst": 7}));
+    let scene = scene(
+        json!({"cors_allowed_origins": ["https://chat.example"], "max_request_body_bytes": 1000, "rate_limit_enabled": true, "rate_limit_rps": 1, "rate_limit_burst": 7}),
+    );
     let server = scene.serve_with([], &KEYS);
     let page = ("Origin", "https://chat.example");
     let ask = |method: &str, path: &str| server.ask(method, path).header(page.0, page.1);
@@ -169,11 +189,19 @@ fn listed_pages_may_ask_and_read_errors_too() {
         .answer();
     let header = |name: &str| preflight.header(name);
     assert_eq!(
-        (preflight.status, header("access-control-allow-origin"), header("access-control-allow-headers"), header("access-control-max-age")),
+        (
+            preflight.status,
+            header("access-control-allow-origin"),
+            header("access-control-allow-headers"),
+            header("access-control-max-age")
+        ),
         (204, Some("https://chat.example"), Some("authorization,x-stainless-os"), Some("300")),
         "{preflight}"
     );
-    assert!(header("access-control-allow-methods").unwrap().contains("POST") && header("vary").unwrap().contains("Origin"));
+    assert!(
+        header("access-control-allow-methods").unwrap().contains("POST")
+            && header("vary").unwrap().contains("Origin")
+    );
     let foreign = server.ask("OPTIONS", "/api/v1/prompt").header("Origin", "https://evil.example");
     assert_eq!(foreign.header("Access-Control-Request-Method", "POST").answer().status, 403);
     // An OPTIONS that is no preflight is asked for its key.
@@ -185,19 +213,30 @@ fn listed_pages_may_ask_and_read_errors_too() {
         (413, ask("POST", "/api/v1/prompt").header("X-Api-Key", "bob-secret").body(large).answer()),
         (200, ask("GET", "/health").answer()),
     ] {
-        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some(page.1)), "{answer}");
+        assert_eq!(
+            (answer.status, answer.header("access-control-allow-origin")),
+            (status, Some(page.1)),
+            "{answer}"
+        );
     }
-    let limited = (0..20).map(|_| ask("GET", "/health").answer()).find(|answer| answer.status == 429).unwrap();
+    let limited =
+        (0..20).map(|_| ask("GET", "/health").answer()).find(|answer| answer.status == 429).unwrap();
     assert_eq!(limited.header("access-control-allow-origin"), Some(page.1), "{limited}");
 }
 
 #[test]
 fn whoever_asks_too_often_is_told_when_to_come_back() {
-    let scene = scene(json!({"rate_limit_enabled": true, "rate_limit_rps": 1, "rate_limit_burst": 3, "keys": {"boss": {"rate_limit_burst": 1000}}}));
+    let scene = scene(
+        json!({"rate_limit_enabled": true, "rate_limit_rps": 1, "rate_limit_burst": 3, "keys": {"boss": {"rate_limit_burst": 1000}}}),
+    );
     let server = scene.serve_with([], &KEYS);
     let get = |key: &str| server.ask("GET", "/health").header("X-Api-Key", key).answer();
     let limited = (0..100).map(|_| get("alice-secret")).find(|answer| answer.status == 429).unwrap();
-    assert_eq!((kind(&limited), limited.header("retry-after")), (refused("rate_limited", 429), Some("1")), "{limited}");
+    assert_eq!(
+        (kind(&limited), limited.header("retry-after")),
+        (refused("rate_limited", 429), Some("1")),
+        "{limited}"
+    );
     assert_eq!(get("bob-secret").status, 200, "each key has its own");
     assert!((0..50).all(|_| get("boss-secret").status == 200));
     // Guesses count against the address, whatever they are.
@@ -221,7 +260,15 @@ fn proxies_are_believed_only_where_they_are_trusted() {
 fn ids_and_traces_are_taken_over_where_they_are_sane() {
     let scene = Scene::playing("printf %s \"$TRACEPARENT\"");
     let server = scene.serve([]);
-    let id = |given: &str| server.ask("GET", "/health").header("X-Request-Id", given).answer().header("x-request-id").unwrap().to_owned();
+    let id = |given: &str| {
+        server
+            .ask("GET", "/health")
+            .header("X-Request-Id", given)
+            .answer()
+            .header("x-request-id")
+            .unwrap()
+            .to_owned()
+    };
     assert_eq!(id("abc-1.2_3"), "abc-1.2_3");
     for insane in ["a b", "ü", &"x".repeat(200), "a\"b"] {
         assert!(id(insane) != insane && id(insane).len() >= 16);
@@ -230,7 +277,11 @@ fn ids_and_traces_are_taken_over_where_they_are_sane() {
     let answer = prompt(&server, &[("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"))]).json();
     let said = answer["output"].as_str().unwrap();
     assert!(said.starts_with(&format!("00-{trace}-")) && !said.contains("00f067aa0ba902b7"), "{said}");
-    assert_eq!(prompt(&server, &[("traceparent", "nonsense")]).json()["error"]["kind"], "unreadable", "no trace, no answer of this fake");
+    assert_eq!(
+        prompt(&server, &[("traceparent", "nonsense")]).json()["output"],
+        "",
+        "no trace, no answer of this fake"
+    );
 }
 
 #[test]
@@ -239,7 +290,11 @@ fn a_body_that_is_too_large_is_refused_before_it_comes_or_when_it_is() {
     let server = scene.serve([]);
     let large = "x".repeat(101);
     let declared = server.ask("POST", "/api/v1/prompt").body(large.clone()).answer();
-    assert!(kind(&declared) == refused("invalid_request", 413) && declared.body.contains("max_request_body_bytes"), "{declared}");
+    assert!(
+        kind(&declared) == refused("invalid_request", 413)
+            && declared.body.contains("max_request_body_bytes"),
+        "{declared}"
+    );
     let chunked = server.ask("POST", "/api/v1/prompt").chunked(&large).answer();
     assert_eq!(kind(&chunked), refused("invalid_request", 413));
     assert_eq!(server.post("/api/v1/prompt", &json!({"prompt": "x"})).status, 200);
@@ -250,7 +305,10 @@ fn without_keys_only_this_machine_is_let_in() {
     let scene = scene(json!({}));
     for host in ["0.0.0.0", "::"] {
         let seen = scene.clinvk(["serve", "--port", "0", "--host", host]).seen();
-        assert!(seen.status == 3 && seen.err.contains("CLINVK_API_KEYS") && seen.out.is_empty(), "{host}: {seen}");
+        assert!(
+            seen.status == 3 && seen.err.contains("CLINVK_API_KEYS") && seen.out.is_empty(),
+            "{host}: {seen}"
+        );
     }
     let server = scene.serve_with(["--host", "0.0.0.0"], &KEYS);
     assert!(server.address.starts_with("0.0.0.0:"), "{}", server.address);
@@ -260,19 +318,28 @@ fn without_keys_only_this_machine_is_let_in() {
 
 #[test]
 fn a_source_of_keys_without_a_key_keeps_the_server_from_starting() {
-    for (name, value) in [("CLINVK_API_KEYS", " , "), ("CLINVK_API_KEYS_GOPASS_PATH", "clinvk/keys")] {
+    for (name, value, words) in [
+        ("CLINVK_API_KEYS", " , ", "CLINVK_API_KEYS"),
+        ("CLINVK_API_KEYS_GOPASS_PATH", "clinvk/keys", "`gopass` is not on PATH"),
+    ] {
         let seen = scene(json!({})).clinvk(["serve", "--port", "0"]).env(name, value).seen();
-        assert!(seen.status == 3 && seen.err.contains(name) && seen.out.is_empty(), "{name}: {seen}");
+        assert!(seen.status == 3 && seen.err.contains(words) && seen.out.is_empty(), "{name}: {seen}");
     }
     let scene = scene(json!({}));
     let file = scene.file("keys", "alice=alice-secret\n");
     let run = || scene.clinvk(["serve", "--port", "0"]).env("CLINVK_SERVER_API_KEYS_FILE", &file);
     let seen = run().seen();
-    assert!(seen.status == 3 && seen.err.contains(&*file.replace(scene.path("").to_str().unwrap(), "ROOT/")), "others can read it: {seen}");
-    let mode = |mode| std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    assert!(
+        seen.status == 3 && seen.err.contains(&*file.replace(scene.path("").to_str().unwrap(), "ROOT/")),
+        "others can read it: {seen}"
+    );
+    let mode =
+        |mode| std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     mode(0o600);
     let mut server = scene.serve_with([], &[("CLINVK_SERVER_API_KEYS_FILE", &file)]);
-    let status = |server: &Server, key: &str| server.ask("GET", "/api/v1/runs").header("X-Api-Key", key).answer().status;
+    let status = |server: &Server, key: &str| {
+        server.ask("GET", "/api/v1/runs").header("X-Api-Key", key).answer().status
+    };
     assert_eq!((status(&server, "alice-secret"), status(&server, "bob-secret")), (200, 401));
     scene.file("keys", "bob=bob-secret\n");
     until("the file is read again", || status(&server, "bob-secret") == 200);
@@ -306,7 +373,9 @@ fn a_unix_socket_needs_no_host_and_goes_with_the_server() {
     let ask = |line: &str| {
         use std::io::{Read, Write};
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
-        stream.write_all(format!("{line}\r\nHost: anything.example\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("{line}\r\nHost: anything.example\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -337,4 +406,14 @@ fn metrics_are_labelled_by_route_and_need_a_key_unless_they_are_public() {
     assert!(!text.contains("0123456789abcdef") && !text.contains("/no/such"), "{text}");
     let public = scene.serve_with([], &[KEYS[0], ("CLINVK_SERVER_METRICS_PUBLIC", "true")]);
     assert_eq!(public.get("/metrics").status, 200);
+}
+
+#[test]
+fn keys_that_are_no_text_are_not_taken_for_none() {
+    use std::os::unix::ffi::OsStrExt;
+    let keys = std::ffi::OsStr::from_bytes(b"alice-\xff-secret");
+    scene(json!({}))
+        .clinvk(["serve", "--port", "0"])
+        .env("CLINVK_API_KEYS", keys)
+        .fails(1, "clinvk: the variable CLINVK_API_KEYS is not valid UTF-8\n");
 }

@@ -112,7 +112,11 @@ impl Ask {
         }
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = if self.is_chunked { "\r\n".to_owned() } else { format!("Content-Length: {}\r\n\r\n", self.body.len()) };
+        let length = if self.is_chunked {
+            "\r\n".to_owned()
+        } else {
+            format!("Content-Length: {}\r\n\r\n", self.body.len())
+        };
         stream.write_all(&[self.head.as_bytes(), length.as_bytes(), &self.body].concat()).unwrap();
         Stream(BufReader::new(stream))
     }
@@ -183,7 +187,6 @@ impl Stream {
         self.0.read_exact(&mut body).unwrap();
         String::from_utf8(body).unwrap()
     }
-
 }
 
 /// An answer.
