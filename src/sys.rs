@@ -318,3 +318,15 @@ pub fn stdout_fd() -> BorrowedFd<'static> {
     // SAFETY: std keeps descriptors 0 to 2 open for the life of the process (it opens /dev/null in their place).
     unsafe { BorrowedFd::borrow_raw(STDOUT) }
 }
+
+/// Rows and columns of the terminal on standard error; 24 and 80 where it does not say.
+pub fn terminal_size() -> (usize, usize) {
+    // SAFETY: a zeroed winsize is a valid one.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request writes a winsize, and `size` lives through the call.
+    let result = unsafe { libc::ioctl(2, libc::TIOCGWINSZ, &mut size) };
+    match (result, size.ws_row, size.ws_col) {
+        (0, rows @ 1.., columns @ 1..) => (rows.into(), columns.into()),
+        _ => (24, 80),
+    }
+}
