@@ -61,6 +61,20 @@ pub fn exited(pid: i32) -> Option<Exit> {
     }
 }
 
+/// Waits until a child of ours has ended, without reaping it.
+pub fn await_end(pid: i32) {
+    loop {
+        // SAFETY: as in `exited`.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: `info` lives through the call.
+        let result = check(unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) });
+        if !result.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            return;
+        }
+    }
+}
+
 /// Whether this process has any child at all, ended or not.
 pub fn has_children() -> bool {
     // SAFETY: as in `exited`; WNOWAIT leaves whatever is found as it is.
