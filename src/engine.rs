@@ -13,10 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
-const NEVER_INHERITED: &[&str] =
-    &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-
 /// Runs tasks.
 pub struct Engine {
     /// The sessions.
@@ -161,7 +157,7 @@ impl Engine {
                 }
             }
         }
-        let never = NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
         launch.env.extend(task.env.iter().cloned());
         launch.unset.extend(never.map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
@@ -273,7 +269,7 @@ pub fn rehearse(prepared: &Prepared) -> Vec<String> {
 }
 
 /// The vendor's name for an alias; any other name as it is; none for the backend's default.
-fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
+pub(crate) fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
     let model = models.iter().find(|(alias, _)| alias == asked).map_or(asked, |(_, model)| model);
     Some(model.to_owned()).filter(|model| !model.is_empty())
 }

@@ -155,6 +155,15 @@ pub enum Error {
         /// The flags that may be passed on.
         allowed: Vec<String>,
     },
+    /// A rule of the server, or of an API key, does not allow it.
+    Policy {
+        /// The key of the configuration that is the rule.
+        rule: String,
+        /// What was asked.
+        asked: String,
+        /// What the rule allows.
+        allowed: String,
+    },
     /// The configuration cannot be used.
     Config {
         /// The file, environment variable or flag where it stands.
@@ -247,6 +256,10 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
+    /// Too many runs go on already.
+    Busy(String),
+    /// The server is about to stop.
+    Draining,
     /// Something that cannot happen did.
     Internal(String),
 }
@@ -270,7 +283,7 @@ impl Error {
             Error::Invalid(_) | Error::Unknown { .. } | Error::CannotHonour { .. } => Kind::InvalidRequest,
             Error::UnknownBackend { .. } => Kind::UnknownBackend,
             Error::NotInstalled { .. } | Error::Start { .. } => Kind::NotInstalled,
-            Error::Disabled { .. } | Error::ExtraFlag { .. } => Kind::Policy,
+            Error::Disabled { .. } | Error::ExtraFlag { .. } | Error::Policy { .. } => Kind::Policy,
             Error::Config { .. } | Error::Listen { .. } => Kind::Config,
             Error::File { .. } => Kind::InvalidRequest,
             Error::TimedOut { .. } => Kind::Timeout,
@@ -281,6 +294,8 @@ impl Error {
             Error::SessionBusy { .. } => Kind::SessionBusy,
             Error::NotResumable { .. } => Kind::SessionNotResumable,
             Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
+            Error::Busy(_) => Kind::Busy,
+            Error::Draining => Kind::Draining,
             Error::Internal(_) => Kind::Internal,
         }
     }
@@ -320,6 +335,9 @@ impl fmt::Display for Error {
                 } else {
                     write!(f, ": allowed are {}", allowed.join(", "))
                 }
+            }
+            Error::Policy { rule, asked, allowed } => {
+                write!(f, "{asked} is not allowed: `{rule}` allows {allowed}")
             }
             Error::Config { origin, position: Some((line, column)), problem } => {
                 write!(f, "{origin}:{line}:{column}: {problem}")
@@ -374,6 +392,8 @@ impl fmt::Display for Error {
                 )
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
+            Error::Busy(how) => write!(f, "too many runs at once: {how}"),
+            Error::Draining => f.write_str("the server is about to stop: try again in a moment"),
             Error::Internal(what) => write!(f, "internal error: {what}"),
         }
     }

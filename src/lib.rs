@@ -13,8 +13,13 @@ pub mod engine; // the one door: every run goes through it
 pub mod fields; // objects that people write by hand
 pub mod request; // what somebody asks for, before defaults
 pub mod fallback; // who is asked when one cannot answer for now
+pub mod dry_run; // what would be executed
 pub mod unified; // runs as JSON: events and answers
+pub mod schema; // what JSON has to look like
+pub mod sha256; // digests
+pub mod metrics; // what is counted
 pub mod batch; // many runs at once
 pub mod http; // the server
 pub mod cli; // the command line
 mod log; // where `log` goes
+mod screen; // the bottom of the terminal

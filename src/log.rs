@@ -1,12 +1,14 @@
-//! Where `log` goes on the command line: standard error, one line each; and on a terminal, below these, lines that are
-//! drawn over and over.
+//! Where `log` goes: standard error, one line each. For people as it is; of a server with the time, or as JSON.
 
 use crate::cli::safe_lines;
-use crate::exec::lock;
+use crate::screen;
 use crate::sys::{self, Watch};
+use crate::task::words;
+use crate::world;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::{Map, Value, json};
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,48 +32,40 @@ pub fn write(text: &str) {
 
 /// Writes a line, or several, to standard error. What backends say is in them, and must not speak to the terminal.
 pub fn line(text: &str) {
-    let live = lock(&LIVE);
-    write(&format!("{}{}\n{}", live.erasing(), safe_lines(text), live.text));
+    screen::above(&(safe_lines(text) + "\n"));
 }
 
-/// What is drawn at the bottom of the terminal.
-static LIVE: Mutex<Live> = Mutex::new(Live { text: String::new(), widths: Vec::new() });
-
-struct Live {
-    text: String,
-    /// How many columns each of its lines takes.
-    widths: Vec<usize>,
-}
-
-impl Live {
-    /// Back to the beginning of what is drawn, and nothing behind it.
-    fn erasing(&self) -> String {
-        let up = self.back();
-        if self.widths.is_empty() { up } else { up + "\x1b[J" }
-    }
-
-    /// Back to the beginning of what is drawn. In a terminal that has become narrower since, a line is several rows.
-    fn back(&self) -> String {
-        let (_, columns) = sys::terminal_size();
-        match self.widths.iter().map(|width| width.div_ceil(columns).max(1)).sum::<usize>() {
-            0 => String::new(),
-            rows => format!("\r\x1b[{rows}A"),
-        }
+words! {
+    /// The lines of a server's log.
+    LogFormat {
+        /// Time, level, words and `name=value`.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
 }
 
-/// Draws lines at the bottom of the terminal, in the place of those that are drawn there: text, and the columns that it
-/// takes. One write, and nothing is erased that stays, so that nothing flickers.
-pub fn draw(lines: &[(String, usize)]) {
-    let mut live = lock(&LIVE);
-    let text: String = lines.iter().map(|(line, _)| format!("{line}\x1b[K\n")).collect();
-    let rest = if live.widths.is_empty() { "" } else { "\x1b[J" };
-    if text != live.text {
-        write(&format!("{}{text}{rest}", live.back()));
+words! {
+    /// What a server's log has in it.
+    LogLevel {
+        /// Nothing.
+        Off = "off",
+        /// What went wrong in the server itself.
+        Error = "error",
+        /// And what somebody should look at.
+        Warn = "warn",
+        /// And a line for each request and each run.
+        Info = "info",
+        /// And what is done.
+        Debug = "debug",
     }
-    live.widths = lines.iter().map(|(_, width)| *width).collect();
-    live.text = text;
 }
+
+/// What is said in dialogues with backends is logged under this target: prompts are in it, and no server's log has them.
+pub const DIALOGUE: &str = "dialogue";
+
+/// The format of a server's log; none is the command line's.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 struct Stderr;
 
@@ -81,13 +75,69 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if FORMAT.get().is_some() {
+            if record.target() != DIALOGUE {
+                entry(record.level(), &record.args().to_string(), Map::new());
+            }
+        } else {
             let mark = if record.level() <= Level::Warn { "clinvk: " } else { "" };
             line(&format!("{mark}{}", record.args()));
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Logs for a server from now on: in that format, at that level.
+pub fn of_server(format: LogFormat, level: LogLevel) {
+    let _ = FORMAT.set(format);
+    log::set_max_level(match level {
+        LogLevel::Off => LevelFilter::Off,
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    });
+    let _ = log::set_logger(&Stderr);
+}
+
+/// One line about something that a server did, with these facts.
+pub fn record(what: &str, facts: Value) {
+    if log::log_enabled!(Level::Info) {
+        let Value::Object(facts) = facts else { return };
+        entry(Level::Info, what, facts);
+    }
+}
+
+/// One line of a server's log.
+fn entry(level: Level, what: &str, facts: Map<String, Value>) {
+    let time = world::timestamp(world::now());
+    let text = match FORMAT.get() {
+        Some(LogFormat::Json) => {
+            let mut all = Map::from_iter([
+                ("time".to_owned(), json!(time)),
+                ("level".to_owned(), json!(level.as_str().to_lowercase())),
+                ("message".to_owned(), json!(what)),
+            ]);
+            all.extend(facts);
+            Value::Object(all).to_string()
+        }
+        Some(LogFormat::Text) | None => {
+            let word = |value: &Value| match value {
+                Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=', '\n']) => {
+                    text.clone()
+                }
+                other => other.to_string(),
+            };
+            let facts: String =
+                facts.iter().map(|(name, value)| format!(" {name}={}", word(value))).collect();
+            format!("{time} {level} {what}{facts}")
+        }
+    };
+    line(&text);
 }
 
 /// Logs warnings, or everything, or with `quiet` nothing, from now on.

@@ -75,6 +75,10 @@ impl Backend for Claude {
         &self.models
     }
 
+    fn claims(&self) -> &'static [&'static str] {
+        &["claude-"]
+    }
+
     fn extra_flags(&self) -> &[&'static str] {
         EXTRA_FLAGS
     }

@@ -21,6 +21,11 @@ const LONGEST_PROMPT: usize = 1 << 20;
 /// The model aliases, by `model/list`: its fast and affordable one, codex's own default, its frontier one.
 const MODELS: [(&str, &str); 3] = [("fast", "gpt-6-luna"), ("balanced", ""), ("best", "gpt-6-astra")];
 
+/// The sandbox modes, in codex's words.
+const READ_ONLY: &str = "read-only";
+const WORKSPACE: &str = "workspace-write";
+const FULL: &str = "danger-full-access";
+
 /// What marks an outer codex session: a codex that was started by a codex has to begin afresh.
 pub(super) const OUTER_SESSION: &[&str] = &[
     "CODEX_APPLY_PATCH_PRESERVE_LINE_ENDINGS",
@@ -74,10 +79,23 @@ impl Backend for Codex {
         &self.models
     }
 
+    fn claims(&self) -> &'static [&'static str] {
+        &["gpt-", "o1", "o3", "o4", "codex-", "chatgpt-"]
+    }
+
     /// Not `--config`, which can switch off sandbox and approvals; `--profile` and `--model` are refused or ignored by
     /// `app-server`.
     fn extra_flags(&self) -> &[&'static str] {
         &["--strict-config", "--enable=", "--disable="]
+    }
+
+    fn reach(&self, task: &Task) -> Sandbox {
+        match Access::of(task.approval, task.sandbox).sandbox {
+            None => Sandbox::Default,
+            Some(READ_ONLY) => Sandbox::ReadOnly,
+            Some(WORKSPACE) => Sandbox::Workspace,
+            Some(_) => Sandbox::Full,
+        }
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
@@ -200,26 +218,24 @@ impl Access {
     /// The table. Codex asks only for what its sandbox does not allow (`on-request`), for all but reading
     /// (`untrusted`), or refuses that by itself (`never`).
     fn of(approval: Approval, sandbox: Sandbox) -> Access {
-        const WORKSPACE: Option<&str> = Some("workspace-write");
-        const FULL: Option<&str> = Some("danger-full-access");
         let given = match sandbox {
             Sandbox::Default => None,
-            Sandbox::ReadOnly => Some("read-only"),
-            Sandbox::Workspace => WORKSPACE,
-            Sandbox::Full => FULL,
+            Sandbox::ReadOnly => Some(READ_ONLY),
+            Sandbox::Workspace => Some(WORKSPACE),
+            Sandbox::Full => Some(FULL),
         };
         let (policy, sandbox, accept) = match (approval, sandbox) {
             // The user's own configuration decides what is asked; nobody is there to grant it.
             (Approval::Default, _) => (None, given, false),
             // Edits in the workspace are not asked about. What is asked is outside of it, or wants out of the sandbox.
-            (Approval::Auto, Sandbox::Default) => (Some("on-request"), WORKSPACE, false),
+            (Approval::Auto, Sandbox::Default) => (Some("on-request"), Some(WORKSPACE), false),
             (Approval::Auto, _) => (Some("on-request"), given, false),
             (Approval::Always, _) => (Some("untrusted"), given, false),
             // A sandbox that was asked for holds: with `on-request` a granted command would run outside of it.
             (Approval::None, Sandbox::ReadOnly | Sandbox::Workspace) => (Some("never"), given, false),
             // Not `never`, which refuses `rm -rf`, MCP tools and escalations. And no sandbox: a plain `touch` in one
             // fails without a question, and every question was a way out of it anyway.
-            (Approval::None, Sandbox::Default | Sandbox::Full) => (Some("on-request"), FULL, true),
+            (Approval::None, Sandbox::Default | Sandbox::Full) => (Some("on-request"), Some(FULL), true),
         };
         Access { policy, sandbox, accept }
     }

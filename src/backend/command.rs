@@ -80,6 +80,10 @@ impl Backend for Command {
         &[]
     }
 
+    fn version_args(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
         let spec = &self.0;
         let fill = |words: &[String], name: &str, value: &str| -> Vec<String> {

@@ -63,6 +63,10 @@ impl Backend for Echo {
         &[]
     }
 
+    fn version_args(&self) -> Option<&'static [&'static str]> {
+        Some(&["version"])
+    }
+
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
         let Behaviour { delay_ms, fail, exit_code, flood_bytes, hang, stderr } = &self.behaviour;
         let exit_code = if fail.is_some() && *exit_code == 0 { 1 } else { *exit_code };

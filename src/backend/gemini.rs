@@ -84,6 +84,10 @@ impl Backend for Gemini {
         &self.models
     }
 
+    fn claims(&self) -> &'static [&'static str] {
+        &["gemini-"]
+    }
+
     fn extra_flags(&self) -> &[&'static str] {
         &["--extensions=", "-e=", "--allowed-mcp-server-names="]
     }

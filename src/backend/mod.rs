@@ -10,7 +10,7 @@ pub mod gemini;
 use crate::config::Config;
 use crate::error::{Error, Failure};
 use crate::event::Event;
-use crate::task::{Opt, Task};
+use crate::task::{Opt, Sandbox, Task};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -31,6 +31,11 @@ pub trait Backend: Send + Sync {
     /// The model aliases (`fast`, `balanced`, `best`) and what they stand for here; an empty name is the backend's default.
     fn models(&self) -> &[(String, String)];
 
+    /// The beginnings of the vendor's names for its models: whoever asks for one of these means this backend.
+    fn claims(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// It has an answer of its own. One that only repeats the prompt is left out where all backends are asked.
     fn answers(&self) -> bool {
         true
@@ -39,6 +44,17 @@ pub trait Backend: Send + Sync {
     /// Flags of the program's own that a task's `extra` may carry: `--name` alone, or `--name=` where a value follows
     /// (in the same word or the next).
     fn extra_flags(&self) -> &[&'static str];
+
+    /// What the agent's tools can reach in this task: more than its sandbox mode says, where its approval mode takes the
+    /// sandbox away.
+    fn reach(&self, task: &Task) -> Sandbox {
+        task.sandbox
+    }
+
+    /// The arguments with which the program says its version; none where it may not be started for that.
+    fn version_args(&self) -> Option<&'static [&'static str]> {
+        Some(&["--version"])
+    }
 
     /// How the program is started for this task. `task.model` is the vendor's own name here, aliases are resolved.
     ///
@@ -286,6 +302,12 @@ impl Registry {
         let mut found = self.found.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         found.insert(program.to_owned(), (path.clone(), now));
         path
+    }
+
+    /// When a program was looked for.
+    pub fn looked_for(&self, program: &str) -> Option<Instant> {
+        let found = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.get(program).map(|(_, at)| *at)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {

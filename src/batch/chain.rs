@@ -17,6 +17,7 @@ fields! {
         pass_working_dir: bool, "a step without a directory works where the one before it did";
         pass_session: bool, "steps on the same backend continue one conversation";
         input: String, "what `{{input}}` stands for";
+        detach: bool, "over HTTP: answer at once; the steps go on alone";
     }
 }
 
@@ -67,6 +68,9 @@ impl Chain {
     pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Chain, Error> {
         let Object((settings, list)) = serde_json::from_str::<Object<(Steps, List)>>(text)
             .map_err(|error: serde_json::Error| wrong(origin, &error))?;
+        if settings.detach.is_some() && defaults.reads_files {
+            return Err(Error::Invalid("`detach` is for the server alone".to_owned()));
+        }
         let written = list.steps.unwrap_or_default();
         if written.is_empty() {
             return Err(Error::Invalid(format!("{origin}: there are no steps")));

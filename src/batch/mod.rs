@@ -35,6 +35,14 @@ use std::time::{Duration, Instant};
 /// Does a single run: `fallback::run`, and around it whatever its surface has to say in the matter. Called on the
 /// batch's own threads, for several runs at once.
 pub trait Runner: Sync {
+    /// What the surface has to say to a task before it is used; `request` is what it was made from.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    fn admit(&self, _request: &Request, _task: &mut Task) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Runs the first task, or where its backend cannot answer for now the next one.
     ///
     /// # Errors

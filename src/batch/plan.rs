@@ -41,6 +41,7 @@ fields! {
         max_parallel: Workers, "most tasks at once";
         fail_fast: bool, "stop everything after the first failure";
         output_dir: String, "where results are kept";
+        detach: bool, "over HTTP: answer at once; the runs go on alone";
     }
 }
 
@@ -92,6 +93,9 @@ impl Plan {
         }
         if settings.output_dir.is_some() && !defaults.reads_files {
             return Err(Error::Invalid("`output_dir` is for the command line alone".to_owned()));
+        }
+        if settings.detach.is_some() && defaults.reads_files {
+            return Err(Error::Invalid("`detach` is for the server alone".to_owned()));
         }
         let needs_look: Vec<bool> = facts.iter().map(|fact| fact.needs_look).collect();
         let nodes = nodes(facts).map_err(|problem| Error::Invalid(format!("{origin}: {problem}")))?;

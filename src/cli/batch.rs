@@ -4,9 +4,10 @@
 use super::flags::Typed;
 use super::print::Out;
 use super::progress::{Progress, Show};
-use super::{dry_run, exit, prompt, signals};
+use super::{exit, prompt, signals};
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
 use crate::config::Config;
+use crate::dry_run;
 use crate::engine::{Engine, Listener, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::Event;
@@ -143,7 +144,7 @@ impl Runner for Ready<'_> {
     fn rehearse(&self, task: &Task) -> Result<String, Error> {
         let prepared = self.engine.prepare(task)?;
         let program = self.engine.locate(&*prepared.backend, true);
-        Ok(dry_run::describe(&prepared, program.as_deref(), OutputFormat::Text))
+        Ok(dry_run::text(&prepared, program.as_deref()))
     }
 }
 

@@ -32,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "map", operands: "PROMPT", help: "run a prompt for each item of a list" },
     Command { name: "compare", operands: "[PROMPT]", help: "put a prompt to several backends" },
     Command { name: "chain", operands: "[-]", help: "run the steps of a file one after the other" },
+    Command { name: "serve", operands: "", help: "serve HTTP: our own API, OpenAI's and Anthropic's" },
     Command { name: "version", operands: "", help: "print the version" },
     Command { name: "help", operands: "[COMMAND]", help: "print help" },
 ];
@@ -63,6 +64,7 @@ const MAP: &[&str] = &["map"];
 const RESUME: &[&str] = &["resume"];
 const SESSIONS: &[&str] = &["sessions"];
 const CONFIG: &[&str] = &["config"];
+const SERVE: &[&str] = &["serve"];
 
 /// A line of the table.
 const fn flag(
@@ -141,6 +143,11 @@ pub const FLAGS: &[Flag] = &[
     flag("older-than",         None,      "AGE",      SESSIONS, "clean those not used for so long: 30d, 12h, 2w"),
     flag("all",                None,      "",         SESSIONS, "clean all"),
     flag("dry-run",            None,      "",         &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "print what would be done, and do nothing"),
+    flag("host",               None,      "ADDRESS",  SERVE, "the address to listen on (127.0.0.1)"),
+    flag("port",               Some('p'), "PORT",     SERVE, "the port to listen on (8080); 0 takes a free one"),
+    flag("socket",             None,      "PATH",     SERVE, "a Unix socket to listen on instead"),
+    flag("log-format",         None,      "FORMAT",   SERVE, "text or json"),
+    flag("log-level",          None,      "LEVEL",    SERVE, "off, error, warn, info or debug"),
     flag("origin",             None,      "",         CONFIG, "say where each value comes from"),
     flag("json",               None,      "",         &["sessions", "config", "version", "parallel", "compare", "chain"], "print JSON"),
     flag("config",             None,      "FILE",     &[],    "the configuration file"),

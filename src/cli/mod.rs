@@ -4,7 +4,6 @@ mod batch;
 mod chain;
 mod compare;
 mod config;
-mod dry_run;
 mod exit;
 mod flags;
 mod help;
@@ -15,6 +14,7 @@ mod print;
 mod progress;
 mod prompt;
 mod resume;
+mod serve;
 mod sessions;
 mod signals;
 mod spinner;
@@ -93,6 +93,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "map" => map::run(typed, world, &loaded.config),
                 "compare" => compare::run(typed, world, &loaded.config),
                 "chain" => chain::run(typed, world, &loaded.config),
+                "serve" => serve::run(typed, world, &loaded.config),
                 _ => prompt::run(typed, world, &loaded.config),
             }
         }

@@ -136,14 +136,14 @@ impl Progress {
         let Ok(mut state) = self.state.try_lock() else { return };
         if state.drawn.is_none_or(|drawn| drawn.elapsed() >= TURN) {
             state.drawn = Some(Instant::now());
-            crate::log::draw(&state.lines(has_colours));
+            crate::screen::draw(&state.lines(has_colours));
         }
     }
 
     /// Makes room: on the screen stands what was printed, and nothing else.
     pub fn clear(&self) {
         if matches!(self.show, Show::Live(_)) {
-            crate::log::draw(&[]);
+            crate::screen::draw(&[]);
             lock(&self.state).drawn = None;
         }
     }

@@ -3,9 +3,10 @@
 use super::flags::{Typed, prompt_operand};
 use super::print::{self, Printer, Style};
 use super::spinner::Spinner;
-use super::{dry_run, exit, input, resume, signals};
+use super::{exit, input, resume, signals};
 use crate::backend::Registry;
 use crate::config::Config;
+use crate::dry_run;
 use crate::engine::{Engine, Prepared};
 use crate::error::Error;
 use crate::exec::{Cancel, Control};

@@ -257,23 +257,10 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
     say(&format!("{verb} {cleaned} sessions\n"))
 }
 
-/// A new session with the same past. The vendor's own session stays with the first one: the new one's next turn replays.
-/// So do the tokens: nobody has used them twice.
 fn fork(store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
-    let turns = store.turns(&session.id)?;
-    let fork = Session {
-        id: world::random_id()?,
-        parent_id: Some(session.id.clone()),
-        backend_session_id: None,
-        status: Status::Completed,
-        token_usage: Tokens::default(),
-        last_error: None,
-        created_at: world::timestamp(world::now()),
-        last_used_at: world::timestamp(world::now()),
-        ..session
-    };
-    say(&(store.insert(fork, &turns)? + "\n"))
+    let owner = session.owner.clone();
+    say(&(store.fork(session, owner)? + "\n"))
 }
 
 fn edit(store: &Store, id: &str, change: impl FnOnce(&mut Session)) -> Result<u8, Error> {

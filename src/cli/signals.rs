@@ -5,8 +5,18 @@ use crate::exec::{self, Cancel};
 use crate::sys;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::{io, thread};
+
+/// From now on each signal that means a server's end is a byte in this pipe.
+///
+/// # Errors
+/// When no pipe can be had.
+pub fn stop_pipe() -> io::Result<OwnedFd> {
+    sys::survive_file_size_limit();
+    sys::signals_to_pipe(&[sys::SIGINT, sys::SIGTERM])
+}
 
 /// From now on signals throw this switch.
 ///

@@ -1,7 +1,7 @@
 //! The variables of the environment that are configuration: `CLINVK_<SECTION>_<KEY>`, and a few short names.
 
-use super::path::{Path, bad_value, path_for};
-use super::table::KEYS;
+use super::path::{Names, Path, bad_value, path_for};
+use super::table::{KEYS, Key};
 use super::value::Type;
 use super::{Origin, Settings};
 use crate::error::{Error, nearest};
@@ -9,15 +9,16 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Variables that are ours and no configuration.
-const OTHERS: &[&str] = &["CLINVK_CONFIG", "CLINVK_HOME", "CLINVK_API_KEYS", "CLINVK_DEBUG", "CLINVK_RUN"];
+const OTHERS: &[&str] =
+    &["CLINVK_CONFIG", "CLINVK_HOME", "CLINVK_API_KEYS", "CLINVK_DEBUG", "CLINVK_LOG", "CLINVK_RUN"];
 
 /// Puts what the variables say over the settings. Hands back a warning for each of our variables that means nothing.
 pub(super) fn apply(
     settings: &mut Settings,
-    backends: &[String],
+    names: &Names,
     env: &BTreeMap<String, String>,
 ) -> Result<Vec<String>, Error> {
-    let known = variables(backends);
+    let known = variables(names);
     let mut given = Vec::new();
     let mut warnings = Vec::new();
     for (variable, text) in env.iter().filter(|(variable, _)| variable.starts_with("CLINVK_")) {
@@ -34,7 +35,7 @@ pub(super) fn apply(
     for (variable, text, path, kind) in given {
         let refuse = |problem| Error::Config { origin: variable.clone(), position: None, problem };
         let value = kind.parse(text).map_err(refuse)?;
-        if let Some(problem) = bad_value(&path, &value, backends) {
+        if let Some(problem) = bad_value(&path, &value, names.backends()) {
             return Err(refuse(problem));
         }
         let origin = Origin::Env(variable.clone());
@@ -53,24 +54,24 @@ pub(super) fn apply(
 type Variables = BTreeMap<String, (Path, Type)>;
 
 /// Every variable that stands for a key.
-fn variables(backends: &[String]) -> Variables {
+fn variables(names: &Names) -> Variables {
     let mut known = Variables::new();
     let short = |known: &mut Variables, name: String, path: &[&str]| {
         known.insert(name, (path.iter().map(|word| (*word).to_owned()).collect(), Type::Text));
     };
     short(&mut known, "CLINVK_BACKEND".to_owned(), &["default_backend"]);
     short(&mut known, "CLINVK_API_KEYS_GOPASS_PATH".to_owned(), &["server", "api_keys_gopass_path"]);
-    for name in backends {
+    for name in names.backends() {
         short(&mut known, format!("CLINVK_{}_MODEL", name.to_uppercase()), &["backends", name, "model"]);
     }
     // The longest name is put in last: CLINVK_BACKENDS_A_FIELDS_MODEL means backend `a_fields` where there is one.
-    let mut by_length: Vec<&String> = backends.iter().collect();
-    by_length.sort_by_key(|name| name.len());
-    for name in by_length {
-        for key in KEYS.iter().filter(|key| key.is_for(name)) {
-            let path = path_for(key, name);
-            known.insert(full_name(&path), (path, key.kind));
-        }
+    let once = KEYS.iter().filter(|key| key.section().is_none()).map(|key| ("", key));
+    let named = KEYS.iter().flat_map(|key| names.with(key).map(move |name| (name.as_str(), key)));
+    let mut all: Vec<(&str, &Key)> = once.chain(named).collect();
+    all.sort_by_key(|(name, _)| name.len());
+    for (name, key) in all {
+        let path = path_for(key, name);
+        known.insert(full_name(&path), (path, key.kind));
     }
     known
 }

@@ -1,7 +1,7 @@
 //! `config.json`: reads and checks it, and changes one key of it for `config set` and `config unset`.
 
 use super::json::{Member, Problem, members};
-use super::path::{self, Place, bad_name, bad_value, misplaced, unknown, with_built_in};
+use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unknown};
 use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
@@ -40,15 +40,14 @@ pub(super) fn settings(file: &Path, text: &str) -> Result<Settings, Error> {
 
 fn find_settings(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {
     let members = members(text)?;
-    let declared = members.iter().filter(|member| declares(member).is_some());
-    let backends = with_built_in(declared.clone().filter_map(declares));
+    let names = Names::of(members.iter().map(|member| &member.path));
     let mut settings = Vec::new();
     for member in &members {
-        if let Some(value) = check(member, &backends)? {
+        if let Some(value) = check(member, &names)? {
             settings.push((member.path.clone(), value));
         }
     }
-    for member in declared {
+    for member in members.iter().filter(|member| matches!(declares(member), Some(("backends", _)))) {
         let command = [member.path.as_slice(), &["command".to_owned()]].concat();
         if !settings.iter().any(|(path, _)| *path == command) {
             return Err((member.key_at, no_command(&member.path[1])));
@@ -57,20 +56,21 @@ fn find_settings(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {
     Ok(settings)
 }
 
-/// The backend that this member declares.
-fn declares<'a>(member: &'a Member<'_>) -> Option<&'a str> {
-    match member.path.as_slice() {
-        [section, name] if section == "backends" && !BUILT_IN.contains(&name.as_str()) => Some(name),
-        _ => None,
-    }
+/// The section and the name in it, when this member declares one: a backend, or the policy of an API key.
+fn declares<'a>(member: &'a Member<'_>) -> Option<(&'static str, &'a str)> {
+    let (section, name) = named(&member.path)?;
+    let is_declaration = member.path.len() == section.split('.').count() + 1;
+    let is_built_in = section == "backends" && BUILT_IN.contains(&name);
+    (is_declaration && !is_built_in).then_some((section, name))
 }
 
 /// The value of a key; `None` for what has its values in members of its own.
-fn check(member: &Member<'_>, backends: &[String]) -> Result<Option<Value>, Problem> {
+fn check(member: &Member<'_>, names: &Names) -> Result<Option<Value>, Problem> {
     let Some(place) = Place::of(&member.path) else {
-        return Err((member.key_at, unknown(&member.path, backends)));
+        return Err((member.key_at, unknown(&member.path, names)));
     };
-    if let Some(problem) = misplaced(&member.path, place.key()).or_else(|| bad_name(declares(member)?)) {
+    let ill_named = || declares(member).and_then(|(section, name)| bad_name(section, name));
+    if let Some(problem) = misplaced(&member.path, place.key()).or_else(ill_named) {
         return Err((member.key_at, problem));
     }
     let refuse = |problem| (member.value_at, format!("`{}`: {problem}", member.path.join(".")));
@@ -82,7 +82,7 @@ fn check(member: &Member<'_>, backends: &[String]) -> Result<Option<Value>, Prob
         Place::Key(key) => key.kind.check(&value).map_err(refuse)?,
         Place::Entry(_) => Type::Text.check(&value).map_err(refuse)?,
     };
-    match bad_value(&member.path, &value, backends) {
+    match bad_value(&member.path, &value, names.backends()) {
         Some(problem) => Err(refuse(problem)),
         None => Ok(Some(value)),
     }
@@ -105,7 +105,7 @@ fn no_command(name: &str) -> String {
 pub fn set(file: &Path, key: &str, text: &str) -> Result<Value, Error> {
     let path = path::path(key);
     let kind = match Place::of(&path) {
-        None => return Err(Error::Invalid(unknown(&path, &with_built_in([])))),
+        None => return Err(Error::Invalid(unknown(&path, &Names::of([])))),
         Some(Place::Section(_)) => {
             return Err(Error::Invalid(format!("`{key}` is a section: name a key in it")));
         }
@@ -132,7 +132,7 @@ pub fn unset(file: &Path, key: &str) -> Result<bool, Error> {
     }
     match Place::of(&path) {
         Some(_) => Ok(false),
-        None => Err(Error::Invalid(unknown(&path, &with_built_in([])))),
+        None => Err(Error::Invalid(unknown(&path, &Names::of([])))),
     }
 }
 

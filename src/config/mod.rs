@@ -11,14 +11,15 @@ mod tests;
 mod value;
 
 pub use file::{set, unset};
+pub use path::bad_key_name;
 pub use table::{
-    BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, KEYS, Key, Of, Output, Parallel, Server,
-    Session, UnifiedFlags,
+    BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, KEYS, Key, KeyPolicy, Of, Output, Parallel,
+    Server, Session, UnifiedFlags,
 };
-pub use value::{AnswerAs, PromptBy, Type};
+pub use value::{AnswerAs, ApiTools, PromptBy, Type};
 
 use crate::error::Error;
-use path::{Place, misplaced, path_for, unknown, with_built_in};
+use path::{Names, Place, misplaced, path_for, unknown};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +42,7 @@ pub struct Loaded {
 /// One key of a loaded configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The dotted key, with the backend's name in it; every entry of a map is a row of its own.
+    /// The dotted key, with the name of the backend or API key in it; every entry of a map is a row of its own.
     pub key: String,
     /// Its value.
     pub value: Value,
@@ -95,10 +96,9 @@ impl Config {
                 Settings::new()
             }
         };
-        let declared = settings.keys().filter(|path| path[0] == "backends").map(|path| path[1].as_str());
-        let backends = with_built_in(declared);
-        warnings.extend(env::apply(&mut settings, &backends, env)?);
-        let rows = rows(&settings, &backends);
+        let names = Names::of(settings.keys());
+        warnings.extend(env::apply(&mut settings, &names, env)?);
+        let rows = rows(&settings, &names);
         Ok(Loaded { config: Config::read(&tree(&rows)), path, warnings, rows })
     }
 
@@ -110,7 +110,7 @@ impl Config {
 }
 
 impl Loaded {
-    /// Every key with its value and origin, in the table's order, then backend by backend.
+    /// Every key with its value and origin, in the table's order, then name by name.
     pub fn show(&self) -> &[Row] {
         &self.rows
     }
@@ -127,8 +127,11 @@ impl Loaded {
         }
         let known: Vec<String> = self.config.backends.keys().cloned().collect();
         match (Place::of(&path), path.get(1)) {
-            (None, _) => Err(Error::Invalid(unknown(&path, &known))),
-            (Some(_), Some(given)) if !known.contains(given) => {
+            (None, _) => {
+                let names = Names::of(self.rows.iter().map(|row| &row.path));
+                Err(Error::Invalid(unknown(&path, &names)))
+            }
+            (Some(_), Some(given)) if path[0] == "backends" && !known.contains(given) => {
                 Err(Error::UnknownBackend { given: given.clone(), known })
             }
             (Some(place), _) => Err(Error::Invalid(
@@ -151,10 +154,8 @@ fn old_file(home: &Path) -> Option<String> {
     Some(format!("`{}` is not read: the configuration has to be in `{}`", old.display(), new.display()))
 }
 
-/// A row for every key: all of them once, and those of a backend for each that has them.
-fn rows(settings: &Settings, backends: &[String]) -> Vec<Row> {
-    let (of_backends, others): (Vec<&Key>, Vec<&Key>) =
-        KEYS.iter().partition(|key| key.name.contains("<name>"));
+/// A row for every key: those of a section of names for each name that has them, the others once.
+fn rows(settings: &Settings, names: &Names) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |key: &Key, path: path::Path| {
         let said: Vec<_> =
@@ -171,12 +172,12 @@ fn rows(settings: &Settings, backends: &[String]) -> Vec<Row> {
             rows.push(Row { key: path.join("."), value: key.default_value(), origin: Origin::Default, path });
         }
     };
-    for key in others {
-        add(key, path_for(key, ""));
-    }
-    for name in backends {
-        for key in of_backends.iter().filter(|key| key.is_for(name)) {
-            add(key, path_for(key, name));
+    for keys in KEYS.chunk_by(|one, next| one.section() == next.section()) {
+        if keys[0].section().is_none() {
+            keys.iter().for_each(|key| add(key, path_for(key, "")));
+        }
+        for name in names.with(&keys[0]) {
+            keys.iter().filter(|key| key.is_for(name)).for_each(|key| add(key, path_for(key, name)));
         }
     }
     rows

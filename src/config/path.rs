@@ -4,7 +4,7 @@ use super::table::{BUILT_IN, KEYS, Key, Of};
 use super::value::Type;
 use crate::error::nearest;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names on the way to a value; a name may contain dots (`models` has the vendors' names in it).
 pub(super) type Path = Vec<String>;
@@ -58,9 +58,48 @@ pub(super) fn path(dotted: &str) -> Path {
     }
 }
 
-/// The path of a key for one backend.
-pub(super) fn path_for(key: &Key, backend: &str) -> Path {
-    key.name.split('.').map(|word| if word == "<name>" { backend } else { word }.to_owned()).collect()
+/// The path of a key for one name.
+pub(super) fn path_for(key: &Key, name: &str) -> Path {
+    key.name.split('.').map(|word| if word == "<name>" { name } else { word }.to_owned()).collect()
+}
+
+/// The names that stand for `<name>`, by section.
+#[derive(Debug, Clone)]
+pub(super) struct Names(BTreeMap<&'static str, Vec<String>>);
+
+impl Names {
+    /// The built-in backends, and those that these paths lead to.
+    pub(super) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Names {
+        let built_in = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
+        let mut names = BTreeMap::from([("backends", built_in)]);
+        for (section, name) in paths.into_iter().filter_map(|path| named(path)) {
+            let known: &mut Vec<String> = names.entry(section).or_default();
+            if !known.iter().any(|known| known == name) {
+                known.push(name.to_owned());
+            }
+        }
+        Names(names)
+    }
+
+    /// The names that have this key.
+    pub(super) fn with<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a String> {
+        let all = key.section().and_then(|section| self.0.get(section));
+        all.into_iter().flatten().filter(|name| key.is_for(name))
+    }
+
+    /// The backends.
+    pub(super) fn backends(&self) -> &[String] {
+        &self.0["backends"]
+    }
+}
+
+/// The section whose names are free that this path leads into, and the name in it.
+pub(super) fn named(path: &[String]) -> Option<(&'static str, &str)> {
+    KEYS.iter().find_map(|key| {
+        let section = key.section()?;
+        let name = path.get(section.split('.').count())?;
+        section.split('.').zip(path).all(|(word, given)| word == given).then_some((section, name.as_str()))
+    })
 }
 
 /// What is wrong with using the key at this path, if anything is: not every backend has every key.
@@ -77,12 +116,12 @@ pub(super) fn misplaced(path: &[String], key: &Key) -> Option<String> {
 }
 
 /// The sentence about a path at which nothing stands.
-pub(super) fn unknown(path: &[String], backends: &[String]) -> String {
+pub(super) fn unknown(path: &[String], names: &Names) -> String {
     let known =
         (1..path.len()).take_while(|&length| Place::of(&path[..length]).is_some()).last().unwrap_or(0);
     let (parent, word) = (&path[..known], path[known].as_str());
     let full = |child: &str| [parent, &[child.to_owned()]].concat().join(".");
-    let here = children(parent, backends);
+    let here = children(parent, names);
     let elsewhere = || KEYS.iter().map(|key| key.name).find(|name| name.rsplit('.').next() == Some(word));
     let hint = match nearest(word, here.iter().map(String::as_str)) {
         _ if parent.is_empty() && word.contains('.') => {
@@ -100,30 +139,55 @@ pub(super) fn unknown(path: &[String], backends: &[String]) -> String {
 }
 
 /// The names that may follow this path.
-fn children(parent: &[String], backends: &[String]) -> Vec<String> {
-    let mut names = Vec::new();
+fn children(parent: &[String], names: &Names) -> Vec<String> {
+    let mut found = Vec::new();
     for key in KEYS.iter().filter(|key| leads_to(parent, key)) {
         if parent.get(1).is_some_and(|backend| !key.is_for(backend)) {
             continue;
         }
         match key.name.split('.').nth(parent.len()) {
-            Some("<name>") => names.extend(backends.iter().cloned()),
-            Some(word) => names.push(word.to_owned()),
+            Some("<name>") => found.extend(names.with(key).cloned()),
+            Some(word) => found.push(word.to_owned()),
             None => {}
         }
     }
     let mut seen = BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    names
+    found.retain(|name| seen.insert(name.clone()));
+    found
 }
 
-/// What is wrong with a backend's name, if anything is.
-pub(super) fn bad_name(name: &str) -> Option<String> {
-    let sections = || KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section);
+/// What is wrong with the name of a backend or an API key, if anything is.
+pub(super) fn bad_name(section: &str, name: &str) -> Option<String> {
+    if section == "backends" { bad_backend_name(name) } else { bad_key_name(name) }
+}
+
+/// A small letter, then small letters, digits and `_`: what can stand in a variable's name.
+fn is_plain(name: &str) -> bool {
     let mut letters = name.bytes();
-    let fits = letters.next().is_some_and(|first| first.is_ascii_lowercase())
-        && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    if !fits {
+    letters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What is wrong with the name of an API key, if anything is.
+pub fn bad_key_name(name: &str) -> Option<String> {
+    let given_by_us = |name: &str| {
+        name.strip_prefix("key").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    if !is_plain(name) {
+        Some(format!(
+            "an API key cannot be named `{name}`: small letters, digits and `_`, with a letter first"
+        ))
+    } else if given_by_us(name) {
+        // What is meant by it would change with the next line in the file.
+        Some(format!("an API key cannot be named `{name}`: those without a name are numbered so"))
+    } else {
+        None
+    }
+}
+
+fn bad_backend_name(name: &str) -> Option<String> {
+    let sections = || KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section);
+    if !is_plain(name) {
         Some(format!(
             "a backend cannot be named `{name}`: small letters, digits and `_`, with a letter first"
         ))
@@ -153,15 +217,4 @@ pub(super) fn bad_value(path: &[String], value: &Value, backends: &[String]) -> 
         }
         _ => None,
     }
-}
-
-/// The built-in backends and these.
-pub(super) fn with_built_in<'a>(declared: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut names: Vec<String> = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
-    for name in declared {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
-    names
 }

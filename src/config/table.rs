@@ -1,7 +1,7 @@
 //! The table of keys: every key's name, type, default and help stand here and nowhere else. The structs that the rest
 //! of the program reads are made from it.
 
-use super::value::{AnswerAs, PromptBy, Setting, Type};
+use super::value::{AnswerAs, ApiTools, PromptBy, Setting, Type};
 use crate::error::Kind;
 use crate::task::{Approval, OutputFormat, Sandbox};
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub const BUILT_IN: &[&str] = &["claude", "codex", "gemini", "echo"];
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Key {
-    /// Its dotted name; `<name>` stands for a backend's.
+    /// Its dotted name; `<name>` stands for a backend's, or an API key's.
     pub name: &'static str,
     /// What it takes.
     pub kind: Type,
@@ -37,6 +37,11 @@ pub enum Of {
 }
 
 impl Key {
+    /// The section in which every name has this key, where there is one: `backends`, or `server.keys`.
+    pub(super) fn section(&self) -> Option<&'static str> {
+        self.name.split_once(".<name>").map(|(section, _)| section)
+    }
+
     /// Whether the backend of that name has this key.
     pub fn is_for(&self, backend: &str) -> bool {
         match self.of {
@@ -62,6 +67,13 @@ impl Section for BTreeMap<String, BackendConfig> {
         let declared = node.as_object().into_iter().flat_map(|backends| backends.keys().map(String::as_str));
         let names = BUILT_IN.iter().copied().chain(declared);
         names.map(|name| (name.to_owned(), BackendConfig::read(&node[name]))).collect()
+    }
+}
+
+impl Section for BTreeMap<String, KeyPolicy> {
+    fn read(node: &Value) -> Self {
+        let policies = node.as_object().into_iter().flatten();
+        policies.map(|(name, policy)| (name.clone(), KeyPolicy::read(policy))).collect()
     }
 }
 
@@ -132,6 +144,8 @@ const YEAR: u64 = 31_536_000;
 const HOUR_MS: u64 = 3_600_000;
 /// More children than this at once is a typing error.
 const MANY: u64 = 1024;
+/// More of anything than this is one too.
+const MILLION: u64 = 1_000_000;
 
 table! {
     /// The whole configuration.
@@ -197,21 +211,58 @@ table! {
         read_timeout_secs: u64 [0, YEAR] = "30", "longest time to read a request; 0 is no limit";
         write_timeout_secs: u64 [0, YEAR] = "300", "longest time that a client takes to read; 0 is no limit";
         idle_timeout_secs: u64 [0, YEAR] = "120", "how long an idle connection is kept; 0 is no limit";
-        api_keys_gopass_path: String = "", "where gopass keeps the API keys";
+        drain_secs: u64 [0, YEAR] = "30", "how long runs may go on when the server has to stop";
+        max_connections: usize [1, MILLION] = "1024", "most connections at once";
+        socket: String = "", "a Unix socket to listen on instead of host and port; empty is none";
+        api_keys_file: String = "", "a file with an API key a line, readable by its owner only";
+        api_keys_gopass_path: String = "", "where gopass keeps the API keys, one a line";
         rate_limit_enabled: bool = "false", "limit the requests of each client";
-        rate_limit_rps: u32 [1, 1_000_000] = "10", "requests a second of one client";
-        rate_limit_burst: u32 [1, 1_000_000] = "20", "requests of one client that may come at once";
+        rate_limit_rps: u32 [1, MILLION] = "10", "requests a second of one client";
+        rate_limit_burst: u32 [1, MILLION] = "20", "requests of one client that may come at once";
         rate_limit_cleanup_secs: u64 [1, YEAR] = "180", "how long a silent client is remembered";
         trusted_proxies: Vec<String> = "", "addresses or networks whose X-Forwarded-For is believed";
         max_request_body_bytes: usize [1, u32::MAX as u64] = "33554432", "most bytes of a request's body";
         cors_allowed_origins: Vec<String> = "", "web pages of other origins that may use the server";
         cors_allow_credentials: bool = "false", "let those pages send credentials";
         cors_max_age: u64 [0, YEAR] = "300", "how many seconds a browser may remember a preflight";
+        max_runs: usize [1, MANY] = "16", "most runs at once";
+        max_runs_per_backend: usize [0, MANY] = "0", "most runs of one backend at once; 0 is as many as of all";
+        queue_length: usize [0, MILLION] = "16", "most requests that wait for their turn to run";
+        queue_timeout_secs: u64 [0, YEAR] = "10", "longest time that a request waits for its turn to run";
+        run_retention_secs: u64 [0, YEAR] = "600", "how long the result of a detached run is kept";
+        allowed_backends: Option<Vec<String>> = "all", "the backends that requests may use";
+        allowed_models: Option<Vec<String>> = "all", "the models that requests may use; `default` is for none named";
+        max_approval_mode: Approval = "auto", "the strongest approval mode of a request: always, default, auto, none";
+        max_sandbox_mode: Sandbox = "default", "the widest sandbox mode of a request: read-only, workspace, default, full";
+        allowed_extra_flags: Option<Vec<String>> = "", "the flags that requests may pass on to a backend";
+        default_workdir: String = "", "where a request works that names no directory; empty is where the server was started";
         allowed_workdir_prefixes: Vec<String> = "", "directories below which requests may work; empty is all";
         blocked_workdir_prefixes: Vec<String> = "", "directories below which no request may work";
         allowed_hosts: Vec<String> = "", "host names that a request may use besides the loopback ones";
         project_config: bool = "false", "let files in the working directory run code or change settings";
         metrics_enabled: bool = "false", "serve /metrics";
+        metrics_public: bool = "false", "serve /metrics without an API key";
+        log_commands: bool = "false", "log the command of each run, without its prompt";
+        models: BTreeMap<String, String> = "", "what the models' names of compatible requests mean: `backend` or `backend/model`";
+        strict_models: bool = "false", "refuse names of models that nobody knows";
+        api_tools: ApiTools = "none", "the backend's tools in compatible requests: none, read-only, backend-default";
+        reuse_secs: u64 [0, YEAR] = "600", "how long a compatible conversation is remembered; 0 is not at all";
+        reuse_max: usize [0, MILLION] = "100", "most compatible conversations that are remembered";
+        + keys: BTreeMap<String, KeyPolicy> = "/keys", "What the holder of an API key may do, by the key's name.";
+    }
+
+    /// What the holder of an API key may do: the stricter of this and what the server allows to all holds.
+    KeyPolicy "server.keys.<name>." All {
+        admin: bool = "false", "let it see and change what others made";
+        allowed_backends: Option<Vec<String>> = "all", "the backends that it may use";
+        allowed_models: Option<Vec<String>> = "all", "the models that it may use; `default` is for none named";
+        max_approval_mode: Option<Approval> = "", "its strongest approval mode; empty is the server's";
+        max_sandbox_mode: Option<Sandbox> = "", "its widest sandbox mode; empty is the server's";
+        allowed_extra_flags: Option<Vec<String>> = "all", "the flags that it may pass on, of those of the server";
+        allowed_workdir_prefixes: Vec<String> = "", "directories below which it may work; empty is all";
+        rate_limit_rps: u32 [0, MILLION] = "0", "its requests a second; 0 is as for others";
+        rate_limit_burst: u32 [0, MILLION] = "0", "its requests that may come at once; 0 is as for others";
+        max_runs: usize [0, MANY] = "0", "most runs of its own at once; 0 is no limit";
     }
 
     /// One backend.

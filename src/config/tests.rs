@@ -83,7 +83,11 @@ fn every_default_of_the_table_is_a_value_of_its_key() {
 
 #[test]
 fn every_key_reaches_its_field_and_a_path_through_file_set_and_environment() {
-    let home = Home::with(OLLAMA);
+    const NAMED: &str = r#"{
+        "backends": { "ollama": { "command": ["ollama", "run"] } },
+        "server": { "keys": { "ollama": { "admin": false } } }
+    }"#;
+    let home = Home::with(NAMED);
     let other = |key: &Key| match key.kind {
         Type::Flag => (key.default == "false").to_string(),
         Type::Number { max, .. } => (key.default.parse::<u64>().unwrap() + 1).min(max).to_string(),
@@ -100,10 +104,10 @@ fn every_key_reaches_its_field_and_a_path_through_file_set_and_environment() {
         let variable = format!("CLINVK_{}", dotted.replace('.', "_").to_uppercase());
         let text = other(key);
         let from_env = home.load(&[(&variable, &text)]).unwrap();
-        fs::write(home.file(), OLLAMA).unwrap();
+        fs::write(home.file(), NAMED).unwrap();
         set(&home.file(), &dotted, &text).unwrap();
         let from_file = home.load(&[]).unwrap();
-        fs::write(home.file(), OLLAMA).unwrap();
+        fs::write(home.file(), NAMED).unwrap();
 
         assert_eq!(from_env.config, from_file.config, "{dotted}");
         assert_ne!(from_env.config, home.load(&[]).unwrap().config, "{dotted}");
@@ -112,7 +116,7 @@ fn every_key_reaches_its_field_and_a_path_through_file_set_and_environment() {
             loaded
                 .show()
                 .iter()
-                .find(|row| row.key.starts_with(&dotted) && row.origin != Origin::Default)
+                .find(|row| row.key.starts_with(&dotted) && row.value != key.default_value())
                 .cloned()
                 .unwrap()
                 .origin
@@ -298,6 +302,57 @@ fn a_declared_backend_has_all_its_parts() {
     assert_eq!(backend.declared.model_args, ["-m", "{model}"]);
     assert_eq!(backend.allowed_tools.as_deref(), Some(&["Read".to_owned(), "Grep".to_owned()][..]));
     assert_eq!((backend.sandbox_mode, backend.approval_mode), (Some(Sandbox::ReadOnly), None::<Approval>));
+}
+
+#[test]
+fn the_policy_of_an_api_key_has_a_name_of_its_own() {
+    let home = Home::with(
+        r#"{"server": {"keys": {"ci": {"max_runs": 2, "max_approval_mode": "none"}, "ci_two": {}}}}"#,
+    );
+    let loaded = home.load(&[("CLINVK_SERVER_KEYS_CI_ALLOWED_MODELS", "fast,best")]).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let policy = &loaded.config.server.keys["ci"];
+    assert_eq!((policy.max_runs, policy.max_approval_mode), (2, Some(Approval::None)));
+    assert_eq!(policy.allowed_models, Some(vec!["fast".to_owned(), "best".to_owned()]));
+    assert_eq!(loaded.get("server.keys.ci.max_runs").unwrap(), 2);
+    assert_eq!(loaded.get("server.keys.ci.admin").unwrap(), false);
+    assert!(loaded.show().iter().any(|row| row.key == "server.keys.ci.rate_limit_rps"));
+    assert_eq!(Home::new().load(&[]).unwrap().config.server.keys, BTreeMap::new());
+
+    // A variable sets what is there, and makes nothing.
+    let warnings = home.load(&[("CLINVK_SERVER_KEYS_CD_MAX_RUNS", "1")]).unwrap().warnings;
+    assert_eq!(
+        warnings,
+        ["unknown variable `CLINVK_SERVER_KEYS_CD_MAX_RUNS`: did you mean `CLINVK_SERVER_KEYS_CI_MAX_RUNS`?"]
+    );
+
+    for (key, sentence) in [
+        (
+            "server.keys.ci.max_run",
+            "unknown key `server.keys.ci.max_run`: did you mean `server.keys.ci.max_runs`?",
+        ),
+        ("server.keys.cd.max_runs", "`server.keys.cd.max_runs` is not set"),
+        ("server.key", "unknown key `server.key`: did you mean `server.keys`?"),
+    ] {
+        assert_eq!(loaded.get(key).unwrap_err().to_string(), sentence);
+    }
+    for (text, sentence) in [
+        (
+            r#"{"server": {"keys": {"Ci": {}}}}"#,
+            "1:22: an API key cannot be named `Ci`: small letters, digits and `_`, with a letter first",
+        ),
+        (
+            r#"{"server": {"keys": {"key2": {}}}}"#,
+            "1:22: an API key cannot be named `key2`: those without a name are numbered so",
+        ),
+        (
+            r#"{"server": {"keys": {"ci": {"admn": true}}}}"#,
+            "1:29: unknown key `server.keys.ci.admn`: did you mean `server.keys.ci.admin`?",
+        ),
+        (r#"{"server": {"keys": {"ci": 1}}}"#, "1:28: `server.keys.ci`: expected an object, found `1`"),
+    ] {
+        assert_eq!(Home::with(text).error(&[]), format!("config.json:{sentence}"));
+    }
 }
 
 #[test]

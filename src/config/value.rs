@@ -198,6 +198,18 @@ words! {
     }
 }
 
+words! {
+    /// The backend's own tools in requests of the compatible surfaces.
+    ApiTools {
+        /// They do not exist: such a client has its own.
+        None = "none",
+        /// They read only.
+        ReadOnly = "read-only",
+        /// As in any other run.
+        BackendDefault = "backend-default",
+    }
+}
+
 macro_rules! word_settings {
     ($($word:ty),+) => {$(
         impl Setting for $word {
@@ -218,4 +230,4 @@ macro_rules! word_settings {
         }
     )+};
 }
-word_settings!(Approval, Sandbox, OutputFormat, PromptBy, AnswerAs, Kind);
+word_settings!(Approval, Sandbox, OutputFormat, PromptBy, AnswerAs, ApiTools, Kind);

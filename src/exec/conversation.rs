@@ -7,6 +7,7 @@ use super::{Control, Finishing, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::error::{Failure, Kind, Limit};
 use crate::event::Event;
+use crate::log::DIALOGUE;
 use crate::sys::{self, Exit, Watch};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -149,7 +150,7 @@ impl<'a> Conversation<'a> {
     fn take(&mut self, step: Step) {
         match step {
             Step::Send(line) => {
-                log::debug!("> {line}");
+                log::debug!(target: DIALOGUE, "> {line}");
                 self.pending.0.extend_from_slice(line.as_bytes());
                 self.pending.0.push(b'\n');
             }
@@ -378,7 +379,7 @@ impl<'a> Conversation<'a> {
         match stderr.read(&mut buffer) {
             Ok(0) => self.stderr = None,
             Ok(read) => {
-                log::debug!("! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
+                log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
                 self.stderr_tail.extend_from_slice(&buffer[..read]);
                 let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
                 self.stderr_tail.drain(..excess);
@@ -436,7 +437,7 @@ impl<'a> Conversation<'a> {
 
     fn hear(&mut self, line: &str) {
         if self.watches_model {
-            log::debug!("< {line}");
+            log::debug!(target: DIALOGUE, "< {line}");
         }
         self.tell(|sink| sink.raw(line));
         self.step(|dialogue, steps| dialogue.line(line, steps));

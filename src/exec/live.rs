@@ -75,6 +75,15 @@ impl Live {
         Ok((child, Live { tree, _owned: Owned::new(pid) }))
     }
 
+    /// Starts a child that belongs to no run, and that none takes for an orphan of its own.
+    pub fn start_apart(mut command: Command) -> io::Result<(Child, Owned)> {
+        let _live = lock(&LIVE);
+        tree::note_strangers();
+        let child = command.spawn()?;
+        let owned = Owned::new(child.id() as i32);
+        Ok((child, owned))
+    }
+
     pub fn tree(&self) -> MutexGuard<'_, Tree> {
         lock(&self.tree)
     }

@@ -6,10 +6,12 @@
 mod conversation;
 mod lines;
 mod live;
+mod output;
 mod overlay;
 mod tree;
 
 pub use live::{Clock, suspend};
+pub use output::{Printed, output};
 
 use crate::backend::{Dialogue, Ended, Launch};
 use crate::error::{Error, Failure, Limit};
@@ -30,6 +32,10 @@ use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub const MARKER: &str = "CLINVK_RUN";
+
+/// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
+pub const NEVER_INHERITED: &[&str] =
+    &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Takes a lock, also after a thread that panicked while it held it: what is behind these is whole after every step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -193,6 +199,7 @@ pub fn run(
         Live::start(command(program, launch, marker, world), marker).map_err(start)?;
     // Not the environment: keys are in it.
     log::debug!(
+        target: crate::log::DIALOGUE,
         "started pid {} in {}: {} {:?}",
         child.id(),
         launch.dir.display(),

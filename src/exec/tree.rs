@@ -113,7 +113,8 @@ pub(super) fn nobody_is_orphaned() -> bool {
     };
     let Ok(children) = children else { return false };
     let owned = lock(&OWNED);
-    let is_known = |pid: i32| owned.contains(&pid) || process(pid).is_some_and(|process| is_stranger(&process));
+    let is_known =
+        |pid: i32| owned.contains(&pid) || process(pid).is_some_and(|process| is_stranger(&process));
     children.split_ascii_whitespace().filter_map(|word| word.parse().ok()).all(is_known)
 }
 

@@ -3,7 +3,7 @@
 use super::find::Filter;
 use super::journal::{Entry, Journal};
 use super::lock::{Lock, Tried};
-use super::model::{Session, Status, Turn};
+use super::model::{Session, Status, Tokens, Turn};
 use crate::error::Error;
 use crate::{sys, world};
 use std::fs::{self, OpenOptions};
@@ -117,6 +117,30 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// A new session with the same past, which belongs to `owner`. The vendor's own session stays with the first one: the
+    /// new one's next turn replays. So do the tokens: nobody has used them twice. Returns its id.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn fork(&self, session: Session, owner: Option<String>) -> Result<String, Error> {
+        let turns = self.turns(&session.id)?;
+        let now = world::timestamp(world::now());
+        let fork = Session {
+            id: world::random_id()?,
+            parent_id: Some(session.id),
+            backend_session_id: None,
+            status: Status::Completed,
+            token_usage: Tokens::default(),
+            last_error: None,
+            created_at: now.clone(),
+            last_used_at: now,
+            owner,
+            hidden: false,
+            ..session
+        };
+        self.insert(fork, &turns)
     }
 
     /// Moves a session that is the newest in the index behind those that were used after it.
@@ -260,6 +284,19 @@ impl Store {
                 session
             }
         }
+    }
+
+    /// How many sessions there are, if a new one could be saved. Reads no file.
+    ///
+    /// # Errors
+    /// When none could.
+    pub fn look(&self) -> Result<usize, Error> {
+        drop(self.lock()?);
+        let path = self.dir.join(format!("probe-{}.tmp", world::random_id()?));
+        let fail = |verb| move |path: &Path, error| Error::Store { verb, path: path.to_owned(), error };
+        fs::write(&path, b"x").map_err(|error| fail("write")(&path, error))?;
+        fs::remove_file(&path).map_err(|error| fail("remove")(&path, error))?;
+        self.ids().map(|ids| ids.len())
     }
 
     /// Every id that has a file.

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod http;
 pub mod replay;
 pub mod run;
 pub mod scene;

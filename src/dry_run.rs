@@ -1,37 +1,49 @@
-//! `--dry-run`: what would be executed, as text that a shell takes, or as data.
+//! A dry run: what would be executed, as text that a shell takes, or as data.
 
 use crate::engine::{self, Prepared};
 use crate::task::OutputFormat;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// What would be executed.
 pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputFormat) -> String {
-    let launch = &prepared.launch;
-    let said = engine::rehearse(prepared);
-    let program = program.map_or(launch.program.clone(), |path| path.to_string_lossy().into_owned());
-    if format != OutputFormat::Text {
-        let files: Vec<_> =
-            launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
-        let data = json!({
-            "dry_run": true,
-            "backend": prepared.backend.name(),
-            "model": prepared.task.model,
-            "program": program,
-            "args": launch.args,
-            "env": launch.env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "unset": launch.unset,
-            "dir": launch.dir,
-            "files": files,
-            "overlay": launch.overlay.as_ref().map(|overlay| {
-                let (name, ours) = &overlay.settings;
-                json!({"home": overlay.home, "settings": name, "merged": ours})
-            }),
-            "stdin": said.concat(),
-            "warnings": prepared.warnings,
-        });
-        return format!("{data}\n");
+    match format {
+        OutputFormat::Text => text(prepared, program),
+        OutputFormat::Json | OutputFormat::StreamJson => data(prepared, program).to_string() + "\n",
     }
+}
+
+fn name(prepared: &Prepared, program: Option<&Path>) -> String {
+    program.map_or(prepared.launch.program.clone(), |path| path.to_string_lossy().into_owned())
+}
+
+/// The same as data.
+pub fn data(prepared: &Prepared, program: Option<&Path>) -> Value {
+    let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
+    let files: Vec<_> =
+        launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
+    json!({
+        "dry_run": true,
+        "backend": prepared.backend.name(),
+        "model": prepared.task.model,
+        "program": program,
+        "args": launch.args,
+        "env": launch.env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "unset": launch.unset,
+        "dir": launch.dir,
+        "files": files,
+        "overlay": launch.overlay.as_ref().map(|overlay| {
+            let (name, ours) = &overlay.settings;
+            json!({"home": overlay.home, "settings": name, "merged": ours})
+        }),
+        "stdin": said.concat(),
+        "warnings": prepared.warnings,
+    })
+}
+
+/// The same as text that a shell takes.
+pub fn text(prepared: &Prepared, program: Option<&Path>) -> String {
+    let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
     let mut text = String::new();
     if let Some(overlay) = &launch.overlay {
         let (name, ours) = &overlay.settings;

@@ -1,0 +1,173 @@
+//! `clinvk serve`: opens the door, says where it is, and serves until it is told to stop.
+
+use super::flags::Typed;
+use super::{prompt, say, signals};
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::keys::Keys;
+use crate::http::server::{Front, Server};
+use crate::http::{Door, Limits, Listen};
+use crate::log::{LogFormat, LogLevel};
+use crate::world::World;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long a client may take to send the head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// How often the server looks after itself: keys that changed, results that nobody came for.
+const ROUND: Duration = Duration::from_secs(5);
+/// How long a cancelled run may take to be gone, beyond its grace.
+const LAST_MOMENT: Duration = Duration::from_secs(10);
+
+/// Serves. Returns when it was told to stop and nothing is left.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    let mut config = config.clone();
+    logging(typed, &world)?;
+    if let Some(host) = typed.value("host") {
+        host.clone_into(&mut config.server.host);
+    }
+    if let Some(word) = typed.value("port") {
+        let wrong = |_| {
+            Error::Invalid(format!("`--port {word}`: expected a number from 0 to 65535; 0 takes a free port"))
+        };
+        config.server.port = word.parse().map_err(wrong)?;
+    }
+    if let Some(socket) = typed.value("socket") {
+        socket.clone_into(&mut config.server.socket);
+    }
+    let listen = listen(&world, &config);
+    let engine = prompt::engine(world, &config);
+    let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    guard(&listen, &keys, &config)?;
+    let stop = signals::stop_pipe().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    let limits = limits(&config);
+    let door = Door::open(vec![listen])?;
+    let server = Arc::new(Server::new(config, engine, keys, door.gauges())?);
+    say(&banner(&door.addresses()))?;
+    let over = Arc::new(AtomicBool::new(false));
+    let rounds = look_after(&server, &over)?;
+    let served = door.serve(limits, Arc::new(Front(server.clone())), stop);
+    end_detached(&server);
+    over.store(true, Ordering::SeqCst);
+    rounds.thread().unpark();
+    let _ = rounds.join();
+    served.map(|()| 0).map_err(|error| Error::Internal(format!("cannot serve: {error}")))
+}
+
+/// What is logged, and how: flags, then `CLINVK_LOG`, then a line for each request.
+fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
+    let known = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let format = match typed.value("log-format") {
+        None => LogFormat::Text,
+        Some(given) => LogFormat::parse(given).ok_or_else(|| Error::Unknown {
+            what: "log format",
+            given: given.to_owned(),
+            known: known(LogFormat::WORDS),
+        })?,
+    };
+    let of_flags = match (typed.has("verbose"), typed.has("quiet")) {
+        (true, _) => Some("debug"),
+        (false, true) => Some("off"),
+        (false, false) => None,
+    };
+    let of_world = world.env.get("CLINVK_LOG").map(String::as_str).filter(|level| !level.is_empty());
+    let level = match typed.value("log-level").or(of_flags).or(of_world) {
+        None => LogLevel::Info,
+        Some(given) => LogLevel::parse(given).ok_or_else(|| Error::Unknown {
+            what: "log level",
+            given: given.to_owned(),
+            known: known(LogLevel::WORDS),
+        })?,
+    };
+    crate::log::of_server(format, level);
+    Ok(())
+}
+
+/// Where to listen: what systemd opened for us, else a Unix socket, else host and port.
+fn listen(world: &World, config: &Config) -> Listen {
+    let of_server = &config.server;
+    Listen::inherited(world).unwrap_or_else(|| match &*of_server.socket {
+        "" => Listen::Tcp(of_server.host.clone(), of_server.port),
+        socket => Listen::Unix(world.cwd.join(socket)),
+    })
+}
+
+/// Without keys nobody else than this machine's users may come in.
+fn guard(listen: &Listen, keys: &Keys, config: &Config) -> Result<(), Error> {
+    let others_may_come = match listen {
+        Listen::Unix(_) => false,
+        Listen::Tcp(host, port) => {
+            let mut addresses = (host.as_str(), *port).to_socket_addrs().into_iter().flatten();
+            addresses.any(|address| !address.ip().is_loopback())
+        }
+        Listen::Inherited(sockets) => !sockets.iter().all(is_local),
+    };
+    if !others_may_come || !keys.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!(
+        "without API keys only this machine may be let in, and `{}` lets others in: set CLINVK_API_KEYS or \
+         server.api_keys_file, or use --host 127.0.0.1",
+        config.server.host
+    );
+    Err(Error::Config { origin: "serve".to_owned(), position: None, problem: sentence })
+}
+
+/// Whether only this machine can connect to a socket.
+fn is_local(socket: &OwnedFd) -> bool {
+    let listener = socket.try_clone().map(TcpListener::from);
+    // A Unix socket has no address of this kind.
+    listener.and_then(|listener| listener.local_addr()).is_ok_and(|address| address.ip().is_loopback())
+}
+
+fn limits(config: &Config) -> Limits {
+    let of_server = &config.server;
+    Limits {
+        head: HEAD,
+        idle: Duration::from_secs(of_server.idle_timeout_secs),
+        read: Duration::from_secs(of_server.read_timeout_secs),
+        write: Duration::from_secs(of_server.write_timeout_secs),
+        connections: of_server.max_connections,
+        drain: Duration::from_secs(of_server.drain_secs),
+    }
+}
+
+fn banner(addresses: &[String]) -> String {
+    let mut text: String = addresses.iter().map(|address| format!("clinvk listens on {address}\n")).collect();
+    text += "\n  /api/v1         prompt, parallel, compare, chain, backends, sessions, runs\n";
+    text += "  /openai/v1      chat/completions, responses, completions, models\n";
+    text += "  /anthropic/v1   messages, messages/count_tokens, models\n";
+    text += "  /health, /ready, /live, /metrics, /docs, /openapi.json\n\nPress Ctrl+C to stop\n";
+    text
+}
+
+/// Looks after the server until it is over.
+fn look_after(server: &Arc<Server>, over: &Arc<AtomicBool>) -> Result<JoinHandle<()>, Error> {
+    let (server, over) = (server.clone(), over.clone());
+    let rounds = move || {
+        while !over.load(Ordering::SeqCst) {
+            thread::park_timeout(ROUND);
+            server.look_after();
+        }
+    };
+    let started = thread::Builder::new().name("rounds".to_owned()).spawn(rounds);
+    started.map_err(|error| Error::Internal(format!("no thread: {error}")))
+}
+
+/// Runs without clients end with the server too.
+fn end_detached(server: &Server) {
+    server.runs.cancel_all();
+    let since = Instant::now();
+    while server.slots.used().0 > 0 && since.elapsed() < LAST_MOMENT {
+        thread::sleep(Duration::from_millis(20));
+    }
+}

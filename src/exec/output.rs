@@ -1,0 +1,102 @@
+//! Runs a program that is no backend's run, without talking to it, and hands back what it prints.
+
+use super::NEVER_INHERITED;
+use super::live::Live;
+use super::tree;
+use crate::backend::Ended;
+use crate::sys::{self, Exit, Watch};
+use crate::world::World;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Most bytes that are kept of the output; more is an error.
+const MOST: usize = 1 << 20;
+/// How much is kept of standard error.
+const STDERR: usize = 8 << 10;
+/// How often a silent program is looked at: it may have ended while somebody else holds its pipes.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What a program has printed, and how it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Printed {
+    /// Its standard output.
+    pub out: Vec<u8>,
+    /// How it ended, and the end of its standard error.
+    pub ended: Ended,
+}
+
+/// Runs a program to its end: without input, and without our keys in its environment. What is left of its process group
+/// when it has ended, or after `limit`, is killed.
+///
+/// # Errors
+/// When it is not there or cannot be started, has not ended after `limit`, or prints more than 1 MiB.
+pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Printed> {
+    let (name, args) = argv.split_first().ok_or(ErrorKind::InvalidInput)?;
+    let deadline = Instant::now() + limit;
+    let missing = || io::Error::new(ErrorKind::NotFound, format!("`{name}` is not on PATH"));
+    let mut command = Command::new(world.find_program(name).ok_or_else(missing)?);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    NEVER_INHERITED.iter().for_each(|name| _ = command.env_remove(name));
+    sys::in_its_own_session(&mut command);
+    sys::with_open_files_as_before(&mut command);
+    sys::hear_of_ended_children();
+    let (mut child, _owned) = Live::start_apart(command)?;
+    let printed = listen(&mut child, deadline);
+    // Not reaped yet, so the number is still its own.
+    let _ = sys::kill_group(child.id() as i32, sys::SIGKILL);
+    tree::reap(&mut child);
+    printed
+}
+
+/// Reads until the program has ended and nothing more comes.
+fn listen(child: &mut Child, deadline: Instant) -> io::Result<Printed> {
+    let pid = child.id() as i32;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    for fd in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)] {
+        fd.map_or(Ok(()), sys::set_nonblocking)?;
+    }
+    let (mut out, mut said) = (Vec::new(), Vec::new());
+    loop {
+        // Asked before the pipes are read: what it wrote is there when it has ended.
+        let exit = sys::exited(pid);
+        let came = read(&mut stdout, &mut out)? | read(&mut stderr, &mut said)?;
+        if out.len() > MOST {
+            return Err(io::Error::new(ErrorKind::InvalidData, "it prints more than 1 MiB"));
+        }
+        said.drain(..said.len().saturating_sub(STDERR));
+        if let Some(exit) = exit.filter(|_| !came) {
+            let stderr = String::from_utf8_lossy(&said).trim().to_owned();
+            let (code, signal) = match exit {
+                Exit::Code(code) => (Some(code), None),
+                Exit::Signal(signal) => (None, Some(signal)),
+            };
+            return Ok(Printed { out, ended: Ended { code, signal, stderr } });
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(ErrorKind::TimedOut, "it does not end"));
+        }
+        let open = [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)];
+        let mut watches: Vec<Watch> = open.into_iter().flatten().map(Watch::readable).collect();
+        if !came {
+            sys::poll(&mut watches, left.min(TICK))?;
+        }
+    }
+}
+
+/// Reads what is there, at most one buffer; `true` when anything was. A pipe that is closed is gone.
+fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io::Result<bool> {
+    let mut buffer = [0; 16 << 10];
+    let Some(open) = pipe else { return Ok(false) };
+    match open.read(&mut buffer) {
+        Ok(0) => *pipe = None,
+        Ok(count) => into.extend_from_slice(&buffer[..count]),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(pipe.is_some())
+}

@@ -1,0 +1,263 @@
+//! What the clients of other vendors say and need to hear, without sockets and without a clock: JSON in, a neutral
+//! `Chat` out; what a run says in, frames or JSON out. What each of them needs was measured (client-contract.md).
+
+pub mod anthropic; // /anthropic/v1/messages
+pub mod chat; // /openai/v1/chat/completions
+pub mod completions; // /openai/v1/completions
+mod fields; // reading JSON fields, and naming those that nobody reads
+pub mod models; // /models on both, and which backend a model means
+mod parts; // images and documents in messages
+pub mod responses; // /openai/v1/responses
+pub mod structured; // answers that have to be JSON, and tools that have to be called
+pub mod transcript; // a conversation as one prompt
+
+use super::faults::Fault;
+use super::json::{Json, mend_surrogates};
+use crate::error::Kind;
+use crate::event::Usage;
+use crate::task::{Effort, Image};
+use serde_json::Value;
+use std::time::Duration;
+
+/// What is asked, in no vendor's dialect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chat {
+    /// The model as the client named it; empty where it named none. It is repeated to the client as it stands here.
+    pub model: String,
+    /// What the system and the developer say, in their order.
+    pub system: Vec<String>,
+    /// Who said what. Neighbours are never by the same speaker.
+    pub turns: Vec<Turn>,
+    /// What the answer has to be.
+    pub format: Format,
+    /// The tools of which the answer has to call one.
+    pub forced: Option<Forced>,
+    /// Most output tokens. A wish: every client of Anthropic has to send one.
+    pub max_tokens: Option<u32>,
+    /// How hard the model thinks. A wish, too.
+    pub effort: Option<Effort>,
+    /// The answer is wanted piece by piece.
+    pub stream: bool,
+    /// A stream of `/chat/completions` ends with the usage.
+    pub include_usage: bool,
+    /// The id of the response that this one continues.
+    pub previous: Option<String>,
+    /// The response may be continued by its id later.
+    pub store: bool,
+    /// The fields of the request without effect, by name.
+    pub ignored: Vec<String>,
+    /// The fields of the request that `/responses` repeats; null elsewhere.
+    pub echo: Value,
+    /// About how many tokens the request has.
+    pub estimate: u64,
+}
+
+/// What one speaker says until the other does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: Role,
+    /// The name that the client gave the speaker.
+    pub name: Option<String>,
+    /// What is said, in its order.
+    pub parts: Vec<Part>,
+}
+
+/// Who speaks. What tools answer is on the user's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The user.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A piece of what is said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// A picture.
+    Image(Image),
+    /// A document that is text.
+    Document {
+        /// Its name or title.
+        name: String,
+        /// What is in it.
+        text: String,
+    },
+    /// The model calls a tool of the client's.
+    ToolCall {
+        /// The call's id.
+        id: String,
+        /// The tool.
+        name: String,
+        /// The arguments, as the model wrote them.
+        arguments: String,
+    },
+    /// The tool's answer.
+    ToolResult {
+        /// The call's id.
+        id: String,
+        /// What it answered.
+        text: String,
+        /// It failed.
+        is_error: bool,
+    },
+}
+
+/// What an answer has to be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Format {
+    /// Text.
+    #[default]
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// JSON that follows a schema.
+    Schema {
+        /// The schema's name, where it has one.
+        name: String,
+        /// The schema.
+        schema: Value,
+    },
+}
+
+/// Tools of which one has to be called: no vendor's program can, so that the answer is asked for as JSON and told as a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forced {
+    /// The candidates: at least one.
+    pub tools: Vec<Tool>,
+}
+
+/// A tool of the client's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// The JSON schema of its arguments.
+    pub schema: Value,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Text, or the JSON that was asked for.
+    Text(String),
+    /// A call of a tool that was forced.
+    Tool {
+        /// The tool.
+        name: String,
+        /// Its arguments as JSON.
+        arguments: String,
+    },
+}
+
+/// What is known of an answer at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Finished {
+    /// What it used.
+    pub usage: Usage,
+    /// The answer really was cut at the limit of tokens. Some clients take that for a failure.
+    pub truncated: bool,
+}
+
+/// What makes an answer unlike all others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// 32 random hex digits.
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+}
+
+impl Stamp {
+    /// An id with that prefix and as many digits of the stamp's.
+    fn id(&self, prefix: &str, digits: usize) -> String {
+        format!("{prefix}{}", self.id.get(..digits).unwrap_or(&self.id))
+    }
+}
+
+/// One endpoint's way of asking and answering.
+pub trait Dialect: Sync {
+    /// What a body asks for.
+    ///
+    /// # Errors
+    /// When it makes no sense, or asks for what no backend can do. Fields that we have nothing for are no error.
+    fn read(&self, body: &Value) -> Result<Chat, Fault>;
+
+    /// How the answer is streamed.
+    fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames>;
+
+    /// The whole answer as JSON.
+    fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String;
+}
+
+/// An answer as server-sent events: each method returns what is to be written then, perhaps nothing. Call `start` once,
+/// then `text` or `tool`, then `done` or `failed`; `alive` at any time between.
+pub trait Frames: Send {
+    /// The answer begins.
+    fn start(&mut self) -> String;
+
+    /// A piece of text.
+    fn text(&mut self, piece: &str) -> String;
+
+    /// The call of a tool that was forced.
+    fn tool(&mut self, name: &str, arguments: &str) -> String;
+
+    /// A sign of life in a long silence: one that every client of this endpoint takes for one.
+    fn alive(&mut self) -> String;
+
+    /// The answer is complete.
+    fn done(&mut self, finished: &Finished) -> String;
+
+    /// There will be no more of the answer.
+    fn failed(&mut self, fault: &Fault, request_id: &str) -> String;
+}
+
+/// The JSON of a request's body, with what real clients get wrong in it mended.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn parse(body: &[u8]) -> Result<Value, Fault> {
+    let invalid = |message: String| Fault::of(Kind::InvalidRequest, message);
+    let value: Value = serde_json::from_slice(&mend_surrogates(body))
+        .map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(invalid("the body must be a JSON object".to_owned())) }
+}
+
+/// What keeps a client that waits for JSON from hanging up: all of them skip it. It commits us to status 200.
+pub const DRIP: &str = "\n";
+
+/// Whether that is worth it yet: Node's clients give up after 300 s, and a run that ends before needs none.
+pub fn drips(waited: Duration, limit: Option<Duration>) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(300);
+    const EARLY_ENOUGH: Duration = Duration::from_secs(240);
+    waited >= EARLY_ENOUGH && limit.is_none_or(|limit| limit > PATIENCE)
+}
+
+impl Chat {
+    /// The value of the `x-clinvk-ignored` header; none where nothing was ignored. Names that no header can carry are left out.
+    pub fn ignored_header(&self) -> Option<String> {
+        /// A header has to stay small, whatever a client sends.
+        const MOST: usize = 32;
+        let is_plain = |name: &&String| {
+            (1..=64).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        };
+        let names: Vec<&str> = self.ignored.iter().filter(is_plain).take(MOST).map(String::as_str).collect();
+        Some(names.join(", ")).filter(|names| !names.is_empty())
+    }
+}
+
+/// A frame without a name.
+fn data(json: Json) -> String {
+    format!("data: {}\n\n", json.text())
+}
+
+/// A frame with its name.
+fn event(name: &str, json: Json) -> String {
+    format!("event: {name}\ndata: {}\n\n", json.text())
+}

@@ -1,0 +1,178 @@
+//! The models: how `/models` lists them in both dialects, and which backend a name means.
+
+use crate::error::Kind;
+use crate::http::faults::Fault;
+use crate::http::json::{Json, ordered};
+use std::collections::BTreeMap;
+
+/// A name that clients can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// The name.
+    pub id: String,
+    /// Whose it is.
+    pub owned_by: String,
+}
+
+/// When a model was made: clients want a date, and backends have none.
+const CREATED: u64 = 1_700_000_000;
+/// The same moment for Anthropic.
+const CREATED_AT: &str = "2023-11-14T22:13:20Z";
+
+/// OpenAI's list of models.
+pub fn openai_list(models: &[Model]) -> String {
+    let models: Vec<Json> = models.iter().map(openai).collect();
+    ordered!({"object": "list", "data": models}).text()
+}
+
+/// One model for OpenAI; `asked` is the rest of the path as it was sent.
+///
+/// # Errors
+/// When there is no such model.
+pub fn openai_one(models: &[Model], asked: &str) -> Result<String, Fault> {
+    find(models, asked).map(|model| openai(model).text())
+}
+
+/// Anthropic's list of models, page by page; `query` is the query as it was sent.
+///
+/// # Errors
+/// When the query makes no sense.
+pub fn anthropic_list(models: &[Model], query: &str) -> Result<String, Fault> {
+    let Page { limit, after, before } = Page::read(query)?;
+    let place = |id: &str| models.iter().position(|model| model.id == id);
+    // Behind a model that is not there comes nothing, or clients would begin again and again.
+    let start = after.map_or(0, |id| place(&id).map_or(models.len(), |at| at + 1));
+    let end = before.as_ref().map_or(models.len(), |id| place(id).unwrap_or(0)).max(start);
+    let window = &models[start..end];
+    // A page before a model ends there, others begin where they are told.
+    let page = if before.is_some() {
+        &window[window.len().saturating_sub(limit)..]
+    } else {
+        &window[..window.len().min(limit)]
+    };
+    let id = |model: Option<&Model>| model.map(|model| model.id.clone());
+    let list = ordered!({
+        "data": (page.iter().map(anthropic).collect::<Vec<Json>>()),
+        "has_more": (page.len() < window.len()),
+        "first_id": (id(page.first())),
+        "last_id": (id(page.last())),
+    });
+    Ok(list.text())
+}
+
+/// One model for Anthropic; `asked` is the rest of the path as it was sent.
+///
+/// # Errors
+/// When there is no such model.
+pub fn anthropic_one(models: &[Model], asked: &str) -> Result<String, Fault> {
+    find(models, asked).map(|model| anthropic(model).text())
+}
+
+fn find<'a>(models: &'a [Model], asked: &str) -> Result<&'a Model, Fault> {
+    let id = percent_decoded(asked).unwrap_or_else(|| asked.to_owned());
+    models.iter().find(|model| model.id == id).ok_or_else(|| Fault::no_model(&id))
+}
+
+fn openai(model: &Model) -> Json {
+    let Model { id, owned_by } = model;
+    ordered!({"id": id, "object": "model", "created": CREATED, "owned_by": owned_by})
+}
+
+fn anthropic(model: &Model) -> Json {
+    let id = &model.id;
+    ordered!({"type": "model", "id": id, "display_name": id, "created_at": CREATED_AT})
+}
+
+/// Which part of the list is wanted.
+struct Page {
+    limit: usize,
+    after: Option<String>,
+    before: Option<String>,
+}
+
+impl Page {
+    fn read(query: &str) -> Result<Page, Fault> {
+        let mut page = Page { limit: 20, after: None, before: None };
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decoded(value).unwrap_or_default();
+            let given = Some(value.clone()).filter(|value| !value.is_empty());
+            match name {
+                "limit" => {
+                    page.limit =
+                        value.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| {
+                            Fault::invalid("limit", "limit must be a number from 1 to 1000")
+                        })?;
+                }
+                "after_id" => page.after = given,
+                "before_id" => page.before = given,
+                // `beta=true`, and whatever comes.
+                _ => {}
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// Text without its percent escapes; `None` where they make no UTF-8. A `%` that begins no escape stands for itself.
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
+    let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::new(), 0);
+    while let Some(byte) = bytes.get(at) {
+        let escaped = text.get(at + 1..at + 3).filter(|digits| *byte == b'%' && !digits.starts_with('+'));
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(escaped) => (decoded.push(escaped), at += 3),
+            None => (decoded.push(*byte), at += 1),
+        };
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// What a server knows of names.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The backends there are, with the beginnings of the models that each answers to.
+    pub backends: &'a [(&'a str, &'a [&'a str])],
+    /// Names of the configuration: each stands for `backend` or `backend/model`.
+    pub aliases: &'a BTreeMap<String, String>,
+    /// The backend for names that nobody knows.
+    pub default: &'a str,
+    /// Such names are errors.
+    pub strict: bool,
+}
+
+/// Which backend a model's name means, and which model of it; none is the backend's default. Names that only the client's
+/// own list knows mean the default backend, because many clients cannot send any other.
+///
+/// # Errors
+/// When there is no such model, or when an alias stands for nothing.
+pub fn resolve(asked: &str, known: &Known) -> Result<(String, Option<String>), Fault> {
+    if let Some(target) = known.aliases.get(asked) {
+        return known.named(target).ok_or_else(|| {
+            let message = format!("server.models: `{asked}` stands for `{target}`, which names no backend");
+            Fault::of(Kind::Config, message)
+        });
+    }
+    if let Some(named) = known.named(asked) {
+        return Ok(named);
+    }
+    let claims = |prefixes: &[&str]| prefixes.iter().any(|prefix| asked.starts_with(prefix));
+    if let Some((backend, _)) = known.backends.iter().find(|(_, prefixes)| claims(prefixes)) {
+        return Ok(((*backend).to_owned(), Some(asked.to_owned())));
+    }
+    let is_known_as_default = !asked.contains('/') && (asked.is_empty() || !known.strict);
+    if is_known_as_default { Ok((known.default.to_owned(), None)) } else { Err(Fault::no_model(asked)) }
+}
+
+impl Known<'_> {
+    /// A name that says its backend: `backend`, `backend/model` or `backend:model`.
+    fn named(&self, name: &str) -> Option<(String, Option<String>)> {
+        let is_backend = |name: &str| self.backends.iter().any(|(backend, _)| *backend == name);
+        if is_backend(name) {
+            return Some((name.to_owned(), None));
+        }
+        let (backend, model) = name.split_once(['/', ':'])?;
+        // The name of a backend is no model of anybody's.
+        let model = Some(model).filter(|model| !model.is_empty() && !is_backend(model));
+        is_backend(backend).then(|| (backend.to_owned(), model.map(str::to_owned)))
+    }
+}

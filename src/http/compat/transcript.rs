@@ -1,0 +1,191 @@
+//! A conversation as one prompt. Vendors' programs take one prompt a run, while these clients send the whole history with
+//! each request. One turn is sent as it is; a history becomes a transcript, in which nothing is left out.
+
+use super::{Chat, Part, Role, Turn};
+use crate::error::Kind;
+use crate::http::faults::Fault;
+use crate::task::Image;
+use serde_json::Value;
+
+/// What goes to a backend.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rendered {
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The prompt.
+    pub prompt: String,
+    /// The pictures that go with it, as the transcript counts them.
+    pub images: Vec<Image>,
+}
+
+/// A conversation as system prompt, prompt and pictures.
+pub fn render(chat: &Chat) -> Rendered {
+    let (system, prompt) = texts(chat);
+    Rendered { system, prompt, images: images(chat).cloned().collect() }
+}
+
+fn images(chat: &Chat) -> impl Iterator<Item = &Image> {
+    let parts = chat.turns.iter().flat_map(|turn| &turn.parts);
+    parts.filter_map(|part| match part {
+        Part::Image(image) => Some(image),
+        _ => None,
+    })
+}
+
+/// The system prompt and the prompt.
+fn texts(chat: &Chat) -> (Option<String>, String) {
+    let system = Some(chat.system.join("\n\n")).filter(|system| !system.is_empty());
+    // Where there is only one picture, or none, it is clear which one is meant.
+    let marks = chat.turns.len() > 1 || images(chat).nth(1).is_some();
+    let mut writer = Writer { fence: fence(chat), images: 0, marks };
+    match chat.turns.as_slice() {
+        // Some ask with system text alone.
+        [] => (None, system.unwrap_or_default()),
+        [turn] if is_plain(turn) => {
+            let pieces: Vec<String> = turn.parts.iter().filter_map(|part| writer.part(part)).collect();
+            (system, pieces.join("\n\n"))
+        }
+        turns => (system, writer.history(turns)),
+    }
+}
+
+/// What the user says, and nothing else.
+fn is_plain(turn: &Turn) -> bool {
+    let by_tool = |part: &Part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. });
+    turn.role == Role::User && !turn.parts.iter().any(by_tool)
+}
+
+/// Adds what is said to the conversation: to the last turn where it is the same speaker's.
+pub(super) fn say(turns: &mut Vec<Turn>, role: Role, name: Option<&str>, parts: Vec<Part>) {
+    if parts.is_empty() {
+        return;
+    }
+    match turns.last_mut() {
+        Some(last) if last.role == role && last.name.as_deref() == name => last.parts.extend(parts),
+        _ => turns.push(Turn { role, name: name.map(str::to_owned), parts }),
+    }
+}
+
+/// The conversation with its estimate, which counts the tools that the client offers too.
+pub(super) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> Result<Chat, Fault> {
+    /// What a picture of a usual size costs.
+    const PICTURE: u64 = 1500;
+    /// What is around a request.
+    const FRAME: u64 = 4;
+    let (system, prompt) = texts(&chat);
+    let pictures = images(&chat).count() as u64;
+    if prompt.trim().is_empty() && pictures == 0 {
+        return Err(Fault {
+            param: Some(param),
+            ..Fault::of(Kind::InvalidRequest, format!("{param} has no text"))
+        });
+    }
+    let tools = if tools.is_null() { 0 } else { tokens(&tools.to_string()) };
+    let texts = tokens(&prompt) + system.as_deref().map_or(0, tokens);
+    chat.estimate = FRAME + texts + tools + PICTURE * pictures;
+    Ok(chat)
+}
+
+/// About how many tokens a text has: four ASCII characters are one, and others (mostly Chinese, Japanese, Korean) one each.
+fn tokens(text: &str) -> u64 {
+    let others = text.chars().filter(|letter| !letter.is_ascii()).count() as u64;
+    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
+    ascii.div_ceil(4) + others
+}
+
+/// A run of `=` that begins no line of what is said, so that nobody can forge a heading.
+fn fence(chat: &Chat) -> String {
+    let longest = chat
+        .turns
+        .iter()
+        .flat_map(|turn| &turn.parts)
+        .filter_map(|part| match part {
+            Part::Text(text) | Part::Document { text, .. } | Part::ToolResult { text, .. } => Some(text),
+            Part::ToolCall { arguments, .. } => Some(arguments),
+            Part::Image(_) => None,
+        })
+        .flat_map(|text| text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']))
+        .map(|line| line.trim_start())
+        .map(|line| line.len() - line.trim_start_matches('=').len())
+        .max();
+    "=".repeat(longest.map_or(3, |length| length.max(2) + 1))
+}
+
+struct Writer {
+    fence: String,
+    /// How many pictures there were so far.
+    images: usize,
+    /// Where a picture stood is marked.
+    marks: bool,
+}
+
+impl Writer {
+    fn history(&mut self, turns: &[Turn]) -> String {
+        let (last, earlier) = turns.split_last().expect("the caller has matched the empty conversation");
+        let mut written = vec!["This is our conversation so far.".to_owned()];
+        for turn in earlier {
+            self.turn(turn, "", &mut written);
+        }
+        match last.role {
+            // The beginning of an answer that the client wants to have completed.
+            Role::Assistant => {
+                self.turn(last, "", &mut written);
+                written.push(self.line("go on exactly where the assistant stopped, and repeat nothing"));
+            }
+            Role::User => {
+                self.turn(last, ", now", &mut written);
+                if matches!(last.parts.last(), Some(Part::ToolResult { .. })) {
+                    written.push(self.line("go on as the assistant"));
+                }
+            }
+        }
+        written.join("\n\n")
+    }
+
+    /// One turn. Calls of tools and their results have lines of their own; whatever else is said stands below its speaker.
+    fn turn(&mut self, turn: &Turn, when: &str, written: &mut Vec<String>) {
+        let role = match turn.role {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        let name = turn.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let mut is_headed = false;
+        for part in &turn.parts {
+            let is_tool = matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. });
+            if !is_tool && !is_headed {
+                written.push(self.line(&format!("{role}{name}{when}")));
+            }
+            is_headed = !is_tool;
+            written.extend(self.part(part));
+        }
+    }
+
+    /// A line of ours.
+    fn line(&self, words: &str) -> String {
+        let one_line: String =
+            words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        format!("{0} {one_line} {0}", self.fence)
+    }
+
+    fn part(&mut self, part: &Part) -> Option<String> {
+        match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Image(_) => {
+                self.images += 1;
+                self.marks.then(|| format!("[image {}]", self.images))
+            }
+            Part::Document { name, text } => {
+                let (begin, end) = (format!("document {name}"), format!("end of document {name}"));
+                Some(format!("{}\n{text}\n{}", self.line(&begin), self.line(&end)))
+            }
+            Part::ToolCall { id, name, arguments } => Some(format!(
+                "{}\n{arguments}",
+                self.line(&format!("the assistant calls tool {name} ({id})"))
+            )),
+            Part::ToolResult { id, text, is_error } => {
+                let what = if *is_error { "error" } else { "result" };
+                Some(format!("{}\n{text}", self.line(&format!("{what} of tool call {id}"))))
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The nine layers between the door and a handler, outermost first. Each is a function that calls the next one, or answers
+//! instead of it.
+
+use super::call::{Call, Limits, Who};
+use super::conn::{Exchange, Peer};
+use super::faults::{Cause, Fault, Surface};
+use super::ids::{self, Trace};
+use super::keys;
+use super::origin::Asked;
+use super::rate::{self, Rate};
+use super::routes::{self, Handler};
+use super::server::Server;
+use crate::error::Kind;
+use serde_json::json;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A layer. An `Err` goes outwards to the logger, which answers it.
+type Layer = fn(&mut Call<'_, '_>, Next<'_>) -> Result<(), Fault>;
+
+/// The layers. The order is part of the interface: what is counted, who is asked for a key, what a panic costs.
+const CHAIN: &[Layer] =
+    &[request_id, real_ip, recover, logger, request_size, rate_limit, auth, timeout, cors];
+
+/// What comes behind a layer.
+struct Next<'a> {
+    layers: &'a [Layer],
+}
+
+impl Next<'_> {
+    fn go(self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+        match self.layers.split_first() {
+            Some((layer, layers)) => layer(call, Next { layers }),
+            None => handle(call),
+        }
+    }
+}
+
+/// Answers one request.
+pub fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
+    let path = exchange.head.path.clone();
+    let found = routes::find(&path);
+    let (route, params) = found.map_or((None, Vec::new()), |(route, params)| (Some(route), params));
+    let client = match exchange.peer {
+        Peer::Ip(address) => address.to_string(),
+        Peer::Unix => "unix".to_owned(),
+    };
+    let who = Who {
+        request: String::new(),
+        surface: Surface::of(&path),
+        route: route.map_or("unknown", |route| route.path),
+        client,
+        key: None,
+        trace: None,
+        limits: Limits::default(),
+    };
+    let mut call = Call { server, exchange, who, params, route, headers: Vec::new(), since: Instant::now() };
+    // Every answer that a listed page may read says so, errors of any layer too.
+    let of_page = server.doors.headers(&asked(&call));
+    call.headers.extend(of_page.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    if let Err(fault) = (Next { layers: CHAIN }).go(&mut call) {
+        call.fail(&fault);
+    }
+}
+
+/// The innermost: what the route says.
+fn handle(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let method = call.exchange.head.method.clone();
+    let handler: Handler = match call.route {
+        Some(route) => route.handler(&method)?,
+        None => return Err(Fault::no_path(&method, &call.exchange.head.path)),
+    };
+    handler(call)
+}
+
+/// Takes the client's id of the request when it is a sane one, else makes one; it is in every answer and log line. The
+/// trace that the request belongs to goes on to the backend.
+fn request_id(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    let head = &call.exchange.head;
+    call.who.request = ids::request_id(head.get("x-request-id"))?;
+    let trace = head.get("traceparent").and_then(Trace::parse).map(|trace| trace.child()).transpose()?;
+    call.who.trace = trace.map(|trace| trace.header());
+    for name in ["X-Request-Id", "Request-Id"] {
+        call.headers.push((name.to_owned(), call.who.request.clone()));
+    }
+    next.go(call)
+}
+
+/// Finds out who asks where proxies stand between.
+fn real_ip(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    if let Peer::Ip(address) = call.exchange.peer {
+        let hops: Vec<&[u8]> = call.exchange.head.all("x-forwarded-for").collect();
+        let client = call.server.proxies.client(address, hops.into_iter());
+        call.exchange.peer = Peer::Ip(client);
+        call.who.client = client.to_string();
+    }
+    next.go(call)
+}
+
+/// A panic costs its own request a 500, and nobody else anything.
+fn recover(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    match catch_unwind(AssertUnwindSafe(|| next.go(call))) {
+        Ok(result) => result,
+        Err(_) => {
+            call.fail(&Fault::of(Kind::Internal, "internal error"));
+            note(call);
+            Ok(())
+        }
+    }
+}
+
+/// Answers what failed further in, and writes the request's line.
+fn logger(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    if let Err(fault) = next.go(call) {
+        call.fail(&fault);
+    }
+    note(call);
+    Ok(())
+}
+
+/// The request's line in the log, and in the metrics.
+fn note(call: &Call<'_, '_>) {
+    let (head, took) = (&call.exchange.head, call.since.elapsed());
+    // 499 is what is noted for a client that left without an answer.
+    let (status, bytes) = call.exchange.sent().map_or((499, 0), |sent| (sent.status, sent.bytes));
+    call.server.metrics.request(call.who.route, &head.method, status, took);
+    let key = call.who.key.as_ref().map_or("", |key| &*key.name);
+    crate::log::record(
+        "request",
+        json!({
+            "request_id": call.who.request,
+            "client": call.who.client,
+            "key": key,
+            "method": head.method,
+            "path": head.path,
+            "status": status,
+            "bytes": bytes,
+            "duration_ms": took.as_millis() as u64,
+        }),
+    );
+}
+
+/// Refuses a body that says it is too large, before it comes. One that does not say is cut when it is.
+fn request_size(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    let most = call.server.config.server.max_request_body_bytes;
+    match call.exchange.declared_length() {
+        Some(length) if length > most as u64 => Err(Fault::too_large(most)),
+        _ => next.go(call),
+    }
+}
+
+/// Counts the request against its key or its address. Only a key that is known is looked at here: whatever else is sent
+/// as one counts against the address, or guessing would be free.
+fn rate_limit(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    let head = &call.exchange.head;
+    let presented = keys::presented(head.get("authorization"), head.get("x-api-key"));
+    call.who.key = presented.into_iter().find_map(|key| call.server.keys.find(key));
+    let address = match call.exchange.peer {
+        Peer::Ip(address) => Some(address),
+        Peer::Unix => None,
+    };
+    let counted = match &call.who.key {
+        Some(key) => (rate::Who::Key(key.owner.clone()), key.rate),
+        None => (rate::Who::at(address), Rate::of(&call.server.config.server, None)),
+    };
+    let (who, Some(rate)) = counted else { return next.go(call) };
+    match call.server.buckets.take(who, rate, Instant::now()) {
+        Ok(()) => next.go(call),
+        Err(seconds) => {
+            let fault = Fault::of(Kind::RateLimited, "too many requests: slow down");
+            Err(Fault { retry_after: Some(Duration::from_secs(seconds)), ..fault })
+        }
+    }
+}
+
+/// Lets in who may come in: by a name and from a page that are ours, with a key where there are keys. A preflight has none,
+/// and is answered by `cors` alone.
+fn auth(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    call.server.doors.admit(&asked(call)).map_err(|error| Fault::new(Cause::Foreign, error.to_string()))?;
+    let is_open = call.route.is_some_and(|route| route.open)
+        || (call.who.route == "/metrics" && call.server.config.server.metrics_public);
+    let needs_key = !call.server.keys.is_empty() && !is_open && !asked(call).is_preflight();
+    if needs_key && call.who.key.is_none() {
+        return Err(Fault::unauthorized());
+    }
+    next.go(call)
+}
+
+/// Sets the limits of whatever the request runs.
+fn timeout(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    let of_server = &call.server.config.server;
+    call.who.limits = Limits {
+        whole: Duration::from_secs(of_server.request_timeout_secs),
+        streamed: Duration::from_secs(of_server.stream_timeout_secs),
+        first_byte: Duration::from_secs(of_server.first_byte_timeout_secs),
+    };
+    next.go(call)
+}
+
+/// Answers preflights.
+fn cors(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
+    if !asked(call).is_preflight() {
+        return next.go(call);
+    }
+    call.answer(204, "text/plain", "");
+    Ok(())
+}
+
+/// What the request says of where it was sent, and from where.
+fn asked<'c>(call: &'c Call<'_, '_>) -> Asked<'c> {
+    let head = &call.exchange.head;
+    Asked {
+        method: &head.method,
+        host: head.get("host"),
+        origin: head.get("origin"),
+        wanted_method: head.get("access-control-request-method"),
+        wanted_headers: head.get("access-control-request-headers"),
+        by_unix_socket: call.exchange.peer == Peer::Unix,
+    }
+}

@@ -1,0 +1,53 @@
+//! `/backends`: what there is, and whether it is installed.
+
+use crate::http::call::Call;
+use crate::http::faults::Fault;
+use crate::task::Opt;
+use serde_json::{Value, json};
+
+/// `GET /backends`
+///
+/// # Errors
+/// What the client is told.
+pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let backends: Vec<Value> = call
+        .server
+        .backends()
+        .iter()
+        .map(|(name, there, _)| json!({"name": name, "available": there}))
+        .collect();
+    call.json(&json!({"backends": backends, "default": call.server.config.default_backend}))
+}
+
+/// `GET /backends/{name}`
+///
+/// # Errors
+/// What the client is told.
+pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let engine = &call.server.engine;
+    let backend = engine.registry.get(&call.params[0])?;
+    let program = engine.locate(&*backend, false);
+    let version = match (program.as_deref(), backend.version_args()) {
+        (Some(program), Some(args)) => call.server.version(args, program),
+        _ => None,
+    };
+    let options = |honoured: bool| -> Vec<&str> {
+        Opt::ALL
+            .iter()
+            .filter(|option| backend.honours(**option).is_ok() == honoured)
+            .map(|option| option.word())
+            .collect()
+    };
+    let models: Vec<Value> =
+        backend.models().iter().map(|(alias, model)| json!({"alias": alias, "model": model})).collect();
+    let answer = json!({
+        "name": backend.name(),
+        "available": program.is_some(),
+        "program": backend.program(),
+        "version": version,
+        "models": models,
+        "capabilities": {"honoured": options(true), "not_honoured": options(false)},
+        "extra_flags": backend.extra_flags(),
+    });
+    call.json(&answer)
+}

@@ -1,0 +1,326 @@
+//! How the results of a request reach its client: as one JSON answer, as a stream, or later, when it comes back for them.
+
+use crate::error::Kind;
+use crate::exec::Cancel;
+use crate::http::call::{Call, Who};
+use crate::http::faults::{Fault, Surface};
+use crate::http::idempotency::Place;
+use crate::http::outlet::Outlet;
+use crate::http::runs::{Finished, Run};
+use crate::http::server::Server;
+use crate::http::tape::{Next, Tape};
+use crate::world;
+use serde_json::{Value, json};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// What a job has to work with.
+pub struct Work<'a> {
+    /// The house.
+    pub server: &'a Arc<Server>,
+    /// Whose work it is.
+    pub who: &'a Who,
+    /// Its entry in the list of what runs, with the switch that stops it.
+    pub run: &'a Run,
+    /// Somebody may read its events while it runs.
+    pub streamed: bool,
+}
+
+/// The work behind a request.
+pub type Job = Box<dyn FnOnce(&Work<'_>, &mut dyn Feed) -> Result<Value, Failed> + Send>;
+
+/// A failure, with what else is known of it.
+pub struct Failed {
+    /// The failure itself.
+    pub fault: Fault,
+    /// Fields of the answer beside `error`.
+    pub known: Value,
+}
+
+impl<F: Into<Fault>> From<F> for Failed {
+    fn from(fault: F) -> Failed {
+        Failed { fault: fault.into(), known: json!({}) }
+    }
+}
+
+/// Where results go while they are made.
+pub trait Feed {
+    /// One result, or one thing that happened. `is_of_answer`: it is worth a status line; until then a failure is one.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()>;
+
+    /// A while of silence has passed.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    fn quiet(&mut self) -> io::Result<()>;
+
+    /// Somebody has heard something: a failure has to be told in the stream.
+    fn is_open(&self) -> bool;
+}
+
+/// The shape of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object at the end.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Server-sent events.
+    Sse,
+}
+
+impl Format {
+    /// What the client asked for, in its body or by `Accept`.
+    pub fn of(call: &Call<'_, '_>, wants_stream: bool) -> Format {
+        let accept = call.exchange.head.text("accept").unwrap_or("");
+        let accepts = |kind: &str| accept.split(',').any(|part| part.trim().split(';').next() == Some(kind));
+        match () {
+            () if accepts("text/event-stream") => Format::Sse,
+            () if wants_stream || accepts("application/x-ndjson") => Format::Ndjson,
+            () => Format::Json,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Ndjson => "application/x-ndjson",
+            Format::Sse => "text/event-stream; charset=utf-8",
+        }
+    }
+
+    /// One event on the wire; `number` is what `Last-Event-ID` says again.
+    fn frame(self, number: usize, line: &str) -> String {
+        match self {
+            Format::Json => String::new(),
+            Format::Ndjson => format!("{line}\n"),
+            Format::Sse => format!("id: {number}\ndata: {line}\n\n"),
+        }
+    }
+
+    /// What says that a stream is alive.
+    fn keep_alive(self) -> String {
+        match self {
+            Format::Json => " ".to_owned(),
+            Format::Ndjson => "\n".to_owned(),
+            Format::Sse => ": keep-alive\n\n".to_owned(),
+        }
+    }
+}
+
+/// Does the work of a request and answers it. With an `Idempotency-Key` a request that is sent again gets the same answer;
+/// with `detach` it is answered at once, and the work goes on alone.
+///
+/// # Errors
+/// When there is no answer but the failure.
+pub fn deliver(
+    call: &mut Call<'_, '_>,
+    body: &[u8],
+    format: Format,
+    detach: bool,
+    job: Job,
+) -> Result<(), Fault> {
+    if call.exchange.is_draining() {
+        return Err(Fault::of(Kind::Draining, "the server is about to stop: try again in a moment"));
+    }
+    let key = call.exchange.head.text("idempotency-key").map(str::to_owned);
+    if key.is_none() && !detach {
+        return directly(call, format, job);
+    }
+    let run = match key {
+        None => begin(call, detach, job)?,
+        Some(key) => {
+            let server = call.server.clone();
+            let place = Place::of(&call.who, &key)?;
+            server.idempotency.first(&place, body, || begin(call, detach, job))?
+        }
+    };
+    if detach {
+        let told = json!({"run_id": run.id, "events": format!("/api/v1/runs/{}/events", run.id)});
+        call.answer(202, "application/json", told.to_string());
+        return Ok(());
+    }
+    follow(call, &run, format, 0)
+}
+
+/// The work in the client's own thread, its results straight to its connection.
+fn directly(call: &mut Call<'_, '_>, format: Format, job: Job) -> Result<(), Fault> {
+    let (server, who, cancel) = (call.server.clone(), call.who.clone(), call.cancel()?);
+    let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
+    let run = server.runs.add(run);
+    let mut feed = Direct { outlet: call.outlet(format.content_type()), format, number: 0 };
+    let work = Work { server: &server, who: &who, run: &run, streamed: format != Format::Json };
+    let result = job(&work, &mut feed);
+    let Direct { mut outlet, .. } = feed;
+    match result {
+        Ok(value) if format == Format::Json && outlet.is_open() => {
+            // Blanks were said already.
+            let _ = outlet.send(&value.to_string()).and_then(|()| outlet.end());
+            Ok(())
+        }
+        Ok(value) if format == Format::Json => call.json(&value),
+        Ok(_) => {
+            let _ = outlet.end();
+            Ok(())
+        }
+        Err(failed) if !outlet.is_open() => {
+            call.tell_failed(&failed);
+            Ok(())
+        }
+        // JSON that began is cut; a stream has said it.
+        Err(_) if format == Format::Json => Ok(()),
+        Err(_) => {
+            let _ = outlet.end();
+            Ok(())
+        }
+    }
+}
+
+impl Call<'_, '_> {
+    /// Answers with a failure and what else is known of it.
+    fn tell_failed(&mut self, failed: &Failed) {
+        let finished = finished(Err(failed), &self.who);
+        self.headers.extend(finished.headers);
+        self.answer(finished.status, "application/json", finished.body);
+    }
+}
+
+/// A result as status, headers and body.
+fn finished(result: Result<&Value, &Failed>, who: &Who) -> Finished {
+    match result {
+        Ok(value) => Finished { status: 200, headers: Vec::new(), body: value.to_string() },
+        Err(Failed { fault, known }) => {
+            let told = serde_json::from_str(&fault.body(Surface::Native, &who.request));
+            let mut body: Value = told.unwrap_or_else(|_| json!({}));
+            if let (Some(body), Some(known)) = (body.as_object_mut(), known.as_object()) {
+                known.iter().filter(|(name, _)| *name != "error").for_each(|(name, value)| {
+                    body.insert(name.clone(), value.clone());
+                });
+            }
+            let (status, headers) = (fault.status(Surface::Native), fault.headers(Surface::Native));
+            Finished { status, headers, body: body.to_string() }
+        }
+    }
+}
+
+/// Results straight to the client.
+struct Direct<'a, 'c> {
+    outlet: Outlet<'a, 'c>,
+    format: Format,
+    number: usize,
+}
+
+impl Feed for Direct<'_, '_> {
+    fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        let frame = self.format.frame(self.number, &value.to_string());
+        self.number += 1;
+        if is_of_answer { self.outlet.send(&frame) } else { self.outlet.hold(&frame) }
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.outlet.quiet_before_json(),
+            format => self.outlet.quiet(|| format.keep_alive()),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.outlet.is_open()
+    }
+}
+
+/// Results onto a tape.
+struct Taped<'a>(&'a Tape);
+
+impl Feed for Taped<'_> {
+    fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
+        self.0.write(&value.to_string(), is_of_answer);
+        Ok(())
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+/// Begins the work in a thread of its own, so that clients may come and go.
+fn begin(call: &mut Call<'_, '_>, detached: bool, job: Job) -> Result<Arc<Run>, Fault> {
+    let internal = |what: &str, error: io::Error| Fault::of(Kind::Internal, format!("{what}: {error}"));
+    let cancel = Arc::new(Cancel::new().map_err(|error| internal("no pipe", error))?);
+    let (server, who) = (call.server.clone(), call.who.clone());
+    let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
+    (run.tape, run.detached) = (Some(Tape::default()), detached);
+    let run = Arc::new(run);
+    server.runs.keep(run.clone());
+    let of_thread = run.clone();
+    let work = move || {
+        let run = of_thread;
+        let tape = run.tape.as_ref().expect("it was just given one");
+        let work = Work { server: &server, who: &who, run: &run, streamed: true };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&work, &mut Taped(tape))));
+        let result = result.unwrap_or_else(|_| Err(Fault::of(Kind::Internal, "internal error").into()));
+        run.finish(finished(result.as_ref(), &who));
+    };
+    thread::Builder::new()
+        .name("run".to_owned())
+        .spawn(work)
+        .map_err(|error| internal("no thread", error))?;
+    Ok(run)
+}
+
+/// How long a follower waits for the next piece before it looks around.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Answers with what a run says, from that event on.
+///
+/// # Errors
+/// When it failed and nothing was said.
+pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from: usize) -> Result<(), Fault> {
+    let Some(tape) = &run.tape else {
+        return Err(Fault::of(Kind::InvalidRequest, "only a detached run can be followed"));
+    };
+    let (_follower, cancel) = (run.follow(), call.cancel()?);
+    let mut outlet = call.outlet(format.content_type());
+    loop {
+        let said = match tape.next(from, LOOK) {
+            Next::Over => break,
+            _ if cancel.is_thrown() => return Ok(()),
+            Next::Nothing if format == Format::Json => outlet.quiet_before_json(),
+            Next::Nothing => outlet.quiet(|| format.keep_alive()),
+            Next::Piece(number, _) if format == Format::Json => {
+                from = number + 1;
+                continue;
+            }
+            Next::Piece(number, piece) => {
+                from = number + 1;
+                let frame = format.frame(number, &piece.text);
+                if piece.is_of_answer { outlet.send(&frame) } else { outlet.hold(&frame) }
+            }
+        };
+        if said.is_err() {
+            return Ok(());
+        }
+    }
+    let Some(end) = run.result() else { return Ok(()) };
+    if format != Format::Json && (outlet.is_open() || end.status == 200) {
+        let _ = outlet.end();
+    } else if outlet.is_open() {
+        let _ = outlet.send(&end.body).and_then(|()| outlet.end());
+    } else {
+        call.headers.extend(end.headers);
+        call.answer(end.status, "application/json", end.body);
+    }
+    Ok(())
+}

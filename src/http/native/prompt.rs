@@ -1,0 +1,194 @@
+//! `POST /prompt` and `POST /sessions/{id}/resume`: one run.
+
+use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
+use super::sessions;
+use crate::engine::{Listener, Outcome};
+use crate::event::{Event, Sink};
+use crate::exec::Control;
+use crate::fields::{Word, fields};
+use crate::http::call::{Call, read_object};
+use crate::http::faults::Fault;
+use crate::request::{Request, Span};
+use crate::session::{Session, Status};
+use crate::task::{Continue, OutputFormat, Task};
+use crate::unified::{self, Events};
+use crate::{dry_run, world};
+use serde_json::{Value, json};
+use std::io;
+use std::time::Duration;
+
+fields! {
+    /// What a request has besides the options of a prompt.
+    pub struct Extra {
+        session_id: String, "the session to continue";
+        replay: bool, "continue from the stored turns, in a new session of the backend's";
+        wait_secs: Span, "how long a busy session is waited for";
+        detach: bool, "answer at once; the run goes on alone";
+    }
+}
+
+/// `POST /prompt`
+///
+/// # Errors
+/// What the client is told.
+pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let body = call.body()?;
+    let (request, extra) = read_object(&body)?;
+    run(call, &body, request, extra)
+}
+
+/// `POST /sessions/{id}/resume`
+///
+/// # Errors
+/// What the client is told.
+pub fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let body = call.body()?;
+    let (request, extra): (Request, Extra) = read_object(&body)?;
+    if extra.session_id.is_some() {
+        return Err(Fault::invalid("session_id", "the session is named in the path: leave `session_id` out"));
+    }
+    let extra = Extra { session_id: Some(call.params[0].clone()), ..extra };
+    run(call, &body, request, extra)
+}
+
+fn run(call: &mut Call<'_, '_>, body: &[u8], request: Request, extra: Extra) -> Result<(), Fault> {
+    let wants_stream = request.output_format == Some(Word(OutputFormat::StreamJson));
+    let (format, detach) = (Format::of(call, wants_stream), extra.detach.unwrap_or(false));
+    let session = match &extra.session_id {
+        Some(id) => Some(sessions::find(call, id)?),
+        None if extra.replay.is_some() || extra.wait_secs.is_some() => {
+            return Err(Fault::invalid(
+                "session_id",
+                "`replay` and `wait_secs` are for a session that is continued",
+            ));
+        }
+        None => None,
+    };
+    let mut tasks = call.server.tasks(&call.who, &request, session.as_ref())?;
+    for task in &mut tasks {
+        task.session = session.as_ref().map(|session| Continue {
+            id: session.id.clone(),
+            patience: Some(extra.wait_secs.map_or(Duration::ZERO, |Span(patience)| patience)),
+            replay: extra.replay.unwrap_or(false),
+        });
+        call.server.engine.prepare(task)?;
+    }
+    if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {
+        return dry(call, &tasks[0]);
+    }
+    let job: Job = Box::new(move |work, feed| answer(work, feed, &request, &tasks));
+    deliver(call, body, format, detach, job)
+}
+
+/// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none.
+fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
+    let engine = &call.server.engine;
+    let prepared = engine.prepare(task)?;
+    let program = engine.locate(&*prepared.backend, false);
+    let session = match (&task.session, task.ephemeral) {
+        (Some(session), _) => Some(session.id.clone()),
+        (None, true) => None,
+        (None, false) => {
+            let new = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &task.prompt);
+            let (owner, tags) = (task.owner.clone(), task.tags.clone());
+            let session = Session { status: Status::Completed, owner, tags, ..new };
+            engine.store.add(&session)?;
+            Some(session.id)
+        }
+    };
+    let answer = json!({
+        "dry_run": true,
+        "session_id": session,
+        "backend": task.backend,
+        "model": prepared.task.model,
+        "exit_code": 0,
+        "duration_ms": 0,
+        "output": dry_run::text(&prepared, program.as_deref()),
+        "token_usage": unified::usage(&Default::default()),
+        "command": dry_run::data(&prepared, program.as_deref()),
+        "warnings": prepared.warnings,
+    });
+    call.json(&answer)
+}
+
+/// The run itself.
+fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<Value, Failed> {
+    let control: Control = work.server.control(work.who, request, work.run.cancel.clone(), work.streamed);
+    let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
+    let mut teller = Teller { work, feed, events, output: String::new(), ended: false };
+    let result = work.server.run(work, tasks, &control, &mut teller, false);
+    let Teller { output, .. } = teller;
+    let outcome = result?;
+    let known = told(&outcome, &output);
+    match &outcome.failure {
+        None => Ok(known),
+        Some(failure) => Err(Failed { fault: Fault::of_failure(failure, world::now().0), known }),
+    }
+}
+
+/// The JSON answer of a run.
+pub fn told(outcome: &Outcome, output: &str) -> Value {
+    let mut told = json!({
+        "session_id": outcome.session,
+        "backend": outcome.backend,
+        "backend_session_id": outcome.backend_session,
+        "model": outcome.model,
+        "exit_code": outcome.exit_code,
+        "duration_ms": outcome.duration.as_millis() as u64,
+        "output": output.trim_end_matches('\n'),
+        "token_usage": unified::usage(&outcome.usage),
+        "cost": outcome.usage.cost,
+        "warnings": outcome.warnings,
+        "tried": unified::tried(&outcome.tried),
+    });
+    if let Some(failure) = unified::failure(outcome) {
+        told["kind"] = json!(failure.kind.word());
+        told["error"] = json!(failure.message);
+    }
+    told
+}
+
+/// Tells the events of a run as they come, and keeps the answer.
+struct Teller<'a> {
+    work: &'a Work<'a>,
+    feed: &'a mut dyn Feed,
+    events: Events,
+    output: String,
+    ended: bool,
+}
+
+impl Sink for Teller<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Text(text) = event {
+            self.output.push_str(text);
+        }
+        let is_of_answer = !matches!(event, Event::Started { .. } | Event::Progress { .. } | Event::Usage(_));
+        let line = self.events.next(event);
+        self.feed.event(&line, is_of_answer)
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.feed.quiet()
+    }
+}
+
+impl Listener for Teller<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) {
+        self.events.begin(backend, session);
+        self.work.run.begin(backend, session);
+    }
+
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        let failure = unified::failure(outcome);
+        // Before anybody has heard anything, a failure is told by the status.
+        if let Some(failure) = failure {
+            let line = self.events.error(failure);
+            self.feed.event(&line, self.feed.is_open())?;
+        }
+        let line = self.events.done(outcome);
+        self.feed.event(&line, failure.is_none() || self.feed.is_open())
+    }
+}

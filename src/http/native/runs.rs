@@ -1,0 +1,68 @@
+//! `/runs`: what is running, and what came of what was detached.
+
+use super::deliver::{Format, follow};
+use crate::error::Kind;
+use crate::http::call::Call;
+use crate::http::faults::Fault;
+use crate::http::runs::Run;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn find(call: &Call<'_, '_>) -> Result<Arc<Run>, Fault> {
+    let id = &call.params[0];
+    let found = call.server.runs.get(id).filter(|run| call.who.sees(run.owner.as_deref()));
+    found.ok_or_else(|| Fault::no_run(id))
+}
+
+/// `GET /runs`
+///
+/// # Errors
+/// What the client is told.
+pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let all = call.server.runs.all();
+    let runs: Vec<Value> =
+        all.iter().filter(|run| call.who.sees(run.owner.as_deref())).map(|run| run.told()).collect();
+    call.json(&json!({"runs": runs}))
+}
+
+/// `GET /runs/{id}`
+///
+/// # Errors
+/// What the client is told.
+pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let run = find(call)?;
+    call.json(&run.told())
+}
+
+/// `DELETE /runs/{id}`
+///
+/// # Errors
+/// What the client is told.
+pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let run = find(call)?;
+    run.cancel.throw();
+    call.json(&json!({"cancelled": true, "id": run.id}))
+}
+
+/// `GET /runs/{id}/events`
+///
+/// # Errors
+/// What the client is told.
+pub fn events(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let run = find(call)?;
+    let format = match Format::of(call, false) {
+        Format::Ndjson => Format::Ndjson,
+        Format::Json | Format::Sse => Format::Sse,
+    };
+    let from = match call.exchange.head.text("last-event-id") {
+        None => 0,
+        Some(id) => {
+            let number: usize = id
+                .trim()
+                .parse()
+                .map_err(|_| Fault::of(Kind::InvalidRequest, format!("Last-Event-ID `{id}` is no number")))?;
+            number.saturating_add(1)
+        }
+    };
+    follow(call, &run, format, from)
+}

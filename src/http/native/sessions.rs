@@ -1,0 +1,156 @@
+//! `/sessions`: what belongs to the client, and nothing else.
+
+use crate::error::{Error, Kind};
+use crate::fields::{Word, fields};
+use crate::http::call::Call;
+use crate::http::faults::Fault;
+use crate::session::{Filter, Session, Status};
+use serde_json::{Map, Value, json};
+
+/// How many sessions a listing has when nothing is said.
+const LIMIT: usize = 50;
+/// And at most.
+const MOST: usize = 1000;
+
+/// The session of that id, whole or its unique beginning, if it is one that the client may see.
+///
+/// # Errors
+/// When it is not, as if it were not there.
+pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
+    let found = match call.server.engine.store.find(id) {
+        Ok(session) if call.who.sees(session.owner.as_deref()) => Ok(session),
+        // Which others there are is nobody's business.
+        Err(Error::SessionAmbiguous { .. }) | Ok(_) => Err(Error::SessionNotFound { given: id.to_owned() }),
+        Err(error) => Err(error),
+    };
+    Ok(found?)
+}
+
+/// `GET /sessions`
+///
+/// # Errors
+/// What the client is told.
+pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let number = |name: &'static str, default: usize| match call.query(name) {
+        None => Ok(default),
+        Some(word) => {
+            word.parse().map_err(|_| Fault::invalid(name, format!("`{name}={word}`: expected a number")))
+        }
+    };
+    let (limit, offset) = (number("limit", LIMIT)?.min(MOST), number("offset", 0)?);
+    let status = match call.query("status") {
+        None => None,
+        Some(word) => Some(Status::parse(&word).ok_or_else(|| {
+            Fault::invalid("status", format!("`status={word}`: known are {}", Status::WORDS.join(", ")))
+        })?),
+    };
+    let filter = Filter {
+        backend: call.query("backend"),
+        status,
+        model: call.query("model"),
+        tags: call.query("tag").into_iter().collect(),
+        text: call.query("search"),
+        ..call.who.filter()
+    };
+    let store = &call.server.engine.store;
+    // The number of all needs the index alone; files are read of those that are shown.
+    let total = store.entries(&filter, 0, usize::MAX, &mut |_| {})?.len();
+    let listing = store.list(&filter, offset, limit, &mut |_| {})?;
+    let answer = json!({
+        "sessions": listing.sessions,
+        "problems": listing.problems,
+        "total": total,
+        "limit": limit,
+        "offset": offset,
+    });
+    call.json(&answer)
+}
+
+/// `GET /sessions/{id}`
+///
+/// # Errors
+/// What the client is told.
+pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let session = find(call, &call.params[0])?;
+    call.json(&json!(session))
+}
+
+/// `GET /sessions/{id}/turns`
+///
+/// # Errors
+/// What the client is told.
+pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let session = find(call, &call.params[0])?;
+    let turns = call.server.engine.store.turns(&session.id)?;
+    call.json(&json!({"id": session.id, "turns": turns}))
+}
+
+fields! {
+    /// What may be changed of a session.
+    pub struct Change {
+        title: String, "its name for people";
+        tags: Vec<String>, "its tags, in place of those it has";
+        metadata: Map<String, Value>, "what its makers want to keep with it, in place of what is there";
+        status: Word<Status>, "`paused` puts it aside until its next turn, `completed` takes that back";
+    }
+}
+
+/// `PATCH /sessions/{id}`
+///
+/// # Errors
+/// What the client is told.
+pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let session = find(call, &call.params[0])?;
+    let change: Change = call.object()?;
+    let store = &call.server.engine.store;
+    match change.status {
+        Some(Word(Status::Paused)) => store.pause(&session.id).map(drop)?,
+        Some(Word(Status::Completed)) | None => {}
+        Some(Word(other)) => {
+            let sentence =
+                format!("`{}` is what a run makes of it: only paused and completed can be set", other.word());
+            return Err(Fault::invalid("status", sentence));
+        }
+    }
+    let changed = store.update(&session.id, false, |session| {
+        if session.status == Status::Paused && change.status == Some(Word(Status::Completed)) {
+            session.status = Status::Completed;
+        }
+        session.title = change.title.unwrap_or(std::mem::take(&mut session.title));
+        session.metadata = change.metadata.unwrap_or(std::mem::take(&mut session.metadata));
+        if let Some(tags) = change.tags {
+            session.tags.clear();
+            session.add_tags(&tags);
+        }
+    })?;
+    call.json(&json!(changed))
+}
+
+/// `DELETE /sessions/{id}`
+///
+/// # Errors
+/// What the client is told.
+pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let given = &call.params[0];
+    let session = find(call, given)?;
+    if given.len() < 8 {
+        return Err(Fault::of(
+            Kind::InvalidRequest,
+            "8 characters of the id or more are needed to delete by",
+        ));
+    }
+    call.server.engine.store.delete(&session.id, &Filter::any())?;
+    call.json(&json!({"deleted": true, "id": session.id}))
+}
+
+/// `POST /sessions/{id}/fork`
+///
+/// # Errors
+/// What the client is told.
+pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let session = find(call, &call.params[0])?;
+    let (store, owner) = (&call.server.engine.store, call.who.owner());
+    let id = store.fork(session, owner)?;
+    let forked = store.load(&id)?;
+    call.json(&json!(forked))
+}

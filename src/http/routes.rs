@@ -1,0 +1,159 @@
+//! Every path that there is, with its methods. Parser, manual page, `openapi.json` and metrics' labels go by this table.
+
+use super::call::{Call, percent_decode};
+use super::faults::Fault;
+use super::{health, native};
+
+/// What answers a request.
+pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
+
+/// One path.
+pub struct Route {
+    /// The path; `{id}` stands for one part, `{id...}` for all that follow.
+    pub path: &'static str,
+    /// Its methods, as the header `Allow` has them.
+    pub allow: &'static str,
+    /// No key is needed.
+    pub open: bool,
+    /// What answers each method. A GET handler answers HEAD too.
+    pub methods: &'static [(&'static str, Handler)],
+}
+
+const fn get(path: &'static str, open: bool, methods: &'static [(&'static str, Handler)]) -> Route {
+    Route { path, allow: "GET, HEAD", open, methods }
+}
+
+const fn post(path: &'static str, methods: &'static [(&'static str, Handler)]) -> Route {
+    Route { path, allow: "POST", open: false, methods }
+}
+
+/// All paths.
+pub const ROUTES: &[Route] = &[
+    get("/health", true, &[("GET", health::health)]),
+    get("/live", true, &[("GET", health::live)]),
+    get("/ready", true, &[("GET", health::ready)]),
+    get("/metrics", false, &[("GET", health::metrics)]),
+    post("/api/v1/prompt", &[("POST", native::prompt::prompt)]),
+    post("/api/v1/parallel", &[("POST", native::batch::parallel)]),
+    post("/api/v1/compare", &[("POST", native::batch::compare)]),
+    post("/api/v1/chain", &[("POST", native::batch::chain)]),
+    get("/api/v1/backends", false, &[("GET", native::backends::list)]),
+    get("/api/v1/backends/{name}", false, &[("GET", native::backends::one)]),
+    get("/api/v1/sessions", false, &[("GET", native::sessions::list)]),
+    Route {
+        path: "/api/v1/sessions/{id}",
+        allow: "GET, HEAD, PATCH, DELETE",
+        open: false,
+        methods: &[
+            ("GET", native::sessions::one),
+            ("PATCH", native::sessions::change),
+            ("DELETE", native::sessions::delete),
+        ],
+    },
+    post("/api/v1/sessions/{id}/resume", &[("POST", native::prompt::resume)]),
+    post("/api/v1/sessions/{id}/fork", &[("POST", native::sessions::fork)]),
+    get("/api/v1/sessions/{id}/turns", false, &[("GET", native::sessions::turns)]),
+    get("/api/v1/runs", false, &[("GET", native::runs::list)]),
+    Route {
+        path: "/api/v1/runs/{id}",
+        allow: "GET, HEAD, DELETE",
+        open: false,
+        methods: &[("GET", native::runs::one), ("DELETE", native::runs::cancel)],
+    },
+    get("/api/v1/runs/{id}/events", false, &[("GET", native::runs::events)]),
+];
+
+impl Route {
+    /// What answers that method.
+    ///
+    /// # Errors
+    /// When nothing does, with those that something does.
+    pub fn handler(&self, method: &str) -> Result<Handler, Fault> {
+        let asked = if method == "HEAD" { "GET" } else { method };
+        let exact = self.methods.iter().find(|(known, _)| *known == method);
+        let found = exact.or_else(|| self.methods.iter().find(|(known, _)| *known == asked));
+        found.map(|(_, handler)| *handler).ok_or_else(|| Fault::method(method, self.allow))
+    }
+}
+
+/// The route of a path and what stands at its open places, decoded.
+pub fn find(path: &str) -> Option<(&'static Route, Vec<String>)> {
+    let parts = parts(path);
+    ROUTES.iter().find_map(|route| Some((route, matched(route.path, &parts)?)))
+}
+
+/// The parts of a path. Clients of the compatible surfaces put as many `v1` before theirs as they like.
+fn parts(path: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = path.trim_start_matches('/').trim_end_matches('/').split('/').collect();
+    if matches!(parts.first(), Some(&"openai" | &"anthropic")) {
+        let versions = parts[1..].iter().take_while(|part| **part == "v1").count();
+        parts.drain(1..1 + versions);
+        if parts.len() > 1 {
+            parts.insert(1, "v1");
+        }
+    }
+    parts
+}
+
+fn matched(pattern: &'static str, parts: &[&str]) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    let mut rest = parts.iter();
+    for wanted in pattern[1..].split('/') {
+        let part = rest.next()?;
+        if wanted.ends_with("...}") {
+            let all: Vec<&str> = std::iter::once(part).chain(rest).copied().collect();
+            found.push(percent_decode(&all.join("/")));
+            return Some(found);
+        }
+        match wanted.starts_with('{') {
+            true if part.is_empty() => return None,
+            true => found.push(percent_decode(part)),
+            false if wanted != *part => return None,
+            false => {}
+        }
+    }
+    rest.next().is_none().then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_route() {
+        let table: &[(&str, Option<(&str, &[&str])>)] = &[
+            ("/health", Some(("/health", &[]))),
+            ("/health/", Some(("/health", &[]))),
+            ("/api/v1/sessions", Some(("/api/v1/sessions", &[]))),
+            ("/api/v1/sessions/ab%2fc", Some(("/api/v1/sessions/{id}", &["ab/c"]))),
+            ("/api/v1/sessions/x/fork", Some(("/api/v1/sessions/{id}/fork", &["x"]))),
+            ("/api/v1/sessions/x/knife", None),
+            ("/api/v1/sessions//fork", None),
+            ("/", None),
+            ("*", None),
+            ("/../etc/passwd", None),
+        ];
+        for (path, expected) in table {
+            let found = find(path).map(|(route, params)| (route.path, params));
+            let expected =
+                expected.map(|(path, params)| (path, params.iter().map(|part| (*part).to_owned()).collect()));
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn allow_names_the_methods_there_are() {
+        for route in ROUTES {
+            let mut known: Vec<&str> = route.methods.iter().map(|(method, _)| *method).collect();
+            if known.contains(&"GET") && !known.contains(&"HEAD") {
+                known.insert(1, "HEAD");
+            }
+            assert_eq!(route.allow, known.join(", "), "{}", route.path);
+            assert!(
+                find(route.path).is_some_and(|(found, _)| found.path == route.path),
+                "{} is hidden",
+                route.path
+            );
+        }
+    }
+}
