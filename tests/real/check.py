@@ -15,6 +15,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import check_answers  # noqa: F401  these fill the list of scenarios
+import check_conversations  # noqa: F401
 import check_endings  # noqa: F401
 import check_permissions  # noqa: F401
 import check_sessions  # noqa: F401

@@ -2,6 +2,7 @@
 //! dialect, whole or in frames as it comes.
 
 use super::models::{self, Known, Model};
+use super::thread::Thread;
 use super::{
     Chat, DRIP, Dialect, Finished, Format, Frames, Reply, Stamp, drips, parse, structured, transcript,
 };
@@ -19,8 +20,8 @@ use crate::http::native::deliver::Work;
 use crate::http::outlet::Outlet;
 use crate::http::runs::Run;
 use crate::http::server::Server;
-use crate::request::{Picture, Request, Tools};
-use crate::task::{Approval, Opt, Sandbox, Task};
+use crate::request::{Picture, Request};
+use crate::task::{Continue, Opt, Task};
 use crate::world;
 use std::io;
 use std::sync::Arc;
@@ -177,10 +178,47 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
         call.headers.push(("x-clinvk-ignored".to_owned(), names));
     }
     let backend = server.engine.registry.get(&name)?;
-    let request = request(&server, &chat, &*backend, model);
-    let tasks = server.tasks(&call.who, &request, None)?;
-    server.engine.prepare(&tasks[0])?;
     call.headers.push(("x-clinvk-backend".to_owned(), name));
+    let thread = Thread::of(call, &chat, &*backend, model.as_deref())?;
+    let had = call.headers.len();
+    match run(call, dialect, &chat, &*backend, model.clone(), &thread) {
+        // It was found by what was said, so all of it is here to be said again.
+        Err(fault) if thread.may_begin_anew(&fault) && call.exchange.sent().is_none() => {
+            thread.forget(&server);
+            call.headers.truncate(had);
+            run(call, dialect, &chat, &*backend, model, &thread.anew())
+        }
+        other => other,
+    }
+}
+
+/// Runs what was read, within a thread.
+fn run(
+    call: &mut Call<'_, '_>,
+    dialect: &'static dyn Dialect,
+    chat: &Chat,
+    backend: &dyn Backend,
+    model: Option<String>,
+    thread: &Thread,
+) -> Result<(), Fault> {
+    let server = call.server.clone();
+    let request = request(chat, backend, model, thread);
+    let mut tasks = server.tasks(&call.who, &request, thread.session.as_ref())?;
+    for task in &mut tasks {
+        // A chat client does not expect its completion to edit files.
+        match server.config.server.api_tools {
+            ApiTools::None => server.engine.registry.get(&task.backend)?.without_tools(task),
+            ApiTools::ReadOnly => server.engine.registry.get(&task.backend)?.only_reading(task),
+            ApiTools::BackendDefault => {}
+        }
+        task.session = thread.session.as_ref().map(|session| Continue {
+            id: session.id.clone(),
+            patience: Some(Duration::ZERO),
+            replay: false,
+        });
+        task.hidden = thread.keeps() && thread.session.is_none();
+    }
+    server.engine.prepare(&tasks[0])?;
     if let Some(model) = &tasks[0].model {
         call.headers.push(("x-clinvk-model".to_owned(), model.clone()));
     }
@@ -190,15 +228,17 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     let control = server.control(&who, &request, cancel, chat.stream);
     let work = Work { server: &server, who: &who, run: &run, streamed: chat.stream, keeps_answer: true };
     let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
-    let asked = Asked { chat: &chat, dialect, stamp: &stamp, work: &work, control: &control };
-    if chat.stream { asked.stream(call, tasks) } else { asked.whole(call, tasks) }
+    let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread };
+    let result = if chat.stream { asked.stream(call, tasks) } else { asked.whole(call, tasks) };
+    thread.settle(&server, &run);
+    result
 }
 
 /// What a backend is asked, with what it cannot honour said in another way or left out: these clients cannot know who
 /// answers them.
-fn request(server: &Server, chat: &Chat, backend: &dyn Backend, model: Option<String>) -> Request {
+fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &Thread) -> Request {
     let honours = |option: Opt| backend.honours(option).is_ok();
-    let transcript::Rendered { system, prompt, images } = transcript::render(chat);
+    let transcript::Rendered { system, prompt, images } = thread.render(chat);
     let schema = structured::schema(chat).filter(|_| honours(Opt::Schema));
     let instruction = structured::instruction(chat, schema.is_some());
     let system = [system, instruction].into_iter().flatten().collect::<Vec<String>>().join("\n\n");
@@ -207,16 +247,6 @@ fn request(server: &Server, chat: &Chat, backend: &dyn Backend, model: Option<St
         _ if honours(Opt::System) => (Some(system), prompt),
         // In front of the prompt it is still said.
         _ => (None, format!("{system}\n\n{prompt}")),
-    };
-    let (tools, sandbox, approval) = match server.config.server.api_tools {
-        ApiTools::BackendDefault => (None, None, None),
-        ApiTools::None if honours(Opt::AllowedTools) => (Some(Tools(Some(Vec::new()))), None, None),
-        // Who cannot do without them may only look, and asks before anything else: nobody is there to say yes.
-        ApiTools::None | ApiTools::ReadOnly => (
-            None,
-            honours(Opt::SandboxReadOnly).then_some(Word(Sandbox::ReadOnly)),
-            honours(Opt::ApprovalAlways).then_some(Word(Approval::Always)),
-        ),
     };
     Request {
         backend: Some(backend.name().to_owned()),
@@ -227,10 +257,7 @@ fn request(server: &Server, chat: &Chat, backend: &dyn Backend, model: Option<St
         json_schema: schema,
         max_tokens: chat.max_tokens.filter(|_| honours(Opt::MaxTokens)),
         effort: chat.effort.filter(|_| honours(Opt::Effort)).map(Word),
-        allowed_tools: tools,
-        sandbox_mode: sandbox,
-        approval_mode: approval,
-        ephemeral: Some(honours(Opt::Ephemeral)),
+        ephemeral: Some(!thread.keeps() && honours(Opt::Ephemeral)),
         ..Request::default()
     }
 }
@@ -242,6 +269,7 @@ struct Asked<'a> {
     stamp: &'a Stamp,
     work: &'a Work<'a>,
     control: &'a Control,
+    thread: &'a Thread,
 }
 
 /// What came of it.
@@ -351,7 +379,7 @@ impl Asked<'_> {
         frames: &mut dyn Frames,
         outlet: &mut Outlet<'_, '_>,
     ) -> Result<(), Fault> {
-        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0 };
+        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new() };
         let outcome = self.work.server.run(self.work, tasks, self.control, &mut pieces, false)?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
@@ -387,6 +415,14 @@ impl Asked<'_> {
         Err(Fault::of_failure(&problem, world::now().0))
     }
 
+    /// Keeps the conversation, before the client has its answer and can go on.
+    fn keep(&self, outcome: &Outcome, text: &str) {
+        if let Some(session) = &outcome.session {
+            let response = self.stamp.id("resp_", 32);
+            self.thread.keep(self.work, session, self.chat, text, &response);
+        }
+    }
+
     /// What the run used; an estimate where the backend does not say.
     fn finished(&self, outcome: &Outcome, bytes: usize) -> (Finished, bool) {
         let is_estimate = outcome.usage.total() == 0;
@@ -406,6 +442,8 @@ struct Pieces<'a, 'o, 'e, 'c> {
     outlet: &'o mut Outlet<'e, 'c>,
     /// How much text there was.
     bytes: usize,
+    /// The text itself, where the conversation is kept.
+    text: String,
 }
 
 impl Sink for Pieces<'_, '_, '_, '_> {
@@ -413,6 +451,9 @@ impl Sink for Pieces<'_, '_, '_, '_> {
         match event {
             Event::Text(text) => {
                 self.bytes += text.len();
+                if self.asked.thread.keeps() && self.text.len() <= MOST_ANSWER {
+                    self.text.push_str(text);
+                }
                 self.outlet.send(&self.frames.text(text))
             }
             // No text, but a sign of life.
@@ -434,6 +475,7 @@ impl Listener for Pieces<'_, '_, '_, '_> {
         if outcome.failure.is_some() {
             return Ok(());
         }
+        self.asked.keep(outcome, &self.text);
         let (finished, is_estimate) = self.asked.finished(outcome, self.bytes);
         if is_estimate {
             self.outlet.header("x-clinvk-usage", "estimated".to_owned());
@@ -480,6 +522,7 @@ impl Listener for Keeper<'_> {
         }
         match structured::reply(self.asked.chat, self.text.trim_end_matches('\n')) {
             Ok(reply) => {
+                self.asked.keep(outcome, &self.text);
                 let (finished, is_estimate) = self.asked.finished(outcome, self.text.len());
                 self.delivery.deliver(self.asked, &Answered { reply, finished, outcome, is_estimate })
             }
