@@ -2,7 +2,7 @@
 
 use super::call::{Call, percent_decode};
 use super::faults::Fault;
-use super::{health, native};
+use super::{health, native, page};
 
 /// What answers a request.
 pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
@@ -33,6 +33,8 @@ pub const ROUTES: &[Route] = &[
     get("/live", true, &[("GET", health::live)]),
     get("/ready", true, &[("GET", health::ready)]),
     get("/metrics", false, &[("GET", health::metrics)]),
+    get("/docs", true, &[("GET", page::docs)]),
+    get("/openapi.json", true, &[("GET", page::openapi)]),
     post("/api/v1/prompt", &[("POST", native::prompt::prompt)]),
     get("/api/v1/backends", false, &[("GET", native::backends::list)]),
     get("/api/v1/backends/{name}", false, &[("GET", native::backends::one)]),
