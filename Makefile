@@ -26,6 +26,11 @@ bench: all
 	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench bench
 	python3 tests/real/bench.py $(BINARY)
 
+# Requests that nobody would write, against the reader of requests: `make fuzz N=100000000`.
+N ?= 1000000
+fuzz:
+	CLINVK_FUZZ=$(N) $(CARGO) test --release --locked --test all door::fuzz
+
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -40,4 +45,4 @@ install: all
 clean:
 	$(CARGO) clean
 
-.PHONY: all demo check check-real bench lint install clean
+.PHONY: all demo check check-real bench fuzz lint install clean

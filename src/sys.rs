@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
+/// There is no such kind of address here.
+pub use libc::EAFNOSUPPORT;
 pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 
 /// Turns libc's -1 into the error behind it.
@@ -140,12 +142,6 @@ pub fn with_open_files_as_before(command: &mut std::process::Command) {
     };
     // SAFETY: the closure makes two system calls and allocates nothing.
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, lower) };
-}
-
-/// The user that we are to the file system.
-pub fn user() -> u32 {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 /// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.

@@ -39,6 +39,7 @@ pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Print
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     NEVER_INHERITED.iter().for_each(|name| _ = command.env_remove(name));
     sys::in_its_own_session(&mut command);
+    sys::with_open_files_as_before(&mut command);
     sys::hear_of_ended_children();
     let (mut child, _owned) = Live::start_apart(command)?;
     let printed = listen(&mut child, deadline);

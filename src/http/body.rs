@@ -3,6 +3,7 @@
 
 use crate::http::head::{LONGEST_HEAD, MOST_FIELDS, field, is_value};
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,9 @@ impl From<io::Error> for BodyError {
 /// A source of bytes, and those that came and were not used yet.
 pub struct Reader<S> {
     source: S,
-    held: Vec<u8>,
-    used: usize,
+    buffer: Vec<u8>,
+    /// Where in the buffer they are.
+    held: Range<usize>,
 }
 
 impl<S: Read> Reader<S> {
@@ -38,7 +40,7 @@ impl<S: Read> Reader<S> {
 
     /// Nothing is held yet.
     pub fn new(source: S) -> Reader<S> {
-        Reader { source, held: Vec::new(), used: 0 }
+        Reader { source, buffer: Vec::new(), held: 0..0 }
     }
 
     /// Where the bytes come from.
@@ -48,29 +50,38 @@ impl<S: Read> Reader<S> {
 
     /// What came and was not used yet.
     pub fn held(&self) -> &[u8] {
-        &self.held[self.used..]
+        &self.buffer[self.held.clone()]
     }
 
     /// The first so many of them are used.
     pub(super) fn take(&mut self, count: usize) {
-        self.used += count;
-        if self.used == self.held.len() {
-            self.held.clear();
-            self.used = 0;
-            // Many clients are idle at once, after a large body too.
-            self.held.shrink_to(Self::FOR_A_HEAD);
+        self.held.start += count;
+        if self.held.is_empty() {
+            self.held = 0..0;
+        }
+    }
+
+    /// Keeps no more memory than a head needs: many clients are idle at once, after a large body too.
+    pub(super) fn rest(&mut self) {
+        if self.held.is_empty() && self.buffer.len() > Self::FOR_A_HEAD {
+            self.buffer = Vec::new();
         }
     }
 
     /// Reads once, at most so many bytes. Returns how many came; 0 is the end of the source.
     pub(super) fn fill(&mut self, most: usize) -> io::Result<usize> {
-        self.held.drain(..self.used);
-        self.used = 0;
-        let before = self.held.len();
-        self.held.resize(before + most, 0);
-        let read = self.source.read(&mut self.held[before..]);
-        self.held.truncate(before + read.as_ref().map_or(0, |read| *read));
-        read
+        if self.held.end + most > self.buffer.len() {
+            self.buffer.copy_within(self.held.clone(), 0);
+            self.held = 0..self.held.len();
+            let needed = self.held.end + most;
+            if needed > self.buffer.len() {
+                self.buffer.resize(needed, 0);
+            }
+        }
+        let room = self.held.end..self.held.end + most;
+        let read = self.source.read(&mut self.buffer[room])?;
+        self.held.end += read;
+        Ok(read)
     }
 }
 
