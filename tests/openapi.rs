@@ -126,10 +126,13 @@ fn every_reference_leads_somewhere_and_every_component_is_used() {
     let mut components = BTreeSet::new();
     for (group, members) in document["components"].as_object().unwrap() {
         if group != "securitySchemes" {
-            components.extend(members.as_object().unwrap().keys().map(|name| format!("#/components/{group}/{name}")));
+            components.extend(
+                members.as_object().unwrap().keys().map(|name| format!("#/components/{group}/{name}")),
+            );
         }
     }
-    let used = references.into_iter().filter(|name| !name.contains("/properties/")).map(str::to_owned).collect();
+    let used =
+        references.into_iter().filter(|name| !name.contains("/properties/")).map(str::to_owned).collect();
     assert_eq!(components, used);
 }
 
@@ -289,11 +292,13 @@ fn the_server_says_what_it_describes() {
     let served = server.get("/openapi.json");
     assert_eq!((served.status, served.header("content-type")), (200, Some("application/json")), "{served}");
     let document = served.json();
-    let post = |path: &str, body: Value| (("post", path.to_owned(), path.to_owned()), server.post(path, &body));
+    let post =
+        |path: &str, body: Value| (("post", path.to_owned(), path.to_owned()), server.post(path, &body));
     let get = |path: &str, of: &str| (("get", of.to_owned(), path.to_owned()), server.get(path));
     let first = server.post("/api/v1/prompt", &json!({"prompt": "one"})).json();
     let id = first["session_id"].as_str().unwrap();
-    let session = |rest: &str| (format!("/api/v1/sessions/{id}{rest}"), format!("/api/v1/sessions/{{id}}{rest}"));
+    let session =
+        |rest: &str| (format!("/api/v1/sessions/{id}{rest}"), format!("/api/v1/sessions/{{id}}{rest}"));
     let change = server.ask("PATCH", &session("").0).json(&json!({"title": "new"})).answer();
     let detached = server.post("/api/v1/prompt", &json!({"prompt": "two", "detach": true}));
     let run = format!("/api/v1/runs/{}", detached.json()["run_id"].as_str().unwrap());
@@ -303,7 +308,10 @@ fn the_server_says_what_it_describes() {
         (("post", "/api/v1/prompt".to_owned(), "detach".to_owned()), detached),
         post("/api/v1/prompt", json!({"promt": "one"})),
         post("/api/v1/prompt", json!({"prompt": "one", "backend": "codex"})),
-        post("/api/v1/parallel", json!({"tasks": [{"prompt": "one", "id": "a"}, {"prompt": "b", "backend": "nobody"}]})),
+        post(
+            "/api/v1/parallel",
+            json!({"tasks": [{"prompt": "one", "id": "a"}, {"prompt": "b", "backend": "nobody"}]}),
+        ),
         post("/api/v1/compare", json!({"prompt": "one", "backends": ["echo", "codex"]})),
         post("/api/v1/chain", json!({"steps": [{"prompt": "one", "name": "a"}, {"prompt": "{{previous}}"}]})),
         get("/api/v1/backends", "/api/v1/backends"),
@@ -313,12 +321,18 @@ fn the_server_says_what_it_describes() {
         get(&session("").0, &session("").1),
         (("patch", session("").1, "change".to_owned()), change),
         get(&session("/turns").0, &session("/turns").1),
-        (("post", session("/resume").1, "resume".to_owned()), server.post(&session("/resume").0, &json!({"prompt": "two"}))),
+        (
+            ("post", session("/resume").1, "resume".to_owned()),
+            server.post(&session("/resume").0, &json!({"prompt": "two"})),
+        ),
         (("post", session("/fork").1, "fork".to_owned()), server.post(&session("/fork").0, &json!({}))),
         (("delete", session("").1, "delete".to_owned()), server.ask("DELETE", &session("").0).answer()),
         get("/api/v1/runs", "/api/v1/runs"),
         get(&run, "/api/v1/runs/{id}"),
-        (("delete", "/api/v1/runs/{id}".to_owned(), "cancel".to_owned()), server.ask("DELETE", &run).answer()),
+        (
+            ("delete", "/api/v1/runs/{id}".to_owned(), "cancel".to_owned()),
+            server.ask("DELETE", &run).answer(),
+        ),
         get("/health", "/health"),
         get("/live", "/live"),
         get("/ready", "/ready"),

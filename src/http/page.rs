@@ -50,8 +50,11 @@ pub fn openapi(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 fn answer(call: &mut Call<'_, '_>, content_type: &str, body: &str) {
-    let common =
-        [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")];
+    let common = [
+        ("Cache-Control", "no-cache"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+    ];
     add(call, &common);
     call.answer(200, content_type, body);
 }

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from served import PATIENCE, server
+from server import PATIENCE, server
 
 # Says one word, waits for us, says another; with `slow` for ever.
 FAKE = """#!/bin/sh
