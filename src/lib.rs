@@ -22,3 +22,4 @@ pub mod batch; // many runs at once
 pub mod http; // the server
 pub mod cli; // the command line
 mod log; // where `log` goes
+mod screen; // the bottom of the terminal

@@ -163,7 +163,7 @@ impl Batch<'_> {
     /// the folder.
     ///
     /// # Errors
-    /// When the input or an earlier answer is missing, the results cannot be kept, or nobody listens any more. What goes
+    /// When the input or an earlier answer is missing, or the folder cannot be written, before anything runs. What goes
     /// wrong in a step is its result.
     pub fn chain(
         &self,
@@ -201,7 +201,7 @@ impl Batch<'_> {
         for id in &past.temporary {
             course.forget(id);
         }
-        course.end()
+        Ok(course.end())
     }
 
     /// The results of the steps before `from`.

@@ -58,7 +58,7 @@ impl Batch<'_> {
     /// Puts one prompt to all candidates, so many at once. `race`: the first answer stops the others.
     ///
     /// # Errors
-    /// When nobody listens any more. What goes wrong with a candidate is its result.
+    /// When no pipe can be had. What goes wrong with a candidate is its result.
     pub fn compare(
         &self,
         prompt: &str,
@@ -93,7 +93,7 @@ impl Batch<'_> {
             course.conclude(finished);
             true
         });
-        course.end()
+        Ok(course.end())
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Finished, Label, State, Totals};
 use crate::error::{Error, Kind};
 use crate::exec::lock;
 use crate::session::lock::{Lock, Tried};
+use crate::sha256;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs::{self, OpenOptions};
@@ -201,9 +202,8 @@ impl Folder {
         }
         if name.len() > LONGEST_NAME {
             // Two that begin alike must not share a file.
-            let digest = super::once::fnv(id.bytes());
             name.truncate(LONGEST_NAME);
-            name = format!("{name}-{digest:032x}");
+            name = format!("{name}-{}", sha256::hex(id.as_bytes()));
         }
         format!("{}-{name}.json", self.prefix)
     }

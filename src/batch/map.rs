@@ -79,7 +79,7 @@ impl Batch<'_> {
     /// Runs a prompt for each item, so many at once.
     ///
     /// # Errors
-    /// When the list cannot be read, the results cannot be kept, or nobody listens any more.
+    /// When the folder cannot be written before anything runs. What goes wrong with an item is its result.
     pub fn map(
         &self,
         pattern: &Pattern,
@@ -124,7 +124,7 @@ impl Batch<'_> {
             course.conclude(finished);
             true
         });
-        course.end()
+        Ok(course.end())
     }
 }
 

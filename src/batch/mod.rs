@@ -100,7 +100,7 @@ pub struct Batch<'a> {
 }
 
 /// How a batch went.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 pub struct Report {
     /// How many ended how.
     pub totals: Totals,
@@ -108,6 +108,8 @@ pub struct Report {
     pub duration: Duration,
     /// A person or a signal stopped it.
     pub cancelled: bool,
+    /// Results could not be kept, or nobody listened any more, or a list could not be read: what is there is not all.
+    pub broken: Option<Error>,
 }
 
 /// Why a batch stops before all is done.
@@ -185,17 +187,17 @@ impl<'a> Course<'a> {
         }
     }
 
-    fn end(self) -> Result<Report, Error> {
+    fn end(self) -> Report {
         let cancelled = self.batch.cancel.is_thrown();
+        if let Some(Err(error)) = self.folder.map(|folder| folder.close(cancelled)) {
+            self.stop(Halt::Broken(error));
+        }
+        let broken = match lock(&self.halt).take() {
+            Some(Halt::Broken(error)) => Some(error),
+            _ => None,
+        };
         let totals = *lock(&self.totals);
-        let duration = self.since.elapsed();
-        if let Some(folder) = self.folder {
-            folder.close(cancelled)?;
-        }
-        match self.halt.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            Some(Halt::Broken(error)) => Err(error),
-            _ => Ok(Report { totals, duration, cancelled }),
-        }
+        Report { totals, duration: self.since.elapsed(), cancelled, broken }
     }
 }
 

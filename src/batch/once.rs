@@ -8,7 +8,7 @@ use crate::fields::Fields;
 use crate::request::{Defaults, Request};
 use crate::session::{Filter, Session};
 use crate::task::{Continue, Opt, Task};
-use crate::world;
+use crate::{sha256, world};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -172,13 +172,7 @@ pub(super) fn digest(task: &Task) -> String {
         owner: None,
         ..task.clone()
     };
-    format!("{:032x}", fnv(format!("{asked:?}").bytes()))
-}
-
-/// FNV-1a with 128 bits (Fowler, Noll and Vo): the same in every version of clinvk.
-pub(super) fn fnv(bytes: impl Iterator<Item = u8>) -> u128 {
-    let mix = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul((1 << 88) + 0x13b);
-    bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, mix)
+    sha256::hex(format!("{asked:?}").as_bytes())
 }
 
 /// Hears one run: gathers its answer, and passes the rest on.

@@ -14,7 +14,7 @@ impl Batch<'_> {
     /// what is done already is not done again.
     ///
     /// # Errors
-    /// When the results cannot be kept, or nobody listens any more. What goes wrong in a task is its result.
+    /// When the folder cannot be written before anything runs. What goes wrong in a task is its result.
     pub fn parallel(
         &self,
         plan: &Plan,
@@ -38,7 +38,7 @@ impl Batch<'_> {
             graph.ended(index, is_completed, output);
             true
         });
-        course.end()
+        Ok(course.end())
     }
 
     /// The backend that a request is put to.
