@@ -8,6 +8,7 @@ mod fields; // reading JSON fields, and naming those that nobody reads
 pub mod models; // /models on both, and which backend a model means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses
+pub mod serve; // the endpoints
 pub mod structured; // answers that have to be JSON, and tools that have to be called
 pub mod transcript; // a conversation as one prompt
 

@@ -230,7 +230,7 @@ impl Feed for Direct<'_, '_> {
 
     fn quiet(&mut self) -> io::Result<()> {
         match self.format {
-            Format::Json => self.outlet.quiet_before_json(),
+            Format::Json => self.outlet.quiet_before_json("\n"),
             format => self.outlet.quiet(|| format.keep_alive()),
         }
     }
@@ -300,7 +300,7 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
         let said = match tape.next(from, LOOK) {
             Next::Over => break,
             _ if cancel.is_thrown() => return Ok(()),
-            Next::Nothing if format == Format::Json => outlet.quiet_before_json(),
+            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
             Next::Nothing => outlet.quiet(|| format.keep_alive()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;
