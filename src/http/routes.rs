@@ -3,7 +3,7 @@
 use super::call::{Call, percent_decode};
 use super::compat::serve as compat;
 use super::faults::Fault;
-use super::{health, native};
+use super::{health, native, page};
 
 /// What answers a request.
 pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
@@ -34,6 +34,8 @@ pub const ROUTES: &[Route] = &[
     get("/live", true, &[("GET", health::live)]),
     get("/ready", true, &[("GET", health::ready)]),
     get("/metrics", false, &[("GET", health::metrics)]),
+    get("/docs", true, &[("GET", page::docs)]),
+    get("/openapi.json", true, &[("GET", page::openapi)]),
     post("/api/v1/prompt", &[("POST", native::prompt::prompt)]),
     post("/api/v1/parallel", &[("POST", native::batch::parallel)]),
     post("/api/v1/compare", &[("POST", native::batch::compare)]),
