@@ -199,6 +199,13 @@ impl Running {
         self.so_far().out
     }
 
+    /// Waits until it has printed this on standard error.
+    #[track_caller]
+    pub fn warns(&mut self, text: &str) {
+        let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+        self.hear(|running| holds(&running.err));
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Seen {
