@@ -79,10 +79,10 @@ fn what_is_wrong_with_a_chain_is_said_before_anything_runs() {
     ] {
         scene.clinvk(["chain"]).stdin(text).fails(1, &format!("clinvk: {error}\n"));
     }
-    let plan = json!({"steps": [{"name": "a", "prompt": "a"}]});
+    let plan = json!({"steps": [{"name": "begin", "prompt": "a"}]});
     for (args, error) in [
-        (&["--from", "a"][..], "`--from` needs the answers of the steps before: `--output-dir DIR`"),
-        (&["--from", "2", "--output-dir", "out"], "unknown step `2`: known are a"),
+        (&["--from", "begin"][..], "`--from` needs the answers of the steps before: `--output-dir DIR`"),
+        (&["--from", "2", "--output-dir", "out"], "unknown step `2`: known are begin"),
     ] {
         chain(&scene, &plan, args).fails(1, &format!("clinvk: {error}\n"));
     }
