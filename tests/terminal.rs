@@ -32,7 +32,7 @@ fn the_spinner_shows_until_the_first_word_and_leaves_no_trace() {
     let scene = Scene::playing("await go; printf answer; await go; printf ' and more'");
     let mut go = scene.fifo("go");
     let mut run = on_a_terminal(&scene, "clinvk hi").start();
-    run.says("\r| fake: waitng 0 s\x1b[K");
+    run.says("\r| fake: waiting 0 s\x1b[K");
     go.tell();
     run.says("\r\x1b[Kanswer");
     go.tell();
@@ -47,7 +47,7 @@ fn a_warning_is_a_line_of_its_own_beside_the_spinner() {
     let scene = Scene::declaring(keys, "await go; say odd; await go; say '{\"text\":\"a\"}'");
     let mut go = scene.fifo("go");
     let mut run = on_a_terminal(&scene, "clinvk hi").start();
-    run.says("\r| fake: waitng");
+    run.says("\r| fake: waiting");
     go.tell();
     run.says("\r\x1b[Kclinvk: a line of the output is no JSON: odd\r\n");
     go.tell();
@@ -72,7 +72,7 @@ fn a_failure_is_a_line_of_its_own() {
     let scene = Scene::playing("await go; exit 9");
     let mut go = scene.fifo("go");
     let mut run = on_a_terminal(&scene, "clinvk hi").start();
-    run.says("fake: waitng");
+    run.says("fake: waiting");
     go.tell();
     let seen = run.end();
     let error =
