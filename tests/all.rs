@@ -26,6 +26,7 @@ mod policy;
 mod prompt;
 mod schema;
 mod serve;
+mod serve_layers;
 mod session_faults;
 mod sessions;
 mod stop;

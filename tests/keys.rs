@@ -239,7 +239,7 @@ fn a_request_has_its_key_in_either_header() {
         (None, Some("Bearer"), false),
         (Some("Bearer good-enough"), None, false),
     ] {
-        let mut given = presented(x_api_key.map(str::as_bytes), authorization.map(str::as_bytes));
+        let mut given = presented(authorization.map(str::as_bytes), x_api_key.map(str::as_bytes));
         let found = given.any(|secret| keys.find(secret).is_some());
         assert_eq!(found, is_good, "{x_api_key:?} {authorization:?}");
     }

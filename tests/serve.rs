@@ -547,3 +547,18 @@ fn the_log_has_a_line_for_each_request_and_run_and_no_secrets() {
         assert!(!is_private && lines && log.contains("ci"), "{log}");
     }
 }
+
+#[test]
+fn an_answer_without_end_is_no_memory_without_end() {
+    let (_scene, server) = with_echo(json!({"flood_bytes": 80 << 20}), json!({}));
+    let answer = server.post("/api/v1/prompt", &json!({"prompt": "x", "ephemeral": true}));
+    is_failure(&answer, 502, "unreadable", "only a stream can take it");
+    let body = json!({"prompt": "x", "ephemeral": true, "output_format": "stream-json"});
+    let mut stream = server.post_stream("/api/v1/prompt", &body);
+    let head = stream.head();
+    assert!(head.status == 200 && stream.rest(&head).len() > 80 << 20);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.pid)).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+    let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 250 << 10, "{peak} kB");
+}

@@ -1,10 +1,11 @@
 //! One client at a time: what it hears, and what the service learns of it.
 
 use super::house::{Answer, Client, House, SHORT, limits, routes, text};
-use crate::util::scene::{PATIENCE, until};
-use clinvk::http::{BodyError, Exchange, Limits, Sent};
+use crate::util::scene::{PATIENCE, Scene, until};
+use clinvk::http::{BodyError, Exchange, Limits, Listen, Sent};
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
@@ -367,6 +368,16 @@ fn an_early_refusal_is_heard_by_a_client_that_is_still_talking() {
     client.is_left();
 }
 
+/// Whether its body still comes, nobody knows.
+#[test]
+fn a_client_that_asked_before_its_body_and_was_refused_is_told_that_the_connection_ends() {
+    let house = House::new(limits());
+    let mut client = house.client();
+    let head = b"POST /unread HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let answer = client.asks(head);
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+}
+
 #[test]
 fn a_silent_connection_ends_without_a_word() {
     let (of_new, of_used) = (Limits { head: SHORT, ..limits() }, Limits { idle: SHORT, ..limits() });
@@ -490,25 +501,46 @@ fn a_thousand_clients_that_reset_right_after_their_request_hurt_nobody() {
     until("the end of the others", || house.gauges.connections() == 0);
 }
 
+/// Over TCP the system notices too; over a Unix socket only we do.
 #[test]
 fn a_reader_that_stalls_is_cut_and_nobody_else() {
-    let (tell, told) = mpsc::channel();
-    let house = House::doing(Limits { write: SHORT, ..limits() }, move |exchange| {
-        routes(exchange);
-        tell.send(exchange.head.path.clone()).unwrap();
-    });
-    let (mut stalled, mut reading) = (house.client(), house.client());
-    stalled.says(&get("/endless"));
-    reading.says(&get("/endless"));
-    assert_eq!(reading.hears_head().status, 200);
-    while told.try_recv().is_err() {
-        assert_eq!(reading.hears_chunk().unwrap().len(), 4096);
+    let scene = Scene::new();
+    for listen in [Listen::Tcp("127.0.0.1".to_owned(), 0), Listen::Unix(scene.path("tmp/socket"))] {
+        let (tell, told) = mpsc::channel();
+        let house = House::at(vec![listen], Limits { write: SHORT, ..limits() }, move |exchange| {
+            routes(exchange);
+            tell.send(()).unwrap();
+        });
+        let (mut stalled, mut reading) = (house.client(), house.client());
+        stalled.says(&get("/endless"));
+        reading.says(&get("/endless"));
+        assert_eq!(reading.hears_head().status, 200);
+        let deadline = Instant::now() + PATIENCE;
+        while told.try_recv().is_err() {
+            assert_eq!(reading.hears_chunk().unwrap().len(), 4096);
+            assert!(Instant::now() < deadline, "never cut");
+        }
+        // The other one has been cut; this one goes on beyond all that buffers could hold.
+        for _ in 0..10_000 {
+            assert_eq!(reading.hears_chunk().unwrap().len(), 4096);
+        }
+        assert!(stalled.hears(true).cut);
     }
-    // The other one has been cut; this one goes on beyond all that buffers could hold.
-    for _ in 0..10_000 {
-        assert_eq!(reading.hears_chunk().unwrap().len(), 4096);
+}
+
+/// A client that hears the end of the answer need not wait until we have stopped listening.
+#[test]
+fn the_end_of_a_connection_is_heard_with_the_answer() {
+    let house = House::new(limits());
+    let since = Instant::now();
+    for _ in 0..100 {
+        let mut client = house.client();
+        client.says(b"GET / HTTP/1.0\r\n\r\n");
+        assert_eq!(client.hears(true).text(), "hello");
+        client.is_left();
     }
-    assert!(stalled.hears(true).cut);
+    // Half a second each, if it were so.
+    assert!(since.elapsed() < Duration::from_secs(25), "{:?}", since.elapsed());
 }
 
 #[test]

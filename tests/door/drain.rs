@@ -146,16 +146,21 @@ fn what_begins_after_the_grace_is_cancelled_from_the_start() {
     let (let_go, go) = mpsc::channel::<()>();
     let go = Mutex::new(go);
     let mut house = House::doing(Limits { drain: SHORT, ..limits() }, move |exchange| {
-        let first = exchange.watch().unwrap();
         tell.send("begun").unwrap();
-        clinvk::sys::poll(&mut [first.watch()], PATIENCE).unwrap();
-        go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-        tell.send(if exchange.watch().unwrap().is_thrown() { "thrown" } else { "not thrown" }).unwrap();
+        if exchange.head.path == "/late" {
+            go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        let cancel = exchange.watch().unwrap();
+        clinvk::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
+        tell.send(if cancel.is_thrown() { "thrown" } else { "not thrown" }).unwrap();
     });
-    let mut client = house.client();
-    client.says(GET);
+    let (mut late, mut early) = (house.client(), house.client());
+    late.says(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n");
+    hears(&told, "begun");
+    early.says(GET);
     hears(&told, "begun");
     house.stop();
+    hears(&told, "thrown");
     let_go.send(()).unwrap();
     hears(&told, "thrown");
     house.ended();

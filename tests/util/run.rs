@@ -204,11 +204,10 @@ impl Running {
         std::str::from_utf8(&self.out).unwrap()
     }
 
-    /// Waits until it has printed this on standard error.
+    /// Waits until it has said this on standard error.
     #[track_caller]
     pub fn warns(&mut self, text: &str) {
-        let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-        self.hear(|running| holds(&running.err));
+        self.hear(|running| String::from_utf8_lossy(&running.err).contains(text));
     }
 
     /// Waits for its end.
