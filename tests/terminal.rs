@@ -133,7 +133,7 @@ fn each_run_has_a_line_that_stays_in_its_place() {
     let line = "stty cols 60; NO_COLOR=1 clinvk parallel -f plan >out";
     let mut run = on_a_terminal(&scene, line).start();
     run.says("[1] fake   1 s answering word of a");
-    let so_far = screen(run.printed(), 60);
+    let so_far = screen(&run.said(), 60);
     let expected =
         ["[1] fake   1 s answering word of a", "[2] fake   1 s answering word of b", "0 of 2 done", ""];
     assert_eq!(so_far.iter().map(|row| row.trim_end()).collect::<Vec<_>>(), expected, "{so_far:#?}");
@@ -158,7 +158,7 @@ fn a_narrow_terminal_is_kept_to_and_warnings_stand_above_the_lines() {
     scene.file("work/plan", format!("{{\"prompt\": \"{}\"}}\n", "long ".repeat(30)));
     let mut run = on_a_terminal(&scene, "stty cols 20; clinvk parallel -f plan >out").start();
     run.says("\x1b[1mfake\x1b[0m\x1b[2m   1 s \x1b[0mwait\x1b[K");
-    let so_far = screen(run.printed(), 20);
+    let so_far = screen(&run.said(), 20);
     assert!(so_far.contains(&"[1] fake   1 s wait".to_owned()), "{so_far:#?}");
     assert!(so_far[0].starts_with("clinvk: echo: failed"), "{so_far:#?}");
     go.tell();

@@ -199,11 +199,6 @@ impl Running {
         self.so_far().out
     }
 
-    /// All that was heard of its standard output so far.
-    pub fn printed(&self) -> &str {
-        std::str::from_utf8(&self.out).unwrap()
-    }
-
     /// Waits until it has said this on standard error.
     #[track_caller]
     pub fn warns(&mut self, text: &str) {
