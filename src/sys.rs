@@ -335,14 +335,15 @@ pub fn stdout_fd() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(STDOUT) }
 }
 
-/// Rows and columns of the terminal on standard error; 24 and 80 where it does not say.
+/// Rows and columns of the terminal on standard error; 24 and 80 where it does not know.
 pub fn terminal_size() -> (usize, usize) {
     // SAFETY: a zeroed winsize is a valid one.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: the request writes a winsize, and `size` lives through the call.
     let result = unsafe { libc::ioctl(2, libc::TIOCGWINSZ, &mut size) };
-    match (result, size.ws_row, size.ws_col) {
-        (0, rows @ 1.., columns @ 1..) => (rows.into(), columns.into()),
-        _ => (24, 80),
-    }
+    let known = |number: libc::c_ushort, otherwise| match number {
+        known @ 1.. if result == 0 => known.into(),
+        _ => otherwise,
+    };
+    (known(size.ws_row, 24), known(size.ws_col, 80))
 }

@@ -1,7 +1,11 @@
 //! One integration binary, a file a feature.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests are outside the seams, and may panic
 
+mod batch;
+mod batch_chain;
+mod batch_compare;
 mod batch_diff;
+mod batch_kept;
 mod claude;
 mod cli;
 mod codex;

@@ -27,6 +27,14 @@ show sessions show --turns "$("$clinvk" sessions list --json | sed -n 's/.*"id":
 show --dry-run 'and what would be executed'
 show config get default_backend
 
+echo '{"tasks": [{"id": "a", "prompt": "one"}, {"prompt": "two, after {{a.output}}", "depends_on": ["a"]}]}' >tasks.json
+show parallel -q -f tasks.json
+printf '\n$ printf "a.txt\\nb.txt\\n" | clinvk map -q "summarise {}"\n'
+printf 'a.txt\nb.txt\n' | "$clinvk" map -q 'summarise {}'
+show compare -q --agree --backends echo,echo:fast 'do you agree?'
+echo '{"steps": [{"prompt": "a draft about {{input}}"}, {"prompt": "shorter: {{previous}}"}]}' >chain.json
+show chain -q -f chain.json --input 'the weather'
+
 # The server, asked as three different programs would ask it. It answers until it is told to stop.
 if command -v curl >/dev/null; then
     post() { curl -sS --fail-with-body "$url$1" -d "$2"; }

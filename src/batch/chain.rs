@@ -184,14 +184,14 @@ impl Batch<'_> {
         let course = Course::begin(self, folder, Some(chain.len()))?;
         let mut past = Past::default();
         for finished in earlier {
-            past.outputs.push(finished.output.clone());
+            past.outputs.push((!finished.dry_run).then(|| finished.output.clone()));
             past.keep_on(&finished);
             course.conclude(finished);
         }
         for step in &chain.steps[past.outputs.len()..] {
             let finished = self.step(&course, chain, step, input, &mut past);
             let is_over = finished.state != State::Completed && stop_on_failure;
-            past.outputs.push(finished.output.clone());
+            past.outputs.push((!finished.dry_run).then(|| finished.output.clone()));
             let name = step.name.clone();
             course.conclude(finished);
             if is_over {
@@ -246,11 +246,11 @@ impl Batch<'_> {
         let finished = course.run(label, || {
             request.prompt = Some(step.prompt.expand(|variable| match variable {
                 "input" => input,
-                "previous" => past.outputs.last().map(String::as_str),
+                "previous" => past.outputs.last()?.as_deref(),
                 _ => {
                     let name = output_of(variable.strip_prefix("steps.")?)?;
                     let index = chain.steps.iter().position(|step| step.name == name)?;
-                    past.outputs.get(index).map(String::as_str)
+                    past.outputs.get(index)?.as_deref()
                 }
             }));
             let mut session = None;
@@ -273,7 +273,8 @@ impl Batch<'_> {
 /// What later steps need of earlier ones.
 #[derive(Default)]
 struct Past {
-    outputs: Vec<String>,
+    /// Their answers; a dry run has none.
+    outputs: Vec<Option<String>>,
     dir: Option<String>,
     /// The conversation with each backend.
     sessions: HashMap<String, String>,

@@ -106,7 +106,7 @@ pub struct Report {
     pub totals: Totals,
     /// From start to end.
     pub duration: Duration,
-    /// A person or a signal stopped it.
+    /// A person or a signal stopped it before all was done.
     pub cancelled: bool,
     /// Results could not be kept, or nobody listened any more, or a list could not be read: what is there is not all.
     pub broken: Option<Error>,
@@ -126,6 +126,8 @@ enum Halt {
 struct Course<'a> {
     batch: &'a Batch<'a>,
     folder: Option<&'a Folder>,
+    /// How many runs there will be, where that is known.
+    planned: Option<usize>,
     /// Stops the runs of this batch: thrown with the batch's own switch, or for a reason in `halt`.
     branch: Arc<Cancel>,
     halt: Mutex<Option<Halt>>,
@@ -134,7 +136,6 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// `planned`: how many runs there will be, where that is known.
     fn begin(
         batch: &'a Batch<'a>,
         folder: Option<&'a Folder>,
@@ -144,7 +145,7 @@ impl<'a> Course<'a> {
         let branch =
             batch.cancel.branch().map_err(|error| Error::Internal(format!("no pipe can be had: {error}")))?;
         let (halt, totals) = (Mutex::default(), Mutex::default());
-        Ok(Course { batch, folder, branch, halt, totals, since: Instant::now() })
+        Ok(Course { batch, folder, planned, branch, halt, totals, since: Instant::now() })
     }
 
     /// Stops what runs, and starts nothing more. The first reason counts, unless a result could not be kept.
@@ -188,7 +189,9 @@ impl<'a> Course<'a> {
     }
 
     fn end(self) -> Report {
-        let cancelled = self.batch.cancel.is_thrown();
+        let totals = *lock(&self.totals);
+        let is_all_done = self.planned == Some(totals.completed);
+        let cancelled = self.batch.cancel.is_thrown() && !is_all_done;
         if let Some(Err(error)) = self.folder.map(|folder| folder.close(cancelled)) {
             self.stop(Halt::Broken(error));
         }
@@ -196,7 +199,6 @@ impl<'a> Course<'a> {
             Some(Halt::Broken(error)) => Some(error),
             _ => None,
         };
-        let totals = *lock(&self.totals);
         Report { totals, duration: self.since.elapsed(), cancelled, broken }
     }
 }

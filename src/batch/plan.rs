@@ -238,6 +238,12 @@ type Parts = (Settings, Vec<Fact>, Vec<Box<RawValue>>);
 
 /// Whether the text is one object that is no task.
 fn is_object_with_tasks(text: &str, origin: &str) -> Result<bool, Error> {
+    let start = text.len() - text.trim_start().len();
+    if !text[start..].is_empty() && !text[start..].starts_with('{') {
+        let line = 1 + text[..start].matches('\n').count();
+        let sentence = format!("{origin}:{line}: expected an object with `tasks`, or one task a line");
+        return Err(Error::Invalid(sentence));
+    }
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<BTreeMap<String, IgnoredAny>>();
     let first = match values.next() {
         None => return Ok(false),

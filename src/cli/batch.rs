@@ -247,7 +247,7 @@ pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
         Some(error) => return Err(error),
         None => {}
     }
-    Ok(if report.cancelled && totals.completed < totals.all() {
+    Ok(if report.cancelled {
         exit::status(Kind::Cancelled, 0)
     } else if totals.completed == totals.all() {
         0

@@ -86,10 +86,13 @@ fn end(
     if has_winner {
         return Ok(0);
     }
-    if let Some(verdict) = verdict.filter(|_| !was_cancelled) {
-        verdict.sentences.iter().for_each(|sentence| crate::log::line(&format!("clinvk: {sentence}")));
+    match verdict.filter(|verdict| !was_cancelled && !verdict.sentences.is_empty()) {
+        None => Ok(status),
+        Some(verdict) => {
+            verdict.sentences.iter().for_each(|sentence| crate::log::line(&format!("clinvk: {sentence}")));
+            Ok(status.max(1))
+        }
     }
-    Ok(status)
 }
 
 #[derive(Clone, Copy)]
