@@ -24,6 +24,7 @@ check-real: all
 # Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.
 bench: all
 	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench bench
+	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench load
 	python3 tests/real/bench.py $(BINARY)
 
 # Requests that nobody would write, against the reader of requests: `make fuzz N=100000000`.

@@ -69,6 +69,20 @@ pub fn exited(pid: i32) -> Option<Exit> {
     }
 }
 
+/// Waits until a child of ours has ended, without reaping it.
+pub fn await_end(pid: i32) {
+    loop {
+        // SAFETY: as in `exited`.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: `info` lives through the call.
+        let result = check(unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) });
+        if !result.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            return;
+        }
+    }
+}
+
 /// Whether this process has any child at all, ended or not.
 pub fn has_children() -> bool {
     // SAFETY: as in `exited`; WNOWAIT leaves whatever is found as it is.
@@ -319,4 +333,16 @@ pub fn stdout_fd() -> BorrowedFd<'static> {
     const STDOUT: RawFd = 1;
     // SAFETY: std keeps descriptors 0 to 2 open for the life of the process (it opens /dev/null in their place).
     unsafe { BorrowedFd::borrow_raw(STDOUT) }
+}
+
+/// Rows and columns of the terminal on standard error; 24 and 80 where it does not say.
+pub fn terminal_size() -> (usize, usize) {
+    // SAFETY: a zeroed winsize is a valid one.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request writes a winsize, and `size` lives through the call.
+    let result = unsafe { libc::ioctl(2, libc::TIOCGWINSZ, &mut size) };
+    match (result, size.ws_row, size.ws_col) {
+        (0, rows @ 1.., columns @ 1..) => (rows.into(), columns.into()),
+        _ => (24, 80),
+    }
 }

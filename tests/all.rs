@@ -1,6 +1,7 @@
 //! One integration binary, a file a feature.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests are outside the seams, and may panic
 
+mod batch_diff;
 mod claude;
 mod cli;
 mod codex;
@@ -13,10 +14,15 @@ mod exec;
 mod fallback;
 mod gemini;
 mod in_process;
+mod keys;
 mod manual;
 mod options;
+mod output;
+mod policy;
 mod prompt;
 mod schema;
+mod serve;
+mod serve_layers;
 mod session_faults;
 mod sessions;
 mod stop;

@@ -150,6 +150,25 @@ fn cancelling_one_run_leaves_the_tree_and_the_orphans_of_another() {
 }
 
 #[test]
+fn a_run_that_ends_takes_nobody_elses_program_for_an_orphan() {
+    alone("a_run_that_ends_takes_nobody_elses_program_for_an_orphan", || {
+        let (ours, other) = (scene("daemon"), Scene::new());
+        other.fake("tool", "tell up; await go; say fine");
+        let [mut up, mut go] = [other.fifo("up"), other.fifo("go")];
+        let path = format!("{}:/usr/bin:/bin", other.text("bin"));
+        let world = World { env: [("PATH".to_owned(), path)].into(), ..World::default() };
+        thread::scope(|threads| {
+            let printed = threads.spawn(|| exec::output(&["tool"], &world, PATIENCE).unwrap());
+            up.told();
+            run(&ours, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap();
+            go.tell();
+            assert_eq!(printed.join().unwrap().out, b"fine\n");
+        });
+        ours.is_deserted();
+    });
+}
+
+#[test]
 fn throwing_the_switch_again_takes_away_the_grace() {
     alone("throwing_the_switch_again_takes_away_the_grace", || {
         let scene = scene("trap 'tell asked' TERM; tell up; while :; do await never; done");

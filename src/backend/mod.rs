@@ -36,6 +36,11 @@ pub trait Backend: Send + Sync {
         &[]
     }
 
+    /// It has an answer of its own. One that only repeats the prompt is left out where all backends are asked.
+    fn answers(&self) -> bool {
+        true
+    }
+
     /// Flags of the program's own that a task's `extra` may carry: `--name` alone, or `--name=` where a value follows
     /// (in the same word or the next).
     fn extra_flags(&self) -> &[&'static str];

@@ -2,6 +2,7 @@
 
 use super::NEVER_INHERITED;
 use super::live::Live;
+use super::tree;
 use crate::backend::Ended;
 use crate::sys::{self, Exit, Watch};
 use crate::world::World;
@@ -45,7 +46,7 @@ pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Print
     let printed = listen(&mut child, deadline);
     // Not reaped yet, so the number is still its own.
     let _ = sys::kill_group(child.id() as i32, sys::SIGKILL);
-    child.wait()?;
+    tree::reap(&mut child);
     printed
 }
 

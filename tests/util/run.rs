@@ -199,6 +199,12 @@ impl Running {
         self.so_far().out
     }
 
+    /// Waits until it has said this on standard error.
+    #[track_caller]
+    pub fn warns(&mut self, text: &str) {
+        self.hear(|running| String::from_utf8_lossy(&running.err).contains(text));
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Seen {
