@@ -51,7 +51,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let files: Vec<String> = typed.values("file").map(str::to_owned).collect();
     let asked =
         prompt_with_files(input::prompt(argument, waits, !files.is_empty())?, &files, &ready.defaults())?;
-    ready.watch_signals()?;
+    ready.begin()?;
     let workers = Workers(if typed.has("sequential") { 1 } else { candidates.len() });
     let style = Style { json, diff: typed.has("diff"), race: typed.has("race") };
     let (mut in_order, mut results) = (InOrder::default(), Vec::new());
