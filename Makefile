@@ -17,14 +17,22 @@ check:
 	$(CARGO) test --locked
 
 # The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs
-# from the npm registry under target/.
+# from the npm registry under target/. Then the server's metrics through promtool, and its page in Chromium.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
+	python3 tests/real/check_metrics.py $(BINARY)
+	python3 tests/real/check_page.py $(BINARY)
 
 # Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.
 bench: all
 	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench bench
+	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench load
 	python3 tests/real/bench.py $(BINARY)
+
+# Requests that nobody would write, against the reader of requests: `make fuzz N=100000000`.
+N ?= 1000000
+fuzz:
+	CLINVK_FUZZ=$(N) $(CARGO) test --release --locked --test all door::fuzz
 
 lint:
 	$(CARGO) fmt --check
@@ -32,12 +40,13 @@ lint:
 	for page in man/*; do groff -mdoc -ww -Tutf8 -z $$page 2>&1 | (! grep .) || exit 1; done
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/, bin share/man/man1 share/man/man5 share/man/man7)
 	install -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/clinvk
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 
 clean:
 	$(CARGO) clean
 
-.PHONY: all demo check check-real bench lint install clean
+.PHONY: all demo check check-real bench fuzz lint install clean

@@ -1,6 +1,7 @@
 //! Where `log` goes: standard error, one line each. For people as it is; of a server with the time, or as JSON.
 
 use crate::cli::safe_lines;
+use crate::screen;
 use crate::sys::{self, Watch};
 use crate::task::words;
 use crate::world;
@@ -31,7 +32,7 @@ pub fn write(text: &str) {
 
 /// Writes a line, or several, to standard error. What backends say is in them, and must not speak to the terminal.
 pub fn line(text: &str) {
-    write(&(safe_lines(text) + "\n"));
+    screen::above(&(safe_lines(text) + "\n"));
 }
 
 words! {

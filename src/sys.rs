@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
+/// There is no such kind of address here.
+pub use libc::EAFNOSUPPORT;
 pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 
 /// Turns libc's -1 into the error behind it.
@@ -64,6 +66,20 @@ pub fn exited(pid: i32) -> Option<Exit> {
         0 if child == pid && info.si_code == libc::CLD_EXITED => Some(Exit::Code(status)),
         0 if child == pid => Some(Exit::Signal(status)),
         _ => None,
+    }
+}
+
+/// Waits until a child of ours has ended, without reaping it.
+pub fn await_end(pid: i32) {
+    loop {
+        // SAFETY: as in `exited`.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: `info` lives through the call.
+        let result = check(unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) });
+        if !result.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            return;
+        }
     }
 }
 
@@ -140,12 +156,6 @@ pub fn with_open_files_as_before(command: &mut std::process::Command) {
     };
     // SAFETY: the closure makes two system calls and allocates nothing.
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, lower) };
-}
-
-/// The user that we are to the file system.
-pub fn user() -> u32 {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 /// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.
@@ -323,4 +333,17 @@ pub fn stdout_fd() -> BorrowedFd<'static> {
     const STDOUT: RawFd = 1;
     // SAFETY: std keeps descriptors 0 to 2 open for the life of the process (it opens /dev/null in their place).
     unsafe { BorrowedFd::borrow_raw(STDOUT) }
+}
+
+/// Rows and columns of the terminal on standard error; 24 and 80 where it does not know.
+pub fn terminal_size() -> (usize, usize) {
+    // SAFETY: a zeroed winsize is a valid one.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request writes a winsize, and `size` lives through the call.
+    let result = unsafe { libc::ioctl(2, libc::TIOCGWINSZ, &mut size) };
+    let known = |number: libc::c_ushort, otherwise| match number {
+        known @ 1.. if result == 0 => known.into(),
+        _ => otherwise,
+    };
+    (known(size.ws_row, 24), known(size.ws_col, 80))
 }

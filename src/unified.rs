@@ -43,7 +43,7 @@ impl<'a> Answer<'a> {
             kind: failure(outcome).map(|failure| failure.kind.word()),
             error: failure(outcome).map(|failure| failure.message.clone()),
             warnings: &outcome.warnings,
-            tried: tried(outcome),
+            tried: tried(&outcome.tried),
         }
     }
 
@@ -68,9 +68,9 @@ impl<'a> Answer<'a> {
 }
 
 /// Who could not answer before the one that did, and why.
-pub fn tried(outcome: &Outcome) -> Vec<Value> {
+pub fn tried(tried: &[(String, Failure)]) -> Vec<Value> {
     let one = |(backend, failure): &(String, Failure)| json!({"backend": backend, "kind": failure.kind.word(), "error": failure.message});
-    outcome.tried.iter().map(one).collect()
+    tried.iter().map(one).collect()
 }
 
 /// What went wrong: the run, or else the saving of its session.
@@ -175,7 +175,7 @@ impl Events {
             "exit_code": outcome.exit_code,
             "kind": failure(outcome).map(|failure| failure.kind.word()),
             "warnings": outcome.warnings,
-            "tried": tried(outcome),
+            "tried": tried(&outcome.tried),
         });
         self.envelope("done", content)
     }

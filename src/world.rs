@@ -32,9 +32,17 @@ impl World {
     /// # Errors
     /// When there is no working directory, or no home to keep anything in.
     pub fn read() -> Result<World, Error> {
-        let env: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let mut env = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => _ = env.insert(name, value),
+                // One of ours that is left out would be a setting, or the API keys, that nobody made.
+                (Ok(name), Err(_)) if name.starts_with("CLINVK_") => {
+                    return Err(Error::Invalid(format!("the variable {name} is not valid UTF-8")));
+                }
+                _ => {}
+            }
+        }
         let cwd = std::env::current_dir().map_err(|error| Error::File {
             verb: "find",
             path: PathBuf::from("."),

@@ -27,6 +27,7 @@ fn main() {
     println!("binary: {:.2} MB (aim 1.2)", std::fs::metadata(binary).unwrap().len() as f64 / 1e6);
     start_up(binary, &dir);
     one_way(binary, &dir);
+    many(binary, &dir);
     flood(binary, &dir);
     sessions(binary, &dir);
     std::fs::remove_dir_all(&dir).unwrap();
@@ -49,6 +50,44 @@ fn one_way(binary: &Path, dir: &Path) {
     report("prompt on a one-way fake / the fake (aim 2x CPU, 3 ms)", pair);
     let pair = compare(101, || clinvk(binary, &home, &["-b", "fake", "hi"]), bare);
     report("the same with a session on disk", pair);
+}
+
+/// 64 tasks on the echo backend, eight at once, against what they start (and against nothing but the shell); and what ten
+/// thousand of them take.
+fn many(binary: &Path, dir: &Path) {
+    let home = home(
+        dir,
+        "many-at-once",
+        r#"{"default_backend": "echo", "backends": {"fake": {"command": ["/bin/sh", "-c", "cat"]}}}"#,
+    );
+    let plan = |count: usize| {
+        let path = home.join(format!("{count}.json"));
+        let tasks: Vec<String> = (0..count).map(|n| format!("{{\"prompt\": \"task number {n}\"}}")).collect();
+        std::fs::write(&path, format!("{{\"tasks\": [{}]}}", tasks.join(","))).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let parallel = |count: usize, backend: &str| {
+        clinvk(binary, &home, &["parallel", "-q", "-P", "8", "--json", "-b", backend, "-f", &plan(count)])
+    };
+    let xargs = |each: &str| {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("seq 64 | xargs -P 8 -I@ sh -c '{each}'"));
+        command
+    };
+    let program = binary.to_str().unwrap();
+    let bare = format!("echo task number @ | exec {program} echo-backend");
+    let pair = compare(21, || parallel(64, "echo"), || xargs(&bare));
+    report("64 echo tasks, -P 8 / the same under xargs -P 8 (aim 1.3x)", pair);
+    let pair = compare(21, || parallel(64, "fake"), || xargs("echo task number @ | sh -c cat"));
+    report("64 tasks on `sh -c cat`, -P 8 / the same under xargs -P 8", pair);
+    let (few, all) = (measure(&mut parallel(100, "echo")), measure(&mut parallel(10_000, "echo")));
+    println!(
+        "10,000 echo tasks: {:.1} s, {:.2} ms each, peak memory {:.1} MB; 100: {:.1} MB",
+        all.wall.as_secs_f64(),
+        all.wall.as_secs_f64() * 1e3 / 10_000.0,
+        all.rss as f64 / 1024.0,
+        few.rss as f64 / 1024.0
+    );
 }
 
 fn flood(binary: &Path, dir: &Path) {

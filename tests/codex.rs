@@ -1050,3 +1050,20 @@ fn no_line_makes_it_panic_or_believe_in_success() {
         }
     }
 }
+
+/// What `thread/start` says of the sandbox is what the tools can reach.
+#[test]
+fn its_reach_is_the_sandbox_that_it_is_given() {
+    let codex = Codex::new(None, &[]);
+    for approval in Approval::ALL {
+        for sandbox in Sandbox::ALL {
+            let task = Task { approval: *approval, sandbox: *sandbox, ..Task::default() };
+            let reach = match (approval, sandbox) {
+                (Approval::Auto, Sandbox::Default) => Sandbox::Workspace,
+                (Approval::None, Sandbox::Default) => Sandbox::Full,
+                _ => *sandbox,
+            };
+            assert_eq!(codex.reach(&task), reach, "{approval:?} {sandbox:?}");
+        }
+    }
+}

@@ -10,24 +10,13 @@ use clinvk::world::{World, random_id};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 /// Runs the test of that name in a process of its own.
 fn alone(name: &str, body: impl FnOnce()) {
-    if std::env::var_os("CLINVK_TEST_ALONE").is_some() {
-        return body();
-    }
-    let name = format!("in_process::{name}");
-    let out = Command::new(std::env::current_exe().unwrap())
-        .args([&name, "--exact", "--nocapture"])
-        .env("CLINVK_TEST_ALONE", "1")
-        .output()
-        .unwrap();
-    let text = [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+    crate::util::run::alone(&format!("in_process::{name}"), "", body);
 }
 
 /// Says its lines; a line `done` finishes it, the rest is text.
@@ -157,6 +146,25 @@ fn cancelling_one_run_leaves_the_tree_and_the_orphans_of_another() {
         // With the last run the last orphan goes, whosever it was.
         ours.is_deserted();
         other.is_deserted();
+    });
+}
+
+#[test]
+fn a_run_that_ends_takes_nobody_elses_program_for_an_orphan() {
+    alone("a_run_that_ends_takes_nobody_elses_program_for_an_orphan", || {
+        let (ours, other) = (scene("daemon"), Scene::new());
+        other.fake("tool", "tell up; await go; say fine");
+        let [mut up, mut go] = [other.fifo("up"), other.fifo("go")];
+        let path = format!("{}:/usr/bin:/bin", other.text("bin"));
+        let world = World { env: [("PATH".to_owned(), path)].into(), ..World::default() };
+        thread::scope(|threads| {
+            let printed = threads.spawn(|| exec::output(&["tool"], &world, PATIENCE).unwrap());
+            up.told();
+            run(&ours, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap();
+            go.tell();
+            assert_eq!(printed.join().unwrap().out, b"fine\n");
+        });
+        ours.is_deserted();
     });
 }
 
@@ -316,4 +324,23 @@ fn entries(dir: &Path) -> Vec<String> {
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// A server raises its own; who walks through all descriptors that there may be, or uses `select`, would not like that.
+#[test]
+fn a_child_may_open_as_many_files_as_we_might_before_the_server_took_more() {
+    let name = "in_process::a_child_may_open_as_many_files_as_we_might_before_the_server_took_more";
+    crate::util::run::alone(name, "ulimit -S -n 200", || {
+        clinvk::sys::raise_open_files().unwrap();
+        let ours = fs::read_to_string("/proc/self/limits").unwrap();
+        let ours = ours.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
+        assert!(!ours.contains(" 200 "), "{ours}");
+        let scene = scene("say $(ulimit -S -n)");
+        let mut ear = Ear::default();
+        run(&scene, "fake", Talk::default(), &control(HOUR), &mut ear).unwrap();
+        assert_eq!(ear.text, "200");
+        let argv = ["sh", "-c", "ulimit -S -n"];
+        let printed = exec::output(&argv, &World::default(), PATIENCE).unwrap();
+        assert_eq!(printed.out, b"200\n");
+    });
 }

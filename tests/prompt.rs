@@ -99,12 +99,11 @@ fn files_follow_the_prompt_with_their_names() {
     scene.file("work/a.txt", "a\n");
     scene.file("work/b.txt", "no end");
     let (a, b) = ("<file name=\"a.txt\">\na\n</file>", "<file name=\"b.txt\">\nno end\n</file>");
-    echo(&scene, &["compare", "--file", "a.txt", "--file", "b.txt"])
-        .prints(&format!("compare\n\n{a}\n\n{b}\n"));
+    echo(&scene, &["weigh", "--file", "a.txt", "--file", "b.txt"]).prints(&format!("weigh\n\n{a}\n\n{b}\n"));
     echo(&scene, &["--file=a.txt"]).prints(&format!("{a}\n"));
-    echo(&scene, &["compare", "--file", "a.txt"])
+    echo(&scene, &["weigh", "--file", "a.txt"])
         .stdin("with this")
-        .prints(&format!("compare\n\nwith this\n\n{a}\n"));
+        .prints(&format!("weigh\n\nwith this\n\n{a}\n"));
 }
 
 #[test]

@@ -79,3 +79,115 @@ fn a_failure_is_a_line_of_its_own() {
         "\r\x1b[Kclinvk: fake: the backend ended with exit status 9 and said nothing on standard error\r\n";
     assert!(seen.out.ends_with(error) && seen.status == 9, "{seen}");
 }
+
+/// What stands on a terminal's screen after all that was written to it: enough of ECMA-48 for what we write.
+fn screen(written: &str, columns: usize) -> Vec<String> {
+    let (mut rows, mut row, mut column): (Vec<Vec<char>>, usize, usize) = (vec![Vec::new()], 0, 0);
+    let mut rest = written.chars().peekable();
+    while let Some(letter) = rest.next() {
+        match letter {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            '\x1b' => {
+                assert_eq!(rest.next(), Some('['));
+                let mut number = String::new();
+                while let Some(digit) = rest.next_if(|letter| letter.is_ascii_digit()) {
+                    number.push(digit);
+                }
+                let count = number.parse().unwrap_or(1);
+                match rest.next().unwrap() {
+                    'A' => row = row.checked_sub(count).expect("above the screen"),
+                    'K' => rows[row].truncate(column),
+                    'J' => {
+                        rows.truncate(row + 1);
+                        rows[row].truncate(column);
+                    }
+                    'm' => {}
+                    other => panic!("unknown sequence {other}"),
+                }
+            }
+            letter => {
+                if column == columns {
+                    (row, column) = (row + 1, 0);
+                }
+                rows.resize(rows.len().max(row + 1), Vec::new());
+                let length = rows[row].len().max(column + 1);
+                rows[row].resize(length, ' ');
+                rows[row][column] = letter;
+                column += 1;
+            }
+        }
+        rows.resize(rows.len().max(row + 1), Vec::new());
+    }
+    rows.into_iter().map(|row| row.into_iter().collect()).collect()
+}
+
+/// Two tasks at once, of which one says a word and then waits.
+const TALKER: &str = "p=$(cat); say \"word of $p\"; await \"$p\"; say end";
+
+#[test]
+fn each_run_has_a_line_that_stays_in_its_place() {
+    let scene = Scene::playing(TALKER);
+    let (mut a, mut b) = (scene.fifo("a"), scene.fifo("b"));
+    scene.file("work/plan", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"backend\": \"fake\"}\n");
+    let line = "stty cols 60; NO_COLOR=1 clinvk parallel -f plan >out";
+    let mut run = on_a_terminal(&scene, line).start();
+    run.says("[1] fake   1 s answering word of a");
+    let so_far = screen(&run.said(), 60);
+    let expected =
+        ["[1] fake   1 s answering word of a", "[2] fake   1 s answering word of b", "0 of 2 done", ""];
+    assert_eq!(so_far.iter().map(|row| row.trim_end()).collect::<Vec<_>>(), expected, "{so_far:#?}");
+    a.tell();
+    run.says("1 of 2 done");
+    b.tell();
+    let seen = run.end();
+    assert!(screen(&seen.out, 60) == [""] && seen.status == 0, "{seen}");
+    assert!(!seen.out.contains("m"), "no colours: {seen}");
+}
+
+#[test]
+fn a_narrow_terminal_is_kept_to_and_warnings_stand_above_the_lines() {
+    let scene = Scene::playing("cat >/dev/null; await go; say end");
+    let mut go = scene.fifo("go");
+    let echo = serde_json::json!({"fail": "quota"});
+    scene.config(
+        &serde_json::json!({"default_backend": "echo", "unified_flags": {"fallback": ["fake"]}, "backends": {
+            "echo": echo, "fake": {"command": [scene.text("bin/fake")]},
+        }}),
+    );
+    scene.file("work/plan", format!("{{\"prompt\": \"{}\"}}\n", "long ".repeat(30)));
+    let mut run = on_a_terminal(&scene, "stty cols 20; clinvk parallel -f plan >out").start();
+    run.says("\x1b[1mfake\x1b[0m\x1b[2m   1 s \x1b[0mwait\x1b[K");
+    let so_far = screen(&run.said(), 20);
+    assert!(so_far.contains(&"[1] fake   1 s wait".to_owned()), "{so_far:#?}");
+    assert!(so_far[0].starts_with("clinvk: echo: failed"), "{so_far:#?}");
+    go.tell();
+    let seen = run.end();
+    // Only the warning is left, in as many rows as it takes.
+    let left = screen(&seen.out, 20).concat();
+    assert_eq!(left, "clinvk: echo: failed with `quota` as configured; asking fake");
+}
+
+#[test]
+fn what_is_printed_beside_the_lines_is_whole() {
+    let scene = Scene::playing(TALKER);
+    let (mut a, mut b) = (scene.fifo("a"), scene.fifo("b"));
+    scene.file("work/plan", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n");
+    let mut run = on_a_terminal(&scene, "stty cols 60; clinvk parallel -f plan").start();
+    run.says("0 of 2 done");
+    a.tell();
+    run.says("1 of 2 done");
+    b.tell();
+    let seen = run.end();
+    let rows = screen(&seen.out, 60);
+    let start =
+        ["Running 2 tasks (max 3 parallel)...", "", "[1] word of a", "end", "[2] word of b", "end", ""];
+    assert!(rows[..7] == start && rows[7].starts_with("#  BACKEND"), "{rows:#?}");
+    assert!(seen.out.contains("\x1b[32mcompleted"), "{seen}");
+    let seen = on_a_terminal(&scene, "clinvk parallel -q --max-parallel 1 -f plan")
+        .env("CLINVK_OUTPUT_COLOR", "false");
+    a.tell();
+    b.tell();
+    let seen = seen.seen();
+    assert!(!seen.out.contains('\x1b') && seen.out.starts_with("[1] word of a\r\n"), "{seen}");
+}

@@ -55,6 +55,10 @@ impl Backend for Echo {
         &self.models
     }
 
+    fn answers(&self) -> bool {
+        false
+    }
+
     fn extra_flags(&self) -> &[&'static str] {
         &[]
     }

@@ -1,11 +1,17 @@
 //! The command line: the only part that prints. One file a command; the flag table feeds them all.
 
+mod batch;
+mod chain;
+mod compare;
 mod config;
 mod exit;
 mod flags;
 mod help;
 mod input;
+mod map;
+mod parallel;
 mod print;
+mod progress;
 mod prompt;
 mod resume;
 mod serve;
@@ -83,6 +89,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             match command {
                 "sessions" => sessions::run(typed, &world, &loaded.config),
+                "parallel" => parallel::run(typed, world, &loaded.config),
+                "map" => map::run(typed, world, &loaded.config),
+                "compare" => compare::run(typed, world, &loaded.config),
+                "chain" => chain::run(typed, world, &loaded.config),
                 "serve" => serve::run(typed, world, &loaded.config),
                 _ => prompt::run(typed, world, &loaded.config),
             }

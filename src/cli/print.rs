@@ -58,13 +58,13 @@ impl Printer {
     ) -> Printer {
         let events = Events::new(Some(backend), dir);
         let (content, ends_with_newline, finished) = (String::new(), true, false);
-        let out = Out { control: control.clone(), clock: Clock::start(), failed: None };
+        let out = Out::new(control.clone());
         Printer { out, style, spinner, content, ends_with_newline, events, finished }
     }
 
     /// Why standard output could not be written, where that is more than a reader that left.
     pub fn take_failure(&mut self) -> Option<io::Error> {
-        self.out.failed.take()
+        self.out.take_failure()
     }
 
     /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
@@ -148,10 +148,7 @@ impl Sink for Printer {
         if let Some(spinner) = &mut self.spinner {
             spinner.turn();
         }
-        // A reader that left is noticed before the next write, too.
-        let mut watch = [Watch::reader_gone(sys::stdout_fd())];
-        sys::poll(&mut watch, Duration::ZERO)?;
-        if watch[0].woke() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        self.out.look()
     }
 
     fn raw(&mut self, line: &str) -> io::Result<()> {
@@ -200,7 +197,7 @@ impl Listener for Printer {
 
 /// Standard output, without a buffer: a token is seen when it is there. A reader that does not read holds up the run, but
 /// not its end.
-struct Out {
+pub struct Out {
     control: Control,
     clock: Clock,
     failed: Option<io::Error>,
@@ -210,7 +207,31 @@ struct Out {
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Out {
-    fn put(&mut self, text: &str) -> io::Result<()> {
+    /// For runs with these limits.
+    pub fn new(control: Control) -> Out {
+        Out { control, clock: Clock::start(), failed: None }
+    }
+
+    /// Why standard output could not be written, where that is more than a reader that left.
+    pub fn take_failure(&mut self) -> Option<io::Error> {
+        self.failed.take()
+    }
+
+    /// A reader that left is noticed before the next write, too.
+    ///
+    /// # Errors
+    /// When it did.
+    pub fn look(&self) -> io::Result<()> {
+        let mut watch = [Watch::reader_gone(sys::stdout_fd())];
+        sys::poll(&mut watch, Duration::ZERO)?;
+        if watch[0].woke() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    /// Writes a text.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn put(&mut self, text: &str) -> io::Result<()> {
         let result = self.write(text.as_bytes());
         if let Err(error) = &result {
             if error.kind() != io::ErrorKind::BrokenPipe {
@@ -220,7 +241,11 @@ impl Out {
         result
     }
 
-    fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+    /// Writes a value as a line of JSON.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
         let line = super::table::safe_json(serde_json::to_string(value)?) + "\n";
         self.put(&line)
     }

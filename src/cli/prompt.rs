@@ -93,11 +93,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let engine = engine(world, config);
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
-    let (argument, waits) = match operands {
-        [dash] if dash == "-" && !typed.literal => (None, true),
-        [prompt, dash] if dash == "-" && !typed.literal => (Some(prompt.as_str()), true),
-        _ => (prompt_operand(operands, typed.literal || session.is_some())?, false),
-    };
+    let (argument, waits) = argument(typed, operands, session.is_some())?;
     let patience = match typed.value("wait") {
         None => Some(Duration::ZERO),
         Some("") => None,
@@ -133,6 +129,23 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     Ok(Ready { tasks, engine, prepared, control })
 }
 
+/// The prompt among the operands, and whether standard input is waited for (`-`). `is_prompt`: it cannot be a misspelt
+/// command.
+///
+/// # Errors
+/// More than one word.
+pub fn argument<'a>(
+    typed: &Typed,
+    operands: &'a [String],
+    is_prompt: bool,
+) -> Result<(Option<&'a str>, bool), Error> {
+    match operands {
+        [dash] if dash == "-" && !typed.literal => Ok((None, true)),
+        [prompt, dash] if dash == "-" && !typed.literal => Ok((Some(prompt.as_str()), true)),
+        _ => Ok((prompt_operand(operands, typed.literal || is_prompt)?, false)),
+    }
+}
+
 /// The engine of this configuration.
 pub fn engine(world: World, config: &Config) -> Engine {
     let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
@@ -158,13 +171,7 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
         workdir: text("workdir"),
         approval_mode: word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?,
         sandbox_mode: word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?,
-        output_format: word(
-            typed,
-            "output-format",
-            "output format",
-            OutputFormat::parse,
-            OutputFormat::WORDS,
-        )?,
+        output_format: output_format(typed)?.map(Word),
         system_prompt: text("system-prompt"),
         append_system_prompt: text("append-system-prompt"),
         max_turns: number(typed, "max-turns")?,
@@ -194,8 +201,13 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
 
 /// The format on standard output.
 pub fn format(typed: &Typed, config: &Config) -> Result<OutputFormat, Error> {
+    Ok(output_format(typed)?.unwrap_or(config.output.format))
+}
+
+/// The format that is asked for.
+pub fn output_format(typed: &Typed) -> Result<Option<OutputFormat>, Error> {
     let given = word(typed, "output-format", "output format", OutputFormat::parse, OutputFormat::WORDS)?;
-    Ok(given.map_or(config.output.format, |Word(format)| format))
+    Ok(given.map(|Word(format)| format))
 }
 
 /// A word from a closed list.

@@ -60,6 +60,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();
+    server.forget_all();
     served.map(|()| 0).map_err(|error| Error::Internal(format!("cannot serve: {error}")))
 }
 
@@ -154,6 +155,7 @@ fn banner(addresses: &[String]) -> String {
 fn look_after(server: &Arc<Server>, over: &Arc<AtomicBool>) -> Result<JoinHandle<()>, Error> {
     let (server, over) = (server.clone(), over.clone());
     let rounds = move || {
+        server.sweep();
         while !over.load(Ordering::SeqCst) {
             thread::park_timeout(ROUND);
             server.look_after();

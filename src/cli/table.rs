@@ -43,16 +43,29 @@ fn is_invisible(letter: char) -> bool {
 }
 
 /// How many columns a text takes, roughly: East Asian wide characters and emoji take two (Unicode annex 11).
-fn columns(text: &str) -> usize {
-    let wide = |letter: char| {
-        matches!(letter as u32, 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f
-            | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd)
-    };
-    text.chars().map(|letter| if wide(letter) { 2 } else { 1 }).sum()
+pub fn columns(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
+fn width(letter: char) -> usize {
+    let is_wide = matches!(letter as u32, 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd);
+    if is_wide { 2 } else { 1 }
+}
+
+/// The beginning of a text that fits into so many columns.
+pub fn fit(text: &str, columns: usize) -> &str {
+    let mut left = columns;
+    let end = text.char_indices().find_map(|(at, letter)| {
+        let rest = left.checked_sub(width(letter));
+        left = rest.unwrap_or(0);
+        rest.is_none().then_some(at)
+    });
+    &text[..end.unwrap_or(text.len())]
 }
 
 /// Fills a text up to a width.
-fn pad(text: &str, width: usize) -> String {
+pub fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
@@ -148,5 +161,6 @@ mod tests {
     #[test]
     fn wide_letters_take_two_columns() {
         assert_eq!((columns("日本"), columns("añ"), columns("👍")), (4, 2, 2));
+        assert_eq!((fit("日本x", 3), fit("日本x", 5), fit("añ", 1), fit("", 0)), ("日", "日本x", "a", ""));
     }
 }

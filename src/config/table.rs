@@ -197,8 +197,8 @@ table! {
     /// How `parallel` runs its tasks.
     Parallel "parallel." All {
         max_workers: usize [1, MANY] = "3", "most tasks at once";
-        fail_fast: bool = "false", "start no further task after the first failure";
-        aggregate_output: bool = "true", "print all answers together at the end";
+        fail_fast: bool = "false", "stop everything after the first failure";
+        aggregate_output: bool = "true", "print the answers, not only the table of results";
     }
 
     /// How the HTTP server listens and what it refuses.

@@ -96,13 +96,13 @@ impl Live {
         }
         self.tree().signal_group(sys::SIGKILL);
         // It has ended or was killed: this waits for the kernel only.
-        let _ = child.wait();
+        tree::reap(child);
         self.tree().child_is_reaped();
         lock(&LIVE).retain(|tree| !Arc::ptr_eq(tree, &self.tree));
         // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
         for _ in 0..200 {
-            // One system call when nothing was ever left behind.
-            if !sys::has_children() {
+            // One system call when nothing was ever left behind, and a few when only other runs are under way.
+            if !sys::has_children() || tree::nobody_is_orphaned() {
                 return;
             }
             // Held, so that no other run starts while every orphan counts as this one's.

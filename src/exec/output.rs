@@ -2,6 +2,7 @@
 
 use super::NEVER_INHERITED;
 use super::live::Live;
+use super::tree;
 use crate::backend::Ended;
 use crate::sys::{self, Exit, Watch};
 use crate::world::World;
@@ -39,12 +40,13 @@ pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Print
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     NEVER_INHERITED.iter().for_each(|name| _ = command.env_remove(name));
     sys::in_its_own_session(&mut command);
+    sys::with_open_files_as_before(&mut command);
     sys::hear_of_ended_children();
     let (mut child, _owned) = Live::start_apart(command)?;
     let printed = listen(&mut child, deadline);
     // Not reaped yet, so the number is still its own.
     let _ = sys::kill_group(child.id() as i32, sys::SIGKILL);
-    child.wait()?;
+    tree::reap(&mut child);
     printed
 }
 

@@ -5,6 +5,7 @@ use super::lock;
 use crate::sys;
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::process::Child;
 use std::sync::{Mutex, OnceLock};
 
 /// One process, as /proc has it. The start time tells it from a later one with the same pid.
@@ -62,6 +63,10 @@ fn process(pid: i32) -> Option<Process> {
 /// background jobs to us.
 static STRANGERS: OnceLock<HashSet<(i32, u64)>> = OnceLock::new();
 
+fn is_stranger(process: &Process) -> bool {
+    STRANGERS.get().is_some_and(|strangers| strangers.contains(&(process.pid, process.started)))
+}
+
 /// Remembers who was here before the first run. To be called before each; one system call where nobody was.
 pub(super) fn note_strangers() {
     STRANGERS.get_or_init(|| {
@@ -76,9 +81,6 @@ fn orphans(all: &[Process]) -> Vec<Process> {
     let me = std::process::id() as i32;
     let our_group = all.iter().find(|process| process.pid == me).map(|process| process.group);
     let owned = lock(&OWNED);
-    let is_stranger = |process: &Process| {
-        STRANGERS.get().is_some_and(|strangers| strangers.contains(&(process.pid, process.started)))
-    };
     let is_orphan = |process: &&Process| {
         process.parent == me
             && Some(process.group) != our_group
@@ -86,6 +88,34 @@ fn orphans(all: &[Process]) -> Vec<Process> {
             && !is_stranger(process)
     };
     all.iter().filter(is_orphan).copied().collect()
+}
+
+/// Held while a child of ours is reaped, and while the list of our children is read: the kernel passes over some when
+/// others go meanwhile.
+static REAPING: Mutex<()> = Mutex::new(());
+
+/// Reaps a child that has ended.
+pub(super) fn reap(child: &mut Child) {
+    sys::await_end(child.id() as i32);
+    let _reaping = lock(&REAPING);
+    // Its end is there already: this waits for nothing.
+    let _ = child.wait();
+}
+
+/// Whether nobody has become our child by losing its parent: then there is nothing to be looked for. The kernel hands
+/// orphans to the first thread of a subreaper, so that its list has them all; reading that is cheap, where reading
+/// every process at the end of each of many runs is not. Where there is no such list nothing is certain.
+pub(super) fn nobody_is_orphaned() -> bool {
+    let me = std::process::id();
+    let children = {
+        let _reaping = lock(&REAPING);
+        fs::read_to_string(format!("/proc/{me}/task/{me}/children"))
+    };
+    let Ok(children) = children else { return false };
+    let owned = lock(&OWNED);
+    let is_known =
+        |pid: i32| owned.contains(&pid) || process(pid).is_some_and(|process| is_stranger(&process));
+    children.split_ascii_whitespace().filter_map(|word| word.parse().ok()).all(is_known)
 }
 
 /// The descendants of a process, nearest first.
@@ -197,6 +227,7 @@ impl Tree {
 fn reap_orphans() {
     for orphan in orphans(&processes()) {
         if orphan.zombie {
+            let _reaping = lock(&REAPING);
             sys::reap(orphan.pid);
         }
     }

@@ -25,15 +25,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 const HEARING: (Duration, usize) = (Duration::from_millis(500), 64);
 /// How long the connections may take to end when nobody waits for them any more.
 const HURRY: Duration = Duration::from_secs(1);
-/// The stack of a client's thread: a whole run happens on it. A build without optimisation needs several times as much.
+/// The stack of a client's thread: a whole run happens on it. One with the most deeply nested JSON that is read was seen to
+/// need 63 KiB, and 255 KiB without optimisation.
 const STACK: usize = if cfg!(debug_assertions) { 1 << 20 } else { 256 << 10 };
 
 /// How long things may take, where zero is for ever, and how many clients there may be.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The head of a request, from its first byte.
+    /// The head of a request, from its first byte; and a new client's silence before it.
     pub head: Duration,
-    /// A connection on which nothing happens.
+    /// A connection on which nothing more happens.
     pub idle: Duration,
     /// The body of a request.
     pub read: Duration,

@@ -3,6 +3,7 @@
 
 use crate::http::head::{LONGEST_HEAD, MOST_FIELDS, field, is_value};
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,9 @@ impl From<io::Error> for BodyError {
 /// A source of bytes, and those that came and were not used yet.
 pub struct Reader<S> {
     source: S,
-    held: Vec<u8>,
-    used: usize,
+    buffer: Vec<u8>,
+    /// Where in the buffer they are.
+    held: Range<usize>,
 }
 
 impl<S: Read> Reader<S> {
@@ -38,7 +40,7 @@ impl<S: Read> Reader<S> {
 
     /// Nothing is held yet.
     pub fn new(source: S) -> Reader<S> {
-        Reader { source, held: Vec::new(), used: 0 }
+        Reader { source, buffer: Vec::new(), held: 0..0 }
     }
 
     /// Where the bytes come from.
@@ -48,29 +50,38 @@ impl<S: Read> Reader<S> {
 
     /// What came and was not used yet.
     pub fn held(&self) -> &[u8] {
-        &self.held[self.used..]
+        &self.buffer[self.held.clone()]
     }
 
     /// The first so many of them are used.
     pub(super) fn take(&mut self, count: usize) {
-        self.used += count;
-        if self.used == self.held.len() {
-            self.held.clear();
-            self.used = 0;
-            // Many clients are idle at once, after a large body too.
-            self.held.shrink_to(Self::FOR_A_HEAD);
+        self.held.start += count;
+        if self.held.is_empty() {
+            self.held = 0..0;
+        }
+    }
+
+    /// Keeps no more memory than a head needs: many clients are idle at once, after a large body too.
+    pub(super) fn rest(&mut self) {
+        if self.held.is_empty() && self.buffer.len() > Self::FOR_A_HEAD {
+            self.buffer = Vec::new();
         }
     }
 
     /// Reads once, at most so many bytes. Returns how many came; 0 is the end of the source.
     pub(super) fn fill(&mut self, most: usize) -> io::Result<usize> {
-        self.held.drain(..self.used);
-        self.used = 0;
-        let before = self.held.len();
-        self.held.resize(before + most, 0);
-        let read = self.source.read(&mut self.held[before..]);
-        self.held.truncate(before + read.as_ref().map_or(0, |read| *read));
-        read
+        if self.held.end + most > self.buffer.len() {
+            self.buffer.copy_within(self.held.clone(), 0);
+            self.held = 0..self.held.len();
+            let needed = self.held.end + most;
+            if needed > self.buffer.len() {
+                self.buffer.resize(needed, 0);
+            }
+        }
+        let room = self.held.end..self.held.end + most;
+        let read = self.source.read(&mut self.buffer[room])?;
+        self.held.end += read;
+        Ok(read)
     }
 }
 
@@ -168,7 +179,7 @@ impl Body {
             match self.state {
                 State::Data(0) if self.chunked => {
                     while reader.held().len() < LINE_END.len() {
-                        more(reader, Reader::<S>::FOR_A_BODY)?;
+                        more(reader)?;
                     }
                     if !reader.held().starts_with(LINE_END) {
                         return Err(BodyError::Malformed("a chunk is longer than it says"));
@@ -180,9 +191,7 @@ impl Body {
                 State::Data(left) if left > room as u64 => return Err(BodyError::TooLarge),
                 State::Data(left) => {
                     if reader.held().is_empty() {
-                        // Of a body whose end is known, nothing of the next request is read.
-                        let most = if self.chunked { u64::MAX } else { left };
-                        more(reader, most.min(Reader::<S>::FOR_A_BODY as u64) as usize)?;
+                        more(reader)?;
                     }
                     return Ok(reader.held().len().min(left as usize));
                 }
@@ -222,8 +231,8 @@ impl Body {
     }
 }
 
-fn more<S: Read>(reader: &mut Reader<S>, most: usize) -> Result<(), BodyError> {
-    if reader.fill(most)? == 0 { Err(BodyError::Gone) } else { Ok(()) }
+fn more<S: Read>(reader: &mut Reader<S>) -> Result<(), BodyError> {
+    if reader.fill(Reader::<S>::FOR_A_BODY)? == 0 { Err(BodyError::Gone) } else { Ok(()) }
 }
 
 /// Reads until a whole line is held, and returns its length without its end. With its end it may be so long.
@@ -235,7 +244,7 @@ fn line<S: Read>(reader: &mut Reader<S>, longest: usize, too_long: &'static str)
             Some(end) if held[..end].ends_with(b"\r") => return Ok(end - 1),
             Some(_) => return Err(BodyError::Malformed("a line ends with LF alone")),
             None if held.len() == longest => return Err(BodyError::Malformed(too_long)),
-            None => more(reader, Reader::<S>::FOR_A_BODY)?,
+            None => more(reader)?,
         }
     }
 }

@@ -28,7 +28,7 @@ pub enum Peer {
 }
 
 /// An answer that is whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code, from 200 on.
     pub status: u16,
@@ -73,25 +73,27 @@ impl Connection {
 
     /// Serves the client until one of the two has had enough.
     pub fn serve(mut self) {
+        // Whoever connects has something to say; only a client that was served before may think about it.
+        let mut patience = self.house.limits.head;
         loop {
-            match self.request() {
-                Next::Request => {}
+            match self.request(patience) {
+                Next::Request => patience = self.house.limits.idle,
                 Next::Goodbye => return self.say_goodbye(),
                 Next::Cut => return,
             }
         }
     }
 
-    fn request(&mut self) -> Next {
-        let limits = &self.house.limits;
+    fn request(&mut self, patience: Duration) -> Next {
         if self.reader.held().is_empty() {
-            self.reader.source().idle_within(limits.idle);
+            self.reader.rest();
+            self.reader.source().idle_within(patience);
             // Nobody waits for an answer to nothing.
             if !matches!(self.reader.fill(Reader::<Socket>::FOR_A_HEAD), Ok(1..)) {
                 return Next::Cut;
             }
         }
-        self.reader.source().read_within(limits.head);
+        self.reader.source().read_within(self.house.limits.head);
         let request = match head::read(&mut self.reader) {
             Ok(request) => request,
             Err(Halt::Gone) => return Next::Cut,

@@ -68,10 +68,10 @@ struct Written {
     digest: [u8; 32],
 }
 
-/// The secrets of a request. One of them has to be good.
+/// The secrets of a request, from its `Authorization` and its `X-Api-Key`. One of them has to be good.
 pub fn presented<'a>(
-    x_api_key: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
+    x_api_key: Option<&'a [u8]>,
 ) -> impl Iterator<Item = &'a [u8]> {
     x_api_key.map(<[u8]>::trim_ascii).into_iter().chain(authorization.and_then(bearer))
 }

@@ -155,7 +155,8 @@ fn request_size(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
 fn rate_limit(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     let head = &call.exchange.head;
     let presented = keys::presented(head.get("authorization"), head.get("x-api-key"));
-    call.who.key = presented.into_iter().find_map(|key| call.server.keys.find(key));
+    let key = presented.into_iter().find_map(|key| call.server.keys.find(key));
+    call.who.key = key;
     let address = match call.exchange.peer {
         Peer::Ip(address) => Some(address),
         Peer::Unix => None,

@@ -131,7 +131,7 @@ fn tcp(host: &str, port: u16) -> Result<Vec<Listener>, Error> {
 
 /// This machine has no such address, or no such kind of address.
 fn is_missing(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(sys::EAFNOSUPPORT)
 }
 
 fn advice(error: &io::Error) -> String {
@@ -179,7 +179,7 @@ fn prepare_directory(path: &Path) -> Result<(), String> {
             "others can write to `{shown}`: `chmod go-w {shown}`, or choose another directory"
         ));
     }
-    if meta.uid() != sys::user() && meta.uid() != 0 {
+    if meta.uid() != sys::effective_user() && meta.uid() != 0 {
         return Err(format!("`{shown}` belongs to somebody else: choose another directory"));
     }
     Ok(())

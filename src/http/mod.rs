@@ -3,11 +3,11 @@
 //! behind the door decides what is answered; it never sees a socket. That service is `server`: `layers` lead each request
 //! to what `routes` says.
 
-pub mod accept; // the loop that lets clients in, and the drain
+mod accept; // the loop that lets clients in, and the drain
 pub mod body; // bytes of a request: what is held, and the framing of its body
-pub mod conn; // one client
+mod conn; // one client
 pub mod head; // what comes before the body, checked
-pub mod listen; // where clients come in
+mod listen; // where clients come in
 mod socket; // a client's socket: deadlines and stalled readers
 mod watch; // the thread that notices clients who left
 mod wire; // the one file that names tiny_http
@@ -35,6 +35,7 @@ pub mod idempotency; // requests that are sent again
 pub mod layers; // the nine layers
 pub mod native; // our own API
 pub mod outlet; // an answer that takes its time
+pub mod page; // the API for people, with a prompt to try, and for programs
 pub mod routes; // every path
 pub mod runs; // what runs
 pub mod server; // what all requests share

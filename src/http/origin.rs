@@ -227,3 +227,277 @@ fn names(list: &[u8]) -> Option<String> {
     let is_fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, ".contains(byte);
     std::str::from_utf8(list).ok().filter(|_| list.iter().all(is_fine)).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doors(hosts: &[&str], origins: &[&str], credentials: bool, has_keys: bool) -> Result<Doors, String> {
+        let list = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect();
+        let server = Server {
+            allowed_hosts: list(hosts),
+            cors_allowed_origins: list(origins),
+            cors_allow_credentials: credentials,
+            ..Server::default()
+        };
+        Doors::of(&server, has_keys).map_err(|error| error.to_string())
+    }
+
+    fn asked<'a>(host: Option<&'a str>, origin: Option<&'a str>) -> Asked<'a> {
+        Asked {
+            method: "POST",
+            host: host.map(str::as_bytes),
+            origin: origin.map(str::as_bytes),
+            ..Asked::default()
+        }
+    }
+
+    #[test]
+    fn a_request_is_addressed_to_a_name_that_is_ours() {
+        let doors = doors(&["Box.example.org", "clinvk."], &[], false, false).unwrap();
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.",
+            "localhost.:1",
+            "app.localhost:80",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "127.0.0.1.",
+            "127.8.8.8",
+            "192.168.1.5:8080",
+            "0.0.0.0:80",
+            "[::1]",
+            "[::1]:8080",
+            "[2001:db8::5]:1",
+            "[::ffff:127.0.0.1]",
+            "box.example.org",
+            "BOX.example.org:443",
+            "box.example.org.",
+            "clinvk:8080",
+            "localhost:",
+        ] {
+            assert!(doors.admit(&asked(Some(host), None)).is_ok(), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil-localhost",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "0x7f.0.0.1",
+            "2130706433",
+            "::1",
+            "[::1",
+            "[::1]evil",
+            "[::1]:x",
+            "[evil]",
+            "[fe80::1%25eth0]",
+            "evil@localhost",
+            "localhost@evil",
+            "localhost:80:80",
+            "localhost:8o",
+            "localhost evil",
+            "localhost,evil",
+            "xbox.example.org",
+            "example.org",
+            "localhost\0",
+            "löcalhost",
+        ] {
+            assert!(doors.admit(&asked(Some(host), None)).is_err(), "{host}");
+        }
+        assert!(doors.admit(&Asked { host: Some(b"\xff"), ..Asked::default() }).is_err());
+        // HTTP/1.0 has no Host; no page can reach a Unix socket.
+        assert!(doors.admit(&asked(None, None)).is_ok());
+        assert!(doors.admit(&Asked { by_unix_socket: true, ..asked(Some("evil.example"), None) }).is_ok());
+        let error = doors.admit(&asked(Some("evil.example\r\nx: y"), None)).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Policy);
+        assert_eq!(
+            error.to_string(),
+            "host `evil.examplex: y` is not allowed: `server.allowed_hosts` allows `localhost`, addresses, \
+             `box.example.org`, `clinvk`"
+        );
+    }
+
+    #[test]
+    fn a_page_is_our_own_or_on_the_list() {
+        let listed =
+            ["https://Chat.example.org", "http://localhost:3000", "app://obsidian.md", "https://[::1]:444"];
+        let doors = doors(&["box.example.org"], &listed, false, false).unwrap();
+        for (host, origin) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "http://LOCALHOST:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            // A proxy has given us TLS.
+            ("box.example.org", "https://box.example.org"),
+            ("box.example.org:443", "https://box.example.org"),
+            ("box.example.org:80", "http://box.example.org"),
+            ("localhost:8080", "https://chat.example.org"),
+            ("localhost:8080", "HTTPS://chat.example.org:443"),
+            ("localhost:8080", "http://localhost:3000"),
+            ("localhost:8080", "app://obsidian.md"),
+            ("localhost:8080", "https://[::1]:444"),
+        ] {
+            assert!(doors.admit(&asked(Some(host), Some(origin))).is_ok(), "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("localhost:8080", "null"),
+            ("localhost:8080", ""),
+            ("localhost:8080", "http://evil.example"),
+            // Another port, scheme or name of this machine is another page.
+            ("localhost:8080", "http://localhost"),
+            ("localhost:8080", "http://localhost:8081"),
+            ("localhost:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "ftp://localhost:8080"),
+            ("localhost", "https://localhost:80"),
+            ("localhost:8080", "http://chat.example.org"),
+            ("localhost:8080", "https://chat.example.org:444"),
+            ("localhost:8080", "https://chat.example.org.evil.example"),
+            ("localhost:8080", "https://evil.example/https://chat.example.org"),
+            ("localhost:8080", "https://chat.example.org, http://evil.example"),
+            ("localhost:8080", "https://chat.example.org https://evil.example"),
+            ("localhost:8080", "https://evil@chat.example.org"),
+            ("localhost:8080", "localhost:8080"),
+            // A rebinding page: its own name, which now means our address.
+            ("evil.example:8080", "http://evil.example:8080"),
+        ] {
+            assert!(doors.admit(&asked(Some(host), Some(origin))).is_err(), "{host} {origin}");
+        }
+        // Without Host no page is our own.
+        assert!(doors.admit(&asked(None, Some("http://localhost:8080"))).is_err());
+        assert!(doors.admit(&asked(None, Some("http://localhost:3000"))).is_ok());
+        let by_socket = |origin| Asked { by_unix_socket: true, ..asked(Some("x"), Some(origin)) };
+        assert!(doors.admit(&by_socket("http://evil.example")).is_err());
+        assert_eq!(
+            doors.admit(&asked(Some("localhost"), Some("null"))).unwrap_err().to_string(),
+            "origin `null` is not allowed: `server.cors_allowed_origins` allows the server's own pages, \
+             `https://chat.example.org`, `http://localhost:3000`, `app://obsidian.md`, `https://[::1]:444`"
+        );
+    }
+
+    #[test]
+    fn a_star_is_every_page_but_none_without_a_name() {
+        let doors = doors(&[], &["*"], false, true).unwrap();
+        assert!(doors.admit(&asked(Some("localhost"), Some("http://evil.example"))).is_ok());
+        assert!(doors.admit(&asked(Some("localhost"), Some("null"))).is_err());
+        assert!(doors.admit(&asked(Some("evil.example"), Some("http://evil.example"))).is_err());
+        let headers = doors.headers(&asked(Some("localhost"), Some("http://any.example")));
+        assert!(headers.contains(&("Access-Control-Allow-Origin", "http://any.example".to_owned())));
+    }
+
+    #[test]
+    fn a_list_that_says_nothing_sensible_keeps_the_server_from_starting() {
+        for (hosts, origins, credentials, has_keys, problem) in [
+            (
+                &["http://x"][..],
+                &[][..],
+                false,
+                true,
+                "server.allowed_hosts: `http://x` is no host name: no scheme, port or `*`",
+            ),
+            (
+                &["x:80"],
+                &[],
+                false,
+                true,
+                "server.allowed_hosts: `x:80` is no host name: no scheme, port or `*`",
+            ),
+            (&["*"], &[], false, true, "server.allowed_hosts: `*` is no host name: no scheme, port or `*`"),
+            (&[""], &[], false, true, "server.allowed_hosts: `` is no host name: no scheme, port or `*`"),
+            (
+                &[],
+                &["*"],
+                true,
+                true,
+                "server.cors_allowed_origins: `*` cannot be together with server.cors_allow_credentials: name the origins",
+            ),
+            (
+                &[],
+                &["*"],
+                false,
+                false,
+                "server.cors_allowed_origins: `*` would let every web page run agents: name the origins, or have API keys",
+            ),
+            (
+                &[],
+                &["null"],
+                false,
+                true,
+                "server.cors_allowed_origins: `null` is no origin such as https://chat.example.org or http://localhost:3000",
+            ),
+        ] {
+            assert_eq!(doors(hosts, origins, credentials, has_keys).map(|_| ()), Err(problem.to_owned()));
+        }
+        for entry in [
+            "",
+            "chat.example.org",
+            "https://",
+            "https://x/",
+            "https://x/y",
+            "https://*.x",
+            "://x",
+            "1a://x",
+            "https://:80",
+        ] {
+            assert!(doors(&[], &[entry], false, true).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_preflight_is_told_what_may_be_asked_and_every_answer_who_may_read_it() {
+        let page = "https://Chat.example.org";
+        let shut = doors(&[], &[], false, false).unwrap();
+        let open = doors(&[], &[page], true, false).unwrap();
+        let preflight = |origin| Asked {
+            method: "OPTIONS",
+            wanted_method: Some(b"POST"),
+            wanted_headers: Some(b"authorization,content-type,x-stainless-arch"),
+            ..asked(Some("localhost"), Some(origin))
+        };
+        let told = |headers: Vec<(&str, String)>| {
+            headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(
+            told(open.headers(&preflight(page))),
+            "Vary: Origin\n\
+             Access-Control-Allow-Origin: https://Chat.example.org\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Allow-Methods: GET, POST, PATCH, DELETE, OPTIONS\n\
+             Access-Control-Allow-Headers: authorization,content-type,x-stainless-arch\n\
+             Access-Control-Max-Age: 300"
+        );
+        assert_eq!(
+            told(open.headers(&asked(Some("localhost"), Some(page)))),
+            "Vary: Origin\n\
+             Access-Control-Allow-Origin: https://Chat.example.org\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Expose-Headers: request-id, x-request-id, retry-after, x-clinvk-ignored"
+        );
+        for origin in ["http://evil.example", "null", "http://localhost"] {
+            assert_eq!(told(open.headers(&preflight(origin))), "Vary: Origin", "{origin}");
+        }
+        assert_eq!(told(open.headers(&asked(Some("localhost"), None))), "Vary: Origin");
+        assert_eq!(told(shut.headers(&preflight(page))), "");
+        let split = Asked { wanted_headers: Some(b"a\r\nSet-Cookie: b"), ..preflight(page) };
+        assert!(!told(open.headers(&split)).contains("Cookie"));
+    }
+
+    #[test]
+    fn a_preflight_is_exactly_that() {
+        let preflight = Asked {
+            method: "OPTIONS",
+            origin: Some(b"http://x"),
+            wanted_method: Some(b"POST"),
+            ..Asked::default()
+        };
+        assert!(preflight.is_preflight());
+        for other in [
+            Asked { method: "POST", ..preflight },
+            Asked { origin: None, ..preflight },
+            Asked { wanted_method: None, ..preflight },
+        ] {
+            assert!(!other.is_preflight(), "{other:?}");
+        }
+    }
+}

@@ -5,8 +5,8 @@ use crate::backend::Backend;
 use crate::config::{KeyPolicy, Server};
 use crate::engine::resolve_model;
 use crate::error::Error;
-use crate::request::{Request, directory};
-use crate::task::{Approval, Sandbox, Task};
+use crate::request::{Request, Tools, directory};
+use crate::task::{Approval, Opt, Sandbox, Task};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -106,11 +106,16 @@ impl Policy {
         self.extra(request)?;
         self.approval(request, task, backend)?;
         self.sandbox(request, task, backend)?;
+        self.unasked(request, task, backend)?;
         self.project_config(request, task)?;
         self.directories(task)
     }
 
     fn model(&self, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
+        if let Some(model) = task.model.as_deref().filter(|model| model.starts_with('-')) {
+            // Where a declared command has `{model}` alone, that would be a flag.
+            return Err(Error::Invalid(format!("`{model}` is no name of a model")));
+        }
         let real = |name: &str| resolve_model(backend.models(), name);
         let asked = task.model.as_deref();
         let is_same = |allowed: &String| match asked.and_then(real) {
@@ -176,6 +181,29 @@ impl Policy {
                 let asked = of_mode("sandbox", asked.word(), real.map(Sandbox::word), task);
                 return Err(rules.refusal("max_sandbox_mode", asked, format!("at most `{}`", most.word())));
             }
+        }
+        Ok(())
+    }
+
+    /// What a request can have done without approval whatever the approval mode is.
+    fn unasked(&self, request: &Request, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
+        let Some((rules, most)) = self.strictest(&APPROVALS, |rules| rules.approval) else { return Ok(()) };
+        if most == Approval::None {
+            return Ok(());
+        }
+        let refusal =
+            |asked| Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
+        // Listed tools need no approval. Of those under `read-only` only the ones that read are left.
+        let listed =
+            request.allowed_tools.as_ref().and_then(|Tools(tools)| tools.as_deref()).unwrap_or_default();
+        let real = access(task.approval, task.sandbox, task.lenient, backend);
+        let reads_only = real.is_some_and(|(_, reach)| reach == Sandbox::ReadOnly);
+        if !listed.is_empty() && !reads_only && backend.honours(Opt::AllowedTools).is_ok() {
+            return refusal("a list of tools, which need no approval then,".to_owned());
+        }
+        // A file that the prompt names is sent to the model, wherever it is.
+        if request.interpret == Some(true) {
+            return refusal("`interpret`, which reads files and runs commands without approval,".to_owned());
         }
         Ok(())
     }
@@ -285,7 +313,7 @@ fn within<T: Copy + PartialEq>(
     if fits(now) && real(now).is_none_or(fits) {
         return Some(now);
     }
-    let stricter = order[..rank(order, now)].iter().rev().copied();
+    let stricter = order[..rank(order, now)].iter().rev().copied().filter(|mode| fits(*mode));
     stricter.filter(|_| !is_said).find(|mode| real(*mode).is_some_and(fits))
 }
 

@@ -83,6 +83,11 @@ impl Run {
         state.sessions.extend(session.map(str::to_owned));
     }
 
+    /// The sessions that it has worked in.
+    pub fn sessions(&self) -> Vec<String> {
+        self.state().sessions.clone()
+    }
+
     /// It is over. Whoever follows its tape is told.
     pub fn finish(&self, finished: Finished) {
         self.state().result = Some((finished, Instant::now()));

@@ -69,6 +69,7 @@ impl Socket {
         let mut moved = Instant::now();
         while !bytes.is_empty() {
             match (&*self.stream).write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     bytes = &bytes[written..];
                     moved = Instant::now();

@@ -4,7 +4,7 @@
 mod find;
 mod fsck;
 mod journal;
-mod lock;
+pub mod lock;
 mod model;
 pub mod replay;
 mod run;

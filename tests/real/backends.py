@@ -1,6 +1,6 @@
 """What differs from one vendor's CLI to the next, as far as check.py can see it: one table each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from standin import CACHED, INPUT, OUTPUT, REASONING, Failure
 
@@ -215,3 +215,6 @@ GEMINI = Backend(
 )
 
 BACKENDS = {backend.name: backend for backend in (CLAUDE, CODEX, GEMINI)}
+
+# All of them in one run of clinvk: for parallel, compare and chain.
+ALL = replace(CLAUDE, name="all", litter="|".join(backend.litter for backend in BACKENDS.values()))

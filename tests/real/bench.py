@@ -54,7 +54,7 @@ def main():
     for name in ("claude", "codex", "gemini"):
         with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd:
             with StandIn(Text(["Hello", " there"], delay=0.05)) as server:
-                env = vendor.environment(name, Path(home), server.url)
+                env = vendor.environment([name], Path(home), server.url)
                 pairs = [(ours(clinvk, name, env, cwd), raw(name, env, cwd)) for _ in range(RUNS)]
         with_us, without = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(

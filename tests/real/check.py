@@ -15,11 +15,13 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import check_answers  # noqa: F401  these fill the list of scenarios
+import check_batch  # noqa: F401
+import check_conversations  # noqa: F401
 import check_endings  # noqa: F401
 import check_permissions  # noqa: F401
 import check_sessions  # noqa: F401
 import vendor
-from backends import BACKENDS
+from backends import ALL, BACKENDS
 from registry import SCENARIOS
 from scene import Scene
 
@@ -29,8 +31,9 @@ AT_ONCE = 3
 
 def chosen(words):
     """The scenarios that these words choose."""
-    backends = [word for word in words if word in BACKENDS] or list(BACKENDS)
-    names = [word for word in words if word not in BACKENDS]
+    known = [*BACKENDS, ALL.name]
+    backends = [word for word in words if word in known] or known
+    names = [word for word in words if word not in known]
     for name in names:
         if not any(scenario.name.startswith(name) for scenario in SCENARIOS):
             sys.exit(f"check.py: no scenario's name starts with `{name}`: see --list")

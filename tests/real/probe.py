@@ -181,7 +181,7 @@ def main():
         tempfile.TemporaryDirectory() as cwd,
         Refused() if refused else StandIn(*map(_turn, options.turn)) as server,
     ):
-        dialogue = Dialogue(options.name, vendor.environment(options.name, Path(home), server.url), cwd)
+        dialogue = Dialogue(options.name, vendor.environment([options.name], Path(home), server.url), cwd)
         try:
             dialogue.open()
             for prompt in options.prompts:

@@ -165,7 +165,7 @@ def record(path):
         tempfile.TemporaryDirectory(dir=vendor.TARGET) as system,
         StandIn(*scenario.turns) if scenario.turns else Refused() as server,
     ):
-        env = vendor.environment(name, Path(home), server.url)
+        env = vendor.environment([name], Path(home), server.url)
         arguments = []
         if name == "gemini":
             settings = Path(system, "settings.json")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends import BACKENDS, Backend
+from backends import ALL, BACKENDS, Backend
 
 SCENARIOS: list["Scenario"] = []
 
@@ -43,3 +43,9 @@ def scenario(cases=None, only=lambda backend: True):
         return function
 
     return register
+
+
+def scenario_of_all(function):
+    """Register a function for all backends together."""
+    SCENARIOS.append(Scenario(function.__name__.replace("_", "-"), ALL, function))
+    return function

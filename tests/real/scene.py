@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import vendor
+from backends import ALL, BACKENDS
 from standin import StandIn
 
 # A run that takes longer than this hangs: the slowest answer is gemini's start, some seconds.
@@ -228,7 +229,8 @@ class Scene:
     def _environment(self, url):
         """A user's clean environment, in which the vendor's CLI knows this address only."""
         name, value = self.marker.split("=")
-        env = vendor.environment(self.backend.name, self.home, url)
+        names = list(BACKENDS) if self.backend is ALL else [self.backend.name]
+        env = vendor.environment(names, self.home, url)
         return env | {"TMPDIR": str(self.tmp), name: value}
 
     def start(self, *words, prompt=PROMPT, turns=None, env={}, url=None):
@@ -239,7 +241,8 @@ class Scene:
         number = len(self._runs)
         given, err = self._root / f"stdin-{number}", self._root / f"stderr-{number}"
         given.write_text(prompt or "")
-        ran = Ran(["clinvk", "-b", self.backend.name, *map(str, words)])
+        chosen = [] if self.backend is ALL else ["-b", self.backend.name]
+        ran = Ran(["clinvk", *chosen, *map(str, words)])
         whole = (self._environment(url) if url else self.environment) | env
         with given.open() as stdin, err.open("wb") as stderr:
             process = subprocess.Popen(

@@ -33,8 +33,8 @@ def commands(target: Path = TARGET) -> Path:
     return target / "node_modules" / ".bin"
 
 
-def environment(name: str, home: Path, url: str, target: Path = TARGET) -> dict[str, str]:
-    """The complete environment in which this CLI talks to `url` only, with its files under `home`.
+def environment(names: list[str], home: Path, url: str, target: Path = TARGET) -> dict[str, str]:
+    """The complete environment in which these CLIs talk to `url` only, with their files under `home`.
 
     It is a user's set-up behind a proxy, no more: what clinvk has to set for itself (gemini's
     trust and retention, retries, ...) is left for clinvk to set.
@@ -45,7 +45,9 @@ def environment(name: str, home: Path, url: str, target: Path = TARGET) -> dict[
         "PATH": os.pathsep.join([str(commands(target)), str(node), "/usr/bin", "/bin"]),
         "LANG": "C.UTF-8",
     }
-    return env | _SETTERS[name](Path(home), url)
+    for name in names:
+        env |= _SETTERS[name](Path(home), url)
+    return env
 
 
 def _claude(home, url):

@@ -199,6 +199,12 @@ impl Running {
         self.so_far().out
     }
 
+    /// Waits until it has said this on standard error.
+    #[track_caller]
+    pub fn warns(&mut self, text: &str) {
+        self.hear(|running| String::from_utf8_lossy(&running.err).contains(text));
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Seen {
@@ -271,4 +277,20 @@ impl fmt::Display for Seen {
 /// A file as standard input or output.
 pub fn file(path: impl AsRef<Path>) -> File {
     fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+/// Runs the test of that name in a process of its own, after this line of shell.
+pub fn alone(name: &str, first: &str, body: impl FnOnce()) {
+    if std::env::var_os("CLINVK_TEST_ALONE").is_some() {
+        return body();
+    }
+    let out = Command::new("/bin/sh")
+        .args(["-c", &format!("{first}\nexec \"$@\""), "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env("CLINVK_TEST_ALONE", "1")
+        .output()
+        .unwrap();
+    let text = [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -75,6 +75,14 @@ impl Scene {
         self
     }
 
+    /// Changes the configuration.
+    pub fn edit_config(&self, change: impl FnOnce(&mut Value)) {
+        let text = fs::read_to_string(self.path("home/.clinvk/config.json")).unwrap();
+        let mut config = serde_json::from_str(&text).unwrap();
+        change(&mut config);
+        self.config(&config);
+    }
+
     /// A fake program that does this. Returns its path.
     pub fn fake(&self, name: &str, play: &str) -> String {
         let link = self.path("bin").join(name);

@@ -26,6 +26,8 @@ pub struct Work<'a> {
     pub run: &'a Run,
     /// Somebody may read its events while it runs.
     pub streamed: bool,
+    /// Somebody wants the whole answer at the end.
+    pub keeps_answer: bool,
 }
 
 /// The work behind a request.
@@ -154,7 +156,8 @@ fn directly(call: &mut Call<'_, '_>, format: Format, job: Job) -> Result<(), Fau
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
     let run = server.runs.add(run);
     let mut feed = Direct { outlet: call.outlet(format.content_type()), format, number: 0 };
-    let work = Work { server: &server, who: &who, run: &run, streamed: format != Format::Json };
+    let streamed = format != Format::Json;
+    let work = Work { server: &server, who: &who, run: &run, streamed, keeps_answer: !streamed };
     let result = job(&work, &mut feed);
     let Direct { mut outlet, .. } = feed;
     match result {
@@ -227,7 +230,7 @@ impl Feed for Direct<'_, '_> {
 
     fn quiet(&mut self) -> io::Result<()> {
         match self.format {
-            Format::Json => self.outlet.quiet_before_json(),
+            Format::Json => self.outlet.quiet_before_json("\n"),
             format => self.outlet.quiet(|| format.keep_alive()),
         }
     }
@@ -268,7 +271,7 @@ fn begin(call: &mut Call<'_, '_>, detached: bool, job: Job) -> Result<Arc<Run>, 
     let work = move || {
         let run = of_thread;
         let tape = run.tape.as_ref().expect("it was just given one");
-        let work = Work { server: &server, who: &who, run: &run, streamed: true };
+        let work = Work { server: &server, who: &who, run: &run, streamed: true, keeps_answer: true };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&work, &mut Taped(tape))));
         let result = result.unwrap_or_else(|_| Err(Fault::of(Kind::Internal, "internal error").into()));
         run.finish(finished(result.as_ref(), &who));
@@ -297,7 +300,7 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
         let said = match tape.next(from, LOOK) {
             Next::Over => break,
             _ if cancel.is_thrown() => return Ok(()),
-            Next::Nothing if format == Format::Json => outlet.quiet_before_json(),
+            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
             Next::Nothing => outlet.quiet(|| format.keep_alive()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;

@@ -1,6 +1,7 @@
 //! Our own API, `/api/v1`: strict JSON in, JSON or streams of results out.
 
 pub mod backends;
+pub mod batch;
 pub mod deliver;
 pub mod prompt;
 pub mod runs;

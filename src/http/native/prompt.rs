@@ -3,6 +3,7 @@
 use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
 use super::sessions;
 use crate::engine::{Listener, Outcome};
+use crate::error::Kind;
 use crate::event::{Event, Sink};
 use crate::exec::Control;
 use crate::fields::{Word, fields};
@@ -111,6 +112,9 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
     call.json(&answer)
 }
 
+/// The longest answer that is kept in memory until its end, in bytes.
+const MOST_ANSWER: usize = 64 << 20;
+
 /// The run itself.
 fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<Value, Failed> {
     let control: Control = work.server.control(work.who, request, work.run.cancel.clone(), work.streamed);
@@ -118,6 +122,10 @@ fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task
     let mut teller = Teller { work, feed, events, output: String::new(), ended: false };
     let result = work.server.run(work, tasks, &control, &mut teller, false);
     let Teller { output, .. } = teller;
+    if output.len() > MOST_ANSWER {
+        let sentence = format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
+        return Err(Fault::of(Kind::Unreadable, sentence).into());
+    }
     let outcome = result?;
     let known = told(&outcome, &output);
     match &outcome.failure {
@@ -139,7 +147,7 @@ pub fn told(outcome: &Outcome, output: &str) -> Value {
         "token_usage": unified::usage(&outcome.usage),
         "cost": outcome.usage.cost,
         "warnings": outcome.warnings,
-        "tried": unified::tried(outcome),
+        "tried": unified::tried(&outcome.tried),
     });
     if let Some(failure) = unified::failure(outcome) {
         told["kind"] = json!(failure.kind.word());
@@ -159,8 +167,11 @@ struct Teller<'a> {
 
 impl Sink for Teller<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if let Event::Text(text) = event {
+        if let (Event::Text(text), true) = (event, self.work.keeps_answer) {
             self.output.push_str(text);
+            if self.output.len() > MOST_ANSWER {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
         }
         let is_of_answer = !matches!(event, Event::Started { .. } | Event::Progress { .. } | Event::Usage(_));
         let line = self.events.next(event);

@@ -1,0 +1,292 @@
+//! Steps one after the other, each with the answers of those before it.
+
+use super::once::Job;
+use super::plan::wrong;
+use super::template::{Template, output_of};
+use super::{Batch, Course, Finished, Folder, Halt, Label, Report, State};
+use crate::error::{Error, nearest};
+use crate::fields::{Object, fields};
+use crate::request::{Defaults, Request, read_text};
+use serde::de::{Deserialize, Deserializer, Error as _};
+use std::collections::HashMap;
+
+fields! {
+    /// What a chain says besides its steps.
+    pub struct Steps {
+        stop_on_failure: bool, "no step after one that failed";
+        pass_working_dir: bool, "a step without a directory works where the one before it did";
+        pass_session: bool, "steps on the same backend continue one conversation";
+        input: String, "what `{{input}}` stands for";
+        detach: bool, "over HTTP: answer at once; the steps go on alone";
+    }
+}
+
+fields! {
+    struct List {
+        steps: Vec<Written>, "what is done";
+    }
+}
+
+fields! {
+    /// What a step has besides its request.
+    pub struct OfStep {
+        name: String, "by which later steps use its answer";
+        prompt_file: String, "a file with the prompt";
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Written(OfStep, Request);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
+        let Object((extra, request)) = Object::<(OfStep, Request)>::deserialize(deserializer)?;
+        if request.prompt.is_some() == extra.prompt_file.is_some() {
+            return Err(D::Error::custom("a step has either a `prompt` or a `prompt_file`"));
+        }
+        Ok(Written(extra, request))
+    }
+}
+
+/// Steps that were checked.
+pub struct Chain {
+    /// What the chain says besides its steps.
+    pub settings: Steps,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    name: String,
+    request: Request,
+    prompt: Template,
+}
+
+impl Chain {
+    /// Reads and checks a chain. `origin`: where it comes from, for messages.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, with line and column or the step's name.
+    pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Chain, Error> {
+        let Object((settings, list)) = serde_json::from_str::<Object<(Steps, List)>>(text)
+            .map_err(|error: serde_json::Error| wrong(origin, &error))?;
+        if settings.detach.is_some() && defaults.reads_files {
+            return Err(Error::Invalid("`detach` is for the server alone".to_owned()));
+        }
+        let written = list.steps.unwrap_or_default();
+        if written.is_empty() {
+            return Err(Error::Invalid(format!("{origin}: there are no steps")));
+        }
+        let name = |(index, Written(extra, _)): (usize, &Written)| match &extra.name {
+            Some(name) => name.clone(),
+            None => (index + 1).to_string(),
+        };
+        let names: Vec<String> = written.iter().enumerate().map(name).collect();
+        let mut steps: Vec<Step> = Vec::with_capacity(written.len());
+        for (index, Written(extra, request)) in written.into_iter().enumerate() {
+            let name = names[index].clone();
+            let place = |why: String| Error::Invalid(format!("{origin}: step `{name}`: {why}"));
+            if names[..index].contains(&name) {
+                return Err(place("another step has this name".to_owned()));
+            }
+            let text = match &extra.prompt_file {
+                Some(_) if !defaults.reads_files => {
+                    return Err(place("`prompt_file` is for the command line alone".to_owned()));
+                }
+                Some(file) => read_text(defaults.base, file)?,
+                None => request.prompt.clone().unwrap_or_default(),
+            };
+            if text.trim().is_empty() {
+                return Err(place("there is no prompt".to_owned()));
+            }
+            let prompt = Template::read(&text, |variable| knows(variable, index, &names))
+                .map_err(|error| place(error.to_string()))?;
+            steps.push(Step { name, prompt, request: Request { prompt: None, ..request } });
+        }
+        Ok(Chain { settings, steps })
+    }
+
+    /// How many steps there are; never none.
+    #[allow(clippy::len_without_is_empty)] // a chain without steps is an error
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether a step asks for `{{input}}`.
+    pub fn wants_input(&self) -> bool {
+        self.steps.iter().any(|step| step.prompt.variables().any(|variable| variable == "input"))
+    }
+
+    /// The place of a step, from 0, by its name or its number from 1.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, word: &str) -> Result<usize, Error> {
+        let number = word.parse::<usize>().ok().filter(|number| (1..=self.len()).contains(number));
+        let named = self.steps.iter().position(|step| step.name == word);
+        named.or(number.map(|number| number - 1)).ok_or_else(|| Error::Unknown {
+            what: "step",
+            given: word.to_owned(),
+            known: self.steps.iter().map(|step| step.name.clone()).collect(),
+        })
+    }
+}
+
+/// Whether a step may use that variable.
+fn knows(variable: &str, index: usize, names: &[String]) -> Result<(), String> {
+    let before = &names[..index];
+    match variable {
+        "input" => return Ok(()),
+        "previous" if index > 0 => return Ok(()),
+        "previous" => return Err("there is no step before the first".to_owned()),
+        _ => {}
+    }
+    let Some(name) = variable.strip_prefix("steps.").and_then(output_of) else {
+        return Err(
+            "unknown variable: there are `{{input}}`, `{{previous}}` and `{{steps.NAME.output}}`, and \
+                    `{{{{` is a literal `{{`"
+                .to_owned(),
+        );
+    };
+    if before.iter().any(|before| before == name) {
+        Ok(())
+    } else if names.iter().any(|known| known == name) {
+        Err(format!("step `{name}` comes no sooner than this one"))
+    } else {
+        let near = nearest(name, before.iter().map(String::as_str));
+        let hint = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+        Err(format!("there is no step `{name}`{hint}"))
+    }
+}
+
+impl Batch<'_> {
+    /// Runs the steps of a chain. `input`: what `{{input}}` stands for. `from`: the steps before this one are read from
+    /// the folder.
+    ///
+    /// # Errors
+    /// When the input or an earlier answer is missing, or the folder cannot be written, before anything runs. What goes
+    /// wrong in a step is its result.
+    pub fn chain(
+        &self,
+        chain: &Chain,
+        input: Option<&str>,
+        stop_on_failure: bool,
+        from: Option<usize>,
+        folder: Option<&Folder>,
+    ) -> Result<Report, Error> {
+        let input = input.or(chain.settings.input.as_deref());
+        if chain.wants_input() && input.is_none() {
+            return Err(Error::Invalid(
+                "`{{input}}` is used, and there is none: give it on standard input or by `--input`"
+                    .to_owned(),
+            ));
+        }
+        let earlier = self.earlier(chain, from.unwrap_or(0), folder)?;
+        let course = Course::begin(self, folder, Some(chain.len()))?;
+        let mut past = Past::default();
+        for finished in earlier {
+            past.outputs.push((!finished.dry_run).then(|| finished.output.clone()));
+            past.keep_on(&finished);
+            course.conclude(finished);
+        }
+        for step in &chain.steps[past.outputs.len()..] {
+            let finished = self.step(&course, chain, step, input, &mut past);
+            let is_over = finished.state != State::Completed && stop_on_failure;
+            past.outputs.push((!finished.dry_run).then(|| finished.output.clone()));
+            let name = step.name.clone();
+            course.conclude(finished);
+            if is_over {
+                course.stop(Halt::Failed(name));
+            }
+        }
+        for id in &past.temporary {
+            course.forget(id);
+        }
+        Ok(course.end())
+    }
+
+    /// The results of the steps before `from`.
+    fn earlier(&self, chain: &Chain, from: usize, folder: Option<&Folder>) -> Result<Vec<Finished>, Error> {
+        let answer = |index: usize| {
+            let step = &chain.steps[index];
+            let answer = folder.and_then(|folder| folder.answer(&self.label(index, step, &step.request)));
+            answer.ok_or_else(|| Error::Invalid(format!("step `{}` has no answer to go on from", step.name)))
+        };
+        (0..from).map(answer).collect()
+    }
+
+    fn label(&self, index: usize, step: &Step, request: &Request) -> Label {
+        Label {
+            index,
+            id: Some(step.name.clone()),
+            backend: self.backend_of(request),
+            model: request.model.clone(),
+            tags: request.tags.clone().unwrap_or_default(),
+            ..Label::default()
+        }
+    }
+
+    fn step(
+        &self,
+        course: &Course<'_>,
+        chain: &Chain,
+        step: &Step,
+        input: Option<&str>,
+        past: &mut Past,
+    ) -> Finished {
+        let index = past.outputs.len();
+        let mut request = step.request.clone();
+        if chain.settings.pass_working_dir == Some(true) {
+            request.workdir = request.workdir.or(past.dir.take());
+            past.dir = request.workdir.clone();
+        }
+        let passes = chain.settings.pass_session == Some(true) && request.ephemeral != Some(true);
+        let label = self.label(index, step, &request);
+        let mut hidden = false;
+        let backend = label.backend.clone();
+        let finished = course.run(label, || {
+            request.prompt = Some(step.prompt.expand(|variable| match variable {
+                "input" => input,
+                "previous" => past.outputs.last()?.as_deref(),
+                _ => {
+                    let name = output_of(variable.strip_prefix("steps.")?)?;
+                    let index = chain.steps.iter().position(|step| step.name == name)?;
+                    past.outputs.get(index)?.as_deref()
+                }
+            }));
+            let mut session = None;
+            if passes {
+                hidden = !self.keep_sessions && request.ephemeral.is_none();
+                request.ephemeral = Some(false);
+                // One that is gone is begun anew: the chain goes on without what was said in it.
+                session = past.sessions.get(&backend).and_then(|id| self.store.load(id).ok());
+            }
+            Ok(Job { request, session, hidden })
+        });
+        if passes {
+            past.keep_on(&finished);
+            past.temporary.extend(finished.session.clone().filter(|_| hidden));
+        }
+        finished
+    }
+}
+
+/// What later steps need of earlier ones.
+#[derive(Default)]
+struct Past {
+    /// Their answers; a dry run has none.
+    outputs: Vec<Option<String>>,
+    dir: Option<String>,
+    /// The conversation with each backend.
+    sessions: HashMap<String, String>,
+    /// Those that end with the chain.
+    temporary: Vec<String>,
+}
+
+impl Past {
+    /// The conversation goes on from here.
+    fn keep_on(&mut self, finished: &Finished) {
+        if let (State::Completed, Some(id)) = (finished.state, &finished.session) {
+            self.sessions.insert(finished.backend.clone(), id.clone());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A directory with the results of a batch: one file a task, written when it ends, and `summary.json`. From it a batch
+//! that was broken off is taken up again. Only one clinvk uses it at a time.
+
+use super::{Finished, Label, State, Totals};
+use crate::error::{Error, Kind};
+use crate::exec::lock;
+use crate::session::lock::{Lock, Tried};
+use crate::sha256;
+use serde::Serialize;
+use serde_json::Value;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How old the summary may be while the batch is under way.
+const REFRESH: Duration = Duration::from_secs(1);
+/// More letters of an id do not fit into a file's name together with the rest.
+const LONGEST_NAME: usize = 100;
+
+/// A directory with the results of a batch.
+pub struct Folder {
+    path: PathBuf,
+    /// What those with an id are called: `task-ID.json`.
+    prefix: &'static str,
+    /// What is done already is not done again.
+    resumes: bool,
+    state: Mutex<Progress>,
+    _lock: Lock,
+}
+
+/// What the summary is made of.
+struct Progress {
+    /// How many there will be, where that is known.
+    planned: Option<usize>,
+    totals: Totals,
+    rows: Vec<Option<Row>>,
+    since: Instant,
+    written: Instant,
+}
+
+struct Row {
+    /// The file's name, where it is more than the number.
+    file: Option<Box<str>>,
+    state: State,
+    kind: Option<Kind>,
+}
+
+impl Folder {
+    /// Opens a directory, or makes it. `prefix`: what the files of those with an id are called. `resumes`: what is done
+    /// already is not done again.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, or another clinvk uses it.
+    pub fn open(path: &Path, prefix: &'static str, resumes: bool) -> Result<Folder, Error> {
+        let fail = |error| Error::File { verb: "create", path: path.to_owned(), error };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
+        let lock = match Lock::try_get(&path.join(".lock")) {
+            Ok(Tried::Held(mut lock)) => {
+                lock.sign();
+                lock
+            }
+            Ok(Tried::Busy(pid)) => {
+                let whom = pid.map_or("another clinvk".to_owned(), |pid| format!("process {pid}"));
+                return Err(Error::Invalid(format!("`{}` is in use by {whom}", path.display())));
+            }
+            Err(Error::Store { verb, path, error }) => return Err(Error::File { verb, path, error }),
+            Err(error) => return Err(error),
+        };
+        let (planned, totals, rows, since) = (None, Totals::default(), Vec::new(), Instant::now());
+        let state = Mutex::new(Progress { planned, totals, rows, since, written: since });
+        Ok(Folder { path: path.to_owned(), prefix, resumes, state, _lock: lock })
+    }
+
+    /// A batch begins.
+    pub(super) fn begin(&self, planned: Option<usize>) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        state.planned = planned;
+        self.write_summary(&mut state, "running")
+    }
+
+    /// The result of an earlier batch, if it was a success and asked the same.
+    pub(super) fn find(&self, label: &Label, digest: &str) -> Option<Finished> {
+        let value = self.read(label).filter(|_| self.resumes)?;
+        let finished = Finished::read(label.clone(), &value)?;
+        (finished.state == State::Completed && value["digest"] == digest).then_some(finished)
+    }
+
+    /// The result of an earlier batch, if it was a success, whatever it asked.
+    pub(super) fn answer(&self, label: &Label) -> Option<Finished> {
+        let finished = Finished::read(label.clone(), &self.read(label)?)?;
+        (finished.state == State::Completed).then_some(finished)
+    }
+
+    fn read(&self, label: &Label) -> Option<Value> {
+        // What cannot be read is not there: it is done again.
+        serde_json::from_slice(&fs::read(self.path.join(self.file_name(label))).ok()?).ok()
+    }
+
+    /// Keeps a result. One that was never begun is in the summary alone.
+    pub(super) fn keep(&self, finished: &Finished) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Kept<'a> {
+            digest: &'a str,
+            #[serde(flatten)]
+            entry: super::Entry<'a>,
+        }
+        let name = self.file_name(&finished.label);
+        if let Some(digest) = finished.digest.as_deref().filter(|_| finished.state != State::Cancelled) {
+            self.write(&name, &Kept { digest, entry: finished.entry() })?;
+        }
+        let mut state = lock(&self.state);
+        state.totals.count(finished);
+        let index = finished.label.index;
+        if state.rows.len() <= index {
+            state.rows.resize_with(index + 1, || None);
+        }
+        let kind = finished.failure.as_ref().map(|failure| failure.kind);
+        let file = finished.label.id.is_some().then(|| name.into_boxed_str());
+        state.rows[index] = Some(Row { file, state: finished.state, kind });
+        if state.written.elapsed() < REFRESH { Ok(()) } else { self.write_summary(&mut state, "running") }
+    }
+
+    /// The batch is over.
+    pub(super) fn close(&self, cancelled: bool) -> Result<(), Error> {
+        let status = if cancelled { "cancelled" } else { "finished" };
+        self.write_summary(&mut lock(&self.state), status)
+    }
+
+    fn write_summary(&self, state: &mut Progress, status: &str) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Summary<'a> {
+            status: &'a str,
+            total_tasks: usize,
+            completed: usize,
+            failed: usize,
+            cancelled: usize,
+            skipped: usize,
+            resumed: usize,
+            total_duration_seconds: f64,
+            results: Vec<Line>,
+        }
+        #[derive(Serialize)]
+        struct Line {
+            index: usize,
+            status: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            kind: Option<&'static str>,
+            file: String,
+        }
+        let line = |(index, row): (usize, &Option<Row>)| {
+            let row = row.as_ref()?;
+            let file = row.file.as_ref().map_or_else(|| numbered(index), |file| file.to_string());
+            Some(Line { index, status: row.state.word(), kind: row.kind.map(Kind::word), file })
+        };
+        let Totals { completed, failed, cancelled, skipped, resumed, .. } = state.totals;
+        let summary = Summary {
+            status,
+            total_tasks: state.planned.unwrap_or(state.totals.all()),
+            completed,
+            failed,
+            cancelled,
+            skipped,
+            resumed,
+            total_duration_seconds: state.since.elapsed().as_secs_f64(),
+            results: state.rows.iter().enumerate().filter_map(line).collect(),
+        };
+        self.write("summary.json", &summary)?;
+        state.written = Instant::now();
+        Ok(())
+    }
+
+    /// Writes a file in one step: a reader, and a clinvk after a kill, sees the old one or the new one.
+    fn write(&self, name: &str, content: &impl Serialize) -> Result<(), Error> {
+        let (path, temporary) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
+        let write = || -> io::Result<()> {
+            let mut text = serde_json::to_vec(content)?;
+            text.push(b'\n');
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            Error::File { verb: "write", path: path.clone(), error }
+        })
+    }
+
+    fn file_name(&self, label: &Label) -> String {
+        let Some(id) = &label.id else { return numbered(label.index) };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let mut name = String::new();
+        for byte in id.bytes() {
+            match byte {
+                byte if plain(byte) => name.push(char::from(byte)),
+                byte => name.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        if name.len() > LONGEST_NAME {
+            // Two that begin alike must not share a file.
+            name.truncate(LONGEST_NAME);
+            name = format!("{name}-{}", sha256::hex(id.as_bytes()));
+        }
+        format!("{}-{name}.json", self.prefix)
+    }
+}
+
+/// The file of one without an id.
+fn numbered(index: usize) -> String {
+    format!("{:05}.json", index + 1)
+}

@@ -1,0 +1,228 @@
+//! Many runs at once: tasks in parallel, a prompt for each item of a list, one prompt for several backends, a chain of
+//! steps. What the command line and the server share. Reads plans, checks them before anything runs, runs them on a
+//! bounded number of threads. Prints nothing: an `Observer` hears what happens.
+
+mod chain;
+pub mod compare;
+pub mod diff;
+mod folder;
+mod graph;
+pub mod map;
+mod once;
+mod parallel;
+mod plan;
+mod result;
+mod retry;
+mod template;
+
+pub use chain::{Chain, OfStep, Steps};
+pub use folder::Folder;
+pub use plan::{OfTask, Plan, Settings, Workers};
+pub use result::{Answer, Entry, Finished, InOrder, Label, State, Totals};
+
+use crate::engine::{Listener, Outcome};
+use crate::error::{Error, Failure, Kind};
+use crate::event::Event;
+use crate::exec::{Cancel, Control, lock};
+use crate::request::{Defaults, Request};
+use crate::session::{Store, shorten};
+use crate::task::Task;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Does a single run: `fallback::run`, and around it whatever its surface has to say in the matter. Called on the
+/// batch's own threads, for several runs at once.
+pub trait Runner: Sync {
+    /// What the surface has to say to a task before it is used; `request` is what it was made from.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    fn admit(&self, _request: &Request, _task: &mut Task) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Runs the first task, or where its backend cannot answer for now the next one.
+    ///
+    /// # Errors
+    /// As `Engine::run`.
+    fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error>;
+
+    /// Says what a task would execute. Starts nothing.
+    ///
+    /// # Errors
+    /// As `Engine::prepare`.
+    fn rehearse(&self, task: &Task) -> Result<String, Error>;
+}
+
+/// Hears what happens in a batch, on its threads. An `Err` means that nobody listens any more: everything is stopped.
+pub trait Observer: Sync {
+    /// A run begins.
+    fn started(&self, _label: &Label) {}
+
+    /// A backend begins with it, in this session of ours where it has one: once for each try.
+    fn begun(&self, _index: usize, _backend: &str, _session: Option<&str>) {}
+
+    /// Something happened in it.
+    fn event(&self, _index: usize, _event: &Event) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A moment has passed in which nothing happened in it.
+    fn quiet(&self, _index: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A run has ended, or will not be started. Heard once for each, in the order in which that turned out.
+    fn finished(&self, finished: Finished) -> io::Result<()>;
+}
+
+/// What all runs of a batch share.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    /// What requests are completed from. Its session is left alone.
+    pub defaults: Defaults<'a>,
+    /// What is asked of every run that does not say otherwise itself.
+    pub given: &'a Request,
+    /// The sessions there are.
+    pub store: &'a Store,
+    /// Runs leave sessions behind unless they say otherwise themselves. Else the other way round.
+    pub keep_sessions: bool,
+    /// How often a run is tried again that failed for a reason that passes.
+    pub retries: u32,
+    /// Does each single run.
+    pub runner: &'a dyn Runner,
+    /// Hears what happens.
+    pub observer: &'a dyn Observer,
+    /// Stops everything.
+    pub cancel: &'a Arc<Cancel>,
+}
+
+/// How a batch went.
+#[derive(Debug)]
+pub struct Report {
+    /// How many ended how.
+    pub totals: Totals,
+    /// From start to end.
+    pub duration: Duration,
+    /// A person or a signal stopped it before all was done.
+    pub cancelled: bool,
+    /// Results could not be kept, or nobody listened any more, or a list could not be read: what is there is not all.
+    pub broken: Option<Error>,
+}
+
+/// Why a batch stops before all is done.
+enum Halt {
+    /// A run failed, and the others were to end with it.
+    Failed(String),
+    /// One answered, and one was enough.
+    Won(String),
+    /// What is found out cannot be told or kept any more.
+    Broken(Error),
+}
+
+/// A batch under way.
+struct Course<'a> {
+    batch: &'a Batch<'a>,
+    folder: Option<&'a Folder>,
+    /// How many runs there will be, where that is known.
+    planned: Option<usize>,
+    /// Stops the runs of this batch: thrown with the batch's own switch, or for a reason in `halt`.
+    branch: Arc<Cancel>,
+    halt: Mutex<Option<Halt>>,
+    totals: Mutex<Totals>,
+    since: Instant,
+}
+
+impl<'a> Course<'a> {
+    fn begin(
+        batch: &'a Batch<'a>,
+        folder: Option<&'a Folder>,
+        planned: Option<usize>,
+    ) -> Result<Course<'a>, Error> {
+        folder.map_or(Ok(()), |folder| folder.begin(planned))?;
+        let branch =
+            batch.cancel.branch().map_err(|error| Error::Internal(format!("no pipe can be had: {error}")))?;
+        let (halt, totals) = (Mutex::default(), Mutex::default());
+        Ok(Course { batch, folder, planned, branch, halt, totals, since: Instant::now() })
+    }
+
+    /// Stops what runs, and starts nothing more. The first reason counts, unless a result could not be kept.
+    fn stop(&self, why: Halt) {
+        let mut halt = lock(&self.halt);
+        let is_first = !self.branch.is_thrown();
+        let is_grave = matches!(&why, Halt::Broken(error) if !matches!(error, Error::ReaderGone));
+        if is_first || (is_grave && !matches!(*halt, Some(Halt::Broken(_)))) {
+            *halt = Some(why);
+        }
+        if is_first {
+            self.branch.throw();
+        }
+    }
+
+    /// Why this one was stopped or not started; none while nothing stops.
+    fn stopped(&self, was_running: bool) -> Option<(State, Failure)> {
+        if !self.branch.is_thrown() {
+            return None;
+        }
+        let not_started = if was_running { State::Cancelled } else { State::Skipped };
+        let (state, why) = match &*lock(&self.halt) {
+            None => (State::Cancelled, "cancelled".to_owned()),
+            Some(Halt::Failed(title)) => (not_started, format!("stopped because `{title}` failed")),
+            Some(Halt::Won(backend)) => (not_started, format!("stopped because {backend} answered first")),
+            Some(Halt::Broken(_)) => (not_started, "stopped".to_owned()),
+        };
+        Some((state, Failure::new(Kind::Cancelled, why)))
+    }
+
+    /// Counts a result, keeps it and tells it.
+    fn conclude(&self, finished: Finished) {
+        lock(&self.totals).count(&finished);
+        if let Some(Err(error)) = self.folder.map(|folder| folder.keep(&finished)) {
+            self.stop(Halt::Broken(error));
+        }
+        if let Err(error) = self.batch.observer.finished(finished) {
+            log::debug!("nobody listens: {error}");
+            self.stop(Halt::Broken(Error::ReaderGone));
+        }
+    }
+
+    fn end(self) -> Report {
+        let totals = *lock(&self.totals);
+        let is_all_done = self.planned == Some(totals.completed);
+        let cancelled = self.batch.cancel.is_thrown() && !is_all_done;
+        if let Some(Err(error)) = self.folder.map(|folder| folder.close(cancelled)) {
+            self.stop(Halt::Broken(error));
+        }
+        let broken = match lock(&self.halt).take() {
+            Some(Halt::Broken(error)) => Some(error),
+            _ => None,
+        };
+        Report { totals, duration: self.since.elapsed(), cancelled, broken }
+    }
+}
+
+/// Lets so many workers do one thing after the other, until there is none left: `one` says false. This thread is the
+/// first of them, so that there is always one.
+fn work(workers: usize, one: &(dyn Fn() -> bool + Sync)) {
+    let work = || while one() {};
+    thread::scope(|scope| {
+        for number in 1..workers {
+            let worker = thread::Builder::new().name(format!("batch-{number}"));
+            if let Err(error) = worker.spawn_scoped(scope, work) {
+                log::warn!("only {number} runs at once: no further thread can be had: {error}");
+                break;
+            }
+        }
+        work();
+    });
+}
+
+/// The beginning of a prompt in one line, to call a run by.
+fn beginning(prompt: &str) -> String {
+    // No more of it is looked at than is needed: it may be long.
+    let words: Vec<&str> = prompt.split_whitespace().take(20).collect();
+    let words: Vec<String> = words.iter().map(|word| word.chars().take(60).collect()).collect();
+    shorten(&words.join(" "), 60)
+}

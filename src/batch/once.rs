@@ -1,0 +1,230 @@
+//! One run of a batch: from a request to its result, with the tries that it takes.
+
+use super::{Course, Finished, Halt, Label, Observer, State, retry};
+use crate::engine::{Listener, Outcome};
+use crate::error::Error;
+use crate::event::{Event, Sink};
+use crate::fields::Fields;
+use crate::request::{Defaults, Request};
+use crate::session::{Filter, Session};
+use crate::task::{Continue, Opt, Task};
+use crate::{sha256, world};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often somebody who waits for the next try looks around.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is to be run. Its prompt is whole, but for the files behind it.
+#[derive(Default)]
+pub(super) struct Job {
+    pub request: Request,
+    /// The session that it continues.
+    pub session: Option<Session>,
+    /// The session that it begins is for the batch alone.
+    pub hidden: bool,
+}
+
+impl Course<'_> {
+    /// Runs one job to its end, unless the batch stops or an earlier one has done it.
+    pub(super) fn run(&self, label: Label, job: impl FnOnce() -> Result<Job, Error>) -> Finished {
+        if let Some((state, failure)) = self.stopped(false) {
+            return Finished::without_run(label, state, failure);
+        }
+        match job().and_then(|job| self.do_job(&label, job)) {
+            Ok(finished) => finished,
+            Err(error) => Finished::refused(label, &error),
+        }
+    }
+
+    fn do_job(&self, label: &Label, job: Job) -> Result<Finished, Error> {
+        let batch = self.batch;
+        let nobody_said = job.request.ephemeral.or(batch.given.ephemeral).is_none();
+        let mut request = job.request.or(batch.given);
+        request.ephemeral.get_or_insert(!batch.keep_sessions);
+        let defaults = Defaults { session: job.session.as_ref(), ..batch.defaults };
+        let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
+        let mut warnings = Vec::new();
+        for task in &mut tasks {
+            task.hidden |= job.hidden;
+            let (id, patience) = (job.session.as_ref().map(|session| &session.id), Some(Duration::ZERO));
+            task.session = id.map(|id| Continue { id: id.clone(), patience, replay: false });
+            let backend = batch.defaults.registry.get(&task.backend);
+            if let Some(Err(why)) = backend.ok().map(|backend| backend.honours(Opt::Ephemeral)) {
+                if task.ephemeral && nobody_said {
+                    task.ephemeral = false;
+                    warnings.push(format!("backend `{}` leaves a session behind: {why}", task.backend));
+                }
+            }
+        }
+        tasks.iter_mut().try_for_each(|task| batch.runner.admit(&request, task))?;
+        let digest = self.folder.map(|_| digest(&tasks[0]));
+        let earlier = self.folder.zip(digest.as_ref());
+        if let Some(done) = earlier.and_then(|(folder, digest)| folder.find(label, digest)) {
+            return Ok(done);
+        }
+        if request.dry_run.unwrap_or(batch.defaults.config.unified_flags.dry_run) {
+            let output = batch.runner.rehearse(&tasks[0])?;
+            let unrun = Finished::without_run(label.clone(), State::Completed, None);
+            return Ok(Finished { output, warnings, dry_run: true, ..unrun });
+        }
+        batch.observer.started(label);
+        let mut finished = self.tries(label, &request, &tasks, warnings);
+        finished.digest = digest;
+        Ok(finished)
+    }
+
+    /// Runs the tasks until they have a result, or a failure that does not pass.
+    fn tries(&self, label: &Label, request: &Request, tasks: &[Task], mut warnings: Vec<String>) -> Finished {
+        let batch = self.batch;
+        let control = request.control(batch.defaults.config, self.branch.clone());
+        let since = Instant::now();
+        for attempt in 1.. {
+            let mut hearer = Hearer {
+                observer: batch.observer,
+                index: label.index,
+                output: String::new(),
+                session: None,
+                outcome: None,
+            };
+            let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut hearer));
+            // One run's bug is that run's failure: the others, and those that wait for it, go on.
+            let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
+            if matches!(result, Err(Error::ReaderGone)) {
+                self.stop(Halt::Broken(Error::ReaderGone));
+            }
+            let session = hearer.session.take();
+            let mut finished = hearer.result(label.clone(), result);
+            if let Some(pause) = self.pause(&finished, attempt) {
+                let failure = finished.failure.as_ref().map_or("", |failure| &failure.message);
+                let message = format!("try {attempt}: {failure}; the next one in {pause:.1?}");
+                let _ = batch.observer.event(
+                    label.index,
+                    &Event::Progress { stage: "retry".to_owned(), message: message.clone() },
+                );
+                if self.wait(label.index, pause) {
+                    warnings.push(message);
+                    // Nobody was told of its session. One that was there before stays.
+                    if let Some(id) = session.filter(|_| tasks[0].session.is_none()) {
+                        self.forget(&id);
+                    }
+                    continue;
+                }
+            }
+            if finished.state == State::Cancelled {
+                finished.failure = self.stopped(true).map(|(_, failure)| failure).or(finished.failure);
+            }
+            warnings.append(&mut finished.warnings);
+            return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..finished };
+        }
+        unreachable!("attempts are not counted to their end")
+    }
+
+    /// How long to wait for another try; none is not worth one.
+    fn pause(&self, finished: &Finished, attempt: u32) -> Option<Duration> {
+        let failure = finished.failure.as_ref().filter(|failure| retry::may_pass(failure.kind))?;
+        if attempt > self.batch.retries || self.branch.is_thrown() {
+            return None;
+        }
+        let chance = world::random_id().ok().and_then(|id| u16::from_str_radix(&id[..4], 16).ok());
+        retry::pause(attempt, &failure.message, chance.unwrap_or(0))
+    }
+
+    /// Waits so long; says no when the batch stops meanwhile.
+    fn wait(&self, index: usize, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            if self.branch.wait(left.min(LOOK)) {
+                return false;
+            }
+            if self.batch.observer.quiet(index).is_err() {
+                self.stop(Halt::Broken(Error::ReaderGone));
+            }
+        }
+    }
+
+    /// Removes a session that was for the batch alone.
+    pub(super) fn forget(&self, id: &str) {
+        if let Err(error) = self.batch.store.delete(id, &Filter::any()) {
+            log::warn!("{error}");
+        }
+    }
+}
+
+/// What a task asks: the same for two that are the same question to the same backend. How long it may take, and what is
+/// kept of it, is no part of it.
+pub(super) fn digest(task: &Task) -> String {
+    let asked = Task {
+        scratch: PathBuf::new(),
+        ephemeral: false,
+        hidden: false,
+        lenient: false,
+        vendor_retries: 0,
+        tags: Vec::new(),
+        metadata: Default::default(),
+        env: Vec::new(),
+        owner: None,
+        ..task.clone()
+    };
+    sha256::hex(format!("{asked:?}").as_bytes())
+}
+
+/// Hears one run: gathers its answer, and passes the rest on.
+struct Hearer<'a> {
+    observer: &'a dyn Observer,
+    index: usize,
+    output: String,
+    session: Option<String>,
+    outcome: Option<Outcome>,
+}
+
+impl Hearer<'_> {
+    fn result(self, label: Label, result: Result<Outcome, Error>) -> Finished {
+        match result {
+            Ok(outcome) => Finished::ran(label, outcome, self.output),
+            Err(error) => {
+                let refused = Finished::refused(label, &error);
+                match self.outcome {
+                    // It was under way: what there was of it is worth something.
+                    Some(outcome) => Finished {
+                        state: refused.state,
+                        failure: refused.failure,
+                        ..Finished::ran(refused.label, outcome, self.output)
+                    },
+                    None => Finished { output: self.output, ..refused },
+                }
+            }
+        }
+    }
+}
+
+impl Sink for Hearer<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Text(text) = event {
+            self.output.push_str(text);
+        }
+        self.observer.event(self.index, event)
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.observer.quiet(self.index)
+    }
+}
+
+impl Listener for Hearer<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) {
+        self.session = session.map(str::to_owned);
+        self.observer.begun(self.index, backend, session);
+    }
+
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.outcome = Some(outcome.clone());
+        Ok(())
+    }
+}

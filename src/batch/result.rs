@@ -1,0 +1,332 @@
+//! How one run of a batch ended, and its shape as JSON.
+
+use crate::engine::Outcome;
+use crate::error::{Error, Failure, Kind};
+use crate::event::Usage;
+use crate::task::words;
+use crate::unified;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+words! {
+    /// How a run ended, or why there was none.
+    State {
+        /// The backend said that it was done.
+        Completed = "completed",
+        /// It did not come to a good end.
+        Failed = "failed",
+        /// It was stopped before its end, or before its start by a person.
+        Cancelled = "cancelled",
+        /// It was not started, because of how another one ended.
+        Skipped = "skipped",
+    }
+}
+
+/// Which run it is.
+#[derive(Debug, Clone, Default)]
+pub struct Label {
+    /// Its place among those that were asked for, from 0.
+    pub index: usize,
+    /// The id by which others depend on it.
+    pub id: Option<String>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// The item of a list that it is about.
+    pub item: Option<String>,
+    /// The backend that is asked.
+    pub backend: String,
+    /// The model that is asked for.
+    pub model: Option<String>,
+    /// The beginning of its prompt.
+    pub prompt: String,
+    /// Words that came with it.
+    pub tags: Vec<String>,
+    /// What else came with it.
+    pub meta: Option<Map<String, Value>>,
+}
+
+impl Label {
+    /// What people call it: its name, its id, its item, or the beginning of its prompt.
+    pub fn title(&self) -> &str {
+        [&self.name, &self.id, &self.item].into_iter().flatten().next().unwrap_or(&self.prompt)
+    }
+}
+
+/// How one run ended.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Which run it was.
+    pub label: Label,
+    /// How it ended.
+    pub state: State,
+    /// Who answered, or was asked last.
+    pub backend: String,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The answer as far as it came; of a dry run, what would have been executed.
+    pub output: String,
+    /// From start to end, pauses between tries included.
+    pub duration: Duration,
+    /// The backend's exit status, where it ran.
+    pub exit_code: Option<i32>,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// It could not run at all: its backend does not exist, is disabled or not installed.
+    pub unavailable: bool,
+    /// Our session, where it was kept.
+    pub session: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// What was left out or is worth knowing.
+    pub warnings: Vec<String>,
+    /// Who was asked before and could not answer for now.
+    pub tried: Vec<(String, Failure)>,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// It was done by an earlier batch, and was read back.
+    pub resumed: bool,
+    /// Nothing was executed.
+    pub dry_run: bool,
+    /// What was asked, where the answer is kept in a folder.
+    pub(super) digest: Option<String>,
+}
+
+impl Finished {
+    /// One that was not run.
+    pub fn without_run(label: Label, state: State, failure: impl Into<Option<Failure>>) -> Finished {
+        Finished {
+            backend: label.backend.clone(),
+            model: label.model.clone(),
+            label,
+            state,
+            output: String::new(),
+            duration: Duration::ZERO,
+            exit_code: None,
+            failure: failure.into(),
+            unavailable: false,
+            session: None,
+            usage: Usage::default(),
+            warnings: Vec::new(),
+            tried: Vec::new(),
+            attempts: 0,
+            resumed: false,
+            dry_run: false,
+            digest: None,
+        }
+    }
+
+    /// One that *we* could not run.
+    pub fn refused(label: Label, error: &Error) -> Finished {
+        let state = match error {
+            Error::Cancelled | Error::ReaderGone => State::Cancelled,
+            _ => State::Failed,
+        };
+        let failure = Failure::from(error);
+        let unavailable = matches!(error, Error::Disabled { .. }) || is_unavailable(failure.kind);
+        Finished { unavailable, ..Finished::without_run(label, state, failure) }
+    }
+
+    /// One that a backend ran.
+    pub fn ran(label: Label, outcome: Outcome, output: String) -> Finished {
+        let state = match outcome.failure.as_ref().map(|failure| failure.kind) {
+            None => State::Completed,
+            Some(Kind::Cancelled) => State::Cancelled,
+            Some(_) => State::Failed,
+        };
+        Finished {
+            label,
+            state,
+            backend: outcome.backend,
+            model: outcome.model,
+            output: output.trim_end_matches('\n').to_owned(),
+            duration: outcome.duration,
+            exit_code: Some(outcome.exit_code),
+            unavailable: outcome.failure.as_ref().is_some_and(|failure| is_unavailable(failure.kind)),
+            failure: outcome.failure,
+            session: outcome.session,
+            usage: outcome.usage,
+            warnings: outcome.warnings,
+            tried: outcome.tried,
+            attempts: 1,
+            resumed: false,
+            dry_run: false,
+            digest: None,
+        }
+    }
+
+    /// The parts that every result has, with the names of clinvk 0.2 and ours behind them.
+    pub fn answer(&self) -> Answer<'_> {
+        Answer {
+            backend: &self.backend,
+            model: self.model.as_deref(),
+            status: self.state.word(),
+            output: &self.output,
+            duration_seconds: self.duration.as_secs_f64(),
+            exit_code: self.exit_code,
+            kind: self.failure.as_ref().map(|failure| failure.kind.word()),
+            error: self.failure.as_ref().map(|failure| failure.message.as_str()),
+            session_id: self.session.as_deref(),
+            usage: unified::usage(&self.usage),
+            cost: self.usage.cost,
+            attempts: self.attempts,
+            tried: unified::tried(&self.tried),
+            warnings: &self.warnings,
+            resumed: self.resumed,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// The result of a task, of `parallel` and `map`.
+    pub fn entry(&self) -> Entry<'_> {
+        let Label { index, id, name, item, tags, meta, .. } = &self.label;
+        Entry {
+            index: *index,
+            task_id: id.as_deref(),
+            task_name: name.as_deref(),
+            item: item.as_deref(),
+            answer: self.answer(),
+            tags,
+            meta: meta.as_ref(),
+        }
+    }
+
+    /// A result that `entry` made, for the same task.
+    pub(super) fn read(label: Label, value: &Value) -> Option<Finished> {
+        let text = |name: &str| value[name].as_str().map(str::to_owned);
+        let number = |name: &str| value["usage"][name].as_u64().unwrap_or(0);
+        let warnings = value["warnings"].as_array()?.iter();
+        Some(Finished {
+            state: State::parse(value["status"].as_str()?)?,
+            backend: text("backend")?,
+            model: text("model"),
+            output: text("output")?,
+            duration: Duration::try_from_secs_f64(value["duration_seconds"].as_f64()?).ok()?,
+            exit_code: value["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok()),
+            failure: None,
+            unavailable: false,
+            session: text("session_id"),
+            usage: Usage {
+                input: number("input_tokens"),
+                output: number("output_tokens"),
+                cached: number("cached_tokens"),
+                reasoning: number("reasoning_tokens"),
+                cost: value["cost"].as_f64(),
+            },
+            warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
+            tried: Vec::new(),
+            attempts: value["attempts"].as_u64().and_then(|attempts| u32::try_from(attempts).ok())?,
+            resumed: true,
+            dry_run: false,
+            digest: None,
+            label,
+        })
+    }
+}
+
+/// Nothing can be run there.
+fn is_unavailable(kind: Kind) -> bool {
+    matches!(kind, Kind::UnknownBackend | Kind::NotInstalled)
+}
+
+/// What every result has.
+#[derive(Serialize)]
+pub struct Answer<'a> {
+    backend: &'a str,
+    model: Option<&'a str>,
+    status: &'static str,
+    output: &'a str,
+    duration_seconds: f64,
+    exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    session_id: Option<&'a str>,
+    usage: Value,
+    cost: Option<f64>,
+    attempts: u32,
+    tried: Vec<Value>,
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "is_false")]
+    resumed: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    dry_run: bool,
+}
+
+/// The result of a task.
+#[derive(Serialize)]
+pub struct Entry<'a> {
+    index: usize,
+    task_id: Option<&'a str>,
+    task_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<&'a str>,
+    #[serde(flatten)]
+    answer: Answer<'a>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a Map<String, Value>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it so
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// How many ended how. They add up to all that there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    /// Done, those that an earlier batch had done included.
+    pub completed: usize,
+    /// Not done.
+    pub failed: usize,
+    /// Stopped.
+    pub cancelled: usize,
+    /// Not started.
+    pub skipped: usize,
+    /// Of the completed: done by an earlier batch.
+    pub resumed: usize,
+    /// Of the failed: their backends are not to be had.
+    pub unavailable: usize,
+}
+
+impl Totals {
+    /// All.
+    pub fn all(&self) -> usize {
+        self.completed + self.failed + self.cancelled + self.skipped
+    }
+
+    pub(super) fn count(&mut self, finished: &Finished) {
+        match finished.state {
+            State::Completed => self.completed += 1,
+            State::Failed => self.failed += 1,
+            State::Cancelled => self.cancelled += 1,
+            State::Skipped => self.skipped += 1,
+        }
+        self.resumed += usize::from(finished.resumed);
+        self.unavailable += usize::from(finished.unavailable);
+    }
+}
+
+/// Puts results that come as they end into the order in which they were asked for.
+#[derive(Default)]
+pub struct InOrder {
+    next: usize,
+    early: BTreeMap<usize, Finished>,
+}
+
+impl InOrder {
+    /// Takes one in, and lets out those whose turn has come.
+    pub fn take(&mut self, finished: Finished) -> Vec<Finished> {
+        self.early.insert(finished.label.index, finished);
+        let mut due = Vec::new();
+        while let Some(finished) = self.early.remove(&self.next) {
+            due.push(finished);
+            self.next += 1;
+        }
+        due
+    }
+}

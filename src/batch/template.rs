@@ -1,0 +1,129 @@
+//! Texts with variables: `{{name}}`. Expanded in one pass, so that what is put in is never looked at again; `{{{{` is a
+//! literal `{{`.
+
+use crate::error::Error;
+use crate::session::shorten;
+
+/// A text with variables.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    Text(String),
+    Variable(String),
+}
+
+impl Template {
+    /// Reads a text with variables. `knows` says whether there is a variable of that name, and if not, why.
+    ///
+    /// # Errors
+    /// A variable without an end, and what `knows` says.
+    pub fn read(text: &str, knows: impl Fn(&str) -> Result<(), String>) -> Result<Template, Error> {
+        let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
+        while let Some(start) = rest.find("{{") {
+            literal.push_str(&rest[..start]);
+            let behind = &rest[start + 2..];
+            if let Some(behind) = behind.strip_prefix("{{") {
+                literal.push_str("{{");
+                rest = behind;
+                continue;
+            }
+            let Some(end) = behind.find("}}") else {
+                let sentence = format!(
+                    "`{{{{{}` has no `}}}}` behind it: a literal `{{{{` is `{{{{{{{{`",
+                    shorten(behind, 40)
+                );
+                return Err(Error::Invalid(sentence));
+            };
+            let name = behind[..end].trim();
+            knows(name).map_err(|why| Error::Invalid(format!("`{{{{{}}}}}`: {why}", shorten(name, 60))))?;
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Variable(name.to_owned()));
+            rest = &behind[end + 2..];
+        }
+        literal.push_str(rest);
+        parts.push(Part::Text(literal));
+        Ok(Template(parts))
+    }
+
+    /// The variables in it, as often as they stand there.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Variable(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The text with the values of its variables. One that has no value stays as it was written.
+    pub fn expand<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> String {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(literal) => text.push_str(literal),
+                Part::Variable(name) => match value(name) {
+                    Some(value) => text.push_str(value),
+                    None => text.extend(["{{", name, "}}"]),
+                },
+            }
+        }
+        text
+    }
+}
+
+/// The name in `{{name.output}}`.
+pub fn output_of(variable: &str) -> Option<&str> {
+    variable.strip_suffix(".output").map(str::trim).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(text: &str) -> Result<String, String> {
+        let known = |name: &str| match name {
+            "a" | "a.output" => Ok(()),
+            _ => Err("unknown".to_owned()),
+        };
+        let value = |name: &str| (name == "a").then_some("{{a}} {{{{");
+        Template::read(text, known).map(|template| template.expand(value)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_text_is_expanded_in_one_pass() {
+        for (text, expanded) in [
+            ("", ""),
+            ("plain { } }}", "plain { } }}"),
+            ("{{a}}", "{{a}} {{{{"),
+            ("<{{ a }}{{a}}>", "<{{a}} {{{{{{a}} {{{{>"),
+            ("{{{{a}}", "{{a}}"),
+            ("{{{{{{a}}", "{{{{a}} {{{{"),
+            ("{{{{{{{{", "{{{{"),
+            ("é{{a}}日", "é{{a}} {{{{日"),
+            ("{{a.output}}", "{{a.output}}"),
+        ] {
+            assert_eq!(expand(text).as_deref(), Ok(expanded), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_variable_is_an_error() {
+        for (text, error) in [
+            ("{{b}}", "`{{b}}`: unknown"),
+            ("{{}}", "`{{}}`: unknown"),
+            ("x {{a", "`{{a` has no `}}` behind it: a literal `{{` is `{{{{`"),
+            ("{{{a}}}", "`{{{a}}`: unknown"),
+        ] {
+            assert_eq!(expand(text), Err(error.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_large_value_is_put_in_once() {
+        let template = Template::read("<{{a}}>", |_| Ok(())).unwrap();
+        let large = "{{a}}".repeat(1 << 20);
+        assert_eq!(template.expand(|_| Some(&large)).len(), large.len() + 2);
+    }
+}

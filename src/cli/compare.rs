@@ -1,0 +1,200 @@
+//! `clinvk compare`: one prompt for several backends, and their answers side by side.
+
+use super::batch::{self, Ready, Screen};
+use super::flags::Typed;
+use super::print::Out;
+use super::{input, prompt};
+use crate::batch::compare::{all, candidates, dissenters, title};
+use crate::batch::diff::unified;
+use crate::batch::{Answer, Finished, InOrder, Report, State, Workers};
+use crate::config::Config;
+use crate::error::Error;
+use crate::request::{list, prompt_with_files};
+use crate::world::World;
+use serde::Serialize;
+use std::io;
+
+/// Runs it. Everything is printed; the exit status is returned.
+///
+/// # Errors
+/// What is wrong with the flags, or that there is nobody to ask; what broke the comparison.
+pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    let json = batch::wants_json(typed)?;
+    let ready = Ready::new(typed, world, config)?;
+    for (one, other) in [("race", "agree"), ("race", "diff"), ("backends", "all-backends")] {
+        if typed.has(one) && typed.has(other) {
+            return Err(Error::Invalid(format!("`--{one}` and `--{other}` exclude each other")));
+        }
+    }
+    if json && typed.has("diff") {
+        return Err(Error::Invalid("`--diff` prints text: `--json` has the whole answers".to_owned()));
+    }
+    let candidates = match typed.value("backends") {
+        Some(words) => candidates(&list(words))?,
+        None if typed.has("all-backends") => {
+            let (candidates, missing) = all(&ready.engine);
+            missing.iter().for_each(|name| log::warn!("backend `{name}` is not installed: it is left out"));
+            if candidates.is_empty() {
+                // Whoever wants all and has none learns of the first what to do.
+                let backend = missing.first().cloned().unwrap_or_default();
+                let known = ready.engine.registry.get(&backend)?;
+                return Err(Error::NotInstalled { backend, program: known.program().to_owned() });
+            }
+            candidates
+        }
+        None => {
+            let sentence = "who is asked? give `--backends a,b` or `--all-backends`";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
+    };
+    let (argument, waits) = prompt::argument(typed, &typed.operands, true)?;
+    let files: Vec<String> = typed.values("file").map(str::to_owned).collect();
+    let asked =
+        prompt_with_files(input::prompt(argument, waits, !files.is_empty())?, &files, &ready.defaults())?;
+    ready.watch_signals()?;
+    let workers = Workers(if typed.has("sequential") { 1 } else { candidates.len() });
+    let style = Style { json, diff: typed.has("diff"), race: typed.has("race") };
+    let (mut in_order, mut results) = (InOrder::default(), Vec::new());
+    let screen = Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished| {
+        for finished in in_order.take(finished) {
+            if !style.json && !style.diff && !style.race {
+                out.put(&section(&finished))?;
+            }
+            results.push(finished);
+        }
+        Ok(())
+    });
+    let report = ready.batch(&screen).compare(&asked, &candidates, workers, style.race);
+    let mut out = screen.end();
+    let report = report?;
+    let verdict = typed.has("agree").then(|| verdict(&results));
+    let _ = style.print(&mut out, &asked, &results, &report, &verdict);
+    end(report, &results, style.race, verdict, &mut out)
+}
+
+/// The exit status; who differs, or what went wrong, on standard error.
+fn end(
+    report: Report,
+    results: &[Finished],
+    race: bool,
+    verdict: Option<Verdict>,
+    out: &mut Out,
+) -> Result<u8, Error> {
+    let has_winner = race && winner(results).is_some();
+    let was_cancelled = report.cancelled;
+    let status = batch::status(report, out)?;
+    if has_winner {
+        return Ok(0);
+    }
+    match verdict.filter(|verdict| !was_cancelled && !verdict.sentences.is_empty()) {
+        None => Ok(status),
+        Some(verdict) => {
+            verdict.sentences.iter().for_each(|sentence| crate::log::line(&format!("clinvk: {sentence}")));
+            Ok(status.max(1))
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    json: bool,
+    diff: bool,
+    race: bool,
+}
+
+impl Style {
+    fn print(
+        self,
+        out: &mut Out,
+        prompt: &str,
+        results: &[Finished],
+        report: &Report,
+        verdict: &Option<Verdict>,
+    ) -> io::Result<()> {
+        if self.json {
+            return out.put_line(&Comparison {
+                prompt,
+                backends: results.iter().map(|finished| finished.label.backend.as_str()).collect(),
+                results: results.iter().map(Finished::answer).collect(),
+                winner: winner(results).filter(|_| self.race).map(title),
+                agree: verdict.as_ref().map(|verdict| verdict.sentences.is_empty()),
+                total_duration_seconds: report.duration.as_secs_f64(),
+            });
+        }
+        if self.race {
+            return match winner(results) {
+                Some(finished) => out.put(&format!("{}\n", finished.output)),
+                None => results.iter().try_for_each(|finished| out.put(&section(finished))),
+            };
+        }
+        if self.diff { differences(out, results) } else { Ok(()) }
+    }
+}
+
+/// The shape of clinvk 0.2, and what is ours behind it.
+#[derive(Serialize)]
+struct Comparison<'a> {
+    prompt: &'a str,
+    backends: Vec<&'a str>,
+    results: Vec<Answer<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    winner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agree: Option<bool>,
+    total_duration_seconds: f64,
+}
+
+/// Who answered first, of those who answered.
+fn winner(results: &[Finished]) -> Option<&Finished> {
+    results.iter().find(|finished| finished.state == State::Completed)
+}
+
+/// An answer under its heading.
+fn section(finished: &Finished) -> String {
+    let seconds = finished.duration.as_secs_f64();
+    let mut text = format!("== {} ({seconds:.2} s)\n", title(finished));
+    if !finished.output.is_empty() {
+        text += &format!("{}\n", finished.output.trim_end_matches('\n'));
+    }
+    if let Some(problem) = batch::problem(finished) {
+        text += &format!("{problem}\n");
+    }
+    text + "\n"
+}
+
+/// The first answer, and how the others differ from it.
+fn differences(out: &mut Out, results: &[Finished]) -> io::Result<()> {
+    let mut answers = results.iter().filter(|finished| finished.state == State::Completed);
+    let first = answers.next();
+    for finished in results.iter().filter(|finished| finished.state != State::Completed) {
+        out.put(&section(finished))?;
+    }
+    let Some(first) = first else { return Ok(()) };
+    let whole = |finished: &Finished| format!("{}\n", finished.output.trim_end_matches('\n'));
+    answers
+        .try_for_each(|other| out.put(&unified(&whole(first), &whole(other), &title(first), &title(other))))
+}
+
+/// Whether they agree: sentences about those who do not.
+struct Verdict {
+    sentences: Vec<String>,
+}
+
+fn verdict(results: &[Finished]) -> Verdict {
+    let (answers, others): (Vec<&Finished>, Vec<&Finished>) =
+        results.iter().partition(|finished| finished.state == State::Completed);
+    let texts: Vec<&str> = answers.iter().map(|finished| finished.output.as_str()).collect();
+    let differ = dissenters(&texts);
+    let agreeing: Vec<String> = answers
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !differ.contains(index))
+        .map(|(_, finished)| title(finished))
+        .collect();
+    let differs = |index: &usize| format!("{} differs from {}", title(answers[*index]), agreeing.join(", "));
+    let missing = |finished: &&Finished| {
+        let problem = batch::problem(finished).unwrap_or_default();
+        format!("{} has no answer: {problem}", title(finished))
+    };
+    Verdict { sentences: others.iter().map(missing).chain(differ.iter().map(differs)).collect() }
+}

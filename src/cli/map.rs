@@ -1,0 +1,154 @@
+//! `clinvk map`: a prompt for each item of a list. Nothing of the list is kept.
+
+use super::batch::{self, Ready, Screen};
+use super::flags::Typed;
+use super::parallel::total;
+use crate::batch::map::Pattern;
+use crate::config::Config;
+use crate::error::Error;
+use crate::exec::{Cancel, lock};
+use crate::sys::{self, Watch};
+use crate::world::World;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How often somebody who waits for the next item looks around.
+const LOOK: Duration = Duration::from_millis(100);
+/// How much of the list is read at once.
+const READ: usize = 64 << 10;
+/// A longer item is no item.
+const LONGEST_ITEM: usize = 16 << 20;
+
+/// Runs it. Everything is printed; the exit status is returned.
+///
+/// # Errors
+/// What is wrong with the flags; what broke the batch.
+pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    batch::wants_json(typed)?;
+    let ready = Ready::new(typed, world, config)?;
+    let prompt = match &typed.operands[..] {
+        [prompt] => prompt,
+        [] => return Err(Error::Invalid("there is no prompt: `clinvk map 'Summarise {}'`".to_owned())),
+        words => {
+            let sentence = format!("the prompt has {} words: put it in quotes", words.len());
+            return Err(Error::Invalid(sentence));
+        }
+    };
+    let pattern = Pattern::read(prompt, typed.value("replace").unwrap_or("{}"))?;
+    let workers = ready.workers(typed, None)?;
+    let fail_fast = typed.has("fail-fast") || config.parallel.fail_fast;
+    let (file, name) = match typed.value("file").filter(|name| *name != "-") {
+        Some(name) => {
+            let fail = |error| Error::File { verb: "read", path: name.into(), error };
+            (File::open(ready.engine.world.cwd.join(name)).map_err(fail)?, name)
+        }
+        None => {
+            let fail = |error| Error::File { verb: "read", path: "standard input".into(), error };
+            (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(fail)?), "standard input")
+        }
+    };
+    let list = Mutex::new(List {
+        file,
+        name: name.to_owned(),
+        end: if typed.has("null") { 0 } else { b'\n' },
+        held: Vec::new(),
+        is_over: false,
+        count: 0,
+    });
+    let folder = ready.folder(typed, None, "item")?;
+    ready.watch_signals()?;
+    let screen =
+        Screen::new(ready.show(typed), None, ready.out(), |out, finished| out.put_line(&finished.entry()));
+    let report = ready.batch(&screen).map(
+        &pattern,
+        &|cancel| lock(&list).next(cancel),
+        workers,
+        fail_fast,
+        folder.as_ref(),
+    );
+    let mut out = screen.end();
+    let report = report?;
+    match report.totals.all() {
+        0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),
+        _ if !typed.has("quiet") => crate::log::line(&total(&report, "items")),
+        _ => {}
+    }
+    batch::status(report, &mut out)
+}
+
+/// A list that is read item by item.
+struct List {
+    file: File,
+    name: String,
+    /// What ends an item.
+    end: u8,
+    held: Vec<u8>,
+    is_over: bool,
+    count: usize,
+}
+
+type Next = Option<(usize, Result<String, String>)>;
+
+impl List {
+    fn next(&mut self, cancel: &Cancel) -> Result<Next, Error> {
+        // What was looked through already is not looked through again.
+        let mut seen = 0;
+        loop {
+            let end = self.held[seen..].iter().position(|byte| *byte == self.end).map(|at| seen + at);
+            let mut item: Vec<u8> = match end {
+                Some(end) => self.held.drain(..=end).take(end).collect(),
+                None if self.is_over && self.held.is_empty() => return Ok(None),
+                None if self.is_over => std::mem::take(&mut self.held),
+                None => {
+                    seen = self.held.len();
+                    if seen > LONGEST_ITEM {
+                        let most = LONGEST_ITEM >> 20;
+                        let sentence = format!("{}: an item is longer than {most} MiB", self.name);
+                        return Err(Error::Invalid(sentence));
+                    }
+                    if !self.read(cancel)? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+            };
+            if self.end == b'\n' && item.ends_with(b"\r") {
+                item.pop();
+            }
+            seen = 0;
+            if item.is_empty() {
+                continue;
+            }
+            self.count += 1;
+            let item = String::from_utf8(item).map_err(|error| {
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                format!("item {} is not valid UTF-8: `{text}`", self.count)
+            });
+            return Ok(Some((self.count - 1, item)));
+        }
+    }
+
+    /// Reads some more; says no when the switch is thrown.
+    fn read(&mut self, cancel: &Cancel) -> Result<bool, Error> {
+        let fail = |error| Error::File { verb: "read", path: self.name.clone().into(), error };
+        loop {
+            if cancel.is_thrown() {
+                return Ok(false);
+            }
+            let mut watches = [Watch::readable(self.file.as_fd()), cancel.watch()];
+            sys::poll(&mut watches, LOOK).map_err(fail)?;
+            if watches[0].woke() {
+                break;
+            }
+        }
+        let before = self.held.len();
+        self.held.resize(before + READ, 0);
+        let read = self.file.read(&mut self.held[before..]).map_err(fail)?;
+        self.held.truncate(before + read);
+        self.is_over = read == 0;
+        Ok(true)
+    }
+}

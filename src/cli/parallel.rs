@@ -1,0 +1,201 @@
+//! `clinvk parallel`: the tasks of a file, many at once.
+
+use super::batch::{self, Ready, Screen};
+use super::flags::Typed;
+use super::print::Out;
+use super::table::{columns, pad, safe};
+use crate::batch::{Finished, InOrder, Plan, Report, State, Workers};
+use crate::config::Config;
+use crate::error::Error;
+use crate::session::shorten;
+use crate::world::{self, World};
+use serde_json::to_string;
+use std::io;
+use std::time::Duration;
+
+/// Runs it. Everything is printed; the exit status is returned.
+///
+/// # Errors
+/// What is wrong with the flags or the plan; what broke the batch.
+pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    let json = batch::wants_json(typed)?;
+    if json && typed.has("jsonl") {
+        return Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()));
+    }
+    let ready = Ready::new(typed, world, config)?;
+    let (text, origin) = batch::plan_text(typed, &ready.engine.world, "tasks")?;
+    let plan = Plan::read(&text, &origin, &ready.defaults())?;
+    drop(text);
+    let workers = ready.workers(typed, plan.settings.max_parallel)?;
+    let fail_fast = typed.has("fail-fast") || plan.settings.fail_fast.unwrap_or(config.parallel.fail_fast);
+    let folder = ready.folder(typed, plan.settings.output_dir.as_deref(), "task")?;
+    ready.watch_signals()?;
+    let form = match (json, typed.has("jsonl")) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Lines,
+        _ => Form::Text { answers: config.parallel.aggregate_output, quiet: typed.has("quiet") },
+    };
+    let mut printer = Printer {
+        form,
+        in_order: InOrder::default(),
+        rows: Vec::new(),
+        has_colours: ready.has_colours() && world::stdout_is_terminal(),
+    };
+    let mut out = ready.out();
+    // Nobody reads: that is noticed again by the first run.
+    let _ = printer.begin(&mut out, plan.len(), workers);
+    let screen =
+        Screen::new(ready.show(typed), Some(plan.len()), out, |out, finished| printer.take(out, finished));
+    let report = ready.batch(&screen).parallel(&plan, workers, fail_fast, folder.as_ref());
+    let mut out = screen.end();
+    let report = report?;
+    let _ = printer.end(&mut out, &report);
+    batch::status(report, &mut out)
+}
+
+/// What is printed.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// The answers, and a table.
+    Text {
+        /// With the answers.
+        answers: bool,
+        /// Without the line before them.
+        quiet: bool,
+    },
+    /// One object, in the order of the tasks. It is printed as it grows: ten thousand answers need not be kept.
+    Json,
+    /// A line for each task, in the order in which they end.
+    Lines,
+}
+
+struct Printer {
+    form: Form,
+    in_order: InOrder,
+    rows: Vec<Row>,
+    has_colours: bool,
+}
+
+/// A line of the table.
+struct Row {
+    backend: Box<str>,
+    state: State,
+    duration: Duration,
+    title: Box<str>,
+}
+
+impl Printer {
+    fn begin(&self, out: &mut Out, tasks: usize, workers: Workers) -> io::Result<()> {
+        match self.form {
+            Form::Text { quiet: false, .. } => {
+                out.put(&format!("Running {tasks} tasks (max {} parallel)...\n\n", workers.0))
+            }
+            Form::Json => out.put(&format!("{{\"total_tasks\":{tasks},\"results\":[")),
+            Form::Text { quiet: true, .. } | Form::Lines => Ok(()),
+        }
+    }
+
+    fn take(&mut self, out: &mut Out, finished: Finished) -> io::Result<()> {
+        if self.form == Form::Lines {
+            return out.put_line(&finished.entry());
+        }
+        for finished in self.in_order.take(finished) {
+            match self.form {
+                Form::Json => {
+                    let comma = if finished.label.index == 0 { "" } else { "," };
+                    let entry = super::table::safe_json(to_string(&finished.entry())?);
+                    out.put(&format!("{comma}\n{entry}"))?;
+                }
+                Form::Text { answers, .. } => {
+                    if answers {
+                        out.put(&answer(&finished))?;
+                    }
+                    self.rows.push(Row {
+                        backend: safe(&finished.backend).into(),
+                        state: finished.state,
+                        duration: finished.duration,
+                        title: shorten(&safe(finished.label.title()), 60).into(),
+                    });
+                }
+                Form::Lines => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, out: &mut Out, report: &Report) -> io::Result<()> {
+        let (totals, seconds) = (&report.totals, report.duration.as_secs_f64());
+        match self.form {
+            Form::Json => out.put(&format!(
+                "\n],\"completed\":{},\"failed\":{},\"cancelled\":{},\"skipped\":{},\"resumed\":{},\
+                 \"total_duration_seconds\":{seconds}}}\n",
+                totals.completed, totals.failed, totals.cancelled, totals.skipped, totals.resumed
+            )),
+            Form::Text { answers, .. } => {
+                if answers {
+                    out.put("\n")?;
+                }
+                out.put(&self.table())?;
+                out.put(&format!("\n{}\n", total(report, "tasks")))
+            }
+            Form::Lines => Ok(()),
+        }
+    }
+
+    fn table(&self) -> String {
+        let number = self.rows.len().to_string().len().max(1);
+        let backend =
+            self.rows.iter().map(|row| columns(&row.backend)).max().unwrap_or(0).max("BACKEND".len());
+        let mut text = format!("{:>number$}  {}  STATUS     DURATION  TASK\n", "#", pad("BACKEND", backend));
+        for (index, row) in self.rows.iter().enumerate() {
+            let status = format!("{:<9}", row.state.word());
+            text += &format!(
+                "{:>number$}  {}  {}  {:>8}  {}\n",
+                index + 1,
+                pad(&row.backend, backend),
+                if self.has_colours { coloured(&status, row.state) } else { status },
+                format!("{:.2}s", row.duration.as_secs_f64()),
+                row.title
+            );
+        }
+        text
+    }
+}
+
+/// `[1] the answer`, and what went wrong.
+fn answer(finished: &Finished) -> String {
+    let number = finished.label.index + 1;
+    let mut text = String::new();
+    let problem = batch::problem(finished);
+    if problem.is_none() || !finished.output.is_empty() {
+        text += &format!("[{number}] {}\n", finished.output.trim_end_matches('\n'));
+    }
+    if let Some(problem) = problem {
+        text += &format!("[{number}] {problem}\n");
+    }
+    text
+}
+
+/// How many ended how, in one line.
+pub fn total(report: &Report, what: &str) -> String {
+    let totals = &report.totals;
+    let mut text =
+        format!("Total: {} {what}, {} completed, {} failed", totals.all(), totals.completed, totals.failed);
+    for (count, word) in
+        [(totals.cancelled, "cancelled"), (totals.skipped, "skipped"), (totals.resumed, "done before")]
+    {
+        if count > 0 {
+            text += &format!(", {count} {word}");
+        }
+    }
+    text + &format!(" ({:.2} s)", report.duration.as_secs_f64())
+}
+
+fn coloured(status: &str, state: State) -> String {
+    let colour = match state {
+        State::Completed => 32,
+        State::Failed => 31,
+        State::Cancelled | State::Skipped => 33,
+    };
+    format!("\x1b[{colour}m{status}\x1b[0m")
+}

@@ -1,0 +1,240 @@
+//! What a batch does at this moment: on a terminal a line for each run, drawn over and over; elsewhere a line when one
+//! begins and when it ends.
+
+use super::table::{columns, fit, safe};
+use crate::batch::{Finished, Label, State};
+use crate::event::Event;
+use crate::exec::lock;
+use crate::sys;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How often the lines are drawn.
+const TURN: Duration = Duration::from_millis(150);
+/// How much of a text is kept to show its end.
+const TAIL: usize = 200;
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Nothing.
+    Nothing,
+    /// A line when a run begins, and when it ends.
+    Lines,
+    /// A line for each run, drawn over and over; with colours or without.
+    Live(bool),
+}
+
+/// What a batch does at this moment.
+pub struct Progress {
+    show: Show,
+    state: Mutex<Running>,
+}
+
+struct Running {
+    runs: BTreeMap<usize, Run>,
+    planned: Option<usize>,
+    done: usize,
+    failed: usize,
+    drawn: Option<Instant>,
+}
+
+struct Run {
+    backend: String,
+    title: String,
+    since: Instant,
+    state: &'static str,
+    /// The last tool, or the end of the last text.
+    last: String,
+}
+
+impl Progress {
+    /// Nothing is shown before something begins. `planned`: how many runs there will be.
+    pub fn new(show: Show, planned: Option<usize>) -> Progress {
+        let runs = BTreeMap::new();
+        Progress { show, state: Mutex::new(Running { runs, planned, done: 0, failed: 0, drawn: None }) }
+    }
+
+    /// A run begins.
+    pub fn started(&self, label: &Label) {
+        match self.show {
+            Show::Nothing => return,
+            Show::Lines => crate::log::line(&format!("[{}] {}: started", label.index + 1, label.backend)),
+            Show::Live(_) => {}
+        }
+        let run = Run {
+            backend: label.backend.clone(),
+            title: safe(label.title()),
+            since: Instant::now(),
+            state: "starting",
+            last: String::new(),
+        };
+        lock(&self.state).runs.insert(label.index, run);
+    }
+
+    /// A backend begins with it.
+    pub fn begun(&self, index: usize, backend: &str) {
+        if let Some(run) = lock(&self.state).runs.get_mut(&index) {
+            backend.clone_into(&mut run.backend);
+            run.state = "waiting";
+        }
+    }
+
+    /// Something happened in it.
+    pub fn event(&self, index: usize, event: &Event) {
+        if !matches!(self.show, Show::Live(_)) {
+            if let (Show::Lines, Event::Progress { stage, message }) = (self.show, event) {
+                if stage == "retry" {
+                    crate::log::line(&format!("[{}] {message}", index + 1));
+                }
+            }
+            return;
+        }
+        let mut state = lock(&self.state);
+        let Some(run) = state.runs.get_mut(&index) else { return };
+        match event {
+            Event::Started { .. } => run.state = "waiting",
+            Event::Thinking(_) => run.state = "thinking",
+            Event::Text(text) => {
+                if run.state != "answering" {
+                    run.last.clear();
+                }
+                run.state = "answering";
+                run.last = tail(&run.last, text);
+            }
+            Event::ToolUse { name, .. } => (run.state, run.last) = ("tool", safe(name)),
+            Event::ToolResult { .. } => run.state = "waiting",
+            Event::Progress { stage, message } if stage == "retry" => {
+                (run.state, run.last) = ("retrying", safe(message));
+            }
+            Event::Progress { .. } | Event::Usage(_) => {}
+        }
+    }
+
+    /// A run is over.
+    pub fn finished(&self, finished: &Finished) {
+        let mut state = lock(&self.state);
+        let was_running = state.runs.remove(&finished.label.index).is_some();
+        state.done += 1;
+        state.failed += usize::from(finished.state == State::Failed);
+        if self.show != Show::Lines || !(was_running || finished.state == State::Failed) {
+            return;
+        }
+        drop(state);
+        let how = match &finished.failure {
+            Some(failure) => format!("{}: {}", finished.state.word(), failure.message),
+            None => format!("{} in {:.1} s", finished.state.word(), finished.duration.as_secs_f64()),
+        };
+        crate::log::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.backend));
+    }
+
+    /// Draws the lines, if it is time.
+    pub fn draw(&self) {
+        let Show::Live(has_colours) = self.show else { return };
+        // Whoever comes too early or while another one draws has nothing to wait for.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        if state.drawn.is_none_or(|drawn| drawn.elapsed() >= TURN) {
+            state.drawn = Some(Instant::now());
+            crate::screen::draw(&state.lines(has_colours));
+        }
+    }
+
+    /// Makes room: on the screen stands what was printed, and nothing else.
+    pub fn clear(&self) {
+        if matches!(self.show, Show::Live(_)) {
+            crate::screen::draw(&[]);
+            lock(&self.state).drawn = None;
+        }
+    }
+}
+
+impl Running {
+    /// The lines as they are drawn, each with its width.
+    fn lines(&self, has_colours: bool) -> Vec<(String, usize)> {
+        let (rows, width) = sys::terminal_size();
+        // The last column stays free: some terminals go to the next line there. So does the last row.
+        let width = width.saturating_sub(1);
+        let most = rows.saturating_sub(3).max(1);
+        let mut lines: Vec<_> = self
+            .runs
+            .iter()
+            .take(most)
+            .map(|(index, run)| {
+                let seconds = format!(" {:>3} s ", run.since.elapsed().as_secs());
+                let place = format!("[{}] ", index + 1);
+                let last = format!(" {}", if run.last.is_empty() { &run.title } else { &run.last });
+                let parts = [
+                    (place.as_str(), ""),
+                    (&safe(&run.backend), "1"),
+                    (&seconds, "2"),
+                    (run.state, colour(run.state)),
+                    (&last, "2"),
+                ];
+                line(&parts, width, has_colours)
+            })
+            .collect();
+        let hidden = self.runs.len().saturating_sub(most);
+        let of = self.planned.map(|planned| format!(" of {planned}")).unwrap_or_default();
+        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let more = if hidden > 0 { format!(", {hidden} more under way") } else { String::new() };
+        lines.push(line(&[(&format!("{}{of} done{failed}{more}", self.done), "2")], width, has_colours));
+        lines
+    }
+}
+
+fn colour(state: &str) -> &'static str {
+    match state {
+        "answering" => "32",
+        "tool" => "36",
+        "retrying" => "33",
+        _ => "",
+    }
+}
+
+/// A line of parts with their colours, cut to a width.
+fn line(parts: &[(&str, &str)], width: usize, has_colours: bool) -> (String, usize) {
+    let (mut text, mut left) = (String::new(), width);
+    for (part, colour) in parts {
+        let part = fit(part, left);
+        left -= columns(part);
+        match *colour {
+            "" => text.push_str(part),
+            _ if !has_colours || part.is_empty() => text.push_str(part),
+            colour => text.push_str(&format!("\x1b[{colour}m{part}\x1b[0m")),
+        }
+    }
+    (text, width - left)
+}
+
+/// The end of a text that goes on, in one line. What stood before the last line's end is over.
+fn tail(before: &str, text: &str) -> String {
+    let text = match text.trim_end_matches('\n').rsplit_once('\n') {
+        Some((_, line)) => safe(line),
+        None => format!("{before}{}", safe(text)),
+    };
+    let cut = text.char_indices().rev().nth(TAIL).map_or(0, |(at, _)| at);
+    text[cut..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_by_columns_and_colours_take_none() {
+        let parts = [("[1] ", ""), ("日本", "1"), (" tool", "36")];
+        assert_eq!(line(&parts, 80, false), ("[1] 日本 tool".to_owned(), 13));
+        assert_eq!(line(&parts, 7, false), ("[1] 日".to_owned(), 6));
+        assert_eq!(line(&parts, 10, true), ("[1] \x1b[1m日本\x1b[0m\x1b[36m t\x1b[0m".to_owned(), 10));
+        assert_eq!(line(&parts, 0, true), (String::new(), 0));
+    }
+
+    #[test]
+    fn a_tail_is_the_end_of_the_last_line() {
+        assert_eq!(tail("ab", "c"), "abc");
+        assert_eq!(tail("ab", "c\nde"), "de");
+        assert_eq!(tail("ab", "c\n"), "abc ");
+        assert_eq!(tail("", &"日".repeat(500)).chars().count(), TAIL + 1);
+    }
+}

@@ -1,0 +1,267 @@
+//! `POST /parallel`, `/compare` and `/chain`: many runs of one request, as many at once as there are slots.
+
+use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
+use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
+use crate::dry_run;
+use crate::engine::{Listener, Outcome};
+use crate::error::{Error, Kind};
+use crate::exec::Control;
+use crate::fields::{Word, fields};
+use crate::http::call::{Call, read_object};
+use crate::http::faults::Fault;
+use crate::request::Request;
+use crate::task::{OutputFormat, Task};
+use serde_json::{Value, json};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+/// How long nothing may end before the client is looked after.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// `POST /parallel`
+///
+/// # Errors
+/// What the client is told.
+pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let body = call.body()?;
+    let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(None))?;
+    let of_config = &call.server.config.parallel;
+    let (workers, fail_fast) = (
+        plan.settings.max_parallel.unwrap_or(Workers(of_config.max_workers)),
+        plan.settings.fail_fast.unwrap_or(of_config.fail_fast),
+    );
+    let (format, detach) = (Format::of(call, false), plan.settings.detach.unwrap_or(false));
+    let job: Job = Box::new(move |work, feed| {
+        let given = Request::default();
+        let (report, results) =
+            run(work, feed, &given, |batch| batch.parallel(&plan, within(work, workers), fail_fast, None))?;
+        let mut told = totals(&report);
+        told["total_tasks"] = json!(results.len());
+        told["results"] = results.iter().map(entry).collect();
+        Ok(told)
+    });
+    deliver(call, &body, format, detach, job)
+}
+
+fields! {
+    /// What a comparison has besides its prompt and options.
+    pub struct Extra {
+        backends: Vec<String>, "who is asked: `backend` or `backend:model`";
+        all_backends: bool, "ask all that are installed";
+        sequential: bool, "one after the other";
+        race: bool, "the first answer stops the others";
+        detach: bool, "answer at once; the runs go on alone";
+    }
+}
+
+/// `POST /compare`
+///
+/// # Errors
+/// What the client is told.
+pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let body = call.body()?;
+    let (given, extra): (Request, Extra) = read_object(&body)?;
+    let prompt = given.text(&call.server.defaults(None))?;
+    let candidates = match (&extra.backends, extra.all_backends) {
+        (Some(words), None | Some(false)) => compare::candidates(words)?,
+        (None, Some(true)) => compare::all(&call.server.engine).0,
+        _ => {
+            return Err(Fault::invalid(
+                "backends",
+                "either `backends` names who is asked, or `all_backends` is true",
+            ));
+        }
+    };
+    let workers = Workers(if extra.sequential.unwrap_or(false) { 1 } else { candidates.len().max(1) });
+    let wants_stream = given.output_format == Some(Word(OutputFormat::StreamJson));
+    let (format, detach) = (Format::of(call, wants_stream), extra.detach.unwrap_or(false));
+    let given = Request { prompt: None, files: None, ..given };
+    let job: Job = Box::new(move |work, feed| {
+        let race = extra.race.unwrap_or(false);
+        let (report, results) = run(work, feed, &given, |batch| {
+            batch.compare(&prompt, &candidates, within(work, workers), race)
+        })?;
+        let mut told = totals(&report);
+        let answered: Vec<&Finished> =
+            results.iter().filter(|finished| finished.state == State::Completed).collect();
+        let answers: Vec<&str> = answered.iter().map(|finished| &*finished.output).collect();
+        let differ: Vec<String> =
+            compare::dissenters(&answers).into_iter().map(|index| compare::title(answered[index])).collect();
+        told["prompt"] = json!(prompt);
+        told["backends"] = results.iter().map(|finished| json!(compare::title(finished))).collect();
+        told["agree"] = json!(differ.is_empty() && answered.len() == results.len());
+        told["dissenters"] = json!(differ);
+        told["results"] = results.iter().map(entry).collect();
+        Ok(told)
+    });
+    deliver(call, &body, format, detach, job)
+}
+
+/// `POST /chain`
+///
+/// # Errors
+/// What the client is told.
+pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let body = call.body()?;
+    let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(None))?;
+    if chain.wants_input() && chain.settings.input.is_none() {
+        return Err(Fault::invalid("input", "`{{input}}` is used, and there is no `input`"));
+    }
+    let (format, detach) = (Format::of(call, false), chain.settings.detach.unwrap_or(false));
+    let job: Job = Box::new(move |work, feed| {
+        let given = Request::default();
+        // As in clinvk 0.2, a chain over HTTP goes on after a failure unless it says otherwise.
+        let stop = chain.settings.stop_on_failure.unwrap_or(false);
+        let (report, results) = run(work, feed, &given, |batch| batch.chain(&chain, None, stop, None, None))?;
+        let mut told = totals(&report);
+        let failed = results.iter().find(|finished| finished.state == State::Failed);
+        told["total_steps"] = json!(chain.len());
+        told["completed_steps"] = json!(report.totals.completed);
+        told["failed_step"] = json!(failed.map_or(0, |finished| finished.label.index + 1));
+        told["results"] = results.iter().map(step).collect();
+        Ok(told)
+    });
+    deliver(call, &body, format, detach, job)
+}
+
+fn text(body: &[u8]) -> Result<&str, Fault> {
+    let wrong = |_| Fault::of(Kind::InvalidRequest, "the body is not valid UTF-8");
+    std::str::from_utf8(body).map_err(wrong)
+}
+
+/// More at once than there are slots would only wait in them.
+fn within(work: &Work<'_>, workers: Workers) -> Workers {
+    Workers(workers.0.min(work.server.slots.bounds().runs))
+}
+
+/// How many ended how.
+fn totals(report: &Report) -> Value {
+    json!({
+        "completed": report.totals.completed,
+        "failed": report.totals.failed,
+        "cancelled": report.totals.cancelled,
+        "skipped": report.totals.skipped,
+        "total_duration_ms": report.duration.as_millis() as u64,
+    })
+}
+
+/// A result, with its time as this API counts it.
+fn entry(finished: &Finished) -> Value {
+    let mut told = json!(finished.entry());
+    told["duration_ms"] = json!(finished.duration.as_millis() as u64);
+    told
+}
+
+/// A step's result: they are counted from 1, and have names.
+fn step(finished: &Finished) -> Value {
+    let mut told = json!(finished.answer());
+    told["step"] = json!(finished.label.index + 1);
+    told["name"] = json!(finished.label.name);
+    told["duration_ms"] = json!(finished.duration.as_millis() as u64);
+    told
+}
+
+/// Runs a batch on its own threads, while this one tells what ended.
+fn run(
+    work: &Work<'_>,
+    feed: &mut dyn Feed,
+    given: &Request,
+    begin: impl FnOnce(&Batch<'_>) -> Result<Report, Error> + Send,
+) -> Result<(Report, Vec<Finished>), Failed> {
+    let (tell, ended) = mpsc::channel();
+    let batch = move || {
+        // The watcher goes with the batch: that is how its end is heard.
+        let (observer, runner) = (Watcher { work, tell: Mutex::new(tell) }, Admitted(work));
+        begin(&Batch {
+            defaults: work.server.defaults(None),
+            given,
+            store: &work.server.engine.store,
+            keep_sessions: false,
+            retries: 0,
+            runner: &runner,
+            observer: &observer,
+            cancel: &work.run.cancel,
+        })
+    };
+    let mut results = Vec::new();
+    let report = thread::scope(|scope| {
+        let running = thread::Builder::new().name("batch".to_owned()).spawn_scoped(scope, batch);
+        let running = running.map_err(|error| Error::Internal(format!("no thread: {error}")))?;
+        loop {
+            match ended.recv_timeout(LOOK) {
+                Ok(finished) => {
+                    let finished: Finished = finished;
+                    if feed.event(&told(&finished), true).is_err() {
+                        work.run.cancel.throw();
+                    }
+                    results.push(finished);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if feed.quiet().is_err() {
+                        work.run.cancel.throw();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        running.join().unwrap_or_else(|_| Err(Error::Internal("the batch panicked".to_owned())))
+    });
+    let report = report?;
+    if report.cancelled {
+        return Err(Error::Cancelled.into());
+    }
+    results.sort_by_key(|finished| finished.label.index);
+    if feed.is_open() {
+        let mut last = totals(&report);
+        last["type"] = json!("summary");
+        let _ = feed.event(&last, true);
+    }
+    Ok((report, results))
+}
+
+/// A result in a stream.
+fn told(finished: &Finished) -> Value {
+    let mut told = entry(finished);
+    told["type"] = json!("result");
+    told
+}
+
+/// Passes results on from the batch's threads.
+struct Watcher<'a> {
+    work: &'a Work<'a>,
+    tell: Mutex<Sender<Finished>>,
+}
+
+impl Observer for Watcher<'_> {
+    fn begun(&self, _: usize, backend: &str, session: Option<&str>) {
+        self.work.run.begin(backend, session);
+    }
+
+    fn finished(&self, finished: Finished) -> std::io::Result<()> {
+        let tell = self.tell.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tell.send(finished).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// The server's way to run anything, for each run of a batch.
+struct Admitted<'a>(&'a Work<'a>);
+
+impl Runner for Admitted<'_> {
+    fn admit(&self, request: &Request, task: &mut Task) -> Result<(), Error> {
+        self.0.server.admit(self.0.who, request, task)
+    }
+
+    fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+        let control = self.0.who.limits.over(control.clone(), self.0.streamed);
+        self.0.server.run(self.0, tasks, &control, listener, true)
+    }
+
+    fn rehearse(&self, task: &Task) -> Result<String, Error> {
+        let engine = &self.0.server.engine;
+        let prepared = engine.prepare(task)?;
+        let program = engine.locate(&*prepared.backend, false);
+        Ok(dry_run::text(&prepared, program.as_deref()))
+    }
+}

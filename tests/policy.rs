@@ -1,0 +1,396 @@
+//! What a request may do on a server, and with a key.
+
+use crate::util::scene::Scene;
+use clinvk::backend::Registry;
+use clinvk::config::{Config, KeyPolicy, Server};
+use clinvk::error::Kind;
+use clinvk::fields::Object;
+use clinvk::http::policy::{Policy, default_workdir};
+use clinvk::request::{Defaults, Request};
+use clinvk::task::{Approval, Sandbox, Task};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// A configuration as its file would have it, and the policy of a key `ci` in it, else of the server.
+struct House {
+    config: Config,
+    policy: Policy,
+    scene: Scene,
+}
+
+impl House {
+    fn new(config: &Value) -> House {
+        let scene = Scene::new();
+        for dir in ["srv/a/in", "srv/ab", "srv/b"] {
+            fs::create_dir_all(scene.path(dir)).unwrap();
+        }
+        symlink(scene.path("srv/b"), scene.path("srv/a/link")).unwrap();
+        let config = config.to_string().replace("ROOT", &scene.text("srv"));
+        scene.file("config.json", config);
+        let config = Config::load(&scene.path(""), None, &BTreeMap::new()).unwrap().config;
+        let policy = Policy::of(&config.server).unwrap();
+        let policy =
+            config.server.keys.get("ci").map_or(policy.clone(), |key| policy.and("ci", key).unwrap());
+        House { config, policy, scene }
+    }
+
+    /// A server with these keys.
+    fn serving(server: Value) -> House {
+        House::new(&json!({"server": server}))
+    }
+
+    /// What becomes of a request.
+    fn ask(&self, request: Value) -> Result<Task, String> {
+        let request = request.to_string().replace("ROOT", &self.scene.text("srv"));
+        let Object(request): Object<Request> = serde_json::from_str(&request).unwrap();
+        let (registry, _) = Registry::of(&self.config, "clinvk");
+        let defaults = Defaults {
+            config: &self.config,
+            registry: &registry,
+            base: &self.scene.path("srv/a"),
+            temp: Path::new("/tmp"),
+            session: None,
+            reads_files: false,
+        };
+        let tasks = request.tasks(&defaults, || Ok("hi".to_owned())).unwrap();
+        let mut task = tasks.into_iter().next().unwrap();
+        let backend = registry.get(&task.backend).unwrap();
+        let said = self.policy.admit(&request, &mut task, &*backend);
+        said.map(|()| task).map_err(|error| error.to_string().replace(&self.scene.text("srv"), "ROOT"))
+    }
+
+    #[track_caller]
+    fn refuses(&self, request: Value, sentence: &str) {
+        let said = self.ask(request.clone()).map(|_| ());
+        assert_eq!(said, Err(sentence.to_owned()), "{request}");
+    }
+}
+
+#[test]
+fn a_server_without_rules_of_its_own_takes_edits_and_nothing_stronger() {
+    let house = House::serving(json!({}));
+    for (request, approval, sandbox) in [
+        (json!({}), Approval::Default, Sandbox::Default),
+        (json!({"approval_mode": "auto"}), Approval::Auto, Sandbox::Default),
+        (json!({"approval_mode": "always"}), Approval::Always, Sandbox::Default),
+        (json!({"sandbox_mode": "read-only"}), Approval::Default, Sandbox::ReadOnly),
+        (json!({"sandbox_mode": "workspace", "backend": "codex"}), Approval::Default, Sandbox::Workspace),
+    ] {
+        let task = house.ask(request.clone()).unwrap();
+        assert_eq!((task.approval, task.sandbox), (approval, sandbox), "{request}");
+        assert!(task.no_project_config, "{request}");
+    }
+    for (request, sentence) in [
+        (
+            json!({"approval_mode": "none"}),
+            "approval mode `none` is not allowed: `server.max_approval_mode` allows at most `auto`",
+        ),
+        (
+            json!({"sandbox_mode": "full"}),
+            "sandbox mode `full` is not allowed: `server.max_sandbox_mode` allows at most `default`",
+        ),
+        (
+            json!({"extra": ["--bare"]}),
+            "flag `--bare` is not allowed: `server.allowed_extra_flags` allows none",
+        ),
+        (
+            json!({"no_project_config": false}),
+            "`no_project_config: false` is not allowed: `server.project_config` allows `true` only",
+        ),
+        (
+            json!({"interpret": true}),
+            "`interpret`, which reads files and runs commands without approval, is not allowed: \
+             `server.max_approval_mode` allows at most `auto`",
+        ),
+        (
+            json!({"allowed_tools": ["Bash"]}),
+            "a list of tools, which need no approval then, is not allowed: \
+             `server.max_approval_mode` allows at most `auto`",
+        ),
+        (json!({"model": "--dangerous"}), "`--dangerous` is no name of a model"),
+    ] {
+        house.refuses(request, sentence);
+    }
+    for request in [
+        json!({"allowed_tools": []}),
+        json!({"allowed_tools": "all"}),
+        json!({"allowed_tools": ["Read"], "sandbox_mode": "read-only"}),
+        json!({"interpret": false, "no_project_config": true}),
+    ] {
+        assert!(house.ask(request.clone()).is_ok(), "{request}");
+    }
+}
+
+#[test]
+fn a_refusal_is_a_matter_of_policy() {
+    let error = House::serving(json!({"allowed_backends": []})).policy.backend("claude").unwrap_err();
+    assert_eq!(error.kind(), Kind::Policy);
+}
+
+#[test]
+fn what_a_request_does_not_say_is_lowered_and_what_it_says_is_not() {
+    let house = |config: Value| {
+        let mut config = config;
+        config["unified_flags"] = json!({"approval_mode": "none", "sandbox_mode": "full"});
+        House::new(&config)
+    };
+    let lowered = |most: Value, request: Value| {
+        let task = house(json!({"server": most})).ask(request).unwrap();
+        (task.approval.word(), task.sandbox.word())
+    };
+    assert_eq!(lowered(json!({}), json!({})), ("auto", "default"));
+    let all = json!({"max_approval_mode": "none", "max_sandbox_mode": "full"});
+    assert_eq!(lowered(all, json!({})), ("none", "full"));
+    let least = json!({"max_approval_mode": "always", "max_sandbox_mode": "read-only"});
+    assert_eq!(lowered(least.clone(), json!({})), ("always", "read-only"));
+    // Claude has no sandbox for a workspace: the next stricter one is meant.
+    let workspace = json!({"max_sandbox_mode": "workspace"});
+    assert_eq!(lowered(workspace.clone(), json!({})), ("auto", "read-only"));
+    assert_eq!(lowered(workspace.clone(), json!({"backend": "codex"})), ("auto", "workspace"));
+    house(json!({"server": least})).refuses(
+        json!({"approval_mode": "default"}),
+        "approval mode `default` is not allowed: `server.max_approval_mode` allows at most `always`",
+    );
+    house(json!({"server": workspace})).refuses(
+        json!({"sandbox_mode": "default"}),
+        "sandbox mode `default` is not allowed: `server.max_sandbox_mode` allows at most `workspace`",
+    );
+}
+
+#[test]
+fn an_approval_that_takes_the_sandbox_away_is_held_to_the_sandbox_rule() {
+    let house = House::serving(json!({"max_approval_mode": "none"}));
+    // Codex under `none` with no sandbox named has none.
+    let task = house.ask(json!({"backend": "codex", "approval_mode": "none"})).unwrap();
+    assert_eq!((task.approval, task.sandbox), (Approval::None, Sandbox::Workspace));
+    house.refuses(
+        json!({"backend": "codex", "approval_mode": "none", "sandbox_mode": "default"}),
+        "sandbox mode `default`, which with backend `codex` is `full` here, is not allowed: \
+         `server.max_sandbox_mode` allows at most `default`",
+    );
+    let task = house.ask(json!({"backend": "claude", "approval_mode": "none"})).unwrap();
+    assert_eq!((task.approval, task.sandbox), (Approval::None, Sandbox::Default));
+}
+
+#[test]
+fn lenient_does_not_drop_a_ceiling() {
+    // A declared command honours no approval and no sandbox mode: `lenient` would drop them after they were allowed.
+    let backends = json!({"odd": {"command": ["odd"]}});
+    let house = House::new(&json!({"server": {"max_sandbox_mode": "workspace"}, "backends": backends}));
+    let asked = "sandbox mode `workspace`, which with backend `odd` is `default` here,";
+    let allowed = "is not allowed: `server.max_sandbox_mode` allows at most `workspace`";
+    let request = |lenient| json!({"backend": "odd", "sandbox_mode": "workspace", "lenient": lenient});
+    house.refuses(request(true), &format!("{asked} {allowed}"));
+    // Without `lenient` the engine says that it cannot be honoured.
+    assert_eq!(house.ask(request(false)).unwrap().sandbox, Sandbox::Workspace);
+    for lenient in [true, false] {
+        house.refuses(
+            json!({"backend": "odd", "lenient": lenient}),
+            &format!("sandbox mode `default` {allowed}"),
+        );
+    }
+    let house = House::new(&json!({"server": {"max_approval_mode": "always"}, "backends": backends}));
+    house.refuses(
+        json!({"backend": "odd", "approval_mode": "always", "lenient": true}),
+        "approval mode `always`, which with backend `odd` is `default` here, is not allowed: \
+         `server.max_approval_mode` allows at most `always`",
+    );
+}
+
+#[test]
+fn backends_and_models_are_those_on_the_list() {
+    let house = House::serving(json!({
+        "allowed_backends": ["claude", "codex"],
+        "allowed_models": ["fast", "gpt-6-astra"],
+    }));
+    house.refuses(
+        json!({"backend": "gemini"}),
+        "backend `gemini` is not allowed: `server.allowed_backends` allows `claude`, `codex`",
+    );
+    let models = "is not allowed: `server.allowed_models` allows `fast`, `gpt-6-astra`";
+    for (backend, model, asked) in [
+        ("claude", Some("opus"), "model `opus`"),
+        ("claude", Some("best"), "model `best`"),
+        ("claude", None, "the model that backend `claude` has by default"),
+        ("claude", Some("balanced"), "model `balanced`"),
+        ("codex", Some("gpt-6-luna-2"), "model `gpt-6-luna-2`"),
+    ] {
+        house.refuses(json!({"backend": backend, "model": model}), &format!("{asked} {models}"));
+    }
+    // By the alias or by what it stands for.
+    for (backend, model) in [
+        ("claude", "fast"),
+        ("claude", "haiku"),
+        ("codex", "gpt-6-luna"),
+        ("codex", "best"),
+        ("codex", "fast"),
+    ] {
+        assert!(house.ask(json!({"backend": backend, "model": model})).is_ok(), "{backend} {model}");
+    }
+    let house = House::serving(json!({"allowed_models": ["default"]}));
+    assert!(house.ask(json!({})).is_ok() && house.ask(json!({"model": "balanced"})).is_ok());
+    house.refuses(
+        json!({"model": "fast"}),
+        "model `fast` is not allowed: `server.allowed_models` allows `default`",
+    );
+    house.policy.backend("anything").unwrap();
+}
+
+#[test]
+fn flags_are_those_on_the_list_and_those_of_the_configuration() {
+    let house = House::new(&json!({
+        "server": {"allowed_extra_flags": ["--bare", "--fallback-model="]},
+        "backends": {"claude": {"extra_flags": ["--strict-mcp-config"]}},
+    }));
+    for extra in [
+        json!([]),
+        json!(["--bare"]),
+        json!(["--fallback-model=opus", "--bare"]),
+        json!(["--fallback-model", "opus"]),
+    ] {
+        let task = house.ask(json!({"extra": extra})).unwrap();
+        assert_eq!(task.extra[0], "--strict-mcp-config", "{extra}");
+    }
+    let allowed = "is not allowed: `server.allowed_extra_flags` allows `--bare`, `--fallback-model=`";
+    for (extra, flag) in [
+        (json!(["--strict-mcp-config"]), "--strict-mcp-config"),
+        (json!(["--bare", "--mcp-config=/tmp/x"]), "--mcp-config"),
+        (json!(["--bare", "--mcp-config", "/tmp/x"]), "--mcp-config"),
+        (json!(["--barely"]), "--barely"),
+        (json!(["-"]), "-"),
+    ] {
+        house.refuses(json!({"extra": extra}), &format!("flag `{flag}` {allowed}"));
+    }
+    house.refuses(json!({"extra": ["opus"]}), "`extra` begins with a flag, and `opus` is none");
+    assert!(
+        House::serving(json!({"allowed_extra_flags": "all"})).ask(json!({"extra": ["--anything"]})).is_ok(),
+        "what the backend does not take is the engine's business"
+    );
+}
+
+#[test]
+fn directories_are_compared_name_by_name_and_without_links() {
+    let house = House::serving(json!({
+        "allowed_workdir_prefixes": ["ROOT/a", "ROOT/b/"],
+        "blocked_workdir_prefixes": ["ROOT/b"],
+    }));
+    let outside = "is not allowed: `server.allowed_workdir_prefixes` allows `ROOT/a`, `ROOT/b`";
+    let blocked = "is not allowed: `server.blocked_workdir_prefixes` allows nothing in `ROOT/b`";
+    for (workdir, dir) in
+        [("ROOT/a", "a"), ("ROOT/a/in/../in/", "a/in"), (".", "a"), ("in", "a/in"), ("", "a")]
+    {
+        let task = house.ask(json!({"workdir": workdir})).unwrap();
+        assert_eq!(task.dir, house.scene.path("srv").join(dir), "{workdir}");
+    }
+    assert_eq!(house.ask(json!({})).unwrap().dir, house.scene.path("srv/a"));
+    for (workdir, dir, rule) in [
+        ("ROOT/ab", "ROOT/ab", outside),
+        ("ROOT/a/../ab", "ROOT/ab", outside),
+        ("ROOT", "ROOT", outside),
+        ("/", "/", outside),
+        ("/usr", "/usr", outside),
+        ("../ab", "ROOT/ab", outside),
+        ("ROOT/b", "ROOT/b", blocked),
+        ("ROOT/a/link", "ROOT/b", blocked),
+        ("link", "ROOT/b", blocked),
+    ] {
+        house.refuses(json!({"workdir": workdir}), &format!("directory `{dir}` {rule}"));
+        house.refuses(json!({"add_dirs": ["in", workdir]}), &format!("directory `{dir}` {rule}"));
+    }
+}
+
+#[test]
+fn a_directory_that_became_a_link_is_where_the_link_leads() {
+    let house = House::serving(json!({"allowed_workdir_prefixes": ["ROOT/a"]}));
+    let (registry, _) = Registry::of(&house.config, "clinvk");
+    let claude = registry.get("claude").unwrap();
+    let task =
+        |dir: &str| Task { backend: "claude".to_owned(), dir: house.scene.path(dir), ..Task::default() };
+    // As a session remembers it.
+    let mut moved = task("srv/a/link");
+    assert!(house.policy.admit(&Request::default(), &mut moved, &*claude).is_err());
+    let mut gone = task("srv/a/none");
+    let error = house.policy.admit(&Request::default(), &mut gone, &*claude).unwrap_err();
+    assert_eq!(error.kind(), Kind::InvalidRequest, "{error}");
+}
+
+#[test]
+fn of_the_server_and_the_key_the_stricter_holds() {
+    let strict = json!({
+        "allowed_backends": ["claude"], "max_approval_mode": "default", "max_sandbox_mode": "read-only",
+        "allowed_extra_flags": ["--bare"], "allowed_workdir_prefixes": ["ROOT/a/in"],
+    });
+    let loose = json!({
+        "allowed_backends": ["claude", "codex"], "max_approval_mode": "none", "max_sandbox_mode": "full",
+        "allowed_extra_flags": ["--bare", "--safe-mode"], "allowed_workdir_prefixes": ["ROOT/a"],
+    });
+    let with_key = |server: &Value, key: &Value| {
+        let mut server = server.clone();
+        server["keys"] = json!({"ci": key});
+        House::serving(server)
+    };
+    let in_it = |mut request: Value| {
+        request["workdir"] = json!("in");
+        request
+    };
+    for (house, section) in
+        [(with_key(&strict, &loose), "server"), (with_key(&loose, &strict), "server.keys.ci")]
+    {
+        for (request, asked, rule, allowed) in [
+            (in_it(json!({"backend": "codex"})), "backend `codex`", "allowed_backends", "`claude`"),
+            (
+                in_it(json!({"approval_mode": "auto"})),
+                "approval mode `auto`",
+                "max_approval_mode",
+                "at most `default`",
+            ),
+            (
+                in_it(json!({"sandbox_mode": "default"})),
+                "sandbox mode `default`",
+                "max_sandbox_mode",
+                "at most `read-only`",
+            ),
+            (
+                in_it(json!({"extra": ["--safe-mode"]})),
+                "flag `--safe-mode`",
+                "allowed_extra_flags",
+                "`--bare`",
+            ),
+            (json!({}), "directory `ROOT/a`", "allowed_workdir_prefixes", "`ROOT/a/in`"),
+        ] {
+            house.refuses(request, &format!("{asked} is not allowed: `{section}.{rule}` allows {allowed}"));
+        }
+        let task = house.ask(in_it(json!({"extra": ["--bare"]}))).unwrap();
+        assert_eq!((task.approval, task.sandbox), (Approval::Default, Sandbox::ReadOnly));
+    }
+    // A key that says nothing is the server's.
+    let task = with_key(&json!({}), &json!({"admin": true})).ask(json!({"approval_mode": "auto"})).unwrap();
+    assert_eq!(task.approval, Approval::Auto);
+}
+
+#[test]
+fn a_prefix_that_is_not_there_keeps_the_server_from_starting() {
+    let list = |dir: &str| vec![dir.to_owned()];
+    let server = Server { blocked_workdir_prefixes: list("/no/such"), ..Server::default() };
+    let missing = "`/no/such` cannot be used: No such file or directory (os error 2)";
+    assert_eq!(
+        Policy::of(&server).unwrap_err().to_string(),
+        format!("server.blocked_workdir_prefixes: {missing}")
+    );
+    let key = KeyPolicy { allowed_workdir_prefixes: list("srv"), ..KeyPolicy::default() };
+    let policy = Policy::of(&Server::default()).unwrap();
+    assert_eq!(
+        policy.and("ci", &key).unwrap_err().to_string(),
+        "server.keys.ci.allowed_workdir_prefixes: `srv` is not absolute"
+    );
+    let server = |dir: &str| Server { default_workdir: dir.to_owned(), ..Server::default() };
+    assert_eq!(default_workdir(&server(""), Path::new("/usr")).unwrap(), Path::new("/usr"));
+    assert_eq!(default_workdir(&server("/usr/bin/.."), Path::new("/")).unwrap(), Path::new("/usr"));
+    assert_eq!(
+        default_workdir(&server("/no/such"), Path::new("/")).unwrap_err().to_string(),
+        "server.default_workdir: cannot use directory `/no/such`: No such file or directory (os error 2)"
+    );
+}
