@@ -98,7 +98,7 @@ for (const [provider, make] of Object.entries(providers)) {
     }, { runs, requests: 1 });
 
   fails("image-refused", 0, "echo", {}, { messages }, { status: 400, says: "claude" });
-  fails("wrong-key", 0, "locked", { apiKey: "guessed" }, {}, { status: 401 });
+  fails("wrong-key", 0, "locked", { apiKey: "a-guessed-key" }, {}, { status: 401 });
   fails("unknown-model", 0, "echo", { id: "nobody/x" }, {}, { status: 404, says: "nobody/x" });
   fails("login", 1, "login", {}, {}, { status: 400, says: "login" });
   // It does not know x-should-retry, and would try these again.

@@ -99,7 +99,7 @@ const fails = (what, runs, kind, name, how, expected) =>
     await raises(kind, () => say(anthropic), expected);
   }, { runs, requests: 1 });
 
-fails("wrong-key", 0, Anthropic.AuthenticationError, "locked", { apiKey: "guessed" }, { status: 401, says: "authentication_error" });
+fails("wrong-key", 0, Anthropic.AuthenticationError, "locked", { apiKey: "a-guessed-key" }, { status: 401, says: "authentication_error" });
 fails("quota", 1, Anthropic.RateLimitError, "quota", { maxRetries: 0 }, { status: 429, says: "quota" });
 fails("overloaded", 1, Anthropic.InternalServerError, "overloaded", { maxRetries: 0 }, { status: 503, says: "overloaded_error" });
 // With the retries that the client has by default.
@@ -108,7 +108,7 @@ fails("crash", 1, Anthropic.InternalServerError, "crash", {}, { status: 502 });
 fails("timeout", 1, Anthropic.InternalServerError, "hanging", {}, { status: 504 });
 
 scenario("right-key", async () => {
-  await say(await client("locked", { apiKey: "secret" }));
+  await say(await client("locked", { apiKey: "a-key-of-ours" }));
 }, { requests: 1 });
 
 scenario("unknown-model", async () => {

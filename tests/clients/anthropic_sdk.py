@@ -6,7 +6,7 @@ from functools import partial
 import anthropic
 import pydantic
 from play import (
-    ANSWER, HELLO, LETTERS, PIXEL, PROMPT, SCHEMA, VENDORS,
+    ANSWER, CONTINUES, HELLO, LETTERS, PIXEL, PROMPT, SCHEMA, VENDORS,
     heard, holds, in_pieces, play, play_model, raises, same, scenario, server,
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def call_of(message):
 
 @scenario()
 def message():
-    answer = say(client(), temperature=1, metadata={"user_id": "somebody"})
+    answer = say(client(), metadata={"user_id": "somebody"})
     same((text_of(answer), answer.stop_reason, answer.model), (PROMPT, "end_turn", "echo"), "answer")
     same((answer.usage.input_tokens, answer.usage.output_tokens), (5, 5), "usage")
 
@@ -200,17 +200,17 @@ def request_id():
 
 @scenario(runs=0, requests=1)
 def wrong_key():
-    raises(anthropic.AuthenticationError, lambda: say(client("locked", key="guessed")), 401, "authentication_error")
+    raises(anthropic.AuthenticationError, lambda: say(client("locked", key="a-guessed-key")), 401, "authentication_error")
 
 
 @scenario(requests=1)
 def right_key():
-    say(client("locked", key="secret"))
+    say(client("locked", key="a-key-of-ours"))
 
 
 @scenario(requests=1)
 def right_key_as_a_token():
-    say(anthropic.Anthropic(base_url=server("locked") + "/anthropic", auth_token="secret"))
+    say(anthropic.Anthropic(base_url=server("locked") + "/anthropic", auth_token="a-key-of-ours"))
 
 
 @scenario(runs=0, requests=1)
@@ -237,7 +237,7 @@ def quota_in_a_stream():
 @scenario(requests=1)
 def overloaded():
     ask = lambda: say(client("overloaded", max_retries=0))
-    raises(anthropic.ServiceUnavailableError, ask, 503, "overloaded_error")
+    raises(anthropic.InternalServerError, ask, 503, "overloaded_error")
 
 
 # With the retries that the client has by default.
@@ -255,7 +255,7 @@ def crash():
 
 @scenario(requests=1)
 def timeout():
-    raises(anthropic.DeadlineExceededError, lambda: say(client("hanging")), 504, "timeout_error")
+    raises(anthropic.InternalServerError, lambda: say(client("hanging")), 504, "timeout_error")
 
 
 @scenario(requests=1)
@@ -314,8 +314,7 @@ for vendor in VENDORS:
         messages += [{"role": "assistant", "content": ANSWER}, *user("which colour?")]
         play_model(["Red", "."])
         same(text_of(ask(messages=messages)), "Red.", "text")
-        said = [text.strip() for role, text in heard()["said"] if role in ("user", "assistant")]
-        same(said[-3:], ["my colour is red", ANSWER, "which colour?"], "the session")
+        CONTINUES[vendor]("my colour is red", ANSWER, "which colour?")
 
     def abort_of(vendor=vendor):
         """One piece of the answer is told, and there will never be another."""
@@ -332,7 +331,8 @@ for vendor in VENDORS:
 @scenario()
 def image_of_claude():
     play_model(HELLO)
-    same(text_of(say(client("vendors"), [{"type": "text", "text": "what is it?"}, PICTURE], model="claude")), ANSWER, "text")
+    parts = [{"type": "text", "text": "what is it?"}, PICTURE]
+    same(text_of(say(client("vendors"), parts, model="claude")), ANSWER, "text")
     holds(PIXEL in heard()["body"], "the model did not get the picture")
 
 

@@ -89,7 +89,7 @@ def conversation():
 
 @scenario(runs=0)
 def wrong_key():
-    fails("Incorrect API key", name="locked", key="guessed")
+    fails("Incorrect API key", name="locked", key="a-guessed-key")
 
 
 @scenario(requests=1)

@@ -7,7 +7,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from play import ANSWER, HELLO, PIXEL, PROMPT, heard, holds, in_pieces, play, play_model, raises, same, scenario, server
+from play import ANSWER, HELLO, PIXEL, PROMPT, holds, in_pieces, is_told, play, play_model, raises, same, scenario, server
 
 
 class Answer(pydantic.BaseModel):
@@ -98,7 +98,7 @@ for surface, (model, errors) in SURFACES.items():
         raises(errors.BadRequestError, lambda: model().invoke([asked]), 400, "claude")
 
     def wrong_key(model=model, errors=errors):
-        raises(errors.AuthenticationError, lambda: model("locked", key="guessed").invoke(PROMPT), 401)
+        raises(errors.AuthenticationError, lambda: model("locked", key="a-guessed-key").invoke(PROMPT), 401)
 
     def unknown_model(model=model, errors=errors):
         raises(errors.NotFoundError, lambda: model(model="nobody/x").invoke(PROMPT), 404)
@@ -149,8 +149,7 @@ def conversation_of_claude():
     history += [model.invoke(history), HumanMessage("which colour?")]
     play_model(["Red", "."])
     same(model.invoke(history).text, "Red.", "text")
-    said = [text.strip() for role, text in heard()["said"] if role in ("user", "assistant")]
-    same(said[-3:], ["my colour is red", ANSWER, "which colour?"], "the session")
+    is_told("my colour is red", ANSWER, "which colour?")
 
 
 play()

@@ -85,7 +85,7 @@ for provider, ask in PROVIDERS.items():
         same(ask(tools=TOOLS).choices[0].message.content, PROMPT, "content")
 
     def wrong_key(ask=ask):
-        raises(litellm.AuthenticationError, lambda: ask(name="locked", key="guessed"), 401)
+        raises(litellm.AuthenticationError, lambda: ask(name="locked", key="a-guessed-key"), 401)
 
     def unknown_model(ask=ask):
         raises(litellm.NotFoundError, lambda: ask(model="nobody/x"), 404)

@@ -145,7 +145,7 @@ for (const [surface, ask] of Object.entries({ chat, responses: respond })) {
       await raises(kind, () => ask(openai), expected);
     }, { runs, requests: 1 });
 
-  fails("wrong-key", 0, OpenAI.AuthenticationError, "locked", { apiKey: "guessed" }, { status: 401, says: "Incorrect API key" });
+  fails("wrong-key", 0, OpenAI.AuthenticationError, "locked", { apiKey: "a-guessed-key" }, { status: 401, says: "Incorrect API key" });
   fails("quota", 1, OpenAI.RateLimitError, "quota", { maxRetries: 0 }, { status: 429, says: "quota" });
   fails("overloaded", 1, OpenAI.InternalServerError, "overloaded", { maxRetries: 0 }, { status: 503 });
   // With the retries that the client has by default.

@@ -66,6 +66,23 @@ def heard():
     return ask(heard=True)
 
 
+def is_told(*turns):
+    """That the model was told these turns in their order, each by its speaker: a session went on."""
+    said = [text.strip() for role, text in heard()["said"] if role in ("user", "assistant")]
+    same(said[-len(turns) :], list(turns), "what the model was told")
+
+
+def is_transcript(*turns):
+    """That the model was told these turns in one."""
+    told = [text for role, text in heard()["said"] if role == "user"][-1]
+    places = [told.find(turn) for turn in turns]
+    holds(-1 not in places and places == sorted(places), f"{turns} are at {places} in: {told}")
+
+
+# How a conversation goes on: gemini's sessions are gone with its run.
+CONTINUES = {"claude": is_told, "codex": is_told, "gemini": is_transcript}
+
+
 def scenario(case="", runs=1, requests=None, when=True):
     """Register a function.
 

@@ -23,7 +23,7 @@ from standin import Failure, StandIn, Text, tool
 PATIENCE = 90
 
 # What clients are given as their key.
-KEY = "secret"
+KEY = "a-key-of-ours"
 
 # The servers by name: what is in their configuration besides.
 ECHO = {
@@ -141,32 +141,34 @@ class Served:
 
     def results(self):
         """Answer what the client asks, and give what came of each scenario."""
-        begun, played = "(start)", 0
+        begun, played = "start", 0
         while True:
             try:
                 asked = self._line()
+                match asked:
+                    case {"begins": name}:
+                        begun = name
+                    case {"server": name}:
+                        self._answer(url=self._server(name).url)
+                    case {"turns": turns}:
+                        self._play(turns)
+                        self._answer()
+                    case {"heard": _}:
+                        self._answer(**self._last_request())
+                    case {"scenario": name, "seconds": seconds}:
+                        played += 1
+                        judged = self._judge(asked["runs"], asked["requests"])
+                        problem = asked["problem"] or judged
+                        self._begin_anew()
+                        yield Result(name, problem, seconds)
+                        self._answer()
+                    case {"scenarios": count}:
+                        same(count, played, "scenarios")
+                        break
             except AssertionError as error:
                 yield Result(begun, f"{error}\n{clip(self._err.read_text(errors='replace'))}", PATIENCE)
                 return
-            match asked:
-                case {"begins": name}:
-                    begun = name
-                case {"server": name}:
-                    self._answer(url=self._server(name).url)
-                case {"turns": turns}:
-                    self._play(turns)
-                    self._answer()
-                case {"heard": _}:
-                    self._answer(**self._last_request())
-                case {"scenario": name, "seconds": seconds}:
-                    played += 1
-                    problem = asked["problem"] or self._judge(asked["runs"], asked["requests"])
-                    self._begin_anew()
-                    yield Result(name, problem, seconds)
-                    self._answer()
-                case {"scenarios": count}:
-                    yield Result("end", self._end(played == count), 0)
-                    return
+        yield Result("end", self._end(), 0)
 
     # -- the line to the client
 
@@ -190,13 +192,10 @@ class Served:
     def _server(self, name):
         if name not in self._servers:
             home = self._root / name
-            env = {"PATH": "/usr/bin:/bin"}
-            if name == VENDORS:
-                for each in vendor.PACKAGES:
-                    env |= vendor.environment(each, home, self._model.url)
-            if name == "locked":
-                env["CLINVK_API_KEYS"] = KEY
-            env |= {"HOME": str(home)} | self._common
+            # Without the CLIs nothing but echo is installed.
+            clis = vendor.environment(list(vendor.PACKAGES), home, self._model.url) if name == VENDORS else {}
+            keys = {"CLINVK_API_KEYS": KEY} if name == "locked" else {}
+            env = {"HOME": str(home), "PATH": "/usr/bin:/bin"} | clis | keys | self._common
             self._servers[name] = Server(self._clinvk, name, home, env)
         return self._servers[name]
 
@@ -243,10 +242,9 @@ class Served:
         known = {self._client.pid, *(server.process.pid for server in self._servers.values())}
         return [pid for pid in processes(self.marker, "environ") if pid not in known]
 
-    def _end(self, is_whole):
-        """The client has ended, and the servers do."""
+    def _end(self):
+        """What is wrong when the client has ended and the servers do; "" for nothing."""
         try:
-            holds(is_whole, "some scenarios are missing")
             self._client.stdin.close()
             same(self._client.wait(30), 0, "status of the client")
             for server in self._servers.values():
