@@ -17,9 +17,11 @@ check:
 	$(CARGO) test --locked
 
 # The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs
-# from the npm registry under target/.
+# from the npm registry under target/. Then the server's metrics through promtool, and its page in Chromium.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
+	python3 tests/real/check_metrics.py $(BINARY)
+	python3 tests/real/check_page.py $(BINARY)
 
 # Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.
 bench: all
@@ -38,10 +40,11 @@ lint:
 	for page in man/*; do groff -mdoc -ww -Tutf8 -z $$page 2>&1 | (! grep .) || exit 1; done
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/, bin share/man/man1 share/man/man5 share/man/man7)
 	install -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/clinvk
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 
 clean:
 	$(CARGO) clean

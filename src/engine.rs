@@ -5,11 +5,13 @@ use crate::backend::{self, Backend, Launch, Registry, Step, Steps};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
 use crate::exec::{self, Control, Finishing, Stop};
-use crate::session::{Keep, Run, Session, Store, Tokens, Turn, TurnEnd, replay};
+use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, replay};
 use crate::task::{Opt, Task};
 use crate::world::{self, World};
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,9 +110,26 @@ impl Engine {
     }
 
     /// Where the program of a backend is.
-    pub fn locate(&self, backend: &dyn Backend, fresh: bool) -> Option<std::path::PathBuf> {
+    pub fn locate(&self, backend: &dyn Backend, fresh: bool) -> Option<PathBuf> {
         let find = |program: &str| self.world.find_program(program);
         self.registry.locate(backend.program(), Instant::now(), fresh, find)
+    }
+
+    /// Removes a session of ours, and the vendor's behind it where that is known to be possible.
+    ///
+    /// # Errors
+    /// When ours cannot be removed. What a vendor keeps besides is not looked for.
+    pub fn forget(&self, session: &Session) -> Result<(), Error> {
+        let keeps = self.registry.get(&session.backend).ok().and_then(|backend| backend.keeps());
+        if let (Some(keeps), Some(id)) = (keeps, &session.backend_session_id) {
+            // Anything else could be the end of another name.
+            if id.len() >= 16 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+                let home = self.world.env.get(keeps.variable).map(PathBuf::from);
+                let home = home.unwrap_or_else(|| self.world.user_home.join(keeps.home));
+                remove_files(&home.join(keeps.folder), &format!("{id}.jsonl"), 4);
+            }
+        }
+        self.store.delete(&session.id, &Filter::any()).map(drop)
     }
 
     /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
@@ -249,6 +268,20 @@ fn stopped(stop: &Stop) -> Result<(), Error> {
         Stop::TimedOut(limit, after) => Err(Error::TimedOut { limit, after }),
         Stop::Cancelled => Err(Error::Cancelled),
         Stop::ReaderGone => Err(Error::ReaderGone),
+    }
+}
+
+/// Removes the files below a folder, so many levels deep, whose names end so.
+fn remove_files(dir: &Path, end: &str, levels: usize) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir && levels > 1 {
+            remove_files(&entry.path(), end, levels - 1);
+        } else if !is_dir && entry.file_name().to_string_lossy().ends_with(end) {
+            if let Err(error) = fs::remove_file(entry.path()) {
+                log::warn!("cannot remove `{}`: {error}", entry.path().display());
+            }
+        }
     }
 }
 

@@ -7,10 +7,30 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use std::fmt;
 use std::marker::PhantomData;
 
+/// A field as it is described to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What else it may be called.
+    pub aliases: &'static [&'static str],
+    /// The type of its value.
+    pub kind: &'static str,
+    /// What it is for, in one line.
+    pub help: &'static str,
+}
+
 /// A struct that takes fields by name.
 pub trait Fields: Default {
+    /// Appends every field.
+    fn list(fields: &mut Vec<Field>);
+
     /// Appends every field's name.
-    fn names(names: &mut Vec<&'static str>);
+    fn names(names: &mut Vec<&'static str>) {
+        let mut fields = Vec::new();
+        Self::list(&mut fields);
+        names.extend(fields.iter().map(|field| field.name));
+    }
 
     /// Takes the value of a field of its own; `false`, without touching the value, for any other name.
     ///
@@ -24,9 +44,9 @@ pub trait Fields: Default {
 
 /// Both sets of fields in one object.
 impl<A: Fields, B: Fields> Fields for (A, B) {
-    fn names(names: &mut Vec<&'static str>) {
-        A::names(names);
-        B::names(names);
+    fn list(fields: &mut Vec<Field>) {
+        A::list(fields);
+        B::list(fields);
     }
 
     fn take<'de, M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<bool, M::Error> {
@@ -124,8 +144,13 @@ macro_rules! fields {
         $vis struct $name { $(#[doc = $help] pub $field: Option<$type>,)* }
 
         impl $crate::fields::Fields for $name {
-            fn names(names: &mut Vec<&'static str>) {
-                names.extend([$(stringify!($field)),*]);
+            fn list(fields: &mut Vec<$crate::fields::Field>) {
+                fields.extend([$($crate::fields::Field {
+                    name: stringify!($field),
+                    aliases: &[$($alias)?],
+                    kind: stringify!($type),
+                    help: $help,
+                }),*]);
             }
 
             fn take<'de, A: serde::de::MapAccess<'de>>(

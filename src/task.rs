@@ -111,23 +111,28 @@ impl Image {
         Image::recognise(data).ok_or("no picture that backends take: PNG, JPEG, GIF or WebP".to_owned())
     }
 
-    /// The bytes in base64 (RFC 4648 section 4, padded), as all three vendors want them.
+    /// The bytes in base64, as all three vendors want them.
     pub fn base64(&self) -> String {
-        let mut out = String::with_capacity(self.data.len().div_ceil(3) * 4);
-        for chunk in self.data.chunks(3) {
-            let group =
-                chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-            for position in 0..4 {
-                let six_bits = (group >> (18 - 6 * position)) as usize & 63;
-                out.push(if position > chunk.len() { '=' } else { char::from(BASE64[six_bits]) });
-            }
-        }
-        out
+        to_base64(&self.data)
     }
 }
 
 /// The alphabet of base64 (RFC 4648 section 4).
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Bytes as padded base64.
+pub fn to_base64(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group =
+            chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        for position in 0..4 {
+            let six_bits = (group >> (18 - 6 * position)) as usize & 63;
+            out.push(if position > chunk.len() { '=' } else { char::from(BASE64[six_bits]) });
+        }
+    }
+    out
+}
 
 /// The bytes of a padded base64 text. Nothing is forgiven: no blank, no missing padding, no bits that say nothing.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {

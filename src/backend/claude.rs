@@ -1,7 +1,7 @@
 //! Claude Code: `claude -p` with stream-json in and out. Measured on 2.1.197: ../shared/real-clis.md section 2 and the
 //! recorded dialogues in tests/data/claude.
 
-use super::{Backend, Dialogue, Ended, Launch, Step, Steps, StopSignal, older, text};
+use super::{Backend, Dialogue, Ended, Keeps, Launch, Step, Steps, StopSignal, older, text};
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
 use crate::task::{Approval, Effort, Opt, Sandbox, Task};
@@ -77,6 +77,10 @@ impl Backend for Claude {
 
     fn claims(&self) -> &'static [&'static str] {
         &["claude-"]
+    }
+
+    fn keeps(&self) -> Option<Keeps> {
+        Some(Keeps { variable: "CLAUDE_CONFIG_DIR", home: ".claude", folder: "projects" })
     }
 
     fn extra_flags(&self) -> &[&'static str] {

@@ -10,7 +10,7 @@ pub mod gemini;
 use crate::config::Config;
 use crate::error::{Error, Failure};
 use crate::event::Event;
-use crate::task::{Opt, Sandbox, Task};
+use crate::task::{Approval, Opt, Sandbox, Task};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -39,6 +39,30 @@ pub trait Backend: Send + Sync {
     /// It has an answer of its own. One that only repeats the prompt is left out where all backends are asked.
     fn answers(&self) -> bool {
         true
+    }
+
+    /// Takes the tools out of a task: what is left can do no more than read, and asks before that.
+    fn without_tools(&self, task: &mut Task) {
+        if self.honours(Opt::AllowedTools).is_ok() {
+            task.allowed_tools = Some(Vec::new());
+        } else {
+            self.only_reading(task);
+        }
+    }
+
+    /// Narrows a task as far as its program can be narrowed without losing its tools.
+    fn only_reading(&self, task: &mut Task) {
+        if self.honours(Opt::SandboxReadOnly).is_ok() {
+            task.sandbox = Sandbox::ReadOnly;
+        }
+        if self.honours(Opt::ApprovalAlways).is_ok() {
+            task.approval = Approval::Always;
+        }
+    }
+
+    /// Where the program keeps its sessions, when one that was continued can be removed again; none where there is none.
+    fn keeps(&self) -> Option<Keeps> {
+        None
     }
 
     /// Flags of the program's own that a task's `extra` may carry: `--name` alone, or `--name=` where a value follows
@@ -70,6 +94,17 @@ pub trait Backend: Send + Sync {
     fn rehearsal(&self, _task: &Task) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Where a program keeps its sessions: files somewhere below a folder, whose names end with the session's id and `.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    /// The variable that names its home.
+    pub variable: &'static str,
+    /// The home in the user's, where that is not set.
+    pub home: &'static str,
+    /// The folder in it.
+    pub folder: &'static str,
 }
 
 /// How a program is started: plain data, compared in tests, printed by `--dry-run`.

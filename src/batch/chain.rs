@@ -28,18 +28,19 @@ fields! {
 }
 
 fields! {
-    struct Extra {
+    /// What a step has besides its request.
+    pub struct OfStep {
         name: String, "by which later steps use its answer";
         prompt_file: String, "a file with the prompt";
     }
 }
 
 #[derive(Debug, Clone)]
-struct Written(Extra, Request);
+struct Written(OfStep, Request);
 
 impl<'de> Deserialize<'de> for Written {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
-        let Object((extra, request)) = Object::<(Extra, Request)>::deserialize(deserializer)?;
+        let Object((extra, request)) = Object::<(OfStep, Request)>::deserialize(deserializer)?;
         if request.prompt.is_some() == extra.prompt_file.is_some() {
             return Err(D::Error::custom("a step has either a `prompt` or a `prompt_file`"));
         }

@@ -15,9 +15,9 @@ mod result;
 mod retry;
 mod template;
 
-pub use chain::{Chain, Steps};
+pub use chain::{Chain, OfStep, Steps};
 pub use folder::Folder;
-pub use plan::{Plan, Settings, Workers};
+pub use plan::{OfTask, Plan, Settings, Workers};
 pub use result::{Answer, Entry, Finished, InOrder, Label, State, Totals};
 
 use crate::engine::{Listener, Outcome};

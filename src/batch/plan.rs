@@ -53,7 +53,7 @@ fields! {
 
 fields! {
     /// What a task has besides its request.
-    pub(super) struct Extra {
+    pub struct OfTask {
         id: String, "by which others depend on it";
         name: String, "what it is called";
         meta: Map<String, Value>, "comes back with the result";
@@ -122,7 +122,7 @@ impl Plan {
     }
 
     /// A task as it was written.
-    pub(super) fn task(&self, index: usize) -> Result<(Extra, Request), Error> {
+    pub(super) fn task(&self, index: usize) -> Result<(OfTask, Request), Error> {
         let read = serde_json::from_str(self.tasks[index].get()).map(|Object(task)| task);
         read.map_err(|error| Error::Internal(format!("a task that was checked cannot be read: {error}")))
     }
@@ -178,7 +178,7 @@ fn not_a_dependency(id: &str) -> Error {
 
 /// The prompt as it was written, or as it stands in its file.
 pub(super) fn prompt(
-    extra: &Extra,
+    extra: &OfTask,
     request: &Request,
     defaults: &Defaults<'_>,
 ) -> Result<Option<String>, Error> {
@@ -189,7 +189,7 @@ pub(super) fn prompt(
 }
 
 /// A label from what a task says of itself.
-pub(super) fn label(index: usize, extra: &Extra, request: &Request, backend: String) -> Label {
+pub(super) fn label(index: usize, extra: &OfTask, request: &Request, backend: String) -> Label {
     let prompt = request.prompt.as_ref().or(extra.prompt_file.as_ref());
     Label {
         index,
@@ -215,7 +215,7 @@ struct Fact {
 
 impl<'de> Deserialize<'de> for Fact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fact, D::Error> {
-        let Object((extra, request)) = Object::<(Extra, Request)>::deserialize(deserializer)?;
+        let Object((extra, request)) = Object::<(OfTask, Request)>::deserialize(deserializer)?;
         let has_prompt = request.prompt.as_ref().is_some_and(|prompt| !prompt.trim().is_empty());
         let has_files = request.files.as_ref().is_some_and(|files| !files.is_empty());
         if request.prompt.is_some() && extra.prompt_file.is_some() {
@@ -251,7 +251,7 @@ fn is_object_with_tasks(text: &str, origin: &str) -> Result<bool, Error> {
     };
     let is_alone = text[values.byte_offset()..].trim_start().is_empty();
     let mut of_tasks = Vec::new();
-    <(Extra, Request)>::names(&mut of_tasks);
+    <(OfTask, Request)>::names(&mut of_tasks);
     let is_task = of_tasks.iter().any(|name| first.contains_key(*name));
     Ok(first.contains_key("tasks") || (is_alone && !is_task))
 }

@@ -179,7 +179,7 @@ impl Body {
             match self.state {
                 State::Data(0) if self.chunked => {
                     while reader.held().len() < LINE_END.len() {
-                        more(reader, Reader::<S>::FOR_A_BODY)?;
+                        more(reader)?;
                     }
                     if !reader.held().starts_with(LINE_END) {
                         return Err(BodyError::Malformed("a chunk is longer than it says"));
@@ -191,9 +191,7 @@ impl Body {
                 State::Data(left) if left > room as u64 => return Err(BodyError::TooLarge),
                 State::Data(left) => {
                     if reader.held().is_empty() {
-                        // Of a body whose end is known, nothing of the next request is read.
-                        let most = if self.chunked { u64::MAX } else { left };
-                        more(reader, most.min(Reader::<S>::FOR_A_BODY as u64) as usize)?;
+                        more(reader)?;
                     }
                     return Ok(reader.held().len().min(left as usize));
                 }
@@ -233,8 +231,8 @@ impl Body {
     }
 }
 
-fn more<S: Read>(reader: &mut Reader<S>, most: usize) -> Result<(), BodyError> {
-    if reader.fill(most)? == 0 { Err(BodyError::Gone) } else { Ok(()) }
+fn more<S: Read>(reader: &mut Reader<S>) -> Result<(), BodyError> {
+    if reader.fill(Reader::<S>::FOR_A_BODY)? == 0 { Err(BodyError::Gone) } else { Ok(()) }
 }
 
 /// Reads until a whole line is held, and returns its length without its end. With its end it may be so long.
@@ -246,7 +244,7 @@ fn line<S: Read>(reader: &mut Reader<S>, longest: usize, too_long: &'static str)
             Some(end) if held[..end].ends_with(b"\r") => return Ok(end - 1),
             Some(_) => return Err(BodyError::Malformed("a line ends with LF alone")),
             None if held.len() == longest => return Err(BodyError::Malformed(too_long)),
-            None => more(reader, Reader::<S>::FOR_A_BODY)?,
+            None => more(reader)?,
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Cause {
     OtherRequest,
     /// There is no such run.
     NoRun,
+    /// There is no such response to go on with.
+    NoResponse,
     /// A page of another origin, or a name that is not ours.
     Foreign,
 }
@@ -129,6 +131,12 @@ impl Fault {
     /// The `Idempotency-Key` came before, with another body.
     pub fn other_request() -> Fault {
         Fault::new(Cause::OtherRequest, "this Idempotency-Key was used with another body: use a new one")
+    }
+
+    /// There is no response of that id to go on with.
+    pub fn no_response(id: &str) -> Fault {
+        let message = format!("Previous response with id '{id}' not found: it is over, or was never stored");
+        Fault { param: Some("previous_response_id"), ..Fault::new(Cause::NoResponse, message) }
     }
 
     /// Nothing of that id runs.
@@ -246,7 +254,8 @@ impl Fault {
             | Cause::TooLarge
             | Cause::TooSlow
             | Cause::OtherRequest
-            | Cause::NoRun => Kind::InvalidRequest,
+            | Cause::NoRun
+            | Cause::NoResponse => Kind::InvalidRequest,
         }
     }
 
@@ -296,6 +305,7 @@ impl Fault {
             Cause::TooLarge => row(413, 413, BAD, Some("request_too_large"), "request_too_large"),
             Cause::TooSlow => bad(408, 408, None),
             Cause::OtherRequest => bad(422, 422, None),
+            Cause::NoResponse => bad(400, 400, Some("previous_response_not_found")),
             Cause::NoRun => row(404, 404, BAD, None, "not_found_error"),
             Cause::Foreign => row(403, 403, BAD, Some("origin_not_allowed"), "permission_error"),
         }

@@ -35,6 +35,7 @@ pub mod idempotency; // requests that are sent again
 pub mod layers; // the nine layers
 pub mod native; // our own API
 pub mod outlet; // an answer that takes its time
+pub mod page; // the API for people, with a prompt to try, and for programs
 pub mod routes; // every path
 pub mod runs; // what runs
 pub mod server; // what all requests share

@@ -1,7 +1,7 @@
 //! An answer that takes its time. The status line is held until there is something of the answer, so that a run that fails
 //! at once is still a failure by its status; after that only the stream itself can tell.
 
-use super::conn::Exchange;
+use super::{Exchange, Response};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -88,12 +88,26 @@ impl<'a, 'c> Outlet<'a, 'c> {
     ///
     /// # Errors
     /// When the client left.
-    pub fn quiet_before_json(&mut self) -> io::Result<()> {
+    pub fn quiet_before_json(&mut self, blank: &str) -> io::Result<()> {
         if self.since.elapsed() >= PATIENCE_FOR_JSON && self.last.elapsed() >= SILENCE {
-            self.send(" ")
+            self.send(blank)
         } else {
             Ok(())
         }
+    }
+
+    /// The answer as one JSON text: with its length, unless blanks were sent before it.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn whole(&mut self, text: &str) -> io::Result<()> {
+        if self.open {
+            self.send(text)?;
+            return self.exchange.finish();
+        }
+        self.open = true;
+        let (headers, body) = (std::mem::take(&mut self.headers), text.as_bytes().to_vec());
+        self.exchange.respond(Response { status: 200, headers, body })
     }
 
     /// Nothing more comes.

@@ -1,8 +1,9 @@
 //! Every path that there is, with its methods. Parser, manual page, `openapi.json` and metrics' labels go by this table.
 
 use super::call::{Call, percent_decode};
+use super::compat::serve as compat;
 use super::faults::Fault;
-use super::{health, native};
+use super::{health, native, page};
 
 /// What answers a request.
 pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
@@ -33,6 +34,8 @@ pub const ROUTES: &[Route] = &[
     get("/live", true, &[("GET", health::live)]),
     get("/ready", true, &[("GET", health::ready)]),
     get("/metrics", false, &[("GET", health::metrics)]),
+    get("/docs", true, &[("GET", page::docs)]),
+    get("/openapi.json", true, &[("GET", page::openapi)]),
     post("/api/v1/prompt", &[("POST", native::prompt::prompt)]),
     post("/api/v1/parallel", &[("POST", native::batch::parallel)]),
     post("/api/v1/compare", &[("POST", native::batch::compare)]),
@@ -53,6 +56,16 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/sessions/{id}/resume", &[("POST", native::prompt::resume)]),
     post("/api/v1/sessions/{id}/fork", &[("POST", native::sessions::fork)]),
     get("/api/v1/sessions/{id}/turns", false, &[("GET", native::sessions::turns)]),
+    post("/openai/v1/chat/completions", &[("POST", compat::chat)]),
+    post("/openai/v1/responses", &[("POST", compat::responses)]),
+    post("/openai/v1/completions", &[("POST", compat::completions)]),
+    get("/openai/v1/models", false, &[("GET", compat::openai_models)]),
+    get("/openai/v1/models/{id...}", false, &[("GET", compat::openai_model)]),
+    get("/anthropic", true, &[("GET", compat::probe)]),
+    post("/anthropic/v1/messages", &[("POST", compat::messages)]),
+    post("/anthropic/v1/messages/count_tokens", &[("POST", compat::count_tokens)]),
+    get("/anthropic/v1/models", false, &[("GET", compat::anthropic_models)]),
+    get("/anthropic/v1/models/{id...}", false, &[("GET", compat::anthropic_model)]),
     get("/api/v1/runs", false, &[("GET", native::runs::list)]),
     Route {
         path: "/api/v1/runs/{id}",
@@ -121,7 +134,8 @@ mod tests {
 
     #[test]
     fn paths_find_their_route() {
-        let table: &[(&str, Option<(&str, &[&str])>)] = &[
+        type Found = (&'static str, &'static [&'static str]);
+        let table: &[(&str, Option<Found>)] = &[
             ("/health", Some(("/health", &[]))),
             ("/health/", Some(("/health", &[]))),
             ("/api/v1/sessions", Some(("/api/v1/sessions", &[]))),

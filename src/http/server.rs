@@ -2,6 +2,7 @@
 
 use super::accept::Gauges;
 use super::call::Who;
+use super::compat::reuse::Reuse;
 use super::idempotency::Idempotency;
 use super::ids::TRACE_VARIABLE;
 use super::keys::Keys;
@@ -21,8 +22,9 @@ use crate::exec::{self, Cancel, Control};
 use crate::fallback;
 use crate::metrics::{Metrics, Ran};
 use crate::request::{Defaults, Request};
-use crate::session::Session;
+use crate::session::{Filter, Session};
 use crate::task::Task;
+use crate::world;
 use serde_json::json;
 use std::collections::HashMap;
 use std::io;
@@ -58,6 +60,8 @@ pub struct Server {
     pub runs: Runs,
     /// Requests that may be sent again.
     pub idempotency: Idempotency,
+    /// Conversations of compatible requests that may go on.
+    pub reuse: Reuse,
     /// What is counted.
     pub metrics: Metrics,
     /// What the door counts.
@@ -101,6 +105,7 @@ impl Server {
             slots: Slots::new(bounds),
             runs: Runs::new(Duration::from_secs(of_server.run_retention_secs)),
             idempotency: Idempotency::default(),
+            reuse: Reuse::new(Duration::from_secs(of_server.reuse_secs), of_server.reuse_max),
             metrics: Metrics::default(),
             gauges,
             workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
@@ -115,6 +120,34 @@ impl Server {
     /// To be called every few seconds.
     pub fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
+        self.reuse.expired(false).iter().for_each(|id| self.forget(id));
+    }
+
+    /// Removes a session that was kept for a client to go on with, ours and the vendor's.
+    pub fn forget(&self, id: &str) {
+        let forgotten = self.engine.store.load(id).and_then(|session| self.engine.forget(&session));
+        match forgotten {
+            Ok(()) | Err(Error::SessionNotFound { .. }) => {}
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+
+    /// Removes all that is kept for clients: nobody comes back for it.
+    pub fn forget_all(&self) {
+        self.reuse.expired(true).iter().for_each(|id| self.forget(id));
+    }
+
+    /// Removes what another server kept and did not come to remove.
+    pub fn sweep(&self) {
+        let (secs, nanos) = world::now();
+        let before = world::timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
+        let old = Filter { before: Some(before), ..Filter::any() };
+        match self.engine.store.entries(&old, 0, usize::MAX, &mut |_| {}) {
+            Ok(entries) => {
+                entries.iter().filter(|entry| entry.hidden).for_each(|entry| self.forget(&entry.id))
+            }
+            Err(error) => log::warn!("{error}"),
+        }
     }
 
     /// What a client's request is completed from.

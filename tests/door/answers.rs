@@ -213,6 +213,16 @@ fn a_stream_that_is_not_finished_is_cut() {
     assert!(answer.cut && answer.text() == "half", "{answer:?}");
 }
 
+/// Whoever watches a descriptor keeps its connection open.
+#[test]
+fn a_cut_is_heard_although_the_client_was_watched() {
+    let house = House::doing(limits(), |exchange| {
+        exchange.watch().unwrap();
+        exchange.stream(200, &[]).unwrap();
+    });
+    assert!(house.client().asks(&get("/")).cut);
+}
+
 #[test]
 fn there_is_one_answer_only() {
     let (tell, told) = mpsc::channel();

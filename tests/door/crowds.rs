@@ -153,12 +153,31 @@ fn a_head_without_end_takes_no_memory() {
     });
 }
 
+/// Each of them has said much once.
+#[test]
+fn an_idle_client_takes_little_memory() {
+    alone("door::crowds::an_idle_client_takes_little_memory", "", || {
+        let house = House::new(limits());
+        let mut clients = crowd(&house, 500);
+        clients.iter_mut().for_each(Client::goes_on);
+        let before = memory("VmRSS");
+        let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(30_000));
+        for client in &mut clients {
+            assert_eq!(client.asks(long.as_bytes()).status, 200);
+        }
+        let grown = memory("VmRSS").saturating_sub(before);
+        assert!(grown < 6_000, "{grown} KiB");
+    });
+}
+
 /// 64 descriptors for both sides: more clients are connected than can be let in, until most of them leave.
 #[test]
 fn without_descriptors_nobody_is_let_in_and_then_everybody_again() {
     let name = "door::crowds::without_descriptors_nobody_is_let_in_and_then_everybody_again";
     alone(name, "ulimit -n 64", || {
         let house = House::new(limits());
+        // It has all that it needs for itself.
+        house.is_well();
         let mut clients: Vec<Client> = Vec::new();
         while let Ok(client) = Client::of(&house.addresses[0]) {
             clients.push(client);

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import check_answers  # noqa: F401  these fill the list of scenarios
 import check_batch  # noqa: F401
+import check_conversations  # noqa: F401
 import check_endings  # noqa: F401
 import check_permissions  # noqa: F401
 import check_sessions  # noqa: F401

@@ -1,0 +1,138 @@
+"""The compatible surfaces on the real CLIs: what the model is told when a conversation goes on, and what is left of it."""
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+from registry import scenario
+from scene import ANSWER, HELLO, files, holds, same, wait_until
+from standin import Text
+
+
+class Served:
+    def __init__(self, process, url):
+        self.process, self.url = process, url
+
+    def post(self, path, body, **headers):
+        """The answer's headers and its JSON."""
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **headers})
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.headers, json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{path}: {error.code} {error.read().decode()}") from error
+
+
+@contextmanager
+def serving(scene, **server):
+    """`clinvk serve` with the scenario's backend; at its end nothing of it is left."""
+    scene.plant(scene.home / ".clinvk/config.json", json.dumps({"default_backend": scene.backend.name, "server": server}))
+    process = subprocess.Popen(
+        [scene.clinvk, "serve", "--port", "0", "--quiet"], cwd=scene.work, env=scene.environment,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        url = next(line.split()[-1] for line in process.stdout if "http://" in line)
+        yield Served(process, url)
+    finally:
+        process.terminate()
+        same(process.wait(60), 0, "exit status")
+        process.stdout.close()
+    scene.expect_nothing_left()
+
+
+def talk(scene, served, turns, **headers):
+    """A conversation of so many turns over chat/completions; what the model was told in each, as (role, text)."""
+    messages, told = [{"role": "system", "content": "You are brief."}], []
+    for turn in range(turns):
+        messages.append({"role": "user", "content": f"prompt number {turn}"})
+        scene.server.requests.clear()
+        scene.server.play(Text(HELLO))
+        _, answer = served.post("/openai/v1/chat/completions", {"model": scene.backend.name, "messages": messages}, **headers)
+        said = answer["choices"][0]["message"]["content"]
+        same(said, ANSWER, "the answer")
+        messages.append({"role": "assistant", "content": said})
+        told.append(scene.server.conversation())
+    return told
+
+
+def vendors_sessions(scene):
+    return sorted(path for path in files(scene.home) if path.endswith(".jsonl") and ("projects/" in path or "sessions/20" in path))
+
+
+def ours(scene):
+    return [path for path in files(scene.home / ".clinvk") if path.startswith("sessions/") and path.endswith((".json", ".turns.jsonl"))]
+
+
+@scenario(only=lambda backend: backend.name in ("claude", "codex"))
+def surface_conversation_is_resumed(scene):
+    with serving(scene) as served:
+        told = talk(scene, served, 3)
+        users = [text for role, text in told[-1] if role == "user"]
+        asked = [text for text in users if "prompt number" in text]
+        holds(len(asked) >= 3 and asked[-1].strip().endswith("prompt number 2"), f"the last request told {users}")
+        holds("prompt number 0" not in asked[-1], f"the history was told again in the new turn: {asked[-1]}")
+        holds(len(vendors_sessions(scene)) == 1, f"the vendor's sessions: {vendors_sessions(scene)}")
+        listed = subprocess.run(
+            [scene.clinvk, "sessions", "list"], env=scene.environment, capture_output=True, text=True, check=True
+        )
+        holds("prompt number" not in listed.stdout, f"a hidden session is listed: {listed.stdout}")
+    same((vendors_sessions(scene), ours(scene)), ([], []), "sessions after the server's end")
+
+
+@scenario(only=lambda backend: backend.name in ("claude", "codex"))
+def surface_reuse_ends_in_time(scene):
+    with serving(scene, reuse_secs=1) as served:
+        talk(scene, served, 1)
+        wait_until(lambda: not vendors_sessions(scene) and not ours(scene), "the sessions are forgotten")
+
+
+@scenario()
+def surface_without_reuse_tells_all_again_and_leaves_nothing(scene):
+    with serving(scene) as served:
+        told = talk(scene, served, 2, **{"x-clinvk-session": "off"})
+        last = "\n".join(text for _, text in told[-1])
+        holds("prompt number 0" in last and "prompt number 1" in last, f"the last request told {last[-1500:]}")
+        same((vendors_sessions(scene), ours(scene)), ([], []), "sessions beside the server")
+
+
+@scenario()
+def surface_previous_response(scene):
+    with serving(scene) as served:
+        scene.server.play(Text(HELLO))
+        _, first = served.post("/openai/v1/responses", {"model": scene.backend.name, "input": "the first prompt"})
+        scene.server.requests.clear()
+        scene.server.play(Text(HELLO))
+        body = {"model": scene.backend.name, "input": "the second prompt", "previous_response_id": first["id"], "store": False}
+        _, second = served.post("/openai/v1/responses", body)
+        same(second["output"][0]["content"][0]["text"], ANSWER, "the answer")
+        told = "\n".join(text for _, text in scene.server.conversation())
+        places = [told.find(text) for text in ("the first prompt", ANSWER, "the second prompt")]
+        holds(-1 not in places and places == sorted(places), f"at {places} in {told[-1500:]}")
+
+
+@scenario()
+def surface_has_no_tools(scene):
+    """A chat client does not expect its completion to edit files: by default the model has no tool that could."""
+    with serving(scene) as served:
+        scene.server.requests.clear()
+        scene.server.play(Text(HELLO))
+        since = time.monotonic()
+        served.post("/openai/v1/chat/completions", {"model": scene.backend.name, "messages": [{"role": "user", "content": "hi"}]})
+        print(f"        {scene.backend.name}: {time.monotonic() - since:.2f} s, tools: {offered(scene)}")
+
+
+def offered(scene):
+    """The names of the tools that the model was offered."""
+    names = []
+    for request in scene.server.requests:
+        if request["side"]:
+            continue
+        for tool in request["body"].get("tools") or []:
+            functions = tool.get("functionDeclarations") or [tool]
+            names += [function.get("name") or function.get("type") for function in functions]
+    return names

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Run the real SDKs and CLIs of other vendors as clients of `clinvk serve`.
+
+    clients.py [--clinvk PATH] [client ...] [scenario ...]
+
+Behind the server is `echo`, and for some scenarios the vendors' CLIs with the stand-in model
+server.  Without words everything runs; a word that is no client chooses the scenarios whose names
+start with it.  CLINVK is another way to name the binary.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+import sdk
+import vendor
+from served import Served
+
+# Longest first, so that nobody waits for one alone.
+AT_ONCE = 3
+
+
+@dataclass(frozen=True)
+class Client:
+    name: str
+    # Its program in tests/clients, and its set of packages.
+    script: str
+    packages: str = ""
+    environment: dict = field(default_factory=dict)
+
+    def command(self):
+        if self.script.endswith(".mjs"):
+            return [shutil.which("node"), str(sdk.TARGET / "npm" / self.script)]
+        # -S: nothing but the pinned packages.
+        return [sys.executable, "-S", str(sdk.SCRIPTS / self.script)]
+
+    def variables(self):
+        env = dict(self.environment)
+        if self.packages:
+            env["PYTHONPATH"] = str(sdk.TARGET / self.packages)
+        return env | {"PYTHONDONTWRITEBYTECODE": "1"} if self.script.endswith(".py") else env
+
+
+def with_vendors():
+    """Where the vendors' CLIs are found, and Node for them."""
+    node = os.path.dirname(shutil.which("node"))
+    return {"PATH": os.pathsep.join([str(vendor.commands()), node, "/usr/bin", "/bin"])}
+
+
+CLIENTS = {
+    client.name: client
+    for client in [
+        Client("openai-python", "openai_sdk.py", "openai"),
+        Client("anthropic-python", "anthropic_sdk.py", "anthropic"),
+        Client("claude", "claude_cli.py", environment=with_vendors()),
+        Client("codex", "codex_cli.py", environment=with_vendors()),
+        # It asks GitHub for a list of prices otherwise.
+        Client("litellm", "litellm_sdk.py", "litellm", {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
+        Client("langchain", "langchain_sdk.py", "langchain"),
+        Client("openai-python-1", "openai_sdk.py", "openai1"),
+        Client("openai-node", "openai.mjs"),
+        Client("anthropic-node", "anthropic.mjs"),
+        Client("ai-sdk", "ai.mjs"),
+        Client("curl", "curl.py"),
+    ]
+}
+
+
+def play(client, clinvk, words):
+    with Served(clinvk, client.name, [*client.command(), *words], client.variables()) as world:
+        results = []
+        for result in world.results():
+            results.append(result)
+            outcome = "FAILED" if result.problem else "ok"
+            problem = "".join(f"\n    {line}" for line in result.problem.splitlines())
+            print(f"{outcome:6} {result.seconds:6.2f} s  {client.name} {result.name}{problem}", flush=True)
+        return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = vendor.ROOT / "target" / "release" / "clinvk"
+    parser.add_argument("--clinvk", default=os.environ.get("CLINVK", default))
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    clients = [CLIENTS[word] for word in options.words if word in CLIENTS] or list(CLIENTS.values())
+    words = [word for word in options.words if word not in CLIENTS]
+    clinvk = os.path.abspath(options.clinvk)
+    if not os.access(clinvk, os.X_OK):
+        sys.exit(f"clients.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
+    vendor.install()
+    sdk.install()
+    since, results = time.monotonic(), {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = {pool.submit(play, client, clinvk, words): client for client in clients}
+        for done in as_completed(waiting):
+            results[waiting[done].name] = done.result()
+    failed = [f"{name} {one.name}" for name, all_ in results.items() for one in all_ if one.problem]
+    count = sum(map(len, results.values()))
+    print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {label}" for label in failed), sep="\n")
+    print(f"{count - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
