@@ -202,11 +202,11 @@ impl Server {
         of_batch: bool,
     ) -> Result<Outcome, Error> {
         let first = tasks.first().ok_or_else(|| Error::Internal("no task to run".to_owned()))?;
-        let key = work.who.key.as_ref().map(|key| (&*key.name, key.max_runs));
+        let key = work.who.key.as_ref().map(|key| (key.name.clone(), key.max_runs));
         if self.config.server.log_commands {
             self.log_command(work, first);
         }
-        let _slot = self.slots.take(Claim { backend: &first.backend, key, of_batch }, &control.cancel)?;
+        let _slot = self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
         let mut watch = Watch { listener, since: Instant::now(), heard: None };
         let result = fallback::run(&self.engine, tasks, control, &mut watch);
         let (took, heard) = (watch.since.elapsed(), watch.heard);
