@@ -585,3 +585,38 @@ fn an_answer_does_not_wait_for_the_last_process_of_its_run() {
         until("its process is gone", || scene.processes().len() == 1);
     }
 }
+
+#[test]
+fn the_same_key_and_body_for_another_session_is_another_request() {
+    let (_scene, server) = echo();
+    let begin = |words: &str| {
+        let told = server.post("/api/v1/prompt", &json!({"prompt": words})).json();
+        told["session_id"].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (begin("one"), begin("other"));
+    let go_on = |id: &str| {
+        let ask = server.ask("POST", &format!("/api/v1/sessions/{id}/resume"));
+        ask.header("Idempotency-Key", "k").json(&json!({"prompt": "go on"})).answer()
+    };
+    let first = go_on(&one);
+    assert!(first.status == 200 && go_on(&one).body == first.body, "{first}");
+    is_failure(&go_on(&other), 422, "invalid_request", "another");
+}
+
+#[test]
+fn a_stream_that_may_be_asked_for_again_fails_by_its_status_too() {
+    let (_scene, server) = with_echo(json!({"fail": "quota"}), json!({}));
+    let ask = server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k");
+    let answer = ask.header("Accept", "application/x-ndjson").json(&json!({"prompt": "x"})).answer();
+    is_failure(&answer, 429, "quota", "as configured");
+}
+
+#[test]
+fn a_fork_takes_nothing_and_says_so() {
+    let (_scene, server) = echo();
+    let told = server.post("/api/v1/prompt", &json!({"prompt": "x"})).json();
+    let path = format!("/api/v1/sessions/{}/fork", told["session_id"].as_str().unwrap());
+    is_failure(&server.post(&path, &json!({"title": "y"})), 400, "invalid_request", "unknown field `title`");
+    is_failure(&server.ask("POST", &path).body("y").answer(), 400, "invalid_request", "line 1");
+    assert_eq!(server.ask("POST", &path).answer().status, 200);
+}

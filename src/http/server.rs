@@ -120,6 +120,8 @@ impl Server {
     /// To be called every few seconds.
     pub fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
+        self.runs.expire();
+        self.idempotency.expire();
         self.reuse.expired(false).iter().for_each(|id| self.forget(id));
     }
 

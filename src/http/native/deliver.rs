@@ -145,7 +145,9 @@ pub fn deliver(
         Some(key) => {
             let server = call.server.clone();
             let place = Place::of(&call.who, &key)?;
-            server.idempotency.first(&place, body, || begin(call, format, detach, job))?
+            // The same body for another session is another request.
+            let asked = [call.params.concat().as_bytes(), body].concat();
+            server.idempotency.first(&place, &asked, || begin(call, format, detach, job))?
         }
     };
     if detach {
@@ -279,7 +281,7 @@ impl Feed for Taped<'_> {
     }
 
     fn is_open(&self) -> bool {
-        true
+        self.tape.has_answer()
     }
 }
 
@@ -291,8 +293,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
     let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
     (run.tape, run.detached) = (Some(Tape::default()), detached);
     let run = Arc::new(run);
-    server.runs.keep(run.clone());
-    let of_thread = run.clone();
+    let (listed, of_thread) = (call.server.clone(), run.clone());
     let work = move || {
         let run = of_thread;
         let tape = run.tape.as_ref().expect("it was just given one");
@@ -309,6 +310,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
         .name("run".to_owned())
         .spawn(work)
         .map_err(|error| internal("no thread", error))?;
+    listed.runs.keep(run.clone());
     Ok(run)
 }
 
