@@ -620,3 +620,75 @@ fn a_fork_takes_nothing_and_says_so() {
     is_failure(&server.ask("POST", &path).body("y").answer(), 400, "invalid_request", "line 1");
     assert_eq!(server.ask("POST", &path).answer().status, 200);
 }
+
+#[test]
+fn a_client_that_leaves_leaves_the_runs_of_its_batch_their_grace() {
+    // The quick one ends at once, and its result finds nobody; the other one has something to save before.
+    let scene = Scene::playing(
+        r#"read -r word; [ $word = quick ] || trap '"$here/sleep" 1; echo saved >"$here/saved"; exit' TERM INT
+        tell up; "$here/sleep" 1000 & wait"#,
+    );
+    let mut up = scene.fifo("up");
+    let server = scene.serve([]);
+    let ask = server.ask("POST", "/api/v1/parallel").header("Accept", "application/x-ndjson");
+    let asked = ask.json(&json!({"tasks": [{"prompt": "quick"}, {"prompt": "slow"}]})).send();
+    up.told();
+    up.told();
+    drop(asked);
+    until("the runs are over", || server.get("/api/v1/runs").json()["runs"] == json!([]));
+    assert!(scene.path("bin/saved").exists());
+}
+
+#[test]
+fn an_answer_without_end_in_a_batch_is_a_failure_of_its_own() {
+    let (_scene, server) = with_echo(json!({"flood_bytes": 80 << 20}), json!({}));
+    let told = server.post("/api/v1/parallel", &json!({"tasks": [{"prompt": "x"}]})).json();
+    let result = &told["results"][0];
+    assert!(
+        told["failed"] == 1 && result["kind"] == "unreadable" && result["output"] == "",
+        "{}",
+        result["error"]
+    );
+}
+
+#[test]
+fn a_stream_whose_beginning_is_not_kept_is_not_told_from_its_middle() {
+    let (_scene, server) = with_echo(json!({"flood_bytes": 20 << 20}), json!({}));
+    let ask = |accept: &str| {
+        let ask = server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k").header("Accept", accept);
+        ask.json(&json!({"prompt": "x", "ephemeral": true})).answer()
+    };
+    let whole = ask("application/json");
+    assert!(whole.status == 200 && whole.body.len() > 20 << 20, "{}", whole.status);
+    is_failure(&ask("application/x-ndjson"), 502, "unreadable", "ask for JSON");
+    assert!(ask("application/json").body == whole.body);
+}
+
+#[test]
+fn ever_so_many_tasks_and_steps_are_checked_at_once() {
+    let (_scene, server) = echo();
+    let many = |last: Value, one: &dyn Fn(usize) -> Value| -> Vec<Value> {
+        (0..150_000).map(one).chain([last]).collect()
+    };
+    // By comparing each with each this took minutes.
+    let steps = many(json!({"prompt": "{{nope}}"}), &|_| json!({"prompt": "x"}));
+    let answer = server.post("/api/v1/chain", &json!({"steps": steps}));
+    is_failure(&answer, 400, "invalid_request", "unknown variable");
+    let tasks = many(json!({"prompt": "{{x7.output}}"}), &|number| {
+        json!({"prompt": "{{", "id": format!("x{number}")})
+    });
+    let answer = server.post("/api/v1/parallel", &json!({"tasks": tasks}));
+    is_failure(&answer, 400, "invalid_request", "uses the output of `x7`");
+}
+
+#[test]
+fn what_others_say_is_no_line_of_the_log() {
+    let scene = Scene::new();
+    let named = json!({"command": ["/nowhere\nforged"]});
+    scene.config(&json!({"default_backend": "named", "backends": {"named": named}}));
+    let server = scene.serve([]);
+    let answer = server.post("/api/v1/prompt", &json!({"prompt": "x", "fallback": ["echo"]}));
+    assert_eq!(answer.status, 200, "{answer}");
+    let log = server.stop().err;
+    assert!(log.contains("forged") && !log.contains("\nforged"), "{log}");
+}

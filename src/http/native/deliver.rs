@@ -231,7 +231,7 @@ struct Direct<'a, 'c> {
 impl Feed for Direct<'_, '_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
         if self.format == Format::Json {
-            return Ok(());
+            return self.outlet.quiet_before_json("\n");
         }
         let frame = self.format.frame(self.number, &value.to_string());
         self.number += 1;
@@ -331,11 +331,19 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
         let said = match tape.next(from, LOOK) {
             Next::Over => break,
             _ if cancel.is_thrown() => return Ok(()),
-            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
-            Next::Nothing => outlet.quiet(|| format.keep_alive()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;
-                continue;
+                outlet.quiet_before_json("\n")
+            }
+            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
+            Next::Nothing => outlet.quiet(|| format.keep_alive()),
+            // Whoever follows a detached run sees by the numbers that something is missing.
+            Next::Piece(number, _) if number > from && !run.detached => {
+                if outlet.is_open() {
+                    return Ok(());
+                }
+                let sentence = "the beginning of this stream is not kept any more: ask for JSON";
+                return Err(Fault::of(Kind::Unreadable, sentence));
             }
             Next::Piece(number, piece) => {
                 from = number + 1;
