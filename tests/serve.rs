@@ -692,3 +692,18 @@ fn what_others_say_is_no_line_of_the_log() {
     let log = server.stop().err;
     assert!(log.contains("forged") && !log.contains("\nforged"), "{log}");
 }
+
+#[test]
+fn the_log_of_commands_has_no_prompts_of_any_kind() {
+    let keys = json!({"prompt": "arg", "system_args": ["--system", "{system}"]});
+    let scene = Scene::declaring(keys, "printf done");
+    scene.edit_config(|config| config["server"] = json!({"log_commands": true}));
+    let server = scene.serve([]);
+    let first = server.post("/api/v1/prompt", &json!({"prompt": "private one"})).json();
+    let id = first["session_id"].as_str().unwrap();
+    let body = json!({"prompt": "private two", "system_prompt": "private three", "session_id": id});
+    let again = server.post("/api/v1/prompt", &body);
+    assert_eq!(again.status, 200, "{again}");
+    let log = server.stop().err;
+    assert!(log.contains("--system") && log.contains("PROMPT") && !log.contains("private"), "{log}");
+}

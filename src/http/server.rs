@@ -233,13 +233,17 @@ impl Server {
         result
     }
 
-    /// Logs how a task is launched. Some programs get the prompt as an argument: it is not in the log.
+    /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments:
+    /// they are not in the log.
     fn log_command(&self, work: &Work<'_>, task: &Task) {
-        let silent = Task { prompt: "PROMPT".to_owned(), ..task.clone() };
-        if let Ok(prepared) = self.engine.prepare(&silent) {
-            let (program, args) = (&prepared.launch.program, &prepared.launch.args);
-            let facts =
-                json!({"request_id": work.who.request, "program": program, "args": args, "dir": task.dir});
+        let Ok(prepared) = self.engine.prepare(task) else { return };
+        let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
+        let task = prepared.task;
+        let (system, append_system) = (hidden(task.system), hidden(task.append_system));
+        let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
+        if let Ok(launch) = prepared.backend.launch(&silent) {
+            let (request, program) = (&work.who.request, &launch.program);
+            let facts = json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
             crate::log::record("command", facts);
         }
     }
