@@ -228,6 +228,7 @@ impl Request {
             owner: None,
             hidden: false,
             env: Vec::new(),
+            unset: Vec::new(),
             tags: of_new.iter().cloned().chain(given(&self.tags)).collect(),
             approval: self
                 .approval_mode

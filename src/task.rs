@@ -59,6 +59,8 @@ pub struct Task {
     pub hidden: bool,
     /// Environment variables for the backend, such as the trace that it belongs to.
     pub env: Vec<(String, String)>,
+    /// Environment variables that the backend must not inherit.
+    pub unset: Vec<String>,
     /// The backend's own id of the session to continue: the engine's, from `session`.
     pub resume: Option<String>,
     /// An option that the backend cannot honour is dropped with a warning, not refused.

@@ -19,6 +19,7 @@ mod fallback;
 mod gemini;
 mod in_process;
 mod keys;
+mod loops;
 mod manual;
 mod openapi;
 mod options;

@@ -244,6 +244,20 @@ fn no_more_run_at_once_than_were_asked_for_and_no_fewer() {
 }
 
 #[test]
+fn many_at_once_need_more_open_files_than_a_shell_allows() {
+    let scene = Scene::playing("cat >/dev/null; tell up; await go; ulimit -n");
+    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+    let tasks: Vec<Value> = (0..12).map(|n| json!({"prompt": n.to_string()})).collect();
+    scene.file("work/plan", json!({"tasks": tasks}).to_string());
+    let line = "ulimit -Sn 40; exec \"$0\" parallel -q --json -P 12 -f plan";
+    let run = scene.program("sh").args(["-c", line, env!("CARGO_BIN_EXE_clinvk")]).start();
+    (0..12).for_each(|_| _ = up.told());
+    (0..12).for_each(|_| go.tell());
+    // What runs has the limit that it would have had without us.
+    assert_eq!(field(&object(&run.end())["results"], "output"), ["40"; 12]);
+}
+
+#[test]
 fn the_first_failure_ends_all_and_nothing_is_left_of_a_stubborn_one() {
     let scene = Scene::playing(&ACTOR.replace("no luck", "$(await up)"));
     let _up = scene.fifo("up");
@@ -259,6 +273,28 @@ fn the_first_failure_ends_all_and_nothing_is_left_of_a_stubborn_one() {
     let totals = ["total_tasks", "completed", "failed", "cancelled", "skipped"].map(|name| &said[name]);
     assert_eq!(totals, [3, 0, 1, 1, 1].map(|count| json!(count)).each_ref(), "{seen}");
     assert!(seen.status == 1 && !asked(&scene).contains(&"never".to_owned()), "{seen}");
+}
+
+#[test]
+fn what_a_task_leaves_behind_is_gone_when_it_ends_whoever_else_runs() {
+    let scene = Scene::playing(
+        r#"case $(cat) in
+            first) (setsid sh -c "echo >'$here/up'; exec '$here/sleep' 1000" >/dev/null 2>&1 &); await up; say a ;;
+            *) await go; say b ;;
+        esac"#,
+    );
+    let _up = scene.fifo("up");
+    let mut go = scene.fifo("go");
+    let mut run = scene
+        .clinvk(["parallel", "-q", "--jsonl"])
+        .stdin("{\"prompt\":\"second\"}{\"prompt\":\"first\"}")
+        .start();
+    run.says("\"output\":\"a\"");
+    // clinvk and the other task; before its `exec` the one left behind is a shell with `sleep` in its arguments.
+    let left: Vec<String> = scene.processes().into_values().filter(|line| line.contains("sleep")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    go.tell();
+    assert_eq!(run.end().status, 0);
 }
 
 #[test]

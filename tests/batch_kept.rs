@@ -256,6 +256,7 @@ fn a_map_that_makes_no_sense_is_an_error() {
         (&["map", "the same"], "the prompt has no `{}`: it would be the same for every item"),
         (&["map", "-I", "", "{}"], "what stands for the item (`-I`) is empty"),
         (&["map", "{}", "-f", "gone"], "cannot read `gone`: No such file or directory (os error 2)"),
+        (&["map", "{}", "-o", "text"], "`map` prints JSON, a line for each item"),
         (&["map", "{}", "-P", "0"], "`--max-parallel 0`: expected a whole number from 1 to 1024, found 0"),
     ] {
         scene.clinvk(args).stdin("a\n").fails(1, &format!("clinvk: {error}\n"));

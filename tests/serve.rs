@@ -562,3 +562,26 @@ fn an_answer_without_end_is_no_memory_without_end() {
     let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 250 << 10, "{peak} kB");
 }
+
+#[test]
+fn an_answer_does_not_wait_for_the_last_process_of_its_run() {
+    for accept in ["application/json", "application/x-ndjson"] {
+        // A jsonl program that has said that it is done, and stays until it is let go.
+        let scene = Scene::declaring(
+            json!({"output": "jsonl", "fields": {"text": "t", "done": "d"}}),
+            r#"trap '' TERM; say '{"t":"done"}'; say '{"d":true}'; exec >&-; tell up; "$here/sleep" 1000"#,
+        );
+        let mut up = scene.fifo("up");
+        let server = scene.serve([]);
+        let ask = server
+            .ask("POST", "/api/v1/prompt")
+            .header("Accept", accept)
+            .json(&json!({"prompt": "x", "ephemeral": true}));
+        let mut stream = ask.send();
+        let mut answer = stream.head();
+        answer.body = stream.rest(&answer);
+        up.told();
+        assert!(answer.status == 200 && answer.body.contains("done"), "{answer}");
+        until("its process is gone", || scene.processes().len() == 1);
+    }
+}

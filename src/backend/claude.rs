@@ -79,6 +79,10 @@ impl Backend for Claude {
         &["claude-"]
     }
 
+    fn base_url(&self) -> Option<&'static str> {
+        Some("ANTHROPIC_BASE_URL")
+    }
+
     fn keeps(&self) -> Option<Keeps> {
         Some(Keeps { variable: "CLAUDE_CONFIG_DIR", home: ".claude", folder: "projects" })
     }

@@ -88,6 +88,10 @@ impl Backend for Gemini {
         &["gemini-"]
     }
 
+    fn base_url(&self) -> Option<&'static str> {
+        Some("GOOGLE_GEMINI_BASE_URL")
+    }
+
     fn extra_flags(&self) -> &[&'static str] {
         &["--extensions=", "-e=", "--allowed-mcp-server-names="]
     }

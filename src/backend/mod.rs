@@ -41,6 +41,11 @@ pub trait Backend: Send + Sync {
         true
     }
 
+    /// The variable by which the program is led to another server than its vendor's.
+    fn base_url(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Takes the tools out of a task: what is left can do no more than read, and asks before that.
     fn without_tools(&self, task: &mut Task) {
         if self.honours(Opt::AllowedTools).is_ok() {

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::exec::{Cancel, Control, lock};
 use crate::fallback;
 use crate::request::{Defaults, Request};
+use crate::sys;
 use crate::task::{OutputFormat, Task};
 use crate::world::{self, World};
 use std::fs;
@@ -60,8 +61,11 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// Everything is ready: from now on signals stop the runs.
-    pub fn watch_signals(&self) -> Result<(), Error> {
+    /// Everything is ready: from now on signals stop the runs, and each may have the descriptors that it needs.
+    pub fn begin(&self) -> Result<(), Error> {
+        if let Err(error) = sys::raise_open_files() {
+            log::debug!("the limit of open files stays as it is: {error}");
+        }
         signals::watch(self.cancel.clone()).map_err(|error| Error::Internal(format!("signals: {error}")))
     }
 

@@ -36,7 +36,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         None => Some(standard_input()?),
     };
     let folder = ready.folder(typed, None, "step")?;
-    ready.watch_signals()?;
+    ready.begin()?;
     let mut results = Vec::new();
     let screen = Screen::new(ready.show(typed), Some(chain.len()), ready.out(), |_, finished| {
         results.push(finished);

@@ -27,7 +27,9 @@ const LONGEST_ITEM: usize = 16 << 20;
 /// # Errors
 /// What is wrong with the flags; what broke the batch.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    batch::wants_json(typed)?;
+    if !batch::wants_json(typed)? && typed.has("output-format") {
+        return Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()));
+    }
     let ready = Ready::new(typed, world, config)?;
     let prompt = match &typed.operands[..] {
         [prompt] => prompt,
@@ -59,7 +61,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         count: 0,
     });
     let folder = ready.folder(typed, None, "item")?;
-    ready.watch_signals()?;
+    ready.begin()?;
     let screen =
         Screen::new(ready.show(typed), None, ready.out(), |out, finished| out.put_line(&finished.entry()));
     let report = ready.batch(&screen).map(

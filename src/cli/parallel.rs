@@ -29,7 +29,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let workers = ready.workers(typed, plan.settings.max_parallel)?;
     let fail_fast = typed.has("fail-fast") || plan.settings.fail_fast.unwrap_or(config.parallel.fail_fast);
     let folder = ready.folder(typed, plan.settings.output_dir.as_deref(), "task")?;
-    ready.watch_signals()?;
+    ready.begin()?;
     let form = match (json, typed.has("jsonl")) {
         (true, _) => Form::Json,
         (_, true) => Form::Lines,
@@ -135,30 +135,35 @@ impl Printer {
                 if answers {
                     out.put("\n")?;
                 }
-                out.put(&self.table())?;
+                self.table(out)?;
                 out.put(&format!("\n{}\n", total(report, "tasks")))
             }
             Form::Lines => Ok(()),
         }
     }
 
-    fn table(&self) -> String {
-        let number = self.rows.len().to_string().len().max(1);
+    fn table(&self, out: &mut Out) -> io::Result<()> {
+        let number = self.rows.len().to_string().len();
         let backend =
             self.rows.iter().map(|row| columns(&row.backend)).max().unwrap_or(0).max("BACKEND".len());
-        let mut text = format!("{:>number$}  {}  STATUS     DURATION  TASK\n", "#", pad("BACKEND", backend));
-        for (index, row) in self.rows.iter().enumerate() {
+        out.put(&format!("{:>number$}  {}  STATUS     DURATION  TASK\n", "#", pad("BACKEND", backend)))?;
+        let line = |(index, row): (usize, &Row)| {
             let status = format!("{:<9}", row.state.word());
-            text += &format!(
-                "{:>number$}  {}  {}  {:>8}  {}\n",
+            format!(
+                "{:>number$}  {}  {}  {:>7.2}s  {}\n",
                 index + 1,
                 pad(&row.backend, backend),
                 if self.has_colours { coloured(&status, row.state) } else { status },
-                format!("{:.2}s", row.duration.as_secs_f64()),
+                row.duration.as_secs_f64(),
                 row.title
-            );
+            )
+        };
+        // Not as one text: it would be as long as all that was saved by not keeping the answers.
+        let mut lines = self.rows.iter().enumerate().map(line).peekable();
+        while lines.peek().is_some() {
+            out.put(&lines.by_ref().take(100).collect::<String>())?;
         }
-        text
+        Ok(())
     }
 }
 

@@ -194,17 +194,20 @@ fn colour(state: &str) -> &'static str {
 
 /// A line of parts with their colours, cut to a width.
 fn line(parts: &[(&str, &str)], width: usize, has_colours: bool) -> (String, usize) {
-    let (mut text, mut left) = (String::new(), width);
-    for (part, colour) in parts {
-        let part = fit(part, left);
-        left -= columns(part);
-        match *colour {
-            "" => text.push_str(part),
-            _ if !has_colours || part.is_empty() => text.push_str(part),
-            colour => text.push_str(&format!("\x1b[{colour}m{part}\x1b[0m")),
+    let (mut text, mut used) = (String::new(), 0);
+    for (whole, colour) in parts {
+        let part = fit(whole, width - used);
+        used += columns(part);
+        if has_colours && !colour.is_empty() && !part.is_empty() {
+            text.push_str(&format!("\x1b[{colour}m{part}\x1b[0m"));
+        } else {
+            text.push_str(part);
+        }
+        if part.len() < whole.len() {
+            break;
         }
     }
-    (text, width - left)
+    (text, used)
 }
 
 /// The end of a text that goes on, in one line. What stood before the last line's end is over.

@@ -11,6 +11,7 @@ use crate::log::{LogFormat, LogLevel};
 use crate::world::World;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -51,7 +52,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let stop = signals::stop_pipe().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let limits = limits(&config);
     let door = Door::open(vec![listen])?;
-    let server = Arc::new(Server::new(config, engine, keys, door.gauges())?);
+    let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
     say(&banner(&door.addresses()))?;
     let over = Arc::new(AtomicBool::new(false));
     let rounds = look_after(&server, &over)?;
@@ -125,9 +126,12 @@ fn guard(listen: &Listen, keys: &Keys, config: &Config) -> Result<(), Error> {
 
 /// Whether only this machine can connect to a socket.
 fn is_local(socket: &OwnedFd) -> bool {
-    let listener = socket.try_clone().map(TcpListener::from);
-    // A Unix socket has no address of this kind.
-    listener.and_then(|listener| listener.local_addr()).is_ok_and(|address| address.ip().is_loopback())
+    let clone = || socket.try_clone();
+    let is_loopback = |listener: TcpListener| Ok(listener.local_addr()?.ip().is_loopback());
+    let is_unix = |listener: UnixListener| listener.local_addr().map(drop);
+    // Each kind of socket has an address of its own kind alone.
+    clone().map(TcpListener::from).and_then(is_loopback).unwrap_or(false)
+        || clone().map(UnixListener::from).and_then(is_unix).is_ok()
 }
 
 fn limits(config: &Config) -> Limits {

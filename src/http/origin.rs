@@ -9,7 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// The methods that pages may use.
 const METHODS: &str = "GET, POST, PATCH, DELETE, OPTIONS";
 /// The headers of answers that pages may read.
-const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored";
+const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored, x-clinvk-backend, x-clinvk-model, \
+     x-clinvk-usage, x-clinvk-session";
 
 /// The names and pages that are let in.
 #[derive(Debug, Clone)]

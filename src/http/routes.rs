@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn paths_find_their_route() {
-        let table: &[(&str, Option<(&str, &[&str])>)] = &[
+        type Found = (&'static str, &'static [&'static str]);
+        let table: &[(&str, Option<Found>)] = &[
             ("/health", Some(("/health", &[]))),
             ("/health/", Some(("/health", &[]))),
             ("/api/v1/sessions", Some(("/api/v1/sessions", &[]))),

@@ -119,13 +119,14 @@ impl Run {
         let body = |finished: &Finished| {
             serde_json::from_str(&finished.body).unwrap_or_else(|_| Value::String(finished.body.clone()))
         };
+        let end = state.result.as_ref().map(|(_, at)| *at);
         json!({
             "id": self.id,
             "route": self.route,
             "backend": state.backends.join(","),
             "session_id": state.sessions.first(),
             "since": world::timestamp(self.since),
-            "seconds": self.began.elapsed().as_secs_f64(),
+            "seconds": end.unwrap_or_else(Instant::now).duration_since(self.began).as_secs_f64(),
             "client": self.client,
             "key": self.owner,
             "detached": self.detached,

@@ -35,12 +35,12 @@ pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let (format, detach) = (Format::of(call, false), plan.settings.detach.unwrap_or(false));
     let job: Job = Box::new(move |work, feed| {
         let given = Request::default();
-        let (report, results) =
-            run(work, feed, &given, |batch| batch.parallel(&plan, within(work, workers), fail_fast, None))?;
+        let (report, results) = run(work, feed, entry, &given, |batch| {
+            batch.parallel(&plan, within(work, workers), fail_fast, None)
+        })?;
         let mut told = totals(&report);
         told["total_tasks"] = json!(results.len());
-        told["results"] = results.iter().map(entry).collect();
-        Ok(told)
+        Ok(whole(feed, told, results.iter().map(entry)))
     });
     deliver(call, &body, format, detach, job)
 }
@@ -64,9 +64,9 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.body()?;
     let (given, extra): (Request, Extra) = read_object(&body)?;
     let prompt = given.text(&call.server.defaults(None))?;
-    let candidates = match (&extra.backends, extra.all_backends) {
-        (Some(words), None | Some(false)) => compare::candidates(words)?,
-        (None, Some(true)) => compare::all(&call.server.engine).0,
+    let (candidates, missing) = match (&extra.backends, extra.all_backends) {
+        (Some(words), None | Some(false)) => (compare::candidates(words)?, Vec::new()),
+        (None, Some(true)) => compare::all(&call.server.engine),
         _ => {
             return Err(Fault::invalid(
                 "backends",
@@ -74,13 +74,19 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             ));
         }
     };
+    if candidates.is_empty() {
+        let sentence = format!("no backend is installed that could be asked: {}", missing.join(", "));
+        return Err(Fault::of(Kind::NotInstalled, sentence));
+    }
+    let warnings: Vec<String> =
+        missing.iter().map(|name| format!("backend `{name}` is not installed: it is not asked")).collect();
     let workers = Workers(if extra.sequential.unwrap_or(false) { 1 } else { candidates.len().max(1) });
     let wants_stream = given.output_format == Some(Word(OutputFormat::StreamJson));
     let (format, detach) = (Format::of(call, wants_stream), extra.detach.unwrap_or(false));
     let given = Request { prompt: None, files: None, ..given };
     let job: Job = Box::new(move |work, feed| {
         let race = extra.race.unwrap_or(false);
-        let (report, results) = run(work, feed, &given, |batch| {
+        let (report, results) = run(work, feed, entry, &given, |batch| {
             batch.compare(&prompt, &candidates, within(work, workers), race)
         })?;
         let mut told = totals(&report);
@@ -93,8 +99,8 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         told["backends"] = results.iter().map(|finished| json!(compare::title(finished))).collect();
         told["agree"] = json!(differ.is_empty() && answered.len() == results.len());
         told["dissenters"] = json!(differ);
-        told["results"] = results.iter().map(entry).collect();
-        Ok(told)
+        told["warnings"] = json!(warnings);
+        Ok(whole(feed, told, results.iter().map(entry)))
     });
     deliver(call, &body, format, detach, job)
 }
@@ -114,14 +120,14 @@ pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let given = Request::default();
         // As in clinvk 0.2, a chain over HTTP goes on after a failure unless it says otherwise.
         let stop = chain.settings.stop_on_failure.unwrap_or(false);
-        let (report, results) = run(work, feed, &given, |batch| batch.chain(&chain, None, stop, None, None))?;
+        let (report, results) =
+            run(work, feed, step, &given, |batch| batch.chain(&chain, None, stop, None, None))?;
         let mut told = totals(&report);
         let failed = results.iter().find(|finished| finished.state == State::Failed);
         told["total_steps"] = json!(chain.len());
         told["completed_steps"] = json!(report.totals.completed);
         told["failed_step"] = json!(failed.map_or(0, |finished| finished.label.index + 1));
-        told["results"] = results.iter().map(step).collect();
-        Ok(told)
+        Ok(whole(feed, told, results.iter().map(step)))
     });
     deliver(call, &body, format, detach, job)
 }
@@ -158,8 +164,20 @@ fn entry(finished: &Finished) -> Value {
 fn step(finished: &Finished) -> Value {
     let mut told = json!(finished.answer());
     told["step"] = json!(finished.label.index + 1);
-    told["name"] = json!(finished.label.name);
+    told["name"] = json!(finished.label.id);
     told["duration_ms"] = json!(finished.duration.as_millis() as u64);
+    told
+}
+
+/// The whole answer. In a stream its results were told, and what they come to is the last line.
+fn whole(feed: &mut dyn Feed, mut told: Value, results: impl Iterator<Item = Value>) -> Value {
+    if feed.is_open() {
+        let mut last = told.clone();
+        last["type"] = json!("summary");
+        // Who does not listen any more does not miss it.
+        let _ = feed.event(&last, true);
+    }
+    told["results"] = results.collect();
     told
 }
 
@@ -167,6 +185,7 @@ fn step(finished: &Finished) -> Value {
 fn run(
     work: &Work<'_>,
     feed: &mut dyn Feed,
+    shape: fn(&Finished) -> Value,
     given: &Request,
     begin: impl FnOnce(&Batch<'_>) -> Result<Report, Error> + Send,
 ) -> Result<(Report, Vec<Finished>), Failed> {
@@ -193,7 +212,9 @@ fn run(
             match ended.recv_timeout(LOOK) {
                 Ok(finished) => {
                     let finished: Finished = finished;
-                    if feed.event(&told(&finished), true).is_err() {
+                    let mut told = shape(&finished);
+                    told["type"] = json!("result");
+                    if feed.event(&told, true).is_err() {
                         work.run.cancel.throw();
                     }
                     results.push(finished);
@@ -213,19 +234,7 @@ fn run(
         return Err(Error::Cancelled.into());
     }
     results.sort_by_key(|finished| finished.label.index);
-    if feed.is_open() {
-        let mut last = totals(&report);
-        last["type"] = json!("summary");
-        let _ = feed.event(&last, true);
-    }
     Ok((report, results))
-}
-
-/// A result in a stream.
-fn told(finished: &Finished) -> Value {
-    let mut told = entry(finished);
-    told["type"] = json!("result");
-    told
 }
 
 /// Passes results on from the batch's threads.

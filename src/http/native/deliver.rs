@@ -61,6 +61,12 @@ pub trait Feed {
     /// When nobody listens any more.
     fn quiet(&mut self) -> io::Result<()>;
 
+    /// All is known, and the client need not wait until the last process is gone. Nothing comes behind it.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    fn result(&mut self, value: &Value) -> io::Result<()>;
+
     /// Somebody has heard something: a failure has to be told in the stream.
     fn is_open(&self) -> bool;
 }
@@ -135,11 +141,11 @@ pub fn deliver(
         return directly(call, format, job);
     }
     let run = match key {
-        None => begin(call, detach, job)?,
+        None => begin(call, format, detach, job)?,
         Some(key) => {
             let server = call.server.clone();
             let place = Place::of(&call.who, &key)?;
-            server.idempotency.first(&place, body, || begin(call, detach, job))?
+            server.idempotency.first(&place, body, || begin(call, format, detach, job))?
         }
     };
     if detach {
@@ -155,12 +161,13 @@ fn directly(call: &mut Call<'_, '_>, format: Format, job: Job) -> Result<(), Fau
     let (server, who, cancel) = (call.server.clone(), call.who.clone(), call.cancel()?);
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
     let run = server.runs.add(run);
-    let mut feed = Direct { outlet: call.outlet(format.content_type()), format, number: 0 };
+    let mut feed = Direct { outlet: call.outlet(format.content_type()), format, number: 0, is_over: false };
     let streamed = format != Format::Json;
     let work = Work { server: &server, who: &who, run: &run, streamed, keeps_answer: !streamed };
     let result = job(&work, &mut feed);
-    let Direct { mut outlet, .. } = feed;
+    let Direct { mut outlet, is_over, .. } = feed;
     match result {
+        _ if is_over => Ok(()),
         Ok(value) if format == Format::Json && outlet.is_open() => {
             // Blanks were said already.
             let _ = outlet.send(&value.to_string()).and_then(|()| outlet.end());
@@ -216,6 +223,7 @@ struct Direct<'a, 'c> {
     outlet: Outlet<'a, 'c>,
     format: Format,
     number: usize,
+    is_over: bool,
 }
 
 impl Feed for Direct<'_, '_> {
@@ -235,21 +243,38 @@ impl Feed for Direct<'_, '_> {
         }
     }
 
+    fn result(&mut self, value: &Value) -> io::Result<()> {
+        self.is_over = true;
+        match self.format {
+            Format::Json => self.outlet.whole(&value.to_string()),
+            Format::Ndjson | Format::Sse => self.outlet.end(),
+        }
+    }
+
     fn is_open(&self) -> bool {
         self.outlet.is_open()
     }
 }
 
 /// Results onto a tape.
-struct Taped<'a>(&'a Tape);
+struct Taped<'a> {
+    tape: &'a Tape,
+    run: &'a Run,
+    who: &'a Who,
+}
 
 impl Feed for Taped<'_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
-        self.0.write(&value.to_string(), is_of_answer);
+        self.tape.write(&value.to_string(), is_of_answer);
         Ok(())
     }
 
     fn quiet(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn result(&mut self, value: &Value) -> io::Result<()> {
+        self.run.finish(finished(Ok(value), self.who));
         Ok(())
     }
 
@@ -259,7 +284,7 @@ impl Feed for Taped<'_> {
 }
 
 /// Begins the work in a thread of its own, so that clients may come and go.
-fn begin(call: &mut Call<'_, '_>, detached: bool, job: Job) -> Result<Arc<Run>, Fault> {
+fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> Result<Arc<Run>, Fault> {
     let internal = |what: &str, error: io::Error| Fault::of(Kind::Internal, format!("{what}: {error}"));
     let cancel = Arc::new(Cancel::new().map_err(|error| internal("no pipe", error))?);
     let (server, who) = (call.server.clone(), call.who.clone());
@@ -271,8 +296,12 @@ fn begin(call: &mut Call<'_, '_>, detached: bool, job: Job) -> Result<Arc<Run>, 
     let work = move || {
         let run = of_thread;
         let tape = run.tape.as_ref().expect("it was just given one");
-        let work = Work { server: &server, who: &who, run: &run, streamed: true, keeps_answer: true };
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&work, &mut Taped(tape))));
+        // The limits are those of whoever asked first.
+        let streamed = detached || format != Format::Json;
+        let work = Work { server: &server, who: &who, run: &run, streamed, keeps_answer: true };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            job(&work, &mut Taped { tape, run: &run, who: &who })
+        }));
         let result = result.unwrap_or_else(|_| Err(Fault::of(Kind::Internal, "internal error").into()));
         run.finish(finished(result.as_ref(), &who));
     };

@@ -200,6 +200,10 @@ impl Listener for Teller<'_> {
             self.feed.event(&line, self.feed.is_open())?;
         }
         let line = self.events.done(outcome);
-        self.feed.event(&line, failure.is_none() || self.feed.is_open())
+        self.feed.event(&line, failure.is_none() || self.feed.is_open())?;
+        match failure {
+            None => self.feed.result(&told(outcome, &self.output)),
+            Some(_) => Ok(()),
+        }
     }
 }

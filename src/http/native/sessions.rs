@@ -4,6 +4,7 @@ use crate::error::{Error, Kind};
 use crate::fields::{Word, fields};
 use crate::http::call::Call;
 use crate::http::faults::Fault;
+use crate::http::native::deliver::{Format, Job, deliver};
 use crate::session::{Filter, Session, Status};
 use serde_json::{Map, Value, json};
 
@@ -149,8 +150,11 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
-    let (store, owner) = (&call.server.engine.store, call.who.owner());
-    let id = store.fork(session, owner)?;
-    let forked = store.load(&id)?;
-    call.json(&json!(forked))
+    let body = [session.id.as_bytes(), &call.body()?].concat();
+    let job: Job = Box::new(move |work, _| {
+        let store = &work.server.engine.store;
+        let id = store.fork(session, work.who.owner())?;
+        Ok(json!(store.load(&id)?))
+    });
+    deliver(call, &body, Format::Json, false, job)
 }
