@@ -31,6 +31,8 @@ pub struct Task {
     pub allowed_tools: Option<Vec<String>>,
     /// These tools do not exist.
     pub denied_tools: Vec<String>,
+    /// Which tools there are at all.
+    pub tools: ToolUse,
     /// Directories that the agent may use besides its own: absolute, canonical.
     pub add_dirs: Vec<PathBuf>,
     /// The JSON schema that the answer has to follow.
@@ -246,6 +248,21 @@ words! {
         Workspace = "workspace",
         /// Everything that the user can reach.
         Full = "full",
+    }
+}
+
+words! {
+    /// Which tools of its own a backend has in a task: a bound besides all other options. Unlike those it is no wish that
+    /// could be refused: a backend that knows no bounds of this kind goes as far as it can.
+    #[derive(Default)]
+    ToolUse {
+        /// None: the model answers, and does nothing.
+        None = "none",
+        /// Those that change nothing.
+        ReadOnly = "read-only",
+        /// As the other options and the backend's own configuration say.
+        #[default]
+        AsConfigured = "backend-default",
     }
 }
 
