@@ -258,6 +258,7 @@ class Served:
                 broken = [line for line in server.log() if line.get("level") == "error"]
                 same(broken, [], "errors in a server's log")
             same([command(pid) for pid in self._others()], [], "processes left behind")
+            same([path.name for path in self.tmp.glob("clinvk*")], [], "folders left in TMPDIR")
         except (AssertionError, subprocess.TimeoutExpired) as error:
             return str(error)
         return ""
