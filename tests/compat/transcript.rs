@@ -126,15 +126,6 @@ fn nobody_can_forge_a_heading() {
 }
 
 #[test]
-fn a_picture_alone_is_a_prompt() {
-    let image = json!({"type": "image_url", "image_url": {"url": PNG}});
-    for content in [json!([image]), json!([{"type": "text", "text": " "}, image])] {
-        let said = render(&read(CHAT, &json!({"messages": [{"role": "user", "content": content}]})).unwrap());
-        assert_eq!((said.prompt.trim(), said.images.len()), ("[image 1]", 1));
-    }
-}
-
-#[test]
 fn the_estimate_counts_all_that_is_sent() {
     let estimate = |body: Value| read(CHAT, &body).unwrap().estimate;
     let of = |content: Value| estimate(json!({"messages": [{"role": "user", "content": content}]}));

@@ -35,9 +35,8 @@ fn images(chat: &Chat) -> impl Iterator<Item = &Image> {
 /// The system prompt and the prompt.
 fn texts(chat: &Chat) -> (Option<String>, String) {
     let system = Some(chat.system.join("\n\n")).filter(|system| !system.is_empty());
-    // Where there is only one picture, or none, it is clear which one is meant. But a picture alone has to be a prompt.
-    let is_silent = chat.turns.iter().flat_map(|turn| &turn.parts).all(is_silent);
-    let marks = chat.turns.len() > 1 || images(chat).nth(1).is_some() || is_silent;
+    // Where there is only one picture, or none, it is clear which one is meant.
+    let marks = chat.turns.len() > 1 || images(chat).nth(1).is_some();
     let mut writer = Writer { fence: fence(chat), images: 0, marks };
     match chat.turns.as_slice() {
         // Some ask with system text alone.
@@ -54,15 +53,6 @@ fn texts(chat: &Chat) -> (Option<String>, String) {
 fn is_plain(turn: &Turn) -> bool {
     let by_tool = |part: &Part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. });
     turn.role == Role::User && !turn.parts.iter().any(by_tool)
-}
-
-/// Has no words.
-fn is_silent(part: &Part) -> bool {
-    match part {
-        Part::Text(text) => text.trim().is_empty(),
-        Part::Image(_) => true,
-        Part::Document { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => false,
-    }
 }
 
 /// Adds what is said to the conversation: to the last turn where it is the same speaker's.
@@ -84,7 +74,7 @@ pub(super) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> R
     const FRAME: u64 = 4;
     let (system, prompt) = texts(&chat);
     let pictures = images(&chat).count() as u64;
-    if prompt.trim().is_empty() {
+    if prompt.trim().is_empty() && pictures == 0 {
         return Err(Fault {
             param: Some(param),
             ..Fault::of(Kind::InvalidRequest, format!("{param} has no text"))
