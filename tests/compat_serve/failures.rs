@@ -40,7 +40,7 @@ fn what_fails_before_the_first_word_fails_by_its_status() {
         ("refusal", 400, bad, json!("refusal"), bad, false, None),
         ("overloaded", 503, "server_error", json!("overloaded"), "overloaded_error", false, Some("10")),
         ("unreachable", 503, "server_error", json!("overloaded"), "overloaded_error", false, Some("10")),
-        ("busy", 503, "server_error", json!("overloaded"), "overloaded_error", false, Some("5")),
+        ("busy", 429, "rate_limit_error", json!("rate_limit_exceeded"), "rate_limit_error", false, Some("5")),
         ("context_too_long", 400, bad, json!("context_length_exceeded"), bad, false, None),
         ("timeout", 504, "server_error", json!("timeout"), "timeout_error", true, None),
         ("crash", 502, "server_error", json!("backend_error"), "api_error", true, None),

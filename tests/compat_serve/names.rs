@@ -55,16 +55,16 @@ fn lists_have_what_is_installed_its_aliases_and_those_of_the_configuration() {
 fn a_name_means_a_backend_and_the_answer_says_which_and_repeats_the_name() {
     let (_scene, server) = house(json!({}));
     for (asked, model) in [
-        ("echo", None),
-        ("echo/large", Some("large")),
-        ("echo:large", Some("large")),
-        ("mine", Some("large")),
-        ("org/mo del", None),
-        ("whatever", None),
+        ("echo", "echo"),
+        ("echo/large", "large"),
+        ("echo:large", "large"),
+        ("mine", "large"),
+        ("org/mo del", "echo"),
+        ("whatever", "echo"),
         // Codex and gemini are not installed: they claim nothing.
-        ("gpt-5.2", None),
-        ("gemini-3-pro", None),
-        ("", None),
+        ("gpt-5.2", "echo"),
+        ("gemini-3-pro", "echo"),
+        ("", "echo"),
     ] {
         for path in [CHAT, MESSAGES, RESPONSES] {
             let answer = server.post(path, &with(asking(path, "x"), json!({"model": asked})));
@@ -73,11 +73,18 @@ fn a_name_means_a_backend_and_the_answer_says_which_and_repeats_the_name() {
                 (200, Some("echo")),
                 "{asked}: {answer}"
             );
-            assert_eq!(answer.header("x-clinvk-model"), model, "{asked}: {answer}");
+            assert_eq!(answer.header("x-clinvk-model"), Some(model), "{asked}: {answer}");
             let said = if asked.is_empty() { "echo" } else { asked };
             assert_eq!(answer.json()["model"], said, "{answer}");
         }
     }
+    // A model's name is the client's word: it makes no header of its own.
+    let odd = server.post(CHAT, &with(asking(CHAT, "x"), json!({"model": "echo/a\r\nX-Evil: 1"})));
+    assert!(odd.status == 200 && odd.header("x-evil").is_none(), "{odd}");
+    // The status line of a stream is held until it is known.
+    let streamed = server.post(CHAT, &with(streaming(CHAT, "x"), json!({"model": "mine"})));
+    let who = (streamed.header("x-clinvk-backend"), streamed.header("x-clinvk-model"));
+    assert_eq!(who, (Some("echo"), Some("large")), "{streamed}");
     let claimed = server.post(CHAT, &with(asking(CHAT, "x"), json!({"model": "claude-opus-4-8"})));
     assert_eq!(claimed.header("x-clinvk-backend"), Some("claude"), "{claimed}");
     for (asked, status) in [("unknown/x", 404), ("broken", 500)] {

@@ -53,6 +53,9 @@ fn an_answer_of_the_wrong_form_is_asked_for_once_more() {
                 "{asked}"
             );
             until("the run is over", || server.get("/api/v1/runs").json()["runs"] == json!([]));
+            until("none is left but what can be gone on with", || {
+                kept(&scene) == usize::from(path == RESPONSES)
+            });
             server.stop();
             assert_eq!(kept(&scene), 0, "{path}");
         }

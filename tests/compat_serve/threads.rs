@@ -121,16 +121,15 @@ fn a_session_goes_on_for_one_of_two_and_the_other_says_it_all() {
 
 #[test]
 fn a_run_that_fails_leaves_no_session() {
-    for more in [
-        "say '{\"type\":\"result\",\"subtype\":\"error\",\"is_error\":true,\"result\":\"broken\"}'; exit 1",
-        "exit 3",
-    ] {
+    let begun = "say '{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"'$id'\"}'";
+    let failed =
+        "say '{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,\"result\":\"broken\"}'";
+    for more in [&format!("{begun}; {failed}; exit 1"), &format!("{begun}; exit 3")] {
         let (scene, server) = with_claude(more, json!({}));
         for body in [history(&["one"]), with(history(&["one"]), json!({"stream": true}))] {
             assert!(server.post(CHAT, &body).status >= 400);
         }
-        until("the runs are over", || server.get("/api/v1/runs").json()["runs"] == json!([]));
-        assert_eq!(kept(&scene), 0, "{more}");
+        until("no session is left", || kept(&scene) == 0 && vendors(&scene) == 0);
     }
 }
 
@@ -238,4 +237,65 @@ fn what_belongs_to_a_key_is_not_there_for_another() {
     let path = format!("/api/v1/sessions/{session}/turns");
     let turns = server.ask("GET", &path).header("X-Api-Key", "first-secret-key").answer().json();
     assert_eq!(turns["turns"].as_array().unwrap().len(), 4, "{turns}");
+}
+
+#[test]
+fn a_session_that_could_not_be_saved_is_not_gone_on_with() {
+    // The record is lost in mid-run: what is resumed later would know nothing of the first turn.
+    let (scene, server) = with_claude("[ $n = 1 ] && rm -rf \"$HOME/.clinvk/sessions\"", json!({}));
+    let first = server.post(CHAT, &history(&["one"]));
+    assert_eq!(first.status, 200, "{first}");
+    assert_eq!(server.post(CHAT, &history(&["one", "answer 1", "two"])).status, 200);
+    let said = asked(&scene);
+    assert!(said[1].0 == "new" && said[1].1.contains("one"), "{said:?}");
+}
+
+#[test]
+fn a_hidden_session_that_is_named_stays_as_long_as_it_is_used_and_no_history_means_it_any_more() {
+    let (scene, server) = with_claude("", json!({}));
+    let first = server.post(CHAT, &history(&["one"]));
+    let session = first.header("x-clinvk-session").unwrap().to_owned();
+    let named =
+        || server.ask("POST", MESSAGES).header("x-clinvk-session", &session).json(&asking(MESSAGES, "aside"));
+    let answer = named().answer();
+    assert_eq!((answer.status, answer.header("x-clinvk-session")), (200, Some(session.as_str())), "{answer}");
+    server.post(CHAT, &history(&["one", "answer 1", "two"]));
+    let said = asked(&scene);
+    assert!(said[1].0 == FIRST && said[2].0 == "new", "{said:?}");
+    assert_eq!(named().answer().status, 200);
+    server.stop();
+    assert_eq!((kept(&scene), vendors(&scene)), (0, 0));
+}
+
+#[test]
+fn a_session_answers_by_its_own_backend_where_the_model_names_none() {
+    let scene = Scene::new();
+    scene.fake("claude", &claude(""));
+    scene.config(&json!({"default_backend": "echo"}));
+    let server = scene.serve([]);
+    let session = server.post("/api/v1/prompt", &json!({"prompt": "x", "backend": "claude"})).json();
+    let session = session["session_id"].as_str().unwrap().to_owned();
+    let answer =
+        server.ask("POST", CHAT).header("x-clinvk-session", &session).json(&history(&["more"])).answer();
+    assert_eq!(answer.header("x-clinvk-backend"), Some("claude"), "{answer}");
+    assert_eq!(asked(&scene)[1].0, FIRST);
+}
+
+#[test]
+fn a_stand_in_answers_and_leaves_nothing_that_the_first_would_resume() {
+    let scene = Scene::new();
+    let quota = "say '{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,\"api_error_status\":429,\"result\":\"Overloaded\",\"session_id\":\"'$id'\"}'; exit 1";
+    scene.fake(
+        "claude",
+        &claude(&format!(
+            "say '{{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"'$id'\"}}'; {quota}"
+        )),
+    );
+    scene.config(&json!({"default_backend": "claude", "unified_flags": {"fallback": ["echo"]}}));
+    let server = scene.serve([]);
+    let answer = server.post(CHAT, &history(&["one"]));
+    assert_eq!((answer.status, answer.header("x-clinvk-backend")), (200, Some("echo")), "{answer}");
+    until("neither's session is left", || kept(&scene) == 0 && vendors(&scene) == 0);
+    let answer = server.post(CHAT, &history(&["one", "one", "two"]));
+    assert!(text(&answer).contains("one") && text(&answer).contains("two"), "all is said again: {answer}");
 }
