@@ -434,3 +434,17 @@ fn hostile_lines_are_silence() {
     }
     assert_eq!(steps, []);
 }
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    let narrowed = |narrow: fn(&Claude, &mut Task)| {
+        let mut task = task("x");
+        narrow(&claude(), &mut task);
+        own_args(&task).join(" ")
+    };
+    let without = narrowed(|claude, task| claude.without_tools(task));
+    assert!(without.contains("--tools  --allowedTools  --disallowedTools"), "{without}");
+    let reading = narrowed(|claude, task| claude.only_reading(task));
+    assert!(reading.contains("--tools Read,Grep,Glob,WebFetch,WebSearch "), "{reading}");
+    assert!(reading.starts_with("--permission-mode default "), "{reading}");
+}

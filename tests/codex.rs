@@ -1067,3 +1067,25 @@ fn its_reach_is_the_sandbox_that_it_is_given() {
         }
     }
 }
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    let mut without = task("x");
+    codex().without_tools(&mut without);
+    let args = codex().launch(&without).unwrap().args;
+    for feature in ["shell_tool", "unified_exec", "multi_agent", "goals"] {
+        assert!(args.contains(&format!("--disable={feature}")), "{feature}: {args:?}");
+    }
+    let mut reading = task("x");
+    codex().only_reading(&mut reading);
+    assert!(!codex().launch(&reading).unwrap().args.iter().any(|word| word.starts_with("--disable")));
+    for task in [without, reading] {
+        assert_eq!(codex().reach(&task), Sandbox::ReadOnly);
+        let thread = params(&task, "thread/start");
+        assert_eq!(
+            (&thread["sandbox"], codex().launch(&task).is_ok()),
+            (&json!("read-only"), true),
+            "{thread}"
+        );
+    }
+}

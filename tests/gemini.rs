@@ -482,3 +482,23 @@ fn no_line_whatever_is_in_it_makes_us_panic() {
         assert!(!steps.contains(&Step::Finished(Ok(()))), "{line}");
     }
 }
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    let policy = |narrow: fn(&Gemini, &mut Task)| {
+        let mut task = task("x");
+        narrow(&gemini(), &mut task);
+        launch(&task).files.iter().map(|file| file.text.clone()).collect::<String>()
+    };
+    let rule = |tool: &str, decision: &str| format!("toolName = \"{tool}\"\ndecision = \"{decision}\"");
+    let without = policy(|gemini, task| gemini.without_tools(task));
+    let reading = policy(|gemini, task| gemini.only_reading(task));
+    for policy in [&without, &reading] {
+        assert!(
+            policy.contains(&rule("*", "deny")) && policy.contains(&rule("write_file", "deny")),
+            "{policy}"
+        );
+    }
+    assert!(without.contains(&rule("read_file", "deny")) && !without.contains("\"allow\""), "{without}");
+    assert!(reading.contains(&rule("read_file", "allow")), "{reading}");
+}
