@@ -5,7 +5,7 @@ use clinvk::backend::codex::Codex;
 use clinvk::backend::{Backend, Dialogue, Ended, Step, Steps, StopSignal};
 use clinvk::error::Kind;
 use clinvk::event::{Event, Usage};
-use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task};
+use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn codex() -> Codex {
@@ -1065,5 +1065,17 @@ fn its_reach_is_the_sandbox_that_it_is_given() {
             };
             assert_eq!(codex.reach(&task), reach, "{approval:?} {sandbox:?}");
         }
+    }
+}
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    for tools in [ToolUse::None, ToolUse::ReadOnly] {
+        let task = Task { tools, ..task("x") };
+        let thread = params(&task, "thread/start");
+        assert_eq!(thread["sandbox"], "read-only", "{thread}");
+        let is_off = thread["config"]["features"]["shell_tool"] == false
+            && thread["config"]["web_search"] == "disabled";
+        assert_eq!(is_off, tools == ToolUse::None, "{thread}");
     }
 }
