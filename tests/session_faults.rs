@@ -936,3 +936,16 @@ fn threads_of_one_process_are_many_writers_too() {
         (&json!(400), 41, 41)
     );
 }
+
+#[test]
+fn a_look_at_a_full_disk_leaves_nothing() {
+    let name = "session_faults::a_look_at_a_full_disk_leaves_nothing";
+    crate::util::run::alone(name, "trap '' XFSZ; ulimit -f 0", || {
+        let home = Home::new();
+        let dir = home.dir();
+        let problem = Store::at(dir.parent().unwrap()).look().unwrap_err().to_string();
+        assert!(problem.contains("File too large"), "{problem}");
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["store.lock"]);
+    });
+}

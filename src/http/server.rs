@@ -182,8 +182,12 @@ impl Server {
     pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
         task.owner = who.owner();
         task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
-        let policy = who.key.as_ref().map_or(&self.policy, |key| &key.policy);
-        policy.admit(request, task, &*self.engine.registry.get(&task.backend)?)
+        self.policy(who).admit(request, task, &*self.engine.registry.get(&task.backend)?)
+    }
+
+    /// The rules for a client.
+    pub fn policy<'a>(&'a self, who: &'a Who) -> &'a Policy {
+        who.key.as_ref().map_or(&self.policy, |key| &key.policy)
     }
 
     /// The limits of a client's run.
@@ -208,7 +212,8 @@ impl Server {
         if self.config.server.log_commands {
             self.log_command(work, first);
         }
-        let _slot = self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
+        let _slot =
+            self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
         let mut watch = Watch { listener, since: Instant::now(), heard: None };
         let result = fallback::run(&self.engine, tasks, control, &mut watch);
         let (took, heard) = (watch.since.elapsed(), watch.heard);
@@ -243,7 +248,8 @@ impl Server {
         let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
         if let Ok(launch) = prepared.backend.launch(&silent) {
             let (request, program) = (&work.who.request, &launch.program);
-            let facts = json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
+            let facts =
+                json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
             crate::log::record("command", facts);
         }
     }
