@@ -6,7 +6,7 @@ use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink};
 use crate::fields::Fields;
 use crate::request::{Defaults, Request};
-use crate::session::{Filter, Session};
+use crate::session::Session;
 use crate::task::{Continue, Opt, Task};
 use crate::{sha256, world};
 use std::io;
@@ -83,7 +83,9 @@ impl Course<'_> {
         let batch = self.batch;
         let control = request.control(batch.defaults.config, self.branch.clone());
         let since = Instant::now();
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let mut hearer = Hearer {
                 observer: batch.observer,
                 index: label.index,
@@ -127,7 +129,6 @@ impl Course<'_> {
             warnings.append(&mut finished.warnings);
             return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..finished };
         }
-        unreachable!("attempts are not counted to their end")
     }
 
     /// How long to wait for another try; none is not worth one.
@@ -159,7 +160,8 @@ impl Course<'_> {
 
     /// Removes a session that was for the batch alone.
     pub(super) fn forget(&self, id: &str) {
-        if let Err(error) = self.batch.store.delete(id, &Filter::any()) {
+        let forgotten = self.batch.store.load(id).and_then(|session| self.batch.runner.forget(&session));
+        if let Err(error) = forgotten {
             log::warn!("{error}");
         }
     }

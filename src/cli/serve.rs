@@ -52,7 +52,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let stop = signals::stop_pipe().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let limits = limits(&config);
     let door = Door::open(vec![listen])?;
-    let server = Arc::new(Server::new(config, engine, keys, door.gauges())?);
+    let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
     say(&banner(&door.addresses()))?;
     let over = Arc::new(AtomicBool::new(false));
     let rounds = look_after(&server, &over)?;

@@ -13,7 +13,7 @@ use super::proxies::Proxies;
 use super::rate::Buckets;
 use super::runs::Runs;
 use super::slots::{Bounds, Claim, Slots};
-use super::{Exchange, Service, layers};
+use super::{Exchange, Service, layers, loops};
 use crate::config::Config;
 use crate::engine::{Engine, Listener, Outcome};
 use crate::error::{Error, Kind};
@@ -70,6 +70,8 @@ pub struct Server {
     pub workdir: PathBuf,
     /// Since when it serves.
     pub since: Instant,
+    /// Variables that point at this very server, and where to.
+    loops: Vec<(String, String)>,
     versions: Mutex<HashMap<PathBuf, Option<String>>>,
     store: Mutex<Option<(Result<usize, String>, Instant)>>,
 }
@@ -88,7 +90,13 @@ impl Server {
     ///
     /// # Errors
     /// What the configuration says that cannot be used.
-    pub fn new(config: Config, engine: Engine, keys: Keys, gauges: Arc<Gauges>) -> Result<Server, Error> {
+    pub fn new(
+        config: Config,
+        engine: Engine,
+        keys: Keys,
+        gauges: Arc<Gauges>,
+        addresses: &[String],
+    ) -> Result<Server, Error> {
         let of_server = &config.server;
         let bounds = Bounds {
             runs: of_server.max_runs,
@@ -110,6 +118,7 @@ impl Server {
             gauges,
             workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
             since: Instant::now(),
+            loops: loops::variables(&engine.world, addresses),
             versions: Mutex::default(),
             store: Mutex::default(),
             config,
@@ -180,9 +189,19 @@ impl Server {
     /// # Errors
     /// The rule that it breaks.
     pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
+        let backend = self.engine.registry.get(&task.backend)?;
+        let is_obeyed = |(name, _): &&(String, String)| backend.base_url() == Some(name.as_str());
+        if let Some((name, url)) = self.loops.iter().find(is_obeyed) {
+            let problem = format!(
+                "`{url}` is this very server: backend `{}` would ask itself; start the server without {name}",
+                task.backend
+            );
+            return Err(Error::Config { origin: name.clone(), position: None, problem });
+        }
+        task.unset.extend(self.loops.iter().map(|(name, _)| name.clone()));
         task.owner = who.owner();
         task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
-        self.policy(who).admit(request, task, &*self.engine.registry.get(&task.backend)?)
+        self.policy(who).admit(request, task, &*backend)
     }
 
     /// The rules for a client.

@@ -8,7 +8,6 @@ use super::{
 };
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
-use crate::config::ApiTools;
 use crate::engine::{Listener, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
@@ -206,11 +205,7 @@ fn run(
     let mut tasks = server.tasks(&call.who, &request, thread.session.as_ref())?;
     for task in &mut tasks {
         // A chat client does not expect its completion to edit files.
-        match server.config.server.api_tools {
-            ApiTools::None => server.engine.registry.get(&task.backend)?.without_tools(task),
-            ApiTools::ReadOnly => server.engine.registry.get(&task.backend)?.only_reading(task),
-            ApiTools::BackendDefault => {}
-        }
+        task.tools = server.config.server.api_tools;
         task.session = thread.session.as_ref().map(|session| Continue {
             id: session.id.clone(),
             patience: Some(Duration::ZERO),
@@ -362,7 +357,7 @@ impl Asked<'_> {
             false => self.settle(tasks, &mut Framed { outlet: &mut outlet, frames: &mut *frames }),
         };
         match result {
-            Err(fault) if outlet.is_open() => {
+            Err(fault) if outlet.is_open() || self.dialect.tells_in_frames(&fault) => {
                 let failed = frames.failed(&fault, &self.work.who.request);
                 // A client that left has no use for it.
                 let _ = outlet.send(&failed).and_then(|()| outlet.end());
@@ -431,7 +426,7 @@ impl Asked<'_> {
             true => Usage { input: self.chat.estimate, output: bytes.div_ceil(4) as u64, ..Usage::default() },
             false => outcome.usage,
         };
-        (Finished { usage, truncated: false }, is_estimate)
+        (Finished { usage, truncated: outcome.truncated }, is_estimate)
     }
 }
 
