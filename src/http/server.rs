@@ -203,8 +203,12 @@ impl Server {
         task.unset.extend(self.loops.iter().map(|(name, _)| name.clone()));
         task.owner = who.owner();
         task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
-        let policy = who.key.as_ref().map_or(&self.policy, |key| &key.policy);
-        policy.admit(request, task, &*backend)
+        self.policy(who).admit(request, task, &*backend)
+    }
+
+    /// The rules for a client.
+    pub fn policy<'a>(&'a self, who: &'a Who) -> &'a Policy {
+        who.key.as_ref().map_or(&self.policy, |key| &key.policy)
     }
 
     /// The limits of a client's run.
