@@ -207,3 +207,26 @@ fn a_backend_that_is_not_installed_or_switched_off_is_a_failure_for_good() {
     let refused = server.post(MESSAGES, &with(asking(MESSAGES, "x"), json!({"model": "codex"})));
     assert!(refused.status >= 400 && refused.status < 500, "{refused}");
 }
+
+#[test]
+fn a_stream_without_end_is_no_memory_without_end() {
+    let (_scene, server) = with_echo(json!({"flood_bytes": 300 << 20}), json!({}));
+    let mut stream = server.post_stream(RESPONSES, &streaming(RESPONSES, "x"));
+    stream.head();
+    let (mut all, mut last) = (0, String::new());
+    loop {
+        let chunk = stream.chunk();
+        if chunk.is_empty() {
+            break;
+        }
+        (all, last) = (all + chunk.len(), chunk);
+    }
+    assert!(
+        all > 60 << 20 && last.contains("event: response.failed") && last.contains("more than"),
+        "{all}: {last}"
+    );
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.pid)).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+    let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 300 << 10, "{peak} kB");
+}

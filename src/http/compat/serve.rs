@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 /// How often a model may try to answer as it was asked to.
 const TRIES: usize = 2;
-/// The longest answer that is kept in memory until its end, in bytes.
+/// The longest answer, in bytes: some are kept in memory until their end.
 const MOST_ANSWER: usize = 64 << 20;
 
 /// `POST /openai/v1/chat/completions`
@@ -294,6 +294,10 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
     }
 }
 
+fn too_long() -> Fault {
+    Fault::of(Kind::Unreadable, format!("the answer has more than {MOST_ANSWER} bytes"))
+}
+
 /// One request under way.
 struct Asked<'a> {
     chat: &'a Chat,
@@ -408,7 +412,11 @@ impl Asked<'_> {
     /// Runs it once, and passes the text on.
     fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
         let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new() };
-        let outcome = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false)?;
+        let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
+        if pieces.bytes > MOST_ANSWER {
+            return Err(too_long());
+        }
+        let outcome = result?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
 
@@ -422,9 +430,7 @@ impl Asked<'_> {
             let result = self.work.server.run(self.work, &tasks, self.control, &mut keeper, false);
             let Keeper { text, problem: found, .. } = keeper;
             if text.len() > MOST_ANSWER {
-                let sentence =
-                    format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
-                return Err(Fault::of(Kind::Unreadable, sentence));
+                return Err(too_long());
             }
             let outcome = result?;
             if let Some(failure) = &outcome.failure {
@@ -499,7 +505,11 @@ impl Sink for Pieces<'_, '_, '_, '_> {
         match event {
             Event::Text(text) => {
                 self.bytes += text.len();
-                if self.asked.thread.keeps() && self.text.len() <= MOST_ANSWER {
+                // Some dialects say all of it once more at its end.
+                if self.bytes > MOST_ANSWER {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
+                if self.asked.thread.keeps() {
                     self.text.push_str(text);
                 }
                 self.outlet.send(&self.frames.text(text))
