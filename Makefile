@@ -21,6 +21,7 @@ check:
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
 	python3 tests/real/check_metrics.py $(BINARY)
+	$(CARGO) test --locked --lib -- --ignored promtool
 	python3 tests/real/check_page.py $(BINARY)
 
 # Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.

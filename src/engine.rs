@@ -1,9 +1,9 @@
 //! The one door: every run of every surface goes through `Engine::run`. Checks the task against the backend, finds
 //! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
 
-use crate::backend::{self, Backend, Launch, Registry, Step, Steps};
+use crate::backend::{self, Backend, Keeps, Launch, Registry, Step, Steps};
 use crate::error::{Error, Failure, Kind};
-use crate::event::{Event, Sink, Usage};
+use crate::event::{Event, Sink, TRUNCATED, Usage};
 use crate::exec::{self, Control, Finishing, Stop};
 use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, replay};
 use crate::task::{Opt, Task};
@@ -14,6 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long a vendor's program may take to remove a session.
+const FORGETTING_TAKES: Duration = Duration::from_secs(10);
 
 /// Runs tasks.
 pub struct Engine {
@@ -66,6 +69,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// What was left out or is worth knowing.
     pub warnings: Vec<String>,
+    /// The answer was cut at a limit of tokens.
+    pub truncated: bool,
     /// Who was asked before and could not answer for now, and why (`fallback`).
     pub tried: Vec<(String, Failure)>,
 }
@@ -115,7 +120,8 @@ impl Engine {
         self.registry.locate(backend.program(), Instant::now(), fresh, find)
     }
 
-    /// Removes a session of ours, and the vendor's behind it where that is known to be possible.
+    /// Removes a session of ours, and the vendor's behind it where that is known to be possible: in the vendor's own way
+    /// where there is one, else its file.
     ///
     /// # Errors
     /// When ours cannot be removed. What a vendor keeps besides is not looked for.
@@ -123,13 +129,35 @@ impl Engine {
         let keeps = self.registry.get(&session.backend).ok().and_then(|backend| backend.keeps());
         if let (Some(keeps), Some(id)) = (keeps, &session.backend_session_id) {
             // Anything else could be the end of another name.
-            if id.len() >= 16 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            let is_whole =
+                id.len() >= 16 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            if is_whole && !self.delete_by_program(&session.backend, keeps, id) {
                 let home = self.world.env.get(keeps.variable).map(PathBuf::from);
                 let home = home.unwrap_or_else(|| self.world.user_home.join(keeps.home));
                 remove_files(&home.join(keeps.folder), &format!("{id}.jsonl"), 4);
             }
         }
         self.store.delete(&session.id, &Filter::any()).map(drop)
+    }
+
+    /// Whether the vendor's program has removed a session of its own.
+    fn delete_by_program(&self, backend: &str, keeps: Keeps, id: &str) -> bool {
+        let program = self.registry.get(backend).ok().and_then(|backend| self.locate(&*backend, false));
+        let Some(program) = program.filter(|_| !keeps.delete.is_empty()) else { return false };
+        let program = program.to_string_lossy();
+        let argv: Vec<&str> =
+            [&*program].into_iter().chain(keeps.delete.iter().copied()).chain([id]).collect();
+        match exec::output(&argv, &self.world, FORGETTING_TAKES) {
+            Ok(printed) if printed.ended.code == Some(0) => true,
+            Ok(printed) => {
+                log::debug!("{backend} did not delete {id}: {}", printed.ended.stderr);
+                false
+            }
+            Err(error) => {
+                log::warn!("{backend} did not delete {id}: {error}");
+                false
+            }
+        }
     }
 
     /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
@@ -178,6 +206,7 @@ impl Engine {
         }
         let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
         launch.env.extend(task.env.iter().cloned());
+        launch.unset.extend(task.unset.iter().cloned());
         launch.unset.extend(never.map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);
         let mut fold = Fold {
@@ -193,6 +222,7 @@ impl Engine {
                 exit_code: 0,
                 failure: None,
                 warnings,
+                truncated: false,
                 tried: Vec::new(),
             },
             run,
@@ -257,6 +287,10 @@ impl Engine {
         session.tags = task.tags.clone();
         session.metadata = task.metadata.clone();
         (session.owner, session.hidden) = (task.owner.clone(), task.hidden);
+        if session.hidden {
+            // Nobody looks for it by its words, and the index would keep them for longer than it lives.
+            (session.title, session.initial_prompt) = Default::default();
+        }
         self.store.begin(session, &asked.prompt, self.keep).map(Some)
     }
 }
@@ -342,8 +376,9 @@ impl Sink for Fold<'_> {
                 self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
             }
             Event::Usage(usage) => self.outcome.usage = *usage,
-            Event::Progress { stage, message } if stage == "warning" => {
-                self.outcome.warnings.push(message.clone())
+            Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {
+                self.outcome.truncated |= stage == TRUNCATED;
+                self.outcome.warnings.push(message.clone());
             }
             Event::Text(text) => {
                 if let Some(run) = &mut self.run {

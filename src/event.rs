@@ -42,7 +42,7 @@ pub enum Event {
     },
     /// Something worth knowing that is not part of the answer: a retry, a stage, a vendor's warning.
     Progress {
-        /// A short word: `retry`, `warning`, `permission` ...
+        /// A short word: `retry`, `warning`, `permission`, `TRUNCATED` ...
         stage: String,
         /// The sentence.
         message: String,
@@ -50,6 +50,9 @@ pub enum Event {
     /// Tokens used by this run so far; a later one replaces an earlier one.
     Usage(Usage),
 }
+
+/// The stage of a `Progress` that says that the answer was cut at a limit of tokens.
+pub const TRUNCATED: &str = "truncated";
 
 /// Tokens of one run. Cached input and reasoning output are *parts* of `input` and `output`, never added again.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::exec::{Cancel, Control};
 use crate::fields::{Word, fields};
 use crate::session::Session;
-use crate::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task};
+use crate::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
 use crate::world;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Map, Value};
@@ -228,6 +228,7 @@ impl Request {
             owner: None,
             hidden: false,
             env: Vec::new(),
+            unset: Vec::new(),
             tags: of_new.iter().cloned().chain(given(&self.tags)).collect(),
             approval: self
                 .approval_mode
@@ -248,6 +249,7 @@ impl Request {
                 None => of_backend.allowed_tools.clone(),
             },
             denied_tools: given(&self.denied_tools),
+            tools: ToolUse::AsConfigured,
             add_dirs: given(&self.add_dirs)
                 .iter()
                 .map(|dir| directory(base, dir))

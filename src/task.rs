@@ -31,6 +31,8 @@ pub struct Task {
     pub allowed_tools: Option<Vec<String>>,
     /// These tools do not exist.
     pub denied_tools: Vec<String>,
+    /// Which tools there are at all.
+    pub tools: ToolUse,
     /// Directories that the agent may use besides its own: absolute, canonical.
     pub add_dirs: Vec<PathBuf>,
     /// The JSON schema that the answer has to follow.
@@ -59,6 +61,8 @@ pub struct Task {
     pub hidden: bool,
     /// Environment variables for the backend, such as the trace that it belongs to.
     pub env: Vec<(String, String)>,
+    /// Environment variables that the backend must not inherit.
+    pub unset: Vec<String>,
     /// The backend's own id of the session to continue: the engine's, from `session`.
     pub resume: Option<String>,
     /// An option that the backend cannot honour is dropped with a warning, not refused.
@@ -244,6 +248,21 @@ words! {
         Workspace = "workspace",
         /// Everything that the user can reach.
         Full = "full",
+    }
+}
+
+words! {
+    /// Which tools of its own a backend has in a task: a bound besides all other options. Unlike those it is no wish that
+    /// could be refused: a backend that knows no bounds of this kind goes as far as it can.
+    #[derive(Default)]
+    ToolUse {
+        /// None: the model answers, and does nothing.
+        None = "none",
+        /// Those that change nothing.
+        ReadOnly = "read-only",
+        /// As the other options and the backend's own configuration say.
+        #[default]
+        AsConfigured = "backend-default",
     }
 }
 

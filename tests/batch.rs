@@ -278,14 +278,19 @@ fn the_first_failure_ends_all_and_nothing_is_left_of_a_stubborn_one() {
 #[test]
 fn what_a_task_leaves_behind_is_gone_when_it_ends_whoever_else_runs() {
     let scene = Scene::playing(
-        "case $(cat) in first) (setsid \"$here/sleep\" 1000 >/dev/null 2>&1 &); say a ;; *) await go; say b ;; esac",
+        r#"case $(cat) in
+            first) (setsid sh -c "echo >'$here/up'; exec '$here/sleep' 1000" >/dev/null 2>&1 &); await up; say a ;;
+            *) await go; say b ;;
+        esac"#,
     );
+    let _up = scene.fifo("up");
     let mut go = scene.fifo("go");
     let mut run = scene
         .clinvk(["parallel", "-q", "--jsonl"])
         .stdin("{\"prompt\":\"second\"}{\"prompt\":\"first\"}")
         .start();
     run.says("\"output\":\"a\"");
+    // clinvk and the other task; before its `exec` the one left behind is a shell with `sleep` in its arguments.
     let left: Vec<String> = scene.processes().into_values().filter(|line| line.contains("sleep")).collect();
     assert!(left.is_empty(), "{left:?}");
     go.tell();

@@ -1,7 +1,9 @@
 //! Claude Code: `claude -p` with stream-json in and out. Measured on 2.1.197: ../shared/real-clis.md section 2 and the
 //! recorded dialogues in tests/data/claude.
 
-use super::{Backend, Dialogue, Ended, Keeps, Launch, Step, Steps, StopSignal, older, text};
+use super::{
+    Backend, Dialogue, Ended, Keeps, Launch, Step, Steps, StopSignal, narrowed, older, text, truncated,
+};
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
 use crate::task::{Approval, Effort, Opt, Sandbox, Task};
@@ -79,8 +81,12 @@ impl Backend for Claude {
         &["claude-"]
     }
 
+    fn base_url(&self) -> Option<&'static str> {
+        Some("ANTHROPIC_BASE_URL")
+    }
+
     fn keeps(&self) -> Option<Keeps> {
-        Some(Keeps { variable: "CLAUDE_CONFIG_DIR", home: ".claude", folder: "projects" })
+        Some(Keeps { delete: &[], variable: "CLAUDE_CONFIG_DIR", home: ".claude", folder: "projects" })
     }
 
     fn extra_flags(&self) -> &[&'static str] {
@@ -88,6 +94,7 @@ impl Backend for Claude {
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
+        let task = &*narrowed(task);
         let mut args: Vec<String> =
             ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
                 .iter()
@@ -129,7 +136,7 @@ impl Backend for Claude {
         if task.no_project_config {
             option("--setting-sources", "user");
         }
-        // Servers of the user's own could write.
+        // Servers of the user's own could write; and what his permissions allow is not even asked.
         args.extend((task.sandbox == Sandbox::ReadOnly).then(|| "--strict-mcp-config".to_owned()));
         args.extend(task.ephemeral.then(|| "--no-session-persistence".to_owned()));
         args.extend(task.extra.iter().cloned());
@@ -154,12 +161,15 @@ impl Backend for Claude {
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
+        let task = &*narrowed(task);
         Box::new(Turn {
             opening: opening(task),
             approval: task.approval,
             restricted: task.allowed_tools.is_some() || task.sandbox == Sandbox::ReadOnly,
             asked_session: task.resume.clone(),
             wants_schema: task.schema.is_some(),
+            max_tokens: task.max_tokens,
+            cut: false,
             told: String::new(),
             told_any: false,
             used_tools: false,
@@ -232,6 +242,10 @@ struct Turn {
     restricted: bool,
     asked_session: Option<String>,
     wants_schema: bool,
+    /// The limit that was asked for.
+    max_tokens: Option<u32>,
+    /// It was reached.
+    cut: bool,
     /// Text of the current message that was told and not yet confirmed by a whole message: claude streams a message, then
     /// sends it whole; after a cut only the whole one comes, and its missing part has to be told.
     told: String,
@@ -327,7 +341,15 @@ impl Turn {
                 }
                 _ => {}
             },
-            "message_delta" => self.refused |= text(&event["delta"]["stop_reason"]) == "refusal",
+            "message_delta" => match text(&event["delta"]["stop_reason"]) {
+                "refusal" => self.refused = true,
+                // Claude would go on by itself, three times more, and then call it a failure.
+                "max_tokens" if self.max_tokens.is_some() && !self.cut => {
+                    self.cut = true;
+                    self.interrupt(steps);
+                }
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -370,7 +392,7 @@ impl Turn {
 
     fn tell(&mut self, piece: &str, steps: &mut Steps) {
         // With a schema the answer is the value at the end, and nothing else.
-        if piece.is_empty() || self.wants_schema {
+        if piece.is_empty() || self.wants_schema || self.cut {
             return;
         }
         let gap = if std::mem::take(&mut self.new_message) { "\n\n" } else { "" };
@@ -405,7 +427,15 @@ impl Turn {
         steps.push(Step::Event(Event::Usage(usage(message))));
         let words = text(&message["result"]);
         let failed = message["is_error"] != json!(false) || text(&message["subtype"]) != "success";
-        let result = if failed {
+        let result = if self.cut && self.wants_schema {
+            Err(Failure::new(
+                Kind::TurnLimit,
+                "the answer was cut at the limit of tokens before it was whole",
+            ))
+        } else if self.cut {
+            steps.push(truncated(self.max_tokens));
+            Ok(())
+        } else if failed {
             Err(failure(message))
         } else if self.refused {
             Err(Failure::new(

@@ -6,9 +6,9 @@ mod answer;
 mod dialogue;
 mod failure;
 
-use super::{Backend, Dialogue, Keeps, Launch, StopSignal};
+use super::{Backend, Dialogue, Keeps, Launch, StopSignal, narrowed};
 use crate::error::Error;
-use crate::task::{Approval, Opt, Sandbox, Task};
+use crate::task::{Approval, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -55,8 +55,22 @@ impl Codex {
     }
 }
 
-/// The features behind the tools that act: with them off, the request to the model is 24 KB instead of 40.
-const WITHOUT_TOOLS: &[&str] = &["shell_tool", "unified_exec", "multi_agent", "goals"];
+/// The features behind its tools. Codex only warns of names in a thread's settings that it does not know; as flags they
+/// would end it. `request_user_input` has none: it is answered with no.
+const FEATURES_OF_TOOLS: &[&str] = &[
+    "apps",
+    "browser_use",
+    "computer_use",
+    "goals",
+    "image_generation",
+    "multi_agent",
+    "plugins",
+    "shell_tool",
+    "sleep_tool",
+    "tool_suggest",
+    "unified_exec",
+    "view_image",
+];
 
 impl Backend for Codex {
     fn name(&self) -> &str {
@@ -87,14 +101,12 @@ impl Backend for Codex {
     }
 
     fn keeps(&self) -> Option<Keeps> {
-        Some(Keeps { variable: "CODEX_HOME", home: ".codex", folder: "sessions" })
-    }
-
-    /// Features are as near as it comes to a list of tools. `request_user_input`, `view_image` and `web_search` stay: the
-    /// first is answered with no, the others change nothing.
-    fn without_tools(&self, task: &mut Task) {
-        self.only_reading(task);
-        task.extra.extend(WITHOUT_TOOLS.iter().map(|feature| format!("--disable={feature}")));
+        Some(Keeps {
+            delete: &["delete", "--force"],
+            variable: "CODEX_HOME",
+            home: ".codex",
+            folder: "sessions",
+        })
     }
 
     /// Not `--config`, which can switch off sandbox and approvals; `--profile` and `--model` are refused or ignored by
@@ -137,15 +149,16 @@ impl Backend for Codex {
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
-        Box::new(dialogue::Talk::new(Plan::new(task)))
+        Box::new(dialogue::Talk::new(Plan::new(&narrowed(task))))
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {
         let thread = task.resume.as_deref().filter(|_| !task.ephemeral).unwrap_or("<threadId>");
-        vec![
-            json!({"id": 1, "result": {"userAgent": format!("clinvk/{REHEARSED}")}}).to_string(),
-            json!({"id": 2, "result": {"thread": {"id": thread}}}).to_string(),
-        ]
+        let is_asked = |line: &&Value| line["id"] != 6 || task.tools != ToolUse::AsConfigured;
+        let greeting = json!({"id": 1, "result": {"userAgent": format!("clinvk/{REHEARSED}")}});
+        let settings = json!({"id": 6, "result": {"config": {}}});
+        let opened = json!({"id": 2, "result": {"thread": {"id": thread}}});
+        [greeting, settings, opened].iter().filter(is_asked).map(Value::to_string).collect()
     }
 }
 
@@ -165,6 +178,8 @@ struct Plan {
     accept: bool,
     /// The answer has to be JSON: it is told once, whole.
     json: bool,
+    /// The user's MCP servers are left out.
+    without_servers: bool,
     /// How often codex may try again.
     retries: u32,
 }
@@ -215,6 +230,7 @@ impl Plan {
             resume: task.resume.clone().filter(|_| !task.ephemeral),
             accept: access.accept,
             json: task.schema.is_some(),
+            without_servers: task.tools != ToolUse::AsConfigured,
             retries: task.vendor_retries,
         }
     }
@@ -277,6 +293,11 @@ fn config(task: &Task) -> Option<Map<String, Value>> {
         // prompt names do not exist for this thread; the prompt itself stays as it is. Adds to the user's own list.
         let off = named.iter().map(|name| json!({"name": name, "enabled": false})).collect::<Vec<_>>();
         config.insert("skills.config".to_owned(), off.into());
+    }
+    if task.tools == ToolUse::None {
+        let off = FEATURES_OF_TOOLS.iter().map(|feature| ((*feature).to_owned(), Value::Bool(false)));
+        config.insert("features".to_owned(), off.collect::<Map<_, _>>().into());
+        config.insert("web_search".to_owned(), "disabled".into());
     }
     Some(config).filter(|config| !config.is_empty())
 }

@@ -1,7 +1,7 @@
 //! The built-in backend that needs nothing: this very program, started once more, repeats the prompt. Delays,
 //! failures, floods and hangs can be asked for, so that a whole installation can be tried without any vendor.
 
-use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
+use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps, truncated};
 use crate::config::Echo as Behaviour;
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
@@ -103,6 +103,7 @@ impl Backend for Echo {
             },
             usage: Usage { input: task.prompt.split_whitespace().count() as u64, ..Usage::default() },
             in_word: false,
+            max_tokens: task.max_tokens,
             fail: self.behaviour.fail,
         })
     }
@@ -115,6 +116,7 @@ struct Repeat {
     usage: Usage,
     /// The last piece ended within a word.
     in_word: bool,
+    max_tokens: Option<u32>,
     fail: Option<Kind>,
 }
 
@@ -134,6 +136,9 @@ impl Dialogue for Repeat {
 
     fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
         steps.push(Step::Event(Event::Usage(self.usage)));
+        if self.max_tokens.is_some_and(|most| self.usage.input > u64::from(most)) {
+            steps.push(truncated(self.max_tokens));
+        }
         let result = match (self.fail, ended.code) {
             (Some(kind), _) => {
                 Err(Failure::new(kind, format!("failed with `{}` as configured", kind.word())))

@@ -6,7 +6,7 @@ mod dialogue;
 mod failure;
 mod policy;
 
-use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable};
+use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
 use crate::error::Error;
 use crate::exec::MARKER;
 use crate::task::{Approval, Opt, Sandbox, Task};
@@ -88,11 +88,16 @@ impl Backend for Gemini {
         &["gemini-"]
     }
 
+    fn base_url(&self) -> Option<&'static str> {
+        Some("GOOGLE_GEMINI_BASE_URL")
+    }
+
     fn extra_flags(&self) -> &[&'static str] {
         &["--extensions=", "-e=", "--allowed-mcp-server-names="]
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
+        let task = &*narrowed(task);
         let home = task.scratch.join("home");
         let temp = task.scratch.join("tmp");
         let mut env = vec![
@@ -158,7 +163,7 @@ impl Backend for Gemini {
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
-        Box::new(dialogue::Turn::new(task))
+        Box::new(dialogue::Turn::new(&narrowed(task)))
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {

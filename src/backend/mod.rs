@@ -9,9 +9,10 @@ pub mod gemini;
 
 use crate::config::Config;
 use crate::error::{Error, Failure};
-use crate::event::Event;
-use crate::task::{Approval, Opt, Sandbox, Task};
+use crate::event::{Event, TRUNCATED};
+use crate::task::{Approval, Opt, Sandbox, Task, ToolUse};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -41,23 +42,9 @@ pub trait Backend: Send + Sync {
         true
     }
 
-    /// Takes the tools out of a task: what is left can do no more than read, and asks before that.
-    fn without_tools(&self, task: &mut Task) {
-        if self.honours(Opt::AllowedTools).is_ok() {
-            task.allowed_tools = Some(Vec::new());
-        } else {
-            self.only_reading(task);
-        }
-    }
-
-    /// Narrows a task as far as its program can be narrowed without losing its tools.
-    fn only_reading(&self, task: &mut Task) {
-        if self.honours(Opt::SandboxReadOnly).is_ok() {
-            task.sandbox = Sandbox::ReadOnly;
-        }
-        if self.honours(Opt::ApprovalAlways).is_ok() {
-            task.approval = Approval::Always;
-        }
+    /// The variable by which the program is led to another server than its vendor's.
+    fn base_url(&self) -> Option<&'static str> {
+        None
     }
 
     /// Where the program keeps its sessions, when one that was continued can be removed again; none where there is none.
@@ -96,9 +83,12 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// Where a program keeps its sessions: files somewhere below a folder, whose names end with the session's id and `.jsonl`.
+/// Where a program keeps its sessions: files somewhere below a folder, whose names end with the session's id and `.jsonl`;
+/// and its own way to remove one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeps {
+    /// The program's arguments that remove a session, its id behind them; empty where the file is all there is of it.
+    pub delete: &'static [&'static str],
     /// The variable that names its home.
     pub variable: &'static str,
     /// The home in the user's, where that is not set.
@@ -203,6 +193,26 @@ pub enum StopSignal {
 /// differently. No backend sees any: what it starts may be one of these programs.
 pub fn marks_of_outer_sessions() -> impl Iterator<Item = &'static &'static str> {
     claude::OUTER_SESSION.iter().chain(codex::OUTER_SESSION).chain(gemini::OUTER_SESSION)
+}
+
+/// A task with the bounds of its `tools` in the words of its other options.
+fn narrowed(task: &Task) -> Cow<'_, Task> {
+    let narrow =
+        |task: &Task| Task { sandbox: Sandbox::ReadOnly, approval: Approval::Always, ..task.clone() };
+    match task.tools {
+        ToolUse::AsConfigured => Cow::Borrowed(task),
+        ToolUse::ReadOnly => Cow::Owned(narrow(task)),
+        ToolUse::None => Cow::Owned(Task { allowed_tools: Some(Vec::new()), ..narrow(task) }),
+    }
+}
+
+/// The answer was cut at a limit of tokens: it is one all the same.
+fn truncated(limit: Option<u32>) -> Step {
+    let limit = limit.map_or("the model's limit of tokens".to_owned(), |limit| format!("{limit} tokens"));
+    Step::Event(Event::Progress {
+        stage: TRUNCATED.to_owned(),
+        message: format!("the answer was cut at {limit}"),
+    })
 }
 
 /// The text of a JSON value; empty where it has none.

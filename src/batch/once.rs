@@ -2,11 +2,11 @@
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
 use crate::engine::{Listener, Outcome};
-use crate::error::Error;
+use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink};
 use crate::fields::Fields;
 use crate::request::{Defaults, Request};
-use crate::session::{Filter, Session};
+use crate::session::Session;
 use crate::task::{Continue, Opt, Task};
 use crate::{sha256, world};
 use std::io;
@@ -14,6 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// The longest answer of one run, in bytes: all of them are in memory.
+const MOST_ANSWER: usize = 64 << 20;
 /// How often somebody who waits for the next try looks around.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -81,7 +83,9 @@ impl Course<'_> {
         let batch = self.batch;
         let control = request.control(batch.defaults.config, self.branch.clone());
         let since = Instant::now();
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let mut hearer = Hearer {
                 observer: batch.observer,
                 index: label.index,
@@ -92,6 +96,12 @@ impl Course<'_> {
             let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut hearer));
             // One run's bug is that run's failure: the others, and those that wait for it, go on.
             let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
+            if hearer.output.len() > MOST_ANSWER {
+                let sentence = format!("the answer has more than {MOST_ANSWER} bytes");
+                let failure = Failure::new(Kind::Unreadable, sentence);
+                let failed = Finished::without_run(label.clone(), State::Failed, failure);
+                return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..failed };
+            }
             if matches!(result, Err(Error::ReaderGone)) {
                 self.stop(Halt::Broken(Error::ReaderGone));
             }
@@ -119,7 +129,6 @@ impl Course<'_> {
             warnings.append(&mut finished.warnings);
             return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..finished };
         }
-        unreachable!("attempts are not counted to their end")
     }
 
     /// How long to wait for another try; none is not worth one.
@@ -151,7 +160,8 @@ impl Course<'_> {
 
     /// Removes a session that was for the batch alone.
     pub(super) fn forget(&self, id: &str) {
-        if let Err(error) = self.batch.store.delete(id, &Filter::any()) {
+        let forgotten = self.batch.store.load(id).and_then(|session| self.batch.runner.forget(&session));
+        if let Err(error) = forgotten {
             log::warn!("{error}");
         }
     }
@@ -208,6 +218,9 @@ impl Sink for Hearer<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if let Event::Text(text) = event {
             self.output.push_str(text);
+            if self.output.len() > MOST_ANSWER {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
         }
         self.observer.event(self.index, event)
     }

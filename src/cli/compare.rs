@@ -54,33 +54,31 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     ready.begin()?;
     let workers = Workers(if typed.has("sequential") { 1 } else { candidates.len() });
     let style = Style { json, diff: typed.has("diff"), race: typed.has("race") };
-    let (mut in_order, mut results) = (InOrder::default(), Vec::new());
-    let screen = Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished| {
-        for finished in in_order.take(finished) {
-            if !style.json && !style.diff && !style.race {
-                out.put(&section(&finished))?;
+    let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);
+    let screen =
+        Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished: Finished| {
+            if style.race && finished.state == State::Completed {
+                winner.get_or_insert(finished.label.index);
             }
-            results.push(finished);
-        }
-        Ok(())
-    });
+            for finished in in_order.take(finished) {
+                if !style.json && !style.diff && !style.race {
+                    out.put(&section(&finished))?;
+                }
+                results.push(finished);
+            }
+            Ok(())
+        });
     let report = ready.batch(&screen).compare(&asked, &candidates, workers, style.race);
     let mut out = screen.end();
     let report = report?;
     let verdict = typed.has("agree").then(|| verdict(&results));
-    let _ = style.print(&mut out, &asked, &results, &report, &verdict);
-    end(report, &results, style.race, verdict, &mut out)
+    let winner = winner.and_then(|index: usize| results.get(index));
+    let _ = style.print(&mut out, &asked, &results, &report, winner, &verdict);
+    end(report, winner.is_some(), verdict, &mut out)
 }
 
 /// The exit status; who differs, or what went wrong, on standard error.
-fn end(
-    report: Report,
-    results: &[Finished],
-    race: bool,
-    verdict: Option<Verdict>,
-    out: &mut Out,
-) -> Result<u8, Error> {
-    let has_winner = race && winner(results).is_some();
+fn end(report: Report, has_winner: bool, verdict: Option<Verdict>, out: &mut Out) -> Result<u8, Error> {
     let was_cancelled = report.cancelled;
     let status = batch::status(report, out)?;
     if has_winner {
@@ -109,6 +107,7 @@ impl Style {
         prompt: &str,
         results: &[Finished],
         report: &Report,
+        winner: Option<&Finished>,
         verdict: &Option<Verdict>,
     ) -> io::Result<()> {
         if self.json {
@@ -116,13 +115,13 @@ impl Style {
                 prompt,
                 backends: results.iter().map(|finished| finished.label.backend.as_str()).collect(),
                 results: results.iter().map(Finished::answer).collect(),
-                winner: winner(results).filter(|_| self.race).map(title),
+                winner: winner.map(title),
                 agree: verdict.as_ref().map(|verdict| verdict.sentences.is_empty()),
                 total_duration_seconds: report.duration.as_secs_f64(),
             });
         }
         if self.race {
-            return match winner(results) {
+            return match winner {
                 Some(finished) => out.put(&format!("{}\n", finished.output)),
                 None => results.iter().try_for_each(|finished| out.put(&section(finished))),
             };
@@ -142,11 +141,6 @@ struct Comparison<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agree: Option<bool>,
     total_duration_seconds: f64,
-}
-
-/// Who answered first, of those who answered.
-fn winner(results: &[Finished]) -> Option<&Finished> {
-    results.iter().find(|finished| finished.state == State::Completed)
 }
 
 /// An answer under its heading.

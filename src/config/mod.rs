@@ -16,7 +16,7 @@ pub use table::{
     BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, KEYS, Key, KeyPolicy, Of, Output, Parallel,
     Server, Session, UnifiedFlags,
 };
-pub use value::{AnswerAs, ApiTools, PromptBy, Type};
+pub use value::{AnswerAs, PromptBy, Type};
 
 use crate::error::Error;
 use path::{Names, Place, misplaced, path_for, unknown};

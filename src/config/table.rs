@@ -1,9 +1,9 @@
 //! The table of keys: every key's name, type, default and help stand here and nowhere else. The structs that the rest
 //! of the program reads are made from it.
 
-use super::value::{AnswerAs, ApiTools, PromptBy, Setting, Type};
+use super::value::{AnswerAs, PromptBy, Setting, Type};
 use crate::error::Kind;
-use crate::task::{Approval, OutputFormat, Sandbox};
+use crate::task::{Approval, OutputFormat, Sandbox, ToolUse};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -245,7 +245,7 @@ table! {
         log_commands: bool = "false", "log the command of each run, without its prompt";
         models: BTreeMap<String, String> = "", "what the models' names of compatible requests mean: `backend` or `backend/model`";
         strict_models: bool = "false", "refuse names of models that nobody knows";
-        api_tools: ApiTools = "none", "the backend's tools in compatible requests: none, read-only, backend-default";
+        api_tools: ToolUse = "none", "the backend's tools in compatible requests: none, read-only, backend-default";
         reuse_secs: u64 [0, YEAR] = "600", "how long a compatible conversation is remembered; 0 is not at all";
         reuse_max: usize [0, MILLION] = "100", "most compatible conversations that are remembered";
         + keys: BTreeMap<String, KeyPolicy> = "/keys", "What the holder of an API key may do, by the key's name.";

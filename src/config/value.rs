@@ -1,7 +1,7 @@
 //! The types that a key can have: how a value is checked, read from text, and turned into its Rust type.
 
 use crate::error::{Kind, nearest};
-use crate::task::{Approval, OutputFormat, Sandbox, words};
+use crate::task::{Approval, OutputFormat, Sandbox, ToolUse, words};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -198,18 +198,6 @@ words! {
     }
 }
 
-words! {
-    /// The backend's own tools in requests of the compatible surfaces.
-    ApiTools {
-        /// They do not exist: such a client has its own.
-        None = "none",
-        /// They read only.
-        ReadOnly = "read-only",
-        /// As in any other run.
-        BackendDefault = "backend-default",
-    }
-}
-
 macro_rules! word_settings {
     ($($word:ty),+) => {$(
         impl Setting for $word {
@@ -230,4 +218,4 @@ macro_rules! word_settings {
         }
     )+};
 }
-word_settings!(Approval, Sandbox, OutputFormat, PromptBy, AnswerAs, ApiTools, Kind);
+word_settings!(Approval, Sandbox, OutputFormat, PromptBy, AnswerAs, ToolUse, Kind);

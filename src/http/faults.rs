@@ -8,7 +8,8 @@ use crate::error::{Error, Failure, Kind};
 use std::time::Duration;
 
 mod vendor;
-pub use vendor::{quota_is_used_up, wait_in};
+use crate::retry_after::wait_in;
+pub use vendor::quota_is_used_up;
 
 /// Which dialect a path speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +169,11 @@ impl Fault {
     pub fn status(&self, surface: Surface) -> u16 {
         let row = self.row();
         if surface == Surface::Native { row.native } else { row.compatible }
+    }
+
+    /// Whether its status on the surfaces of other vendors says that we are to blame, and not the request.
+    pub fn is_ours(&self) -> bool {
+        self.row().compatible >= 500
     }
 
     /// The headers that belong to it.

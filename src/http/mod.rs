@@ -33,6 +33,7 @@ pub mod call; // one request on its way
 pub mod health; // how the server is
 pub mod idempotency; // requests that are sent again
 pub mod layers; // the nine layers
+pub mod loops; // backends that would ask this very server
 pub mod native; // our own API
 pub mod outlet; // an answer that takes its time
 pub mod page; // the API for people, with a prompt to try, and for programs

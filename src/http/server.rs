@@ -13,7 +13,7 @@ use super::proxies::Proxies;
 use super::rate::Buckets;
 use super::runs::Runs;
 use super::slots::{Bounds, Claim, Slots};
-use super::{Exchange, Service, layers};
+use super::{Exchange, Service, layers, loops};
 use crate::config::Config;
 use crate::engine::{Engine, Listener, Outcome};
 use crate::error::{Error, Kind};
@@ -70,6 +70,8 @@ pub struct Server {
     pub workdir: PathBuf,
     /// Since when it serves.
     pub since: Instant,
+    /// Variables that point at this very server, and where to.
+    loops: Vec<(String, String)>,
     versions: Mutex<HashMap<PathBuf, Option<String>>>,
     store: Mutex<Option<(Result<usize, String>, Instant)>>,
 }
@@ -88,7 +90,13 @@ impl Server {
     ///
     /// # Errors
     /// What the configuration says that cannot be used.
-    pub fn new(config: Config, engine: Engine, keys: Keys, gauges: Arc<Gauges>) -> Result<Server, Error> {
+    pub fn new(
+        config: Config,
+        engine: Engine,
+        keys: Keys,
+        gauges: Arc<Gauges>,
+        addresses: &[String],
+    ) -> Result<Server, Error> {
         let of_server = &config.server;
         let bounds = Bounds {
             runs: of_server.max_runs,
@@ -110,6 +118,7 @@ impl Server {
             gauges,
             workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
             since: Instant::now(),
+            loops: loops::variables(&engine.world, addresses),
             versions: Mutex::default(),
             store: Mutex::default(),
             config,
@@ -120,6 +129,8 @@ impl Server {
     /// To be called every few seconds.
     pub fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
+        self.runs.expire();
+        self.idempotency.expire();
         self.reuse.expired(false).iter().for_each(|id| self.forget(id));
     }
 
@@ -178,10 +189,20 @@ impl Server {
     /// # Errors
     /// The rule that it breaks.
     pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
+        let backend = self.engine.registry.get(&task.backend)?;
+        let is_obeyed = |(name, _): &&(String, String)| backend.base_url() == Some(name.as_str());
+        if let Some((name, url)) = self.loops.iter().find(is_obeyed) {
+            let problem = format!(
+                "`{url}` is this very server: backend `{}` would ask itself; start the server without {name}",
+                task.backend
+            );
+            return Err(Error::Config { origin: name.clone(), position: None, problem });
+        }
+        task.unset.extend(self.loops.iter().map(|(name, _)| name.clone()));
         task.owner = who.owner();
         task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
         let policy = who.key.as_ref().map_or(&self.policy, |key| &key.policy);
-        policy.admit(request, task, &*self.engine.registry.get(&task.backend)?)
+        policy.admit(request, task, &*backend)
     }
 
     /// The limits of a client's run.
@@ -202,11 +223,12 @@ impl Server {
         of_batch: bool,
     ) -> Result<Outcome, Error> {
         let first = tasks.first().ok_or_else(|| Error::Internal("no task to run".to_owned()))?;
-        let key = work.who.key.as_ref().map(|key| (&*key.name, key.max_runs));
+        let key = work.who.key.as_ref().map(|key| (key.name.clone(), key.max_runs));
         if self.config.server.log_commands {
             self.log_command(work, first);
         }
-        let _slot = self.slots.take(Claim { backend: &first.backend, key, of_batch }, &control.cancel)?;
+        let _slot =
+            self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
         let mut watch = Watch { listener, since: Instant::now(), heard: None };
         let result = fallback::run(&self.engine, tasks, control, &mut watch);
         let (took, heard) = (watch.since.elapsed(), watch.heard);
@@ -231,13 +253,18 @@ impl Server {
         result
     }
 
-    /// Logs how a task is launched. Some programs get the prompt as an argument: it is not in the log.
+    /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments:
+    /// they are not in the log.
     fn log_command(&self, work: &Work<'_>, task: &Task) {
-        let silent = Task { prompt: "PROMPT".to_owned(), ..task.clone() };
-        if let Ok(prepared) = self.engine.prepare(&silent) {
-            let (program, args) = (&prepared.launch.program, &prepared.launch.args);
+        let Ok(prepared) = self.engine.prepare(task) else { return };
+        let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
+        let task = prepared.task;
+        let (system, append_system) = (hidden(task.system), hidden(task.append_system));
+        let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
+        if let Ok(launch) = prepared.backend.launch(&silent) {
+            let (request, program) = (&work.who.request, &launch.program);
             let facts =
-                json!({"request_id": work.who.request, "program": program, "args": args, "dir": task.dir});
+                json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
             crate::log::record("command", facts);
         }
     }

@@ -1,9 +1,9 @@
-//! The conversation with `codex app-server`: JSON lines without a `jsonrpc` field, our requests 1 to 5, its
+//! The conversation with `codex app-server`: JSON lines without a `jsonrpc` field, our requests 1 to 6, its
 //! notifications and its questions. One thread, one turn.
 
 use super::answer::Answer;
 use super::{OLDEST, Plan, failure};
-use crate::backend::{Dialogue, Ended, Step, Steps, older};
+use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Usage};
 use serde_json::{Map, Value, json};
@@ -15,6 +15,7 @@ const OPEN: u64 = 2;
 const TURN: u64 = 3;
 const INTERRUPT: u64 = 4;
 const INJECT: u64 = 5;
+const SETTINGS: u64 = 6;
 
 /// Warnings of codex's that nobody has to act on; they would be printed with every run.
 const MERE_NOTICES: &[&str] = &[
@@ -107,6 +108,11 @@ impl Talk {
                 self.finish(Err(failure::of_request(error)), steps);
             }
             (Some(INITIALIZE), None) => self.greeted(result, steps),
+            // One that cannot tell its settings keeps its servers: what they want to do is refused all the same.
+            (Some(SETTINGS), _) => {
+                self.leave_out_servers(&result["config"]["mcp_servers"]);
+                self.open(steps);
+            }
             (Some(OPEN), None) => self.opened(result, steps),
             (Some(TURN), None) => self.turn = text(&result["turn"]["id"]).or(self.turn.take()),
             // `INTERRUPT` among them, refused when the turn was over by itself.
@@ -127,6 +133,23 @@ impl Talk {
             return self.finish(Err(Failure::new(Kind::NotInstalled, message)), steps);
         }
         steps.push(Step::Send(json!({"method": "initialized"}).to_string()));
+        match self.plan.without_servers {
+            true => request(SETTINGS, "config/read", json!({"includeLayers": false}), steps),
+            false => self.open(steps),
+        }
+    }
+
+    /// Only by its name can a server be left out of a thread.
+    fn leave_out_servers(&mut self, servers: &Value) {
+        let names = servers.as_object().into_iter().flatten().map(|(name, _)| name.clone());
+        let off: Map<String, Value> = names.map(|name| (name, json!({"enabled": false}))).collect();
+        if !off.is_empty() {
+            let config = self.plan.thread.entry("config").or_insert_with(|| json!({}));
+            config["mcp_servers"] = off.into();
+        }
+    }
+
+    fn open(&mut self, steps: &mut Steps) {
         request(OPEN, self.plan.open, Value::Object(self.plan.thread.clone()), steps);
     }
 
@@ -328,6 +351,10 @@ impl Talk {
                 Err(Failure::new(Kind::Unreadable, "the model answered nothing, and did nothing"))
             }
             Some("completed") => Ok(()),
+            Some("failed") if !self.plan.json && failure::is_cut(&turn["error"]) => {
+                steps.push(truncated(None));
+                Ok(())
+            }
             Some("failed") => Err(failure::of_turn(&turn["error"])),
             Some("interrupted") => Err(Failure::new(Kind::Cancelled, "codex interrupted the turn")),
             other => {

@@ -27,6 +27,7 @@ const PATTERNS: &[(&str, Kind)] = &[
     ("context length", Kind::ContextTooLong),
     ("context window", Kind::ContextTooLong),
     ("context_length_exceeded", Kind::ContextTooLong),
+    ("reason: max_output_tokens", Kind::TurnLimit),
     ("missing environment variable", Kind::Login),
     ("api key", Kind::Login),
     ("api_key", Kind::Login),
@@ -58,6 +59,11 @@ const SESSIONS: &[(&str, Kind)] = &[
 /// How it ends when it does not like its flags or its `config.toml`.
 const STARTING: &[&str] =
     &["unknown feature flag", "unexpected argument", "config.toml", "codex_home", "unknown configuration"];
+
+/// Whether it is none: the model's answer was cut at its limit of tokens.
+pub(super) fn is_cut(error: &Value) -> bool {
+    words(error).contains("reason: max_output_tokens")
+}
 
 /// The failure in an `error` of a turn.
 pub(super) fn of_turn(error: &Value) -> Failure {

@@ -8,7 +8,6 @@ use super::{
 };
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
-use crate::config::ApiTools;
 use crate::engine::{self, Listener, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
@@ -234,13 +233,8 @@ fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -
         *stand_in = server.tasks(&call.who, &own, session)?.swap_remove(0);
     }
     for task in &mut tasks {
-        let backend = registry.get(&task.backend)?;
         // A chat client does not expect its completion to edit files.
-        match server.config.server.api_tools {
-            ApiTools::None => backend.without_tools(task),
-            ApiTools::ReadOnly => backend.only_reading(task),
-            ApiTools::BackendDefault => {}
-        }
+        task.tools = server.config.server.api_tools;
         task.session = session.map(|session| Continue {
             id: session.id.clone(),
             patience: Some(Duration::ZERO),
@@ -330,7 +324,7 @@ trait Delivery {
 /// As one JSON object.
 struct Whole<'o, 'e, 'c> {
     outlet: &'o mut Outlet<'e, 'c>,
-    /// The longest time of the run.
+    /// The longest time until it is there.
     limit: Option<Duration>,
 }
 
@@ -381,7 +375,9 @@ impl Asked<'_> {
     /// One JSON object at the end.
     fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let mut outlet = call.outlet("application/json");
-        let limit = Some(self.control.wall).filter(|limit| !limit.is_zero());
+        // Where its form matters there may be more than one run.
+        let runs = if self.is_free() { 1 } else { TRIES as u32 };
+        let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
         let result = self.settle(&mut Whole { outlet: &mut outlet, limit });
         // Once blanks are out, only a cut says that something is missing.
         if outlet.is_open() { Ok(()) } else { result }
@@ -393,13 +389,12 @@ impl Asked<'_> {
         let mut outlet = call.outlet("text/event-stream; charset=utf-8");
         let start = frames.start();
         outlet.hold(&start).map_err(|_| Error::ReaderGone)?;
-        let is_free = self.chat.forced.is_none() && self.chat.format == Format::Text;
-        let result = match is_free {
+        let result = match self.is_free() {
             true => self.run_free(&mut *frames, &mut outlet),
             false => self.settle(&mut Framed { outlet: &mut outlet, frames: &mut *frames }),
         };
         match result {
-            Err(fault) if outlet.is_open() => {
+            Err(fault) if outlet.is_open() || self.dialect.tells_in_frames(&fault) => {
                 let failed = frames.failed(&fault, &self.work.who.request);
                 // A client that left has no use for it.
                 let _ = outlet.send(&failed).and_then(|()| outlet.end());
@@ -450,6 +445,11 @@ impl Asked<'_> {
         Err(Fault::of_failure(&problem, world::now().0))
     }
 
+    /// Any text will do.
+    fn is_free(&self) -> bool {
+        self.chat.forced.is_none() && self.chat.format == Format::Text
+    }
+
     /// A run of it begins.
     fn begin(&self, backend: &str, session: Option<&str>) {
         self.work.run.begin(backend, session);
@@ -485,7 +485,7 @@ impl Asked<'_> {
             true => Usage { input: self.chat.estimate, output: bytes.div_ceil(4) as u64, ..Usage::default() },
             false => outcome.usage,
         };
-        (Finished { usage, truncated: false }, is_estimate)
+        (Finished { usage, truncated: outcome.truncated }, is_estimate)
     }
 }
 

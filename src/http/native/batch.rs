@@ -10,6 +10,7 @@ use crate::fields::{Word, fields};
 use crate::http::call::{Call, read_object};
 use crate::http::faults::Fault;
 use crate::request::Request;
+use crate::session::Session;
 use crate::task::{OutputFormat, Task};
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -209,22 +210,20 @@ fn run(
         let running = thread::Builder::new().name("batch".to_owned()).spawn_scoped(scope, batch);
         let running = running.map_err(|error| Error::Internal(format!("no thread: {error}")))?;
         loop {
-            match ended.recv_timeout(LOOK) {
+            let heard = match ended.recv_timeout(LOOK) {
                 Ok(finished) => {
                     let finished: Finished = finished;
                     let mut told = shape(&finished);
                     told["type"] = json!("result");
-                    if feed.event(&told, true).is_err() {
-                        work.run.cancel.throw();
-                    }
                     results.push(finished);
+                    feed.event(&told, true)
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if feed.quiet().is_err() {
-                        work.run.cancel.throw();
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => feed.quiet(),
                 Err(RecvTimeoutError::Disconnected) => break,
+            };
+            // Once: the second time would take away the grace of the runs.
+            if heard.is_err() && !work.run.cancel.is_thrown() {
+                work.run.cancel.throw();
             }
         }
         running.join().unwrap_or_else(|_| Err(Error::Internal("the batch panicked".to_owned())))
@@ -265,6 +264,10 @@ impl Runner for Admitted<'_> {
     fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
         let control = self.0.who.limits.over(control.clone(), self.0.streamed);
         self.0.server.run(self.0, tasks, &control, listener, true)
+    }
+
+    fn forget(&self, session: &Session) -> Result<(), Error> {
+        self.0.server.engine.forget(session)
     }
 
     fn rehearse(&self, task: &Task) -> Result<String, Error> {
