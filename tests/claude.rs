@@ -437,9 +437,9 @@ fn hostile_lines_are_silence() {
 
 #[test]
 fn completions_have_no_tools_or_only_those_that_read() {
-    let narrowed = |tools| own_args(&Task { tools, ..task("x") }).join(" ");
-    let without = narrowed(ToolUse::None);
-    assert!(without.contains("--tools  --"), "{without}");
-    let reading = narrowed(ToolUse::ReadOnly);
+    let args = |tools: ToolUse| own_args(&Task { tools, approval: Approval::None, ..task("x") }).join(" ");
+    let (without, reading) = (args(ToolUse::None), args(ToolUse::ReadOnly));
+    assert!(without.contains("--tools  "), "{without}");
     assert!(reading.contains("--tools Read,Grep,Glob,WebFetch,WebSearch "), "{reading}");
+    assert!(!args(ToolUse::AsConfigured).contains("--tools"));
 }

@@ -1070,12 +1070,13 @@ fn its_reach_is_the_sandbox_that_it_is_given() {
 
 #[test]
 fn completions_have_no_tools_or_only_those_that_read() {
-    for tools in [ToolUse::None, ToolUse::ReadOnly] {
-        let task = Task { tools, ..task("x") };
-        let thread = params(&task, "thread/start");
-        assert_eq!(thread["sandbox"], "read-only", "{thread}");
-        let is_off = thread["config"]["features"]["shell_tool"] == false
-            && thread["config"]["web_search"] == "disabled";
-        assert_eq!(is_off, tools == ToolUse::None, "{thread}");
+    let narrowed = |tools: ToolUse| Task { tools, sandbox: Sandbox::Full, ..task("x") };
+    let (without, reading) = (narrowed(ToolUse::None), narrowed(ToolUse::ReadOnly));
+    let config = params(&without, "thread/start")["config"].to_string();
+    for feature in ["shell_tool", "unified_exec", "multi_agent", "goals"] {
+        assert!(config.contains(feature), "{feature}: {config}");
+    }
+    for task in [without, reading] {
+        assert_eq!(params(&task, "thread/start")["sandbox"], "read-only");
     }
 }

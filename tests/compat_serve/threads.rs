@@ -299,3 +299,24 @@ fn a_stand_in_answers_and_leaves_nothing_that_the_first_would_resume() {
     let answer = server.post(CHAT, &history(&["one", "one", "two"]));
     assert!(text(&answer).contains("one") && text(&answer).contains("two"), "all is said again: {answer}");
 }
+
+#[test]
+fn a_client_that_leaves_at_the_very_end_has_had_its_answer() {
+    let (scene, server) = with_claude("", json!({"server": {"metrics_enabled": true}}));
+    // The program stays until it is let go: the client has all of the answer, and is gone before.
+    let play = claude("") + "tell up; await go; : >\"$here/flushed\"";
+    scene.file("bin/claude.play", play);
+    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+    let mut stream = server.post_stream(CHAT, &with(history(&["one"]), json!({"stream": true})));
+    let head = stream.head();
+    assert!(stream.rest(&head).ends_with("data: [DONE]\n\n"));
+    drop(stream);
+    up.told();
+    go.tell();
+    until("the run is over", || server.get("/api/v1/runs").json()["runs"] == json!([]));
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains(r#"kind="ok"} 1"#) || metrics.contains(r#"outcome="ok"} 1"#), "{metrics}");
+    assert!(!metrics.contains(r#""cancelled"} 1"#), "{metrics}");
+    assert!(scene.path("bin/flushed").exists(), "it was let flush");
+    assert_eq!(kept(&scene), 1, "and the conversation can go on");
+}

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// How often a model may try to answer as it was asked to.
 const TRIES: usize = 2;
-/// The longest answer that is kept in memory until its end, in bytes.
+/// The longest answer, in bytes: some are kept in memory until their end.
 const MOST_ANSWER: usize = 64 << 20;
 
 /// `POST /openai/v1/chat/completions`
@@ -288,6 +288,10 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
     }
 }
 
+fn too_long() -> Fault {
+    Fault::of(Kind::Unreadable, format!("the answer has more than {MOST_ANSWER} bytes"))
+}
+
 /// One request under way.
 struct Asked<'a> {
     chat: &'a Chat,
@@ -320,7 +324,7 @@ trait Delivery {
 /// As one JSON object.
 struct Whole<'o, 'e, 'c> {
     outlet: &'o mut Outlet<'e, 'c>,
-    /// The longest time of the run.
+    /// The longest time until it is there.
     limit: Option<Duration>,
 }
 
@@ -371,7 +375,9 @@ impl Asked<'_> {
     /// One JSON object at the end.
     fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let mut outlet = call.outlet("application/json");
-        let limit = Some(self.control.wall).filter(|limit| !limit.is_zero());
+        // Where its form matters there may be more than one run.
+        let runs = if self.is_free() { 1 } else { TRIES as u32 };
+        let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
         let result = self.settle(&mut Whole { outlet: &mut outlet, limit });
         // Once blanks are out, only a cut says that something is missing.
         if outlet.is_open() { Ok(()) } else { result }
@@ -383,8 +389,7 @@ impl Asked<'_> {
         let mut outlet = call.outlet("text/event-stream; charset=utf-8");
         let start = frames.start();
         outlet.hold(&start).map_err(|_| Error::ReaderGone)?;
-        let is_free = self.chat.forced.is_none() && self.chat.format == Format::Text;
-        let result = match is_free {
+        let result = match self.is_free() {
             true => self.run_free(&mut *frames, &mut outlet),
             false => self.settle(&mut Framed { outlet: &mut outlet, frames: &mut *frames }),
         };
@@ -402,7 +407,11 @@ impl Asked<'_> {
     /// Runs it once, and passes the text on.
     fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
         let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new() };
-        let outcome = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false)?;
+        let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
+        if pieces.bytes > MOST_ANSWER {
+            return Err(too_long());
+        }
+        let outcome = result?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
 
@@ -416,9 +425,7 @@ impl Asked<'_> {
             let result = self.work.server.run(self.work, &tasks, self.control, &mut keeper, false);
             let Keeper { text, problem: found, .. } = keeper;
             if text.len() > MOST_ANSWER {
-                let sentence =
-                    format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
-                return Err(Fault::of(Kind::Unreadable, sentence));
+                return Err(too_long());
             }
             let outcome = result?;
             if let Some(failure) = &outcome.failure {
@@ -436,6 +443,11 @@ impl Asked<'_> {
             problem = failure;
         }
         Err(Fault::of_failure(&problem, world::now().0))
+    }
+
+    /// Any text will do.
+    fn is_free(&self) -> bool {
+        self.chat.forced.is_none() && self.chat.format == Format::Text
     }
 
     /// A run of it begins.
@@ -493,7 +505,11 @@ impl Sink for Pieces<'_, '_, '_, '_> {
         match event {
             Event::Text(text) => {
                 self.bytes += text.len();
-                if self.asked.thread.keeps() && self.text.len() <= MOST_ANSWER {
+                // Some dialects say all of it once more at its end.
+                if self.bytes > MOST_ANSWER {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
+                if self.asked.thread.keeps() {
                     self.text.push_str(text);
                 }
                 self.outlet.send(&self.frames.text(text))
