@@ -4,7 +4,7 @@ use crate::util::replay::{Played, data, play};
 use clinvk::backend::claude::Claude;
 use clinvk::backend::{Backend, Dialogue, Ended, Step};
 use clinvk::event::{Event, Usage};
-use clinvk::task::{Approval, Effort, Image, Sandbox, Task};
+use clinvk::task::{Approval, Effort, Image, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn claude() -> Claude {
@@ -433,4 +433,13 @@ fn hostile_lines_are_silence() {
         dialogue.line(line, &mut steps);
     }
     assert_eq!(steps, []);
+}
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    let args = |tools: ToolUse| own_args(&Task { tools, approval: Approval::None, ..task("x") }).join(" ");
+    let (without, reading) = (args(ToolUse::None), args(ToolUse::ReadOnly));
+    assert!(without.contains("--tools  "), "{without}");
+    assert!(reading.contains("--tools Read,Grep,Glob,WebFetch,WebSearch "), "{reading}");
+    assert!(!args(ToolUse::AsConfigured).contains("--tools"));
 }

@@ -5,7 +5,7 @@ use clinvk::backend::codex::Codex;
 use clinvk::backend::{Backend, Dialogue, Ended, Step, Steps, StopSignal};
 use clinvk::error::Kind;
 use clinvk::event::{Event, Usage};
-use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task};
+use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn codex() -> Codex {
@@ -1065,5 +1065,19 @@ fn its_reach_is_the_sandbox_that_it_is_given() {
             };
             assert_eq!(codex.reach(&task), reach, "{approval:?} {sandbox:?}");
         }
+    }
+}
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    let narrowed = |tools: ToolUse| Task { tools, sandbox: Sandbox::Full, ..task("x") };
+    let (without, reading) = (narrowed(ToolUse::None), narrowed(ToolUse::ReadOnly));
+    let config = params(&without, "thread/start")["config"].to_string();
+    for feature in ["shell_tool", "unified_exec", "multi_agent", "goals"] {
+        assert!(config.contains(feature), "{feature}: {config}");
+    }
+    for task in [without, reading] {
+        assert_eq!(codex().reach(&task), Sandbox::ReadOnly);
+        assert_eq!(params(&task, "thread/start")["sandbox"], "read-only");
     }
 }

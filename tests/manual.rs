@@ -5,6 +5,7 @@ use clinvk::batch::{OfStep, OfTask, Settings, Steps};
 use clinvk::cli::{COMMANDS, FLAGS};
 use clinvk::error::Kind;
 use clinvk::fields::{Field, Fields};
+use clinvk::http::compat::{Dialect, anthropic, chat, completions, responses};
 use clinvk::http::faults::{Fault, Surface};
 use clinvk::http::native::{batch, prompt, sessions};
 use clinvk::http::routes::ROUTES;
@@ -218,4 +219,53 @@ fn the_page_of_the_api_has_every_field_of_the_log() {
         (names[0].to_owned(), names[1..].iter().map(|name| (*name).to_owned()).collect())
     });
     assert_eq!(of_page.collect::<BTreeMap<String, BTreeSet<String>>>(), said);
+}
+
+#[test]
+fn the_page_of_the_api_says_what_becomes_of_each_field_of_other_vendors() {
+    let text = json!("x");
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let endpoints: [(&str, &dyn Dialect, &str, Value); 4] = [
+        (".Ss Fields of chat/completions", &chat::Completions, "messages", messages.clone()),
+        (".Ss Fields of completions", &completions::Completions, "prompt", text.clone()),
+        (".Ss Fields of responses", &responses::Responses, "input", text.clone()),
+        (".Ss Fields of messages", &anthropic::Messages, "messages", messages),
+    ];
+    for (part, dialect, asked, words) in endpoints {
+        let items = items(part);
+        let of_page: BTreeSet<(&str, &str)> =
+            items.iter().map(|item| item.strip_prefix("Va ").unwrap().split_once(" Pq ").unwrap()).collect();
+        assert_eq!(of_page.len(), items.len(), "{part}");
+        let of_code = dialect.fields().iter().map(|(name, effect)| (*name, effect.word()));
+        let ignored: BTreeSet<(&str, &str)> =
+            of_page.iter().copied().filter(|(_, effect)| *effect == "ignored").collect();
+        assert_eq!(of_page, of_code.chain(ignored.iter().copied()).collect(), "{part}");
+        let read = |name: &str, value: &Value| {
+            let mut body = json!({asked: words});
+            body[name] = value.clone();
+            dialect.read(&body)
+        };
+        for (name, _) in &ignored {
+            assert_eq!(read(name, &json!(1)).unwrap().ignored, [*name], "{part}");
+        }
+        // What has an effect is never named as ignored, or not for every value: there is one of these that it takes.
+        let values = [
+            json!("low"),
+            json!(1),
+            json!(true),
+            json!({}),
+            json!([]),
+            words.clone(),
+            json!("required"),
+            json!({"type": "text"}),
+        ];
+        for (name, _) in dialect.fields() {
+            let has_effect = |value: &Value| match read(name, value) {
+                Ok(chat) => chat.ignored.is_empty(),
+                Err(fault) => fault.param == Some(*name) || *name == "tools",
+            };
+            // Tools have one together with what forces a call.
+            assert!(*name == "tools" || values.iter().any(has_effect), "{part}: {name}");
+        }
+    }
 }

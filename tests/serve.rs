@@ -655,7 +655,8 @@ fn an_answer_without_end_in_a_batch_is_a_failure_of_its_own() {
 fn a_stream_whose_beginning_is_not_kept_is_not_told_from_its_middle() {
     let (_scene, server) = with_echo(json!({"flood_bytes": 20 << 20}), json!({}));
     let ask = |accept: &str| {
-        let ask = server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k").header("Accept", accept);
+        let ask =
+            server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k").header("Accept", accept);
         ask.json(&json!({"prompt": "x", "ephemeral": true})).answer()
     };
     let whole = ask("application/json");
@@ -674,9 +675,10 @@ fn ever_so_many_tasks_and_steps_are_checked_at_once() {
     let steps = many(json!({"prompt": "{{nope}}"}), &|_| json!({"prompt": "x"}));
     let answer = server.post("/api/v1/chain", &json!({"steps": steps}));
     is_failure(&answer, 400, "invalid_request", "unknown variable");
-    let tasks = many(json!({"prompt": "{{x7.output}}"}), &|number| {
-        json!({"prompt": "{{", "id": format!("x{number}")})
-    });
+    let tasks = many(
+        json!({"prompt": "{{x7.output}}"}),
+        &|number| json!({"prompt": "{{", "id": format!("x{number}")}),
+    );
     let answer = server.post("/api/v1/parallel", &json!({"tasks": tasks}));
     is_failure(&answer, 400, "invalid_request", "uses the output of `x7`");
 }

@@ -227,7 +227,8 @@ impl Server {
         if self.config.server.log_commands {
             self.log_command(work, first);
         }
-        let _slot = self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
+        let _slot =
+            self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
         let mut watch = Watch { listener, since: Instant::now(), heard: None };
         let result = fallback::run(&self.engine, tasks, control, &mut watch);
         let (took, heard) = (watch.since.elapsed(), watch.heard);
@@ -262,7 +263,8 @@ impl Server {
         let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
         if let Ok(launch) = prepared.backend.launch(&silent) {
             let (request, program) = (&work.who.request, &launch.program);
-            let facts = json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
+            let facts =
+                json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
             crate::log::record("command", facts);
         }
     }

@@ -1,9 +1,10 @@
 //! Anthropic's `/messages` and `/messages/count_tokens`.
 
 use super::chat::effort;
-use super::fields::Fields;
+use super::fields::{Fields, OF_MESSAGES};
 use super::{
-    Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured, transcript,
+    Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
+    transcript,
 };
 use crate::event::Usage;
 use crate::http::faults::Fault;
@@ -14,8 +15,12 @@ use serde_json::{Value, json};
 pub struct Messages;
 
 impl Dialect for Messages {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_MESSAGES
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, OF_MESSAGES);
         let (mut system, mut turns) = (Vec::new(), Vec::new());
         if let Some(text) = fields.get("system") {
             system.extend(parts::texts_only(text, "system")?);

@@ -1,8 +1,9 @@
 //! OpenAI's `/chat/completions`.
 
-use super::fields::Fields;
+use super::fields::{Fields, OF_CHAT};
 use super::{
-    Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured, transcript,
+    Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured,
+    transcript,
 };
 use crate::event::Usage;
 use crate::http::faults::Fault;
@@ -14,8 +15,12 @@ use serde_json::Value;
 pub struct Completions;
 
 impl Dialect for Completions {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_CHAT
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, OF_CHAT);
         let (mut system, mut turns) = (Vec::new(), Vec::new());
         match fields.get("messages").and_then(Value::as_array) {
             Some(messages) if !messages.is_empty() => {

@@ -1,8 +1,8 @@
 //! OpenAI's older `/completions`: one prompt, text alone.
 
-use super::fields::Fields;
+use super::fields::{Fields, OF_COMPLETIONS};
 use super::{
-    Chat, Dialect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
+    Chat, Dialect, Effect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
 };
 use crate::http::faults::Fault;
 use crate::http::json::{Json, ordered};
@@ -12,8 +12,12 @@ use serde_json::Value;
 pub struct Completions;
 
 impl Dialect for Completions {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_COMPLETIONS
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, OF_COMPLETIONS);
         let prompt = match fields.get("prompt") {
             Some(Value::String(prompt)) => prompt,
             Some(Value::Array(prompts)) => match prompts.as_slice() {

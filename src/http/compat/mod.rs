@@ -183,8 +183,33 @@ impl Stamp {
     }
 }
 
+/// What becomes of a field of a request. One that has none of these is ignored, and named in `x-clinvk-ignored`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what the vendor says, where the backend can.
+    Honoured,
+    /// The backend cannot, so that it is asked for in words, and the answer is checked.
+    Emulated,
+    /// A value that asks for what we have nothing for is a failure.
+    Refused,
+}
+
+impl Effect {
+    /// The word of the manual.
+    pub fn word(self) -> &'static str {
+        match self {
+            Effect::Honoured => "honoured",
+            Effect::Emulated => "emulated",
+            Effect::Refused => "refused",
+        }
+    }
+}
+
 /// One endpoint's way of asking and answering.
 pub trait Dialect: Sync {
+    /// The fields of a request that have an effect.
+    fn fields(&self) -> &'static [(&'static str, Effect)];
+
     /// What a body asks for.
     ///
     /// # Errors

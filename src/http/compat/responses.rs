@@ -1,9 +1,10 @@
 //! OpenAI's `/responses`, the only endpoint that codex talks to.
 
 use super::chat::effort;
-use super::fields::Fields;
+use super::fields::{Fields, OF_RESPONSES};
 use super::{
-    Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured, transcript,
+    Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
+    transcript,
 };
 use crate::event::Usage;
 use crate::http::faults::Fault;
@@ -31,8 +32,12 @@ const ECHOED: &[&str] = &[
 ];
 
 impl Dialect for Responses {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_RESPONSES
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, OF_RESPONSES);
         let mut system: Vec<String> = Vec::new();
         system.extend(fields.text("instructions")?.filter(|text| !text.is_empty()).map(str::to_owned));
         let mut turns = Vec::new();

@@ -22,6 +22,15 @@ struct Kept {
     at: Instant,
 }
 
+/// A session with all by which it is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The session.
+    pub session: String,
+    /// What it was recognised by.
+    pub keys: Vec<Key>,
+}
+
 impl Reuse {
     /// At most so many, each for so long; nothing is kept for no time.
     pub fn new(memory: Duration, most: usize) -> Reuse {
@@ -33,13 +42,24 @@ impl Reuse {
         !self.memory.is_zero() && self.most > 0
     }
 
+    /// The session that a key means. It stays.
+    pub fn find(&self, key: &Key) -> Option<Found> {
+        let kept = self.kept();
+        let session = self.meant(&kept, key)?;
+        Some(Found { keys: kept.get(&session)?.keys.clone(), session })
+    }
+
     /// Takes out the session that a key means: it goes on for one only.
-    pub fn take(&self, key: &Key) -> Option<String> {
+    pub fn take(&self, key: &Key) -> Option<Found> {
         let mut kept = self.kept();
-        let fresh = |kept: &Kept| kept.keys.contains(key) && kept.at.elapsed() < self.memory;
-        let session = kept.iter().find(|(_, kept)| fresh(kept)).map(|(session, _)| session.clone())?;
-        kept.remove(&session);
-        Some(session)
+        let session = self.meant(&kept, key)?;
+        let Kept { keys, .. } = kept.remove(&session)?;
+        Some(Found { session, keys })
+    }
+
+    /// Takes out a session, however it may be recognised.
+    pub fn release(&self, session: &str) {
+        self.kept().remove(session);
     }
 
     /// Keeps a session under these keys. Returns those that have to go for it.
@@ -65,6 +85,11 @@ impl Reuse {
             stays
         });
         gone
+    }
+
+    fn meant(&self, kept: &HashMap<String, Kept>, key: &Key) -> Option<String> {
+        let fresh = |kept: &Kept| kept.keys.contains(key) && kept.at.elapsed() < self.memory;
+        kept.iter().find(|(_, kept)| fresh(kept)).map(|(session, _)| session.clone())
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
@@ -157,10 +182,12 @@ mod tests {
         assert!(reuse.keep("a".to_owned(), vec![keys[0], keys[1]]).is_empty());
         assert!(reuse.keep("b".to_owned(), vec![keys[2]]).is_empty());
         assert_eq!(reuse.keep("c".to_owned(), vec![keys[3]]), ["a"]);
-        assert_eq!(
-            (reuse.take(&keys[1]), reuse.take(&keys[2]), reuse.take(&keys[2])),
-            (None, Some("b".to_owned()), None)
-        );
+        let take = |key: &Key| reuse.take(key).map(|taken| taken.session);
+        let found = Found { session: "b".to_owned(), keys: vec![keys[2]] };
+        assert_eq!((reuse.find(&keys[2]), take(&keys[1])), (Some(found), None));
+        assert_eq!((take(&keys[2]), take(&keys[2])), (Some("b".to_owned()), None));
+        assert!(reuse.keep("d".to_owned(), Vec::new()).is_empty());
+        reuse.release("d");
         assert_eq!(reuse.expired(false), Vec::<String>::new());
         assert_eq!(reuse.expired(true), ["c"]);
         assert!(!Reuse::new(Duration::ZERO, 2).is_on());

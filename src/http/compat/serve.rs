@@ -2,19 +2,19 @@
 //! dialect, whole or in frames as it comes.
 
 use super::models::{self, Known, Model};
-use super::thread::Thread;
+use super::thread::{self, Thread};
 use super::{
     Chat, DRIP, Dialect, Finished, Format, Frames, Reply, Stamp, drips, parse, structured, transcript,
 };
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
-use crate::engine::{Listener, Outcome};
+use crate::engine::{self, Listener, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
 use crate::exec::Control;
 use crate::fields::Word;
 use crate::http::call::Call;
-use crate::http::faults::Fault;
+use crate::http::faults::{Cause, Fault};
 use crate::http::native::deliver::Work;
 use crate::http::outlet::Outlet;
 use crate::http::runs::Run;
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// How often a model may try to answer as it was asked to.
 const TRIES: usize = 2;
-/// The longest answer that is kept in memory until its end, in bytes.
+/// The longest answer, in bytes: some are kept in memory until their end.
 const MOST_ANSWER: usize = 64 << 20;
 
 /// `POST /openai/v1/chat/completions`
@@ -138,8 +138,8 @@ impl Server {
         aliases.chain(of_backends).map(|id| Model { id, owned_by: "clinvk".to_owned() }).collect()
     }
 
-    /// Which backend a model's name means, and which model of it.
-    fn resolve(&self, asked: &str) -> Result<(String, Option<String>), Fault> {
+    /// Which backend a model's name means, and which model of it. `default`: who answers to a name that nobody knows.
+    fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
         let registry = &self.engine.registry;
         let backends: Vec<Arc<dyn Backend>> =
             registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();
@@ -148,12 +148,16 @@ impl Server {
             Some(_) => backend.claims(),
             None => &[],
         };
-        let known: Vec<(&str, &[&str])> =
-            backends.iter().map(|backend| (backend.name(), claims(backend))).collect();
+        let known: Vec<(&str, &[&str])> = backends
+            .iter()
+            .map(|backend| (backend.name(), claims(backend)))
+            // Whoever asks for one that is switched off does not mean another.
+            .chain(self.engine.disabled.iter().map(|name| (&**name, &[][..])))
+            .collect();
         let known = Known {
             backends: &known,
             aliases: &self.config.server.models,
-            default: &self.config.default_backend,
+            default,
             strict: self.config.server.strict_models,
         };
         models::resolve(asked, &known)
@@ -169,22 +173,24 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     let mut chat = dialect.read(&parse(&body)?)?;
     drop(body);
     let server = call.server.clone();
-    let (name, model) = server.resolve(&chat.model)?;
+    let named = thread::named(call)?;
+    let default = named.as_ref().map_or(&server.config.default_backend, |session| &session.backend);
+    let (name, model) = server.resolve(&chat.model, default)?;
     if chat.model.is_empty() {
         chat.model.clone_from(&name);
     }
     if let Some(names) = chat.ignored_header() {
         call.headers.push(("x-clinvk-ignored".to_owned(), names));
     }
+    if server.engine.disabled.contains(&name) {
+        return Err(Error::Disabled { backend: name }.into());
+    }
     let backend = server.engine.registry.get(&name)?;
     call.headers.push(("x-clinvk-backend".to_owned(), name));
-    let thread = Thread::of(call, &chat, &*backend, model.as_deref())?;
-    let had = call.headers.len();
+    let thread = Thread::of(call, named, &chat, &*backend, model.as_deref())?;
     match run(call, dialect, &chat, &*backend, model.clone(), &thread) {
         // It was found by what was said, so all of it is here to be said again.
         Err(fault) if thread.may_begin_anew(&fault) && call.exchange.sent().is_none() => {
-            thread.forget(&server);
-            call.headers.truncate(had);
             run(call, dialect, &chat, &*backend, model, &thread.anew())
         }
         other => other,
@@ -202,31 +208,56 @@ fn run(
 ) -> Result<(), Fault> {
     let server = call.server.clone();
     let request = request(chat, backend, model, thread);
-    let mut tasks = server.tasks(&call.who, &request, thread.session.as_ref())?;
-    for task in &mut tasks {
-        // A chat client does not expect its completion to edit files.
-        task.tools = server.config.server.api_tools;
-        task.session = thread.session.as_ref().map(|session| Continue {
-            id: session.id.clone(),
-            patience: Some(Duration::ZERO),
-            replay: false,
-        });
-        task.hidden = thread.keeps() && thread.session.is_none();
-    }
+    let tasks = tasks(call, chat, &request, thread)?;
+    let who = call.who.clone();
     server.engine.prepare(&tasks[0])?;
-    if let Some(model) = &tasks[0].model {
-        call.headers.push(("x-clinvk-model".to_owned(), model.clone()));
-    }
-    let (who, cancel) = (call.who.clone(), call.cancel()?);
+    let cancel = call.cancel()?;
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     let run = server.runs.add(run);
     let control = server.control(&who, &request, cancel, chat.stream);
     let work = Work { server: &server, who: &who, run: &run, streamed: chat.stream, keeps_answer: true };
     let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
-    let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread };
-    let result = if chat.stream { asked.stream(call, tasks) } else { asked.whole(call, tasks) };
-    thread.settle(&server, &run);
-    result
+    let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread, tasks: &tasks };
+    if chat.stream { asked.stream(call) } else { asked.whole(call) }
+}
+
+/// The tasks of a request: the first is what is asked for, the others stand in for it, each asked in its backend's own way.
+fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -> Result<Vec<Task>, Fault> {
+    let (server, session) = (call.server, thread.session.as_ref());
+    let registry = &server.engine.registry;
+    let mut tasks = server.tasks(&call.who, request, session)?;
+    for stand_in in tasks.iter_mut().skip(1) {
+        let backend = registry.get(&stand_in.backend)?;
+        let own = self::request(chat, &*backend, stand_in.model.take(), thread);
+        let own = Request { fallback: Some(Vec::new()), ..own };
+        *stand_in = server.tasks(&call.who, &own, session)?.swap_remove(0);
+    }
+    for task in &mut tasks {
+        // A chat client does not expect its completion to edit files.
+        task.tools = server.config.server.api_tools;
+        task.session = session.map(|session| Continue {
+            id: session.id.clone(),
+            patience: Some(Duration::ZERO),
+            replay: false,
+        });
+        // Nobody who lists sessions began it.
+        task.hidden = session.is_none();
+    }
+    if let Err(why) = registry.get(&tasks[0].backend)?.honours(Opt::Images) {
+        if !tasks[0].images.is_empty() {
+            return Err(no_pictures(server, &tasks[0].backend, why));
+        }
+    }
+    Ok(tasks)
+}
+
+/// A picture for a backend that takes none. Who does is said instead of how to go on without: it is what was asked about.
+fn no_pictures(server: &Server, backend: &str, why: &str) -> Fault {
+    let registry = &server.engine.registry;
+    let takes = |name: &String| registry.get(name).is_ok_and(|known| known.honours(Opt::Images).is_ok());
+    let others: Vec<String> = registry.names().into_iter().filter(takes).collect();
+    let message = format!("backend `{backend}` takes no images ({why}); these do: {}", others.join(", "));
+    Fault::new(Cause::Unsupported, message)
 }
 
 /// What a backend is asked, with what it cannot honour said in another way or left out: these clients cannot know who
@@ -257,6 +288,10 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
     }
 }
 
+fn too_long() -> Fault {
+    Fault::of(Kind::Unreadable, format!("the answer has more than {MOST_ANSWER} bytes"))
+}
+
 /// One request under way.
 struct Asked<'a> {
     chat: &'a Chat,
@@ -265,6 +300,7 @@ struct Asked<'a> {
     work: &'a Work<'a>,
     control: &'a Control,
     thread: &'a Thread,
+    tasks: &'a [Task],
 }
 
 /// What came of it.
@@ -288,7 +324,7 @@ trait Delivery {
 /// As one JSON object.
 struct Whole<'o, 'e, 'c> {
     outlet: &'o mut Outlet<'e, 'c>,
-    /// The longest time of the run.
+    /// The longest time until it is there.
     limit: Option<Duration>,
 }
 
@@ -299,7 +335,7 @@ impl Delivery for Whole<'_, '_, '_> {
 
     fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
         let text = asked.dialect.answer(asked.chat, asked.stamp, &answered.reply, &answered.finished);
-        answered.headers().into_iter().for_each(|(name, value)| self.outlet.header(name, value));
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
         self.outlet.whole(&text)
     }
 }
@@ -315,12 +351,12 @@ impl Delivery for Framed<'_, '_, '_> {
         self.outlet.quiet(|| self.frames.alive())
     }
 
-    fn deliver(&mut self, _: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
+    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
         let framed = match &answered.reply {
             Reply::Text(text) => self.frames.text(text),
             Reply::Tool { name, arguments } => self.frames.tool(name, arguments),
         };
-        answered.headers().into_iter().for_each(|(name, value)| self.outlet.header(name, value));
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
         self.outlet.send(&(framed + &self.frames.done(&answered.finished)))?;
         self.outlet.end()
     }
@@ -328,33 +364,34 @@ impl Delivery for Framed<'_, '_, '_> {
 
 impl Answered<'_> {
     /// What is known at the end and fits into headers.
-    fn headers(&self) -> Vec<(&'static str, String)> {
+    fn headers(&self, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
+        let Outcome { backend, model, session, .. } = self.outcome;
         let estimated = self.is_estimate.then(|| ("x-clinvk-usage", "estimated".to_owned()));
-        let session = self.outcome.session.clone().map(|session| ("x-clinvk-session", session));
-        estimated.into_iter().chain(session).collect()
+        asked.told(backend, model.as_deref(), session.as_deref()).into_iter().chain(estimated).collect()
     }
 }
 
 impl Asked<'_> {
     /// One JSON object at the end.
-    fn whole(&self, call: &mut Call<'_, '_>, tasks: Vec<Task>) -> Result<(), Fault> {
+    fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let mut outlet = call.outlet("application/json");
-        let limit = Some(self.control.wall).filter(|limit| !limit.is_zero());
-        let result = self.settle(tasks, &mut Whole { outlet: &mut outlet, limit });
+        // Where its form matters there may be more than one run.
+        let runs = if self.is_free() { 1 } else { TRIES as u32 };
+        let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
+        let result = self.settle(&mut Whole { outlet: &mut outlet, limit });
         // Once blanks are out, only a cut says that something is missing.
         if outlet.is_open() { Ok(()) } else { result }
     }
 
     /// Frames as the answer comes; where its form matters, once it is known to be right.
-    fn stream(&self, call: &mut Call<'_, '_>, tasks: Vec<Task>) -> Result<(), Fault> {
+    fn stream(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let mut frames = self.dialect.frames(self.chat, self.stamp);
         let mut outlet = call.outlet("text/event-stream; charset=utf-8");
         let start = frames.start();
         outlet.hold(&start).map_err(|_| Error::ReaderGone)?;
-        let is_free = self.chat.forced.is_none() && self.chat.format == Format::Text;
-        let result = match is_free {
-            true => self.run_free(&tasks, &mut *frames, &mut outlet),
-            false => self.settle(tasks, &mut Framed { outlet: &mut outlet, frames: &mut *frames }),
+        let result = match self.is_free() {
+            true => self.run_free(&mut *frames, &mut outlet),
+            false => self.settle(&mut Framed { outlet: &mut outlet, frames: &mut *frames }),
         };
         match result {
             Err(fault) if outlet.is_open() || self.dialect.tells_in_frames(&fault) => {
@@ -368,29 +405,27 @@ impl Asked<'_> {
     }
 
     /// Runs it once, and passes the text on.
-    fn run_free(
-        &self,
-        tasks: &[Task],
-        frames: &mut dyn Frames,
-        outlet: &mut Outlet<'_, '_>,
-    ) -> Result<(), Fault> {
+    fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
         let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new() };
-        let outcome = self.work.server.run(self.work, tasks, self.control, &mut pieces, false)?;
+        let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
+        if pieces.bytes > MOST_ANSWER {
+            return Err(too_long());
+        }
+        let outcome = result?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
 
     /// Runs it until the answer is what was asked for, and delivers that.
-    fn settle(&self, mut tasks: Vec<Task>, delivery: &mut dyn Delivery) -> Result<(), Fault> {
+    fn settle(&self, delivery: &mut dyn Delivery) -> Result<(), Fault> {
+        let (mut tasks, since) = (self.tasks.to_vec(), Instant::now());
         let mut problem = Failure::new(Kind::Internal, "nothing was tried");
         for _ in 0..TRIES {
-            let (since, text) = (Instant::now(), String::new());
+            let text = String::new();
             let mut keeper = Keeper { asked: self, text, since, delivery, problem: None };
             let result = self.work.server.run(self.work, &tasks, self.control, &mut keeper, false);
             let Keeper { text, problem: found, .. } = keeper;
             if text.len() > MOST_ANSWER {
-                let sentence =
-                    format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
-                return Err(Fault::of(Kind::Unreadable, sentence));
+                return Err(too_long());
             }
             let outcome = result?;
             if let Some(failure) = &outcome.failure {
@@ -410,12 +445,36 @@ impl Asked<'_> {
         Err(Fault::of_failure(&problem, world::now().0))
     }
 
+    /// Any text will do.
+    fn is_free(&self) -> bool {
+        self.chat.forced.is_none() && self.chat.format == Format::Text
+    }
+
+    /// A run of it begins.
+    fn begin(&self, backend: &str, session: Option<&str>) {
+        self.work.run.begin(backend, session);
+        self.thread.begin(session);
+    }
+
+    /// The model that a backend is asked for, by the vendor's name.
+    fn model(&self, backend: &str) -> Option<String> {
+        let task = self.tasks.iter().find(|task| task.backend == backend)?;
+        let known = self.work.server.engine.registry.get(backend).ok()?;
+        task.model.as_deref().and_then(|model| engine::resolve_model(known.models(), model))
+    }
+
+    /// What the client is told of who answers, in headers.
+    fn told(&self, backend: &str, model: Option<&str>, session: Option<&str>) -> Vec<(&'static str, String)> {
+        let session = session.filter(|_| self.thread.keeps());
+        [("x-clinvk-backend", Some(backend)), ("x-clinvk-model", model), ("x-clinvk-session", session)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.to_owned())))
+            .collect()
+    }
+
     /// Keeps the conversation, before the client has its answer and can go on.
     fn keep(&self, outcome: &Outcome, text: &str) {
-        if let Some(session) = &outcome.session {
-            let response = self.stamp.id("resp_", 32);
-            self.thread.keep(self.work, session, self.chat, text, &response);
-        }
+        self.thread.keep(outcome, self.chat, text, &self.stamp.id("resp_", 32));
     }
 
     /// What the run used; an estimate where the backend does not say.
@@ -446,10 +505,18 @@ impl Sink for Pieces<'_, '_, '_, '_> {
         match event {
             Event::Text(text) => {
                 self.bytes += text.len();
-                if self.asked.thread.keeps() && self.text.len() <= MOST_ANSWER {
+                // Some dialects say all of it once more at its end.
+                if self.bytes > MOST_ANSWER {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
+                if self.asked.thread.keeps() {
                     self.text.push_str(text);
                 }
                 self.outlet.send(&self.frames.text(text))
+            }
+            Event::Started { model: Some(model), .. } => {
+                self.outlet.header("x-clinvk-model", model.clone());
+                self.quiet()
             }
             // No text, but a sign of life.
             _ => self.quiet(),
@@ -463,7 +530,10 @@ impl Sink for Pieces<'_, '_, '_, '_> {
 
 impl Listener for Pieces<'_, '_, '_, '_> {
     fn begin(&mut self, backend: &str, session: Option<&str>) {
-        self.asked.work.run.begin(backend, session);
+        self.asked.begin(backend, session);
+        let model = self.asked.model(backend);
+        let known = self.asked.told(backend, model.as_deref(), session);
+        known.into_iter().for_each(|(name, value)| self.outlet.header(name, value));
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
@@ -508,7 +578,7 @@ impl Sink for Keeper<'_> {
 
 impl Listener for Keeper<'_> {
     fn begin(&mut self, backend: &str, session: Option<&str>) {
-        self.asked.work.run.begin(backend, session);
+        self.asked.begin(backend, session);
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
