@@ -26,7 +26,8 @@ fn is_failure(answer: &Answer, path: &str, status: u16, kind: &str, code: Value,
 fn what_fails_before_the_first_word_fails_by_its_status() {
     // (kind, status, OpenAI's type, its code, Anthropic's type, should not be tried again, retry after)
     let bad = "invalid_request_error";
-    let table: &[(&str, u16, &str, Value, &str, bool, Option<&str>)] = &[
+    type Row = (&'static str, u16, &'static str, Value, &'static str, bool, Option<&'static str>);
+    let table: &[Row] = &[
         (
             "quota",
             429,
