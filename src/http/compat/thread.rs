@@ -1,146 +1,240 @@
 //! Which conversation a request goes on with, and whether it may be gone on with later: by a header, by the id of a
 //! response, or by what was said.
 
-use super::reuse::{self, Key};
-use super::{Chat, Format, Role, Turn, transcript};
+use super::reuse::{self, Previous};
+use super::{Chat, Format, Part, Role, Turn, transcript};
 use crate::backend::Backend;
-use crate::error::Kind;
+use crate::error::{Error, Kind};
+use crate::exec::lock;
 use crate::http::call::Call;
 use crate::http::faults::{Cause, Fault};
-use crate::http::native::deliver::Work;
 use crate::http::native::sessions;
-use crate::http::runs::Run;
 use crate::http::server::Server;
 use crate::session::Session;
 use crate::task::Opt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The header that names a session of ours, or turns reuse off.
 const HEADER: &str = "x-clinvk-session";
 
-/// A request's place in a conversation.
-#[derive(Default)]
+/// A request's place in a conversation. What it has taken is let go with it, and what nobody can go on with is removed.
 pub struct Thread {
+    server: Arc<Server>,
     /// The session that it continues.
     pub session: Option<Session>,
+    way: Way,
+    /// What was said before, where no session knows it that could be continued.
+    earlier: Vec<Turn>,
     /// What is said of the request's turns: the session knows those before.
     from: usize,
-    /// It was found by what was said: should it be gone, all can be said again.
-    found: Option<Key>,
-    /// It was named by a response's id: a try that fails may be made again.
-    previous: Option<Key>,
-    /// It is kept for a history that extends it: what its key is made of.
-    by_history: Option<(Option<String>, String, Option<String>)>,
-    /// It is kept for its response's id: whose it is.
+    /// It can be gone on with by a history that extends it: what its key is made of.
+    by_history: Option<Speakers>,
+    /// It can be gone on with by its response's id: whose it is.
     by_id: Option<Option<String>>,
-    /// The session stays, whatever comes of this.
-    is_named: bool,
-    kept: AtomicBool,
+    /// The session of ours that has the conversation now, and those that were begun for it.
+    sessions: Mutex<(Option<String>, Vec<String>)>,
 }
 
+/// How the session was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// There is none.
+    New,
+    /// By what was said: should it be gone, all can be said again.
+    History,
+    /// By the id of its last response.
+    Response,
+    /// By its name, and it is one of those that are kept for clients.
+    Kept,
+    /// By its name, and it stays.
+    Named,
+}
+
+/// Who speaks with whom: owner, backend, model.
+type Speakers = (Option<String>, String, Option<String>);
+
 impl Thread {
-    /// What the request says of it.
+    /// What the request says of it. Where nothing is kept, the request is told so, too.
     ///
     /// # Errors
     /// When it names a session or a response that is not there.
     pub fn of(
         call: &Call<'_, '_>,
-        chat: &Chat,
+        chat: &mut Chat,
         backend: &dyn Backend,
         model: Option<&str>,
     ) -> Result<Thread, Fault> {
-        let (reuse, owner) = (&call.server.reuse, call.who.owner());
+        let (server, owner) = (call.server.clone(), call.who.owner());
         let header = call.exchange.head.text(HEADER).map(str::trim).filter(|word| !word.is_empty());
         // The new turn alone: the session has the others.
         let last = chat.turns.len().saturating_sub(1);
         if let Some(id) = header.filter(|word| *word != "off") {
-            let session = Some(sessions::find(call, id)?);
-            return Ok(Thread { session, from: last, is_named: true, ..Thread::default() });
+            chat.store = false;
+            let session = sessions::find(call, id)?;
+            let way = match server.reuse.by_name(&session.id) {
+                true => Way::Kept,
+                false if session.hidden => {
+                    return Err(Error::SessionBusy { id: session.id, pid: None }.into());
+                }
+                false => Way::Named,
+            };
+            let mut thread = Thread::continuing(server, session, way);
+            thread.from = last;
+            return Ok(thread);
         }
-        let is_on = reuse.is_on() && header.is_none();
-        let by_id = (is_on && chat.store && call.who.route == "/openai/v1/responses").then(|| owner.clone());
+        let is_on = server.reuse.is_on() && header.is_none();
+        chat.store &= is_on;
+        let by_id = chat.store.then(|| owner.clone());
         if let Some(id) = &chat.previous {
             let key = reuse::key_of_response(owner.as_deref(), id);
-            let session = reuse.take(&key);
-            let session = session.and_then(|session| call.server.engine.store.load(&session).ok());
-            let session = Some(session.ok_or_else(|| Fault::no_response(id))?);
-            return Ok(Thread { session, by_id, previous: Some(key), ..Thread::default() });
+            let mut thread = match server.reuse.by_response(&key, !chat.store) {
+                None => return Err(Fault::no_response(id)),
+                Some(Previous::End(session)) => {
+                    let session = loaded(&server, &session).ok_or_else(|| Fault::no_response(id))?;
+                    Thread::continuing(server, session, Way::Response)
+                }
+                Some(Previous::Within(session, turns)) => {
+                    let earlier = said(&server, &session, turns).ok_or_else(|| Fault::no_response(id))?;
+                    let mut thread = Thread::new(server);
+                    thread.earlier = earlier;
+                    thread
+                }
+            };
+            thread.by_id = by_id;
+            return Ok(thread);
         }
         // Only a vendor's own session is worth it: anything else says the whole conversation again, too.
         let is_text = chat.forced.is_none() && chat.format == Format::Text;
         let can_go_on = backend.keeps().is_some() && backend.honours(Opt::Resume).is_ok();
-        if !(is_on && is_text && can_go_on) {
-            return Ok(Thread { by_id, ..Thread::default() });
+        let is_private = chat.echo["store"] == false;
+        if !(is_on && is_text && can_go_on) || is_private {
+            let mut thread = Thread::new(server);
+            thread.by_id = by_id;
+            return Ok(thread);
         }
-        let by_history = Some((owner.clone(), backend.name().to_owned(), model.map(str::to_owned)));
         let goes_on = matches!(
             &chat.turns[..],
             [.., Turn { role: Role::Assistant, .. }, Turn { role: Role::User, .. }]
         );
-        let found =
-            goes_on.then(|| reuse::key(owner.as_deref(), backend.name(), model, chat, &chat.turns[..last]));
-        let session = found.and_then(|key| reuse.take(&key));
-        let session = session.and_then(|session| call.server.engine.store.load(&session).ok());
-        let (from, found) = if session.is_some() { (last, found) } else { (0, None) };
-        Ok(Thread { session, from, found, by_history, by_id, ..Thread::default() })
+        let key = || reuse::key(owner.as_deref(), backend.name(), model, chat, &chat.turns[..last]);
+        let session = goes_on.then(key).and_then(|key| server.reuse.by_history(&key));
+        let by_history = Some((owner, backend.name().to_owned(), model.map(str::to_owned)));
+        let mut thread = match session.and_then(|session| loaded(&server, &session)) {
+            Some(session) => Thread::continuing(server, session, Way::History),
+            None => Thread::new(server),
+        };
+        thread.from = if thread.session.is_some() { last } else { 0 };
+        (thread.by_history, thread.by_id) = (by_history, by_id);
+        Ok(thread)
     }
 
-    /// The session is kept beyond the request.
+    fn new(server: Arc<Server>) -> Thread {
+        Thread {
+            server,
+            session: None,
+            way: Way::New,
+            earlier: Vec::new(),
+            from: 0,
+            by_history: None,
+            by_id: None,
+            sessions: Mutex::default(),
+        }
+    }
+
+    fn continuing(server: Arc<Server>, session: Session, way: Way) -> Thread {
+        let mut thread = Thread::new(server);
+        (thread.session, thread.way) = (Some(session), way);
+        thread
+    }
+
+    /// Somebody may go on with it.
     pub fn keeps(&self) -> bool {
-        self.is_named || self.session.is_some() || self.by_history.is_some() || self.by_id.is_some()
+        self.session.is_some() || self.by_history.is_some() || self.by_id.is_some()
     }
 
     /// What is said in it.
     pub fn render(&self, chat: &Chat) -> transcript::Rendered {
-        match self.from {
-            0 => transcript::render(chat),
-            from => transcript::render(&Chat { turns: chat.turns[from..].to_vec(), ..chat.clone() }),
+        if self.earlier.is_empty() && self.from == 0 {
+            return transcript::render(chat);
         }
+        let turns = self.earlier.iter().chain(&chat.turns[self.from..]).cloned().collect();
+        transcript::render(&Chat { turns, ..chat.clone() })
     }
 
-    /// The conversation went well: it can be gone on with from here.
-    pub fn keep(&self, work: &Work<'_>, session: &str, chat: &Chat, answer: &str, response: &str) {
-        let mut keys = Vec::new();
-        if let Some((owner, backend, model)) = &self.by_history {
+    /// A run has begun, in this session of ours.
+    pub fn begin(&self, session: Option<&str>) {
+        let mut sessions = lock(&self.sessions);
+        sessions.1.extend(session.map(str::to_owned));
+    }
+
+    /// It went well: the conversation can be gone on with from here.
+    pub fn keep(&self, session: &str, chat: &Chat, answer: &str, response: &str) {
+        let history = self.by_history.as_ref().map(|(owner, backend, model)| {
             let turns = reuse::with_answer(&chat.turns, answer);
-            keys.push(reuse::key(owner.as_deref(), backend, model.as_deref(), chat, &turns));
-        }
-        if let Some(owner) = &self.by_id {
-            keys.push(reuse::key_of_response(owner.as_deref(), response));
-        }
-        if !keys.is_empty() {
-            self.kept.store(true, Ordering::SeqCst);
-            work.server.reuse.keep(session.to_owned(), keys).iter().for_each(|id| work.server.forget(id));
-        }
-    }
-
-    /// After the run: a session that nobody can go on with is removed, unless somebody named it.
-    pub fn settle(&self, server: &Server, run: &Run) {
-        if self.is_named || self.kept.load(Ordering::SeqCst) {
-            return;
-        }
-        match (&self.session, self.previous) {
-            (Some(session), Some(key)) => {
-                server.reuse.keep(session.id.clone(), vec![key]).iter().for_each(|id| server.forget(id));
-            }
-            _ => run.sessions().iter().for_each(|id| server.forget(id)),
+            reuse::key(owner.as_deref(), backend, model.as_deref(), chat, &turns)
+        });
+        let response = self.by_id.as_ref().map(|owner| reuse::key_of_response(owner.as_deref(), response));
+        let is_wanted = history.is_some() || response.is_some() || self.way == Way::Kept;
+        if is_wanted && self.way != Way::Named {
+            self.server.reuse.keep(session, history, response);
+            lock(&self.sessions).0 = Some(session.to_owned());
         }
     }
 
-    /// The failure is one of the session that was found, and not of what was asked in it.
-    pub fn may_begin_anew(&self, fault: &Fault) -> bool {
+    /// The same conversation from its beginning, when the failure is one of the session that was found and not of what was
+    /// asked in it.
+    pub fn anew(&self, fault: &Fault) -> Option<Thread> {
         let of_session =
             [Kind::SessionNotFound, Kind::SessionBusy, Kind::SessionNotResumable, Kind::SessionStore];
-        self.found.is_some() && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind))
+        let may = self.way == Way::History && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind));
+        may.then(|| {
+            let (by_history, by_id) = (self.by_history.clone(), self.by_id.clone());
+            let session = self.session.iter().map(|session| session.id.clone());
+            // What cannot be continued is removed, whether a run began in it or not.
+            lock(&self.sessions).1.extend(session);
+            let mut thread = Thread::new(self.server.clone());
+            (thread.by_history, thread.by_id) = (by_history, by_id);
+            thread
+        })
     }
+}
 
-    /// Removes the session.
-    pub fn forget(&self, server: &Server) {
-        self.session.iter().for_each(|session| server.forget(&session.id));
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let (reuse, sessions) = (&self.server.reuse, lock(&self.sessions));
+        let (kept, begun) = (&sessions.0, &sessions.1);
+        let own = self.session.as_ref().map(|session| &session.id);
+        // A try that was not what had been asked for.
+        let others = begun.iter().filter(|id| kept.as_ref() != Some(id) && own != Some(id));
+        others.for_each(|id| reuse.forget(id));
+        let Some(own) = own.filter(|id| kept.as_ref() != Some(id)) else { return };
+        match self.way {
+            Way::New | Way::Named => {}
+            // The vendor's session may have a question without an answer; all of it will be said again.
+            Way::History if begun.contains(own) => reuse.forget(own),
+            // A try that failed may be made again.
+            Way::History | Way::Response | Way::Kept => reuse.release(own),
+        }
     }
+}
 
-    /// The same conversation from its beginning.
-    pub fn anew(&self) -> Thread {
-        Thread { by_history: self.by_history.clone(), by_id: self.by_id.clone(), ..Thread::default() }
+/// The session that was taken. One that is not there any more is kept no longer.
+fn loaded(server: &Server, id: &str) -> Option<Session> {
+    let session = server.engine.store.load(id).ok();
+    if session.is_none() {
+        server.reuse.forget(id);
     }
+    session
+}
+
+/// What was said in the first turns of a session; none where that is not stored.
+fn said(server: &Server, id: &str, turns: usize) -> Option<Vec<Turn>> {
+    let stored = server.engine.store.turns(id).ok()?;
+    let good: Vec<_> = stored.into_iter().filter(|turn| turn.error.is_none()).take(turns).collect();
+    let say = |role, text| Turn { role, name: None, parts: vec![Part::Text(text)] };
+    (good.len() == turns).then(|| {
+        good.into_iter()
+            .flat_map(|turn| [say(Role::User, turn.prompt), say(Role::Assistant, turn.answer)])
+            .collect()
+    })
 }
