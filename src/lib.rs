@@ -18,6 +18,7 @@ pub mod unified; // runs as JSON: events and answers
 pub mod schema; // what JSON has to look like
 pub mod sha256; // digests
 pub mod metrics; // what is counted
+pub mod retry_after; // when a vendor wants to be asked again
 pub mod batch; // many runs at once
 pub mod http; // the server
 pub mod cli; // the command line

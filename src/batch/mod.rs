@@ -25,7 +25,7 @@ use crate::error::{Error, Failure, Kind};
 use crate::event::Event;
 use crate::exec::{Cancel, Control, lock};
 use crate::request::{Defaults, Request};
-use crate::session::{Store, shorten};
+use crate::session::{Session, Store, shorten};
 use crate::task::Task;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -48,6 +48,12 @@ pub trait Runner: Sync {
     /// # Errors
     /// As `Engine::run`.
     fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error>;
+
+    /// Removes a session of ours, and the vendor's behind it.
+    ///
+    /// # Errors
+    /// As `Engine::forget`.
+    fn forget(&self, session: &Session) -> Result<(), Error>;
 
     /// Says what a task would execute. Starts nothing.
     ///

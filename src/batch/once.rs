@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::event::{Event, Sink};
 use crate::fields::Fields;
 use crate::request::{Defaults, Request};
-use crate::session::{Filter, Session};
+use crate::session::Session;
 use crate::task::{Continue, Opt, Task};
 use crate::{sha256, world};
 use std::io;
@@ -152,7 +152,8 @@ impl Course<'_> {
 
     /// Removes a session that was for the batch alone.
     pub(super) fn forget(&self, id: &str) {
-        if let Err(error) = self.batch.store.delete(id, &Filter::any()) {
+        let forgotten = self.batch.store.load(id).and_then(|session| self.batch.runner.forget(&session));
+        if let Err(error) = forgotten {
             log::warn!("{error}");
         }
     }

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::exec::{Cancel, Control, lock};
 use crate::fallback;
 use crate::request::{Defaults, Request};
+use crate::session::Session;
 use crate::sys;
 use crate::task::{OutputFormat, Task};
 use crate::world::{self, World};
@@ -143,6 +144,10 @@ impl<'a> Ready<'a> {
 impl Runner for Ready<'_> {
     fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
         fallback::run(&self.engine, tasks, control, listener)
+    }
+
+    fn forget(&self, session: &Session) -> Result<(), Error> {
+        self.engine.forget(session)
     }
 
     fn rehearse(&self, task: &Task) -> Result<String, Error> {

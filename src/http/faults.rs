@@ -8,7 +8,8 @@ use crate::error::{Error, Failure, Kind};
 use std::time::Duration;
 
 mod vendor;
-pub use vendor::{quota_is_used_up, wait_in};
+use crate::retry_after::wait_in;
+pub use vendor::quota_is_used_up;
 
 /// Which dialect a path speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -473,7 +473,8 @@ mod tests {
             "Vary: Origin\n\
              Access-Control-Allow-Origin: https://Chat.example.org\n\
              Access-Control-Allow-Credentials: true\n\
-             Access-Control-Expose-Headers: request-id, x-request-id, retry-after, x-clinvk-ignored"
+             Access-Control-Expose-Headers: request-id, x-request-id, retry-after, x-clinvk-ignored, x-clinvk-backend, \
+             x-clinvk-model, x-clinvk-usage, x-clinvk-session"
         );
         for origin in ["http://evil.example", "null", "http://localhost"] {
             assert_eq!(told(open.headers(&preflight(origin))), "Vary: Origin", "{origin}");

@@ -10,6 +10,7 @@ use crate::fields::{Word, fields};
 use crate::http::call::{Call, read_object};
 use crate::http::faults::Fault;
 use crate::request::Request;
+use crate::session::Session;
 use crate::task::{OutputFormat, Task};
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -265,6 +266,10 @@ impl Runner for Admitted<'_> {
     fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
         let control = self.0.who.limits.over(control.clone(), self.0.streamed);
         self.0.server.run(self.0, tasks, &control, listener, true)
+    }
+
+    fn forget(&self, session: &Session) -> Result<(), Error> {
+        self.0.server.engine.forget(session)
     }
 
     fn rehearse(&self, task: &Task) -> Result<String, Error> {
