@@ -10,6 +10,7 @@ mod claude;
 mod cli;
 mod codex;
 mod compat;
+mod compat_serve;
 mod configuration;
 mod declared;
 mod door;
