@@ -11,6 +11,7 @@ mod cli;
 mod codex;
 mod compat;
 mod compat_serve;
+mod compat_threads;
 mod configuration;
 mod declared;
 mod door;
