@@ -507,6 +507,26 @@ fn an_answer_that_is_not_what_was_asked_for_is_asked_for_once_more() {
 }
 
 #[test]
+fn what_a_backend_finds_wrong_itself_is_asked_for_once_more_too() {
+    let scene = Scene::new();
+    let play = r#"
+n=$(($(cat "$here/n" 2>/dev/null || echo 0) + 1)); echo $n >"$here/n"
+while read -r line; do printf '%s\n' "$line" >>"$here/told-$n"; case $line in *'"type":"user"'*) break ;; esac; done
+say '{"type":"system","subtype":"init","session_id":"s","model":"m","claude_code_version":"2.1.197"}'
+[ $n = 2 ] && value=',"structured_output":{"x":1}'
+say '{"type":"result","subtype":"success","is_error":false,"result":"no value"'$value'}'
+cat >/dev/null"#;
+    scene.fake("claude", play);
+    let server = scene.serve([]);
+    let format = json!({"output_config": {"format": {"type": "json_schema", "schema": point()}}});
+    let answer = server.post(MESSAGES, &with(asking(MESSAGES, "a point"), format));
+    assert_eq!((answer.status, text_of(MESSAGES, &answer.json())), (200, &json!("{\"x\":1}")), "{answer}");
+    let told = |number: usize| fs::read_to_string(scene.path(&format!("bin/told-{number}"))).unwrap();
+    assert!(told(1).contains("jsonSchema") && !told(1).contains("cannot be used"), "{}", told(1));
+    assert!(told(2).contains("does not follow the schema: no value"), "{}", told(2));
+}
+
+#[test]
 fn a_forced_tool_is_called_on_every_surface() {
     let openai = json!({"type": "function", "function": {"name": "place", "parameters": point()}});
     let flat = json!({"type": "function", "name": "place", "parameters": point()});
