@@ -43,6 +43,17 @@ pub trait Fields: Default {
 }
 
 /// Both sets of fields in one object.
+/// Nothing can be said.
+impl Fields for () {
+    fn list(_: &mut Vec<Field>) {}
+
+    fn take<'de, M: MapAccess<'de>>(&mut self, _: &str, _: &mut M) -> Result<bool, M::Error> {
+        Ok(false)
+    }
+
+    fn or(self, (): &Self) {}
+}
+
 impl<A: Fields, B: Fields> Fields for (A, B) {
     fn list(fields: &mut Vec<Field>) {
         A::list(fields);

@@ -1,6 +1,6 @@
 //! Where `log` goes: standard error, one line each. For people as it is; of a server with the time, or as JSON.
 
-use crate::cli::safe_lines;
+use crate::cli::{safe, safe_lines};
 use crate::screen;
 use crate::sys::{self, Watch};
 use crate::task::words;
@@ -137,7 +137,8 @@ fn entry(level: Level, what: &str, facts: Map<String, Value>) {
             format!("{time} {level} {what}{facts}")
         }
     };
-    line(&text);
+    // What a backend says may have several lines, and none of them is one of ours.
+    line(&safe(&text));
 }
 
 /// Logs warnings, or everything, or with `quiet` nothing, from now on.

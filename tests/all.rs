@@ -29,6 +29,7 @@ mod output;
 mod page;
 mod policy;
 mod prompt;
+mod responses;
 mod schema;
 mod serve;
 mod serve_layers;

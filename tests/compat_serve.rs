@@ -209,6 +209,13 @@ fn a_failure_before_the_answer_is_a_status_with_its_headers_in_both_dialects() {
         for path in ALL {
             for stream in [false, true] {
                 let answer = server.post(path, &with(asking(path, "x"), json!({"stream": stream})));
+                if path == RESPONSES && stream && status >= 500 {
+                    // Codex would ask again up to 30 times.
+                    let is_told =
+                        answer.body.contains("event: error") && answer.body.contains("response.failed");
+                    assert!(answer.status == 200 && is_told, "{kind}: {answer}");
+                    continue;
+                }
                 let told = answer.json();
                 let expected = if path == MESSAGES { anthropic } else { openai };
                 assert_eq!(

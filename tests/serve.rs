@@ -585,3 +585,127 @@ fn an_answer_does_not_wait_for_the_last_process_of_its_run() {
         until("its process is gone", || scene.processes().len() == 1);
     }
 }
+
+#[test]
+fn the_same_key_and_body_for_another_session_is_another_request() {
+    let (_scene, server) = echo();
+    let begin = |words: &str| {
+        let told = server.post("/api/v1/prompt", &json!({"prompt": words})).json();
+        told["session_id"].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (begin("one"), begin("other"));
+    let go_on = |id: &str| {
+        let ask = server.ask("POST", &format!("/api/v1/sessions/{id}/resume"));
+        ask.header("Idempotency-Key", "k").json(&json!({"prompt": "go on"})).answer()
+    };
+    let first = go_on(&one);
+    assert!(first.status == 200 && go_on(&one).body == first.body, "{first}");
+    is_failure(&go_on(&other), 422, "invalid_request", "another");
+}
+
+#[test]
+fn a_stream_that_may_be_asked_for_again_fails_by_its_status_too() {
+    let (_scene, server) = with_echo(json!({"fail": "quota"}), json!({}));
+    let ask = server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k");
+    let answer = ask.header("Accept", "application/x-ndjson").json(&json!({"prompt": "x"})).answer();
+    is_failure(&answer, 429, "quota", "as configured");
+}
+
+#[test]
+fn a_fork_takes_nothing_and_says_so() {
+    let (_scene, server) = echo();
+    let told = server.post("/api/v1/prompt", &json!({"prompt": "x"})).json();
+    let path = format!("/api/v1/sessions/{}/fork", told["session_id"].as_str().unwrap());
+    is_failure(&server.post(&path, &json!({"title": "y"})), 400, "invalid_request", "unknown field `title`");
+    is_failure(&server.ask("POST", &path).body("y").answer(), 400, "invalid_request", "line 1");
+    assert_eq!(server.ask("POST", &path).answer().status, 200);
+}
+
+#[test]
+fn a_client_that_leaves_leaves_the_runs_of_its_batch_their_grace() {
+    // The quick one ends at once, and its result finds nobody; the other one has something to save before.
+    let scene = Scene::playing(
+        r#"read -r word; [ $word = quick ] || trap '"$here/sleep" 1; echo saved >"$here/saved"; exit' TERM INT
+        tell up; "$here/sleep" 1000 & wait"#,
+    );
+    let mut up = scene.fifo("up");
+    let server = scene.serve([]);
+    let ask = server.ask("POST", "/api/v1/parallel").header("Accept", "application/x-ndjson");
+    let asked = ask.json(&json!({"tasks": [{"prompt": "quick"}, {"prompt": "slow"}]})).send();
+    up.told();
+    up.told();
+    drop(asked);
+    until("the runs are over", || server.get("/api/v1/runs").json()["runs"] == json!([]));
+    assert!(scene.path("bin/saved").exists());
+}
+
+#[test]
+fn an_answer_without_end_in_a_batch_is_a_failure_of_its_own() {
+    let (_scene, server) = with_echo(json!({"flood_bytes": 80 << 20}), json!({}));
+    let told = server.post("/api/v1/parallel", &json!({"tasks": [{"prompt": "x"}]})).json();
+    let result = &told["results"][0];
+    assert!(
+        told["failed"] == 1 && result["kind"] == "unreadable" && result["output"] == "",
+        "{}",
+        result["error"]
+    );
+}
+
+#[test]
+fn a_stream_whose_beginning_is_not_kept_is_not_told_from_its_middle() {
+    let (_scene, server) = with_echo(json!({"flood_bytes": 20 << 20}), json!({}));
+    let ask = |accept: &str| {
+        let ask =
+            server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k").header("Accept", accept);
+        ask.json(&json!({"prompt": "x", "ephemeral": true})).answer()
+    };
+    let whole = ask("application/json");
+    assert!(whole.status == 200 && whole.body.len() > 20 << 20, "{}", whole.status);
+    is_failure(&ask("application/x-ndjson"), 502, "unreadable", "ask for JSON");
+    assert!(ask("application/json").body == whole.body);
+}
+
+#[test]
+fn ever_so_many_tasks_and_steps_are_checked_at_once() {
+    let (_scene, server) = echo();
+    let many = |last: Value, one: &dyn Fn(usize) -> Value| -> Vec<Value> {
+        (0..150_000).map(one).chain([last]).collect()
+    };
+    // By comparing each with each this took minutes.
+    let steps = many(json!({"prompt": "{{nope}}"}), &|_| json!({"prompt": "x"}));
+    let answer = server.post("/api/v1/chain", &json!({"steps": steps}));
+    is_failure(&answer, 400, "invalid_request", "unknown variable");
+    let tasks = many(
+        json!({"prompt": "{{x7.output}}"}),
+        &|number| json!({"prompt": "{{", "id": format!("x{number}")}),
+    );
+    let answer = server.post("/api/v1/parallel", &json!({"tasks": tasks}));
+    is_failure(&answer, 400, "invalid_request", "uses the output of `x7`");
+}
+
+#[test]
+fn what_others_say_is_no_line_of_the_log() {
+    let scene = Scene::new();
+    let named = json!({"command": ["/nowhere\nforged"]});
+    scene.config(&json!({"default_backend": "named", "backends": {"named": named}}));
+    let server = scene.serve([]);
+    let answer = server.post("/api/v1/prompt", &json!({"prompt": "x", "fallback": ["echo"]}));
+    assert_eq!(answer.status, 200, "{answer}");
+    let log = server.stop().err;
+    assert!(log.contains("forged") && !log.contains("\nforged"), "{log}");
+}
+
+#[test]
+fn the_log_of_commands_has_no_prompts_of_any_kind() {
+    let keys = json!({"prompt": "arg", "system_args": ["--system", "{system}"]});
+    let scene = Scene::declaring(keys, "printf done");
+    scene.edit_config(|config| config["server"] = json!({"log_commands": true}));
+    let server = scene.serve([]);
+    let first = server.post("/api/v1/prompt", &json!({"prompt": "private one"})).json();
+    let id = first["session_id"].as_str().unwrap();
+    let body = json!({"prompt": "private two", "system_prompt": "private three", "session_id": id});
+    let again = server.post("/api/v1/prompt", &body);
+    assert_eq!(again.status, 200, "{again}");
+    let log = server.stop().err;
+    assert!(log.contains("--system") && log.contains("PROMPT") && !log.contains("private"), "{log}");
+}

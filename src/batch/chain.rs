@@ -8,7 +8,7 @@ use crate::error::{Error, nearest};
 use crate::fields::{Object, fields};
 use crate::request::{Defaults, Request, read_text};
 use serde::de::{Deserialize, Deserializer, Error as _};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 fields! {
     /// What a chain says besides its steps.
@@ -82,10 +82,11 @@ impl Chain {
         };
         let names: Vec<String> = written.iter().enumerate().map(name).collect();
         let mut steps: Vec<Step> = Vec::with_capacity(written.len());
+        let mut taken = HashSet::new();
         for (index, Written(extra, request)) in written.into_iter().enumerate() {
             let name = names[index].clone();
             let place = |why: String| Error::Invalid(format!("{origin}: step `{name}`: {why}"));
-            if names[..index].contains(&name) {
+            if !taken.insert(&names[index]) {
                 return Err(place("another step has this name".to_owned()));
             }
             let text = match &extra.prompt_file {

@@ -2,7 +2,7 @@
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
 use crate::engine::{Listener, Outcome};
-use crate::error::Error;
+use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink};
 use crate::fields::Fields;
 use crate::request::{Defaults, Request};
@@ -14,6 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// The longest answer of one run, in bytes: all of them are in memory.
+const MOST_ANSWER: usize = 64 << 20;
 /// How often somebody who waits for the next try looks around.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -94,6 +96,12 @@ impl Course<'_> {
             let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut hearer));
             // One run's bug is that run's failure: the others, and those that wait for it, go on.
             let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
+            if hearer.output.len() > MOST_ANSWER {
+                let sentence = format!("the answer has more than {MOST_ANSWER} bytes");
+                let failure = Failure::new(Kind::Unreadable, sentence);
+                let failed = Finished::without_run(label.clone(), State::Failed, failure);
+                return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..failed };
+            }
             if matches!(result, Err(Error::ReaderGone)) {
                 self.stop(Halt::Broken(Error::ReaderGone));
             }
@@ -210,6 +218,9 @@ impl Sink for Hearer<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if let Event::Text(text) = event {
             self.output.push_str(text);
+            if self.output.len() > MOST_ANSWER {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
         }
         self.observer.event(self.index, event)
     }

@@ -153,11 +153,9 @@ impl Plan {
         if self.after(index).is_empty() {
             // Without dependencies braces are only braces, unless a dependency was forgotten.
             let text = request.prompt.as_deref().unwrap_or("");
-            let forgotten = ids.keys().find(|id| text.contains(&format!("{{{{{id}.output}}}}")));
-            return match forgotten {
-                Some(id) => Err(not_a_dependency(id)),
-                None => Ok(()),
-            };
+            let variables = text.split("{{").skip(1).filter_map(|part| part.split_once("}}"));
+            let mut names = variables.filter_map(|(variable, _)| output_of(variable));
+            return names.find(|id| ids.contains_key(id)).map_or(Ok(()), |id| Err(not_a_dependency(id)));
         }
         let text = prompt(&extra, &request, defaults)?.unwrap_or_default();
         let knows = |variable: &str| match output_of(variable) {

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use flags::{COMMANDS, FLAGS};
-pub use table::safe_lines;
+pub use table::{safe, safe_lines};
 
 /// Runs the process' own command line.
 #[allow(clippy::disallowed_methods)] // the arguments are the one thing that the command line reads itself

@@ -174,7 +174,10 @@ fn look_after(server: &Arc<Server>, over: &Arc<AtomicBool>) -> Result<JoinHandle
 fn end_detached(server: &Server) {
     server.runs.cancel_all();
     let since = Instant::now();
-    while server.slots.used().0 > 0 && since.elapsed() < LAST_MOMENT {
+    // An answer may be known before the last process is gone, and a slot free before the answer is.
+    let is_at_work =
+        || server.slots.used().0 > 0 || server.runs.all().iter().any(|run| run.status().is_none());
+    while is_at_work() && since.elapsed() < LAST_MOMENT {
         thread::sleep(Duration::from_millis(20));
     }
 }

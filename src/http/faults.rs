@@ -171,6 +171,11 @@ impl Fault {
         if surface == Surface::Native { row.native } else { row.compatible }
     }
 
+    /// Whether its status on the surfaces of other vendors says that we are to blame, and not the request.
+    pub fn is_ours(&self) -> bool {
+        self.row().compatible >= 500
+    }
+
     /// The headers that belong to it.
     pub fn headers(&self, surface: Surface) -> Vec<(String, String)> {
         let status = self.status(surface);

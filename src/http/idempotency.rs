@@ -6,7 +6,7 @@ use super::runs::Run;
 use crate::error::Kind;
 use crate::sha256;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long an answer is kept.
@@ -50,19 +50,18 @@ struct First {
 pub struct Idempotency(Mutex<HashMap<Place, First>>);
 
 impl Idempotency {
-    /// The run of the first request with that key and body; `begin` makes it when this is the first.
+    /// The run of the first request with that key that was this one; `begin` makes it when this is the first.
     ///
     /// # Errors
-    /// When the first one had another body, or the run cannot begin.
+    /// When the first one was another, or the run cannot begin.
     pub fn first(
         &self,
         place: &Place,
-        body: &[u8],
+        asked: &[u8],
         begin: impl FnOnce() -> Result<Arc<Run>, Fault>,
     ) -> Result<Arc<Run>, Fault> {
-        let digest = sha256::digest(body);
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        known.retain(|_, first| first.at.elapsed() < KEPT && is_worth_keeping(&first.run));
+        let digest = sha256::digest(asked);
+        let mut known = self.lock();
         match known.get(place) {
             Some(first) if first.digest == digest => return Ok(first.run.clone()),
             Some(_) => return Err(Fault::other_request()),
@@ -76,12 +75,49 @@ impl Idempotency {
         known.insert(place.clone(), First { digest, run: run.clone(), at: Instant::now() });
         Ok(run)
     }
+
+    /// Forgets answers that nobody asked for again in time.
+    pub fn expire(&self) {
+        drop(self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, First>> {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.retain(|_, first| first.at.elapsed() < KEPT && is_worth_keeping(&first.run));
+        known
+    }
 }
 
 /// A failure that may pass is no answer: whoever sends the request again wants another try.
 fn is_worth_keeping(run: &Run) -> bool {
-    match run.result() {
+    match run.status() {
         None => !run.cancel.is_thrown(),
-        Some(end) => end.status < 400 || matches!(end.status, 400 | 403 | 404 | 413 | 422),
+        Some(status) => status < 400 || matches!(status, 400 | 403 | 404 | 413 | 422),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Cancel;
+    use crate::http::runs::{Finished, Runs};
+
+    #[test]
+    fn nobody_has_to_come_for_what_is_kept_to_be_forgotten() {
+        let (runs, known) = (Runs::new(Duration::ZERO), Idempotency::default());
+        let cancel = Arc::new(Cancel::new().unwrap());
+        let run = Run::new("id".to_owned(), "/x", String::new(), None, cancel);
+        let place = Place { owner: None, route: "/x", key: "k".to_owned() };
+        let run = known.first(&place, b"", || Ok(Arc::new(run))).ok().unwrap();
+        runs.keep(run.clone());
+        run.finish(Finished { status: 500, headers: Vec::new(), body: String::new() });
+        run.finish(Finished { status: 200, headers: Vec::new(), body: String::new() });
+        assert_eq!(run.status(), Some(500), "an end is told once");
+        let kept = Arc::downgrade(&run);
+        drop(run);
+        assert_eq!(kept.strong_count(), 2);
+        runs.expire();
+        known.expire();
+        assert_eq!(kept.strong_count(), 0);
     }
 }

@@ -83,8 +83,7 @@ impl Route {
     /// When nothing does, with those that something does.
     pub fn handler(&self, method: &str) -> Result<Handler, Fault> {
         let asked = if method == "HEAD" { "GET" } else { method };
-        let exact = self.methods.iter().find(|(known, _)| *known == method);
-        let found = exact.or_else(|| self.methods.iter().find(|(known, _)| *known == asked));
+        let found = self.methods.iter().find(|(known, _)| *known == asked);
         found.map(|(_, handler)| *handler).ok_or_else(|| Fault::method(method, self.allow))
     }
 }

@@ -88,9 +88,9 @@ impl Run {
         self.state().sessions.clone()
     }
 
-    /// It is over. Whoever follows its tape is told.
+    /// It is over; what is said first of its end counts. Whoever follows its tape is told.
     pub fn finish(&self, finished: Finished) {
-        self.state().result = Some((finished, Instant::now()));
+        self.state().result.get_or_insert((finished, Instant::now()));
         if let Some(tape) = &self.tape {
             tape.end();
         }
@@ -99,6 +99,11 @@ impl Run {
     /// How it ended, once it did.
     pub fn result(&self) -> Option<Finished> {
         self.state().result.as_ref().map(|(finished, _)| finished.clone())
+    }
+
+    /// The status with which it ended, once it did.
+    pub fn status(&self) -> Option<u16> {
+        self.state().result.as_ref().map(|(finished, _)| finished.status)
     }
 
     /// Somebody follows it, as long as what is returned lives. A run that nobody follows any more is stopped, unless it is
@@ -148,7 +153,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         let run = &self.0;
         let was_last = run.followers.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && !run.detached && run.result().is_none() {
+        if was_last && !run.detached && run.status().is_none() {
             run.cancel.throw();
         }
     }
@@ -196,6 +201,11 @@ impl Runs {
     }
 
     /// Forgets those that nobody came back for in time.
+    pub fn expire(&self) {
+        drop(self.lock());
+    }
+
+    /// The runs that are not to be forgotten yet.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Run>>> {
         let mut runs = self.runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         runs.retain(|_, run| run.over_for().is_none_or(|over| over < self.retention));

@@ -132,6 +132,8 @@ impl Server {
     /// To be called every few seconds.
     pub fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
+        self.runs.expire();
+        self.idempotency.expire();
         self.forget(false, Instant::now() + FORGETTING);
     }
 
@@ -225,11 +227,12 @@ impl Server {
         of_batch: bool,
     ) -> Result<Outcome, Error> {
         let first = tasks.first().ok_or_else(|| Error::Internal("no task to run".to_owned()))?;
-        let key = work.who.key.as_ref().map(|key| (&*key.name, key.max_runs));
+        let key = work.who.key.as_ref().map(|key| (key.name.clone(), key.max_runs));
         if self.config.server.log_commands {
             self.log_command(work, first);
         }
-        let _slot = self.slots.take(Claim { backend: &first.backend, key, of_batch }, &control.cancel)?;
+        let _slot =
+            self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
         let mut watch = Watch { listener, since: Instant::now(), heard: None };
         let result = fallback::run(&self.engine, tasks, control, &mut watch);
         let (took, heard) = (watch.since.elapsed(), watch.heard);
@@ -254,13 +257,18 @@ impl Server {
         result
     }
 
-    /// Logs how a task is launched. Some programs get the prompt as an argument: it is not in the log.
+    /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments:
+    /// they are not in the log.
     fn log_command(&self, work: &Work<'_>, task: &Task) {
-        let silent = Task { prompt: "PROMPT".to_owned(), ..task.clone() };
-        if let Ok(prepared) = self.engine.prepare(&silent) {
-            let (program, args) = (&prepared.launch.program, &prepared.launch.args);
+        let Ok(prepared) = self.engine.prepare(task) else { return };
+        let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
+        let task = prepared.task;
+        let (system, append_system) = (hidden(task.system), hidden(task.append_system));
+        let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
+        if let Ok(launch) = prepared.backend.launch(&silent) {
+            let (request, program) = (&work.who.request, &launch.program);
             let facts =
-                json!({"request_id": work.who.request, "program": program, "args": args, "dir": task.dir});
+                json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
             crate::log::record("command", facts);
         }
     }

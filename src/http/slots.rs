@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::exec::Cancel;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -33,18 +33,20 @@ pub struct Slots {
 #[derive(Default)]
 struct State {
     used: usize,
-    waiting: usize,
     by_backend: HashMap<String, usize>,
     by_key: HashMap<String, usize>,
+    /// Who waits, by the order in which they came.
+    line: BTreeMap<u64, Claim>,
+    next: u64,
 }
 
 /// Who wants a slot.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
+#[derive(Debug, Clone)]
+pub struct Claim {
     /// The backend that will run.
-    pub backend: &'a str,
+    pub backend: String,
     /// The key's name and how many runs it may have at once.
-    pub key: Option<(&'a str, usize)>,
+    pub key: Option<(String, usize)>,
     /// One of many runs of a request that was let in: it waits as long as it takes, and counts for no queue.
     pub of_batch: bool,
 }
@@ -52,8 +54,7 @@ pub struct Claim<'a> {
 /// A slot that is taken, until it is dropped.
 pub struct Slot<'a> {
     slots: &'a Slots,
-    backend: String,
-    key: Option<String>,
+    claim: Claim,
 }
 
 impl Slots {
@@ -67,60 +68,66 @@ impl Slots {
         self.bounds
     }
 
-    /// How many runs go on, and how many wait.
+    /// How many runs go on, and how many wait in the queue.
     pub fn used(&self) -> (usize, usize) {
         let state = self.state();
-        (state.used, state.waiting)
+        (state.used, state.queued())
     }
 
-    /// Takes a slot, or waits for one in the queue.
+    /// Takes a slot, or waits for one. Whoever came first is first, or a batch would leave nothing to others.
     ///
     /// # Errors
     /// `busy` when the queue is full or the wait was too long, `cancelled` when the client left meanwhile.
-    pub fn take(&self, claim: Claim<'_>, cancel: &Cancel) -> Result<Slot<'_>, Error> {
+    pub fn take(&self, claim: Claim, cancel: &Cancel) -> Result<Slot<'_>, Error> {
         let mut state = self.state();
-        if !self.is_free(&state, claim) {
-            if !claim.of_batch && state.waiting >= self.bounds.queue {
-                let sentence =
-                    format!("{} runs go on and {} wait: try again later", state.used, state.waiting);
-                return Err(Error::Busy(sentence));
+        let (place, is_full) = (state.next, state.queued() >= self.bounds.queue);
+        state.next += 1;
+        state.line.insert(place, claim.clone());
+        let since = Instant::now();
+        let refused = loop {
+            if cancel.is_thrown() {
+                break Some(Error::Cancelled);
             }
-            state.waiting += 1;
-            let since = Instant::now();
-            let refused = loop {
-                (state, _) =
-                    self.freed.wait_timeout(state, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner());
-                if self.is_free(&state, claim) {
-                    break None;
-                }
-                if cancel.is_thrown() {
-                    break Some(Error::Cancelled);
-                }
-                if !claim.of_batch && since.elapsed() >= self.bounds.patience {
-                    let sentence = format!("no run ended within {:?}: try again later", self.bounds.patience);
-                    break Some(Error::Busy(sentence));
-                }
-            };
-            state.waiting -= 1;
-            if let Some(error) = refused {
-                return Err(error);
+            if self.whose_turn(&state) == Some(place) {
+                break None;
             }
+            if !claim.of_batch && is_full {
+                let (used, queued) = (state.used, state.queued() - 1);
+                break Some(Error::Busy(format!("{used} runs go on and {queued} wait: try again later")));
+            }
+            if !claim.of_batch && since.elapsed() >= self.bounds.patience {
+                let sentence = format!("no run ended within {:?}: try again later", self.bounds.patience);
+                break Some(Error::Busy(sentence));
+            }
+            (state, _) =
+                self.freed.wait_timeout(state, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner());
+        };
+        state.line.remove(&place);
+        // It may be the turn of somebody behind.
+        self.freed.notify_all();
+        if let Some(error) = refused {
+            return Err(error);
         }
         state.used += 1;
-        *state.by_backend.entry(claim.backend.to_owned()).or_default() += 1;
-        let key = claim.key.map(|(name, _)| name.to_owned());
-        if let Some(name) = &key {
+        *state.by_backend.entry(claim.backend.clone()).or_default() += 1;
+        if let Some((name, _)) = &claim.key {
             *state.by_key.entry(name.clone()).or_default() += 1;
         }
-        Ok(Slot { slots: self, backend: claim.backend.to_owned(), key })
+        drop(state);
+        Ok(Slot { slots: self, claim })
     }
 
-    fn is_free(&self, state: &State, claim: Claim<'_>) -> bool {
+    /// The place of the first one for whom there is a slot. Whoever waits for a bound of its own keeps nobody else.
+    fn whose_turn(&self, state: &State) -> Option<u64> {
+        state.line.iter().find(|(_, claim)| self.is_free(state, claim)).map(|(place, _)| *place)
+    }
+
+    fn is_free(&self, state: &State, claim: &Claim) -> bool {
         let count = |counts: &HashMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0);
         let Bounds { runs, per_backend, .. } = self.bounds;
         state.used < runs
-            && (per_backend == 0 || count(&state.by_backend, claim.backend) < per_backend)
-            && claim.key.is_none_or(|(name, most)| most == 0 || count(&state.by_key, name) < most)
+            && (per_backend == 0 || count(&state.by_backend, &claim.backend) < per_backend)
+            && claim.key.as_ref().is_none_or(|(name, most)| *most == 0 || count(&state.by_key, name) < *most)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,13 +135,19 @@ impl Slots {
     }
 }
 
+impl State {
+    fn queued(&self) -> usize {
+        self.line.values().filter(|claim| !claim.of_batch).count()
+    }
+}
+
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut state = self.slots.state();
         state.used -= 1;
-        release(&mut state.by_backend, &self.backend);
-        if let Some(key) = &self.key {
-            release(&mut state.by_key, key);
+        release(&mut state.by_backend, &self.claim.backend);
+        if let Some((name, _)) = &self.claim.key {
+            release(&mut state.by_key, name);
         }
         drop(state);
         self.slots.freed.notify_all();
@@ -155,8 +168,9 @@ fn release(counts: &mut HashMap<String, usize>, name: &str) {
 mod tests {
     use super::*;
 
-    fn claim<'a>(backend: &'a str, key: Option<(&'a str, usize)>) -> Claim<'a> {
-        Claim { backend, key, of_batch: false }
+    fn claim(backend: &str, key: Option<(&str, usize)>) -> Claim {
+        let key = key.map(|(name, most)| (name.to_owned(), most));
+        Claim { backend: backend.to_owned(), key, of_batch: false }
     }
 
     #[test]
@@ -197,5 +211,44 @@ mod tests {
             assert!(leaves.join().unwrap());
             drop(held);
         });
+    }
+    #[test]
+    fn runs_of_a_batch_count_for_no_queue_and_leave_their_turn_to_others() {
+        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, patience: Duration::from_secs(60) };
+        let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
+        let of_batch = || Claim { of_batch: true, ..claim("a", None) };
+        let waiting = || slots.state().line.len();
+        let mut held = slots.take(of_batch(), &cancel).ok().unwrap();
+        let (queued, let_in, behind) = std::thread::scope(|scope| {
+            let batch = scope.spawn(|| slots.take(of_batch(), &cancel).ok().unwrap());
+            while waiting() < 1 {
+                std::thread::yield_now();
+            }
+            let single = scope.spawn(|| slots.take(claim("a", None), &cancel).ok());
+            let is_there = |others| waiting() > others || single.is_finished();
+            while !is_there(1) {
+                std::thread::yield_now();
+            }
+            let queued = slots.used().1;
+            // The batch goes on at once where it was, and still everybody has a turn.
+            drop(held);
+            held = batch.join().unwrap();
+            scope.spawn(|| drop(slots.take(of_batch(), &cancel)));
+            while !is_there(1) {
+                std::thread::yield_now();
+            }
+            drop(held);
+            let single = single.join().unwrap();
+            (queued, single.is_some(), waiting())
+        });
+        assert_eq!((queued, let_in, behind), (1, true, 1), "queued, let in, behind it");
+    }
+
+    #[test]
+    fn whoever_is_cancelled_takes_no_slot() {
+        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, patience: Duration::ZERO };
+        let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
+        cancel.throw();
+        assert!(slots.take(claim("a", None), &cancel).is_err() && slots.used() == (0, 0));
     }
 }

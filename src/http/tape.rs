@@ -1,6 +1,7 @@
 //! What a run says, kept for whoever listens later: the events of a detached run, the answer to a request that is sent
 //! again. One writes, any number read, from wherever they are.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ pub struct Tape {
 
 #[derive(Default)]
 struct State {
-    pieces: Vec<Piece>,
+    pieces: VecDeque<Piece>,
     /// The number of the first piece that is still there.
     first: usize,
     bytes: usize,
+    has_answer: bool,
     over: bool,
 }
 
@@ -53,16 +55,20 @@ impl Tape {
     pub fn write(&self, text: &str, is_of_answer: bool) {
         let mut state = self.state();
         state.bytes += text.len();
-        state.pieces.push(Piece { text: text.into(), is_of_answer });
-        let mut forgotten = 0;
-        while state.bytes > MOST_BYTES && forgotten + 1 < state.pieces.len() {
-            state.bytes -= state.pieces[forgotten].text.len();
-            forgotten += 1;
+        state.pieces.push_back(Piece { text: text.into(), is_of_answer });
+        state.has_answer |= is_of_answer;
+        while state.bytes > MOST_BYTES && state.pieces.len() > 1 {
+            let forgotten = state.pieces.pop_front().map_or(0, |piece| piece.text.len());
+            state.bytes -= forgotten;
+            state.first += 1;
         }
-        state.pieces.drain(..forgotten);
-        state.first += forgotten;
         drop(state);
         self.grew.notify_all();
+    }
+
+    /// Something was written that is worth a status line.
+    pub fn has_answer(&self) -> bool {
+        self.state().has_answer
     }
 
     /// Nothing more will be written.

@@ -330,9 +330,9 @@ for vendor in VENDORS:
 
 @scenario()
 def image_of_claude():
+    """Alone: whatever there is to say about it."""
     play_model(HELLO)
-    parts = [{"type": "text", "text": "what is it?"}, PICTURE]
-    same(text_of(say(client("vendors"), parts, model="claude")), ANSWER, "text")
+    same(text_of(say(client("vendors"), [PICTURE], model="claude")), ANSWER, "text")
     holds(PIXEL in heard()["body"], "the model did not get the picture")
 
 

@@ -86,7 +86,7 @@ def conversation():
 
 @scenario(runs=0, requests=1)
 def wrong_key():
-    fails("invalid x-api-key", name="locked", key="a-guessed-key")
+    fails("Invalid API key", name="locked", key="a-guessed-key")
 
 
 @scenario(requests=1)

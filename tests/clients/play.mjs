@@ -2,6 +2,7 @@
 // says how it works.
 
 import assert from "node:assert/strict";
+import { Console } from "node:console";
 import { createInterface } from "node:readline";
 
 export const PROMPT = "one two three four five";
@@ -27,7 +28,8 @@ const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator](
 const scenarios = [];
 const servers = {};
 
-console.log = console.error;
+// Libraries print what they like; on the line it would be noise.
+globalThis.console = new Console(process.stderr);
 
 const tell = (what) => process.stdout.write(JSON.stringify(what) + "\n");
 

@@ -80,15 +80,18 @@ class Server:
         self.url = said.partition("listens on ")[2].split()[0]
 
     def count(self, what):
-        """How many lines of this kind are in the log."""
-        return sum(line.get("message") == what for line in self.log())
+        """How many runs or requests there were.  claude's HEAD before each start is none."""
+        return sum(line.get("message") == what and line.get("method") != "HEAD" for line in self.log())
 
     def log(self):
         lines = self._log.read_text(errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def tail(self):
-        return clip("\n".join(self._log.read_text(errors="replace").splitlines()[-6:]))
+        """The end of the log, short."""
+        facts = ("request_id", "method", "path", "status", "backend", "kind", "duration_ms")
+        lines = [" ".join(str(line[fact]) for fact in facts if fact in line) for line in self.log()[-4:]]
+        return "\n".join(["", *(f"    {line}" for line in lines)])
 
     def stop(self):
         self.process.terminate()
@@ -181,7 +184,10 @@ class Served:
             holds(piece, "the client ended early")
             self._read += piece
         line, _, self._read = self._read.partition(b"\n")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise AssertionError(f"the client said: {line[:300]}") from None
 
     def _answer(self, **what):
         self._client.stdin.write(json.dumps(what).encode() + b"\n")
@@ -252,6 +258,7 @@ class Served:
                 broken = [line for line in server.log() if line.get("level") == "error"]
                 same(broken, [], "errors in a server's log")
             same([command(pid) for pid in self._others()], [], "processes left behind")
+            same([path.name for path in self.tmp.glob("clinvk*")], [], "folders left in TMPDIR")
         except (AssertionError, subprocess.TimeoutExpired) as error:
             return str(error)
         return ""

@@ -127,7 +127,10 @@ impl Asked<'_> {
             false => self.settle(tasks, &mut Framed { outlet: &mut outlet, frames: &mut *frames }),
         };
         match result {
-            Err(fault) if outlet.is_open() => {
+            Err(fault)
+                if outlet.is_open()
+                    || (self.dialect.tells_in_frames(&fault) && !self.thread.may_begin_anew(&fault)) =>
+            {
                 let failed = frames.failed(&fault, &self.work.who.request);
                 // A client that left has no use for it.
                 let _ = outlet.send(&failed).and_then(|()| outlet.end());

@@ -198,6 +198,11 @@ pub trait Dialect: Sync {
 
     /// The whole answer as JSON.
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String;
+
+    /// Whether a stream tells of this failure in its frames even where nothing was said before, and the status still could.
+    fn tells_in_frames(&self, _fault: &Fault) -> bool {
+        false
+    }
 }
 
 /// An answer as server-sent events: each method returns what is to be written then, perhaps nothing. Call `start` once,

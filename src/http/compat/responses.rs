@@ -97,6 +97,11 @@ impl Dialect for Responses {
         };
         response(chat, stamp, &status, vec![item], Some(&finished.usage)).text()
     }
+
+    /// Codex asks again up to 30 times after such a status, whatever is said with it, and each time is a run.
+    fn tells_in_frames(&self, fault: &Fault) -> bool {
+        fault.is_ours()
+    }
 }
 
 /// One item of the input: to the system's text, or to the conversation.

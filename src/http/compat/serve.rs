@@ -97,14 +97,14 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     }
     let thread = Thread::of(call, &mut chat, &*backend, model.as_deref())?;
     let result = run(call, dialect, &chat, (&*backend, model.as_deref()), &thread);
-    let anew =
-        result.as_ref().err().filter(|_| call.exchange.sent().is_none()).and_then(|fault| thread.anew(fault));
-    drop(thread);
-    match anew {
-        // It was found by what was said, so all of it is here to be said again.
-        Some(thread) => run(call, dialect, &chat, (&*backend, model.as_deref()), &thread),
-        None => result,
+    let fails = |fault: &Fault| thread.may_begin_anew(fault) && call.exchange.sent().is_none();
+    if !result.as_ref().is_err_and(fails) {
+        return result;
     }
+    // It was found by what was said, so all of it is here to be said again.
+    let anew = thread.anew();
+    drop(thread);
+    run(call, dialect, &chat, (&*backend, model.as_deref()), &anew)
 }
 
 /// Pictures are never left out, not even where other options may be.

@@ -181,21 +181,19 @@ impl Thread {
         }
     }
 
-    /// The same conversation from its beginning, when the failure is one of the session that was found and not of what was
-    /// asked in it.
-    pub fn anew(&self, fault: &Fault) -> Option<Thread> {
+    /// The failure is one of the session that was found, and not of what was asked in it.
+    pub fn may_begin_anew(&self, fault: &Fault) -> bool {
         let of_session =
             [Kind::SessionNotFound, Kind::SessionBusy, Kind::SessionNotResumable, Kind::SessionStore];
-        let may = self.way == Way::History && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind));
-        may.then(|| {
-            let (by_history, by_id) = (self.by_history.clone(), self.by_id.clone());
-            let session = self.session.iter().map(|session| session.id.clone());
-            // What cannot be continued is removed, whether a run began in it or not.
-            lock(&self.sessions).1.extend(session);
-            let mut thread = Thread::new(self.server.clone());
-            (thread.by_history, thread.by_id) = (by_history, by_id);
-            thread
-        })
+        self.way == Way::History && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind))
+    }
+
+    /// The same conversation from its beginning. The session is removed, whether a run began in it or not.
+    pub fn anew(&self) -> Thread {
+        lock(&self.sessions).1.extend(self.session.iter().map(|session| session.id.clone()));
+        let mut thread = Thread::new(self.server.clone());
+        (thread.by_history, thread.by_id) = (self.by_history.clone(), self.by_id.clone());
+        thread
     }
 }
 

@@ -210,22 +210,20 @@ fn run(
         let running = thread::Builder::new().name("batch".to_owned()).spawn_scoped(scope, batch);
         let running = running.map_err(|error| Error::Internal(format!("no thread: {error}")))?;
         loop {
-            match ended.recv_timeout(LOOK) {
+            let heard = match ended.recv_timeout(LOOK) {
                 Ok(finished) => {
                     let finished: Finished = finished;
                     let mut told = shape(&finished);
                     told["type"] = json!("result");
-                    if feed.event(&told, true).is_err() {
-                        work.run.cancel.throw();
-                    }
                     results.push(finished);
+                    feed.event(&told, true)
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if feed.quiet().is_err() {
-                        work.run.cancel.throw();
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => feed.quiet(),
                 Err(RecvTimeoutError::Disconnected) => break,
+            };
+            // Once: the second time would take away the grace of the runs.
+            if heard.is_err() && !work.run.cancel.is_thrown() {
+                work.run.cancel.throw();
             }
         }
         running.join().unwrap_or_else(|_| Err(Error::Internal("the batch panicked".to_owned())))

@@ -145,7 +145,9 @@ pub fn deliver(
         Some(key) => {
             let server = call.server.clone();
             let place = Place::of(&call.who, &key)?;
-            server.idempotency.first(&place, body, || begin(call, format, detach, job))?
+            // The same body for another session is another request.
+            let asked = [call.params.concat().as_bytes(), body].concat();
+            server.idempotency.first(&place, &asked, || begin(call, format, detach, job))?
         }
     };
     if detach {
@@ -229,7 +231,7 @@ struct Direct<'a, 'c> {
 impl Feed for Direct<'_, '_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
         if self.format == Format::Json {
-            return Ok(());
+            return self.outlet.quiet_before_json("\n");
         }
         let frame = self.format.frame(self.number, &value.to_string());
         self.number += 1;
@@ -279,7 +281,7 @@ impl Feed for Taped<'_> {
     }
 
     fn is_open(&self) -> bool {
-        true
+        self.tape.has_answer()
     }
 }
 
@@ -291,8 +293,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
     let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
     (run.tape, run.detached) = (Some(Tape::default()), detached);
     let run = Arc::new(run);
-    server.runs.keep(run.clone());
-    let of_thread = run.clone();
+    let (listed, of_thread) = (call.server.clone(), run.clone());
     let work = move || {
         let run = of_thread;
         let tape = run.tape.as_ref().expect("it was just given one");
@@ -309,6 +310,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
         .name("run".to_owned())
         .spawn(work)
         .map_err(|error| internal("no thread", error))?;
+    listed.runs.keep(run.clone());
     Ok(run)
 }
 
@@ -329,11 +331,19 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
         let said = match tape.next(from, LOOK) {
             Next::Over => break,
             _ if cancel.is_thrown() => return Ok(()),
-            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
-            Next::Nothing => outlet.quiet(|| format.keep_alive()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;
-                continue;
+                outlet.quiet_before_json("\n")
+            }
+            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
+            Next::Nothing => outlet.quiet(|| format.keep_alive()),
+            // Whoever follows a detached run sees by the numbers that something is missing.
+            Next::Piece(number, _) if number > from && !run.detached => {
+                if outlet.is_open() {
+                    return Ok(());
+                }
+                let sentence = "the beginning of this stream is not kept any more: ask for JSON";
+                return Err(Fault::of(Kind::Unreadable, sentence));
             }
             Next::Piece(number, piece) => {
                 from = number + 1;

@@ -40,7 +40,7 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
-    let is_over = run.result().is_some();
+    let is_over = run.status().is_some();
     run.cancel.throw();
     call.json(&json!({"cancelled": !is_over, "id": run.id}))
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::fields::{Word, fields};
-use crate::http::call::Call;
+use crate::http::call::{Call, read_object};
 use crate::http::faults::Fault;
 use crate::http::native::deliver::{Format, Job, deliver};
 use crate::session::{Filter, Session, Status};
@@ -150,7 +150,8 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
-    let body = [session.id.as_bytes(), &call.body()?].concat();
+    let body = call.body()?;
+    let () = read_object(&body)?;
     let job: Job = Box::new(move |work, _| {
         let store = &work.server.engine.store;
         let id = store.fork(session, work.who.owner())?;
