@@ -1,7 +1,7 @@
 //! Anthropic's `/messages` and `/messages/count_tokens`.
 
 use super::chat::effort;
-use super::fields::Fields;
+use super::fields::{Fields, Table, Use};
 use super::{
     Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured, transcript,
 };
@@ -13,9 +13,32 @@ use serde_json::{Value, json};
 /// The endpoint.
 pub struct Messages;
 
+/// What becomes of each field of `/messages`.
+pub const FIELDS: Table = &[
+    ("container", Use::Ignored),
+    ("context_management", Use::Ignored),
+    ("max_tokens", Use::Honoured),
+    ("mcp_servers", Use::Ignored),
+    ("messages", Use::Honoured),
+    ("metadata", Use::Ignored),
+    ("model", Use::Honoured),
+    ("output_config", Use::Emulated),
+    ("output_format", Use::Emulated),
+    ("service_tier", Use::Ignored),
+    ("stop_sequences", Use::Ignored),
+    ("stream", Use::Honoured),
+    ("system", Use::Honoured),
+    ("temperature", Use::Ignored),
+    ("thinking", Use::Ignored),
+    ("tool_choice", Use::Emulated),
+    ("tools", Use::Emulated),
+    ("top_k", Use::Ignored),
+    ("top_p", Use::Ignored),
+];
+
 impl Dialect for Messages {
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, FIELDS);
         let (mut system, mut turns) = (Vec::new(), Vec::new());
         if let Some(text) = fields.get("system") {
             system.extend(parts::texts_only(text, "system")?);

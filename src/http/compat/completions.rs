@@ -1,6 +1,6 @@
 //! OpenAI's older `/completions`: one prompt, text alone.
 
-use super::fields::Fields;
+use super::fields::{Fields, Table, Use};
 use super::{
     Chat, Dialect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
 };
@@ -11,9 +11,31 @@ use serde_json::Value;
 /// The endpoint.
 pub struct Completions;
 
+/// What becomes of each field of `/completions`.
+pub const FIELDS: Table = &[
+    ("best_of", Use::Ignored),
+    ("echo", Use::Ignored),
+    ("frequency_penalty", Use::Ignored),
+    ("logit_bias", Use::Ignored),
+    ("logprobs", Use::Ignored),
+    ("max_tokens", Use::Honoured),
+    ("model", Use::Honoured),
+    ("n", Use::Refused),
+    ("presence_penalty", Use::Ignored),
+    ("prompt", Use::Honoured),
+    ("seed", Use::Ignored),
+    ("stop", Use::Ignored),
+    ("stream", Use::Honoured),
+    ("stream_options", Use::Honoured),
+    ("suffix", Use::Ignored),
+    ("temperature", Use::Ignored),
+    ("top_p", Use::Ignored),
+    ("user", Use::Ignored),
+];
+
 impl Dialect for Completions {
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, FIELDS);
         let prompt = match fields.get("prompt") {
             Some(Value::String(prompt)) => prompt,
             Some(Value::Array(prompts)) => match prompts.as_slice() {

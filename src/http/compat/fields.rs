@@ -1,21 +1,42 @@
 //! Reads the fields of a JSON object, and remembers which: what is not read has no effect, and is named.
 
 use crate::http::faults::Fault;
+use crate::task::words;
 use serde_json::{Map, Value};
+
+words! {
+    /// What becomes of a field.
+    Use {
+        /// It has the effect that the vendor describes, as far as the backend has anything for it.
+        Honoured = "honoured",
+        /// Where the backend has nothing for it, it is asked for in words, and what comes of it is checked.
+        Emulated = "emulated",
+        /// It has no effect.
+        Ignored = "ignored",
+        /// What it asks for cannot be had, and what one would get instead is something else.
+        Refused = "refused",
+    }
+}
+
+/// The fields of an endpoint that the vendor describes, by name. Those that stand in no table are ignored.
+pub type Table = &'static [(&'static str, Use)];
 
 /// The fields of one object. A `null` is the same as nothing: clients write both.
 pub(super) struct Fields<'a> {
     object: Option<&'a Map<String, Value>>,
+    table: Table,
     read: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(value: &'a Value) -> Fields<'a> {
-        Fields { object: value.as_object(), read: Vec::new() }
+    pub(super) fn of(value: &'a Value, table: Table) -> Fields<'a> {
+        Fields { object: value.as_object(), table, read: Vec::new() }
     }
 
     /// The field, whatever it is.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'a Value> {
+        let is_in_table = |(known, of)| known == name && of != Use::Ignored;
+        debug_assert!(self.table.iter().copied().any(is_in_table), "{name} is read, and not in its table");
         self.read.push(name);
         self.object?.get(name).filter(|value| !value.is_null())
     }

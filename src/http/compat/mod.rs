@@ -6,7 +6,7 @@ pub mod asked; // how a request is answered
 pub mod catalogue; // /models, and who is meant by a model's name
 pub mod chat; // /openai/v1/chat/completions
 pub mod completions; // /openai/v1/completions
-mod fields; // reading JSON fields, and naming those that nobody reads
+pub mod fields; // reading JSON fields, and naming those that nobody reads
 pub mod models; // /models on both, and which backend a model means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses

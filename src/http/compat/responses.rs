@@ -1,7 +1,7 @@
 //! OpenAI's `/responses`, the only endpoint that codex talks to.
 
 use super::chat::effort;
-use super::fields::Fields;
+use super::fields::{Fields, Table, Use};
 use super::{
     Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured, transcript,
 };
@@ -30,9 +30,40 @@ const ECHOED: &[&str] = &[
     "truncation",
 ];
 
+/// What becomes of each field of `/responses`.
+pub const FIELDS: Table = &[
+    ("background", Use::Refused),
+    ("conversation", Use::Refused),
+    ("include", Use::Ignored),
+    ("input", Use::Honoured),
+    ("instructions", Use::Honoured),
+    ("max_output_tokens", Use::Honoured),
+    ("max_tool_calls", Use::Ignored),
+    ("metadata", Use::Ignored),
+    ("model", Use::Honoured),
+    ("parallel_tool_calls", Use::Ignored),
+    ("previous_response_id", Use::Honoured),
+    ("prompt", Use::Refused),
+    ("prompt_cache_key", Use::Ignored),
+    ("reasoning", Use::Honoured),
+    ("safety_identifier", Use::Ignored),
+    ("service_tier", Use::Ignored),
+    ("store", Use::Honoured),
+    ("stream", Use::Honoured),
+    ("stream_options", Use::Ignored),
+    ("temperature", Use::Ignored),
+    ("text", Use::Emulated),
+    ("tool_choice", Use::Emulated),
+    ("tools", Use::Emulated),
+    ("top_logprobs", Use::Ignored),
+    ("top_p", Use::Ignored),
+    ("truncation", Use::Ignored),
+    ("user", Use::Ignored),
+];
+
 impl Dialect for Responses {
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(body, FIELDS);
         let mut system: Vec<String> = Vec::new();
         system.extend(fields.text("instructions")?.filter(|text| !text.is_empty()).map(str::to_owned));
         let mut turns = Vec::new();
