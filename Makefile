@@ -17,9 +17,11 @@ check:
 	$(CARGO) test --locked
 
 # The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs
-# from the npm registry under target/. Then the server's metrics through promtool, and its page in Chromium.
+# from the npm registry under target/. Then the real SDKs and CLIs as clients of the server, from npm and PyPI; the
+# server's metrics through promtool, and its page in Chromium.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
+	python3 tests/real/clients.py --clinvk $(BINARY)
 	python3 tests/real/check_metrics.py $(BINARY)
 	$(CARGO) test --locked --lib -- --ignored promtool
 	python3 tests/real/check_page.py $(BINARY)

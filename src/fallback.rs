@@ -5,7 +5,6 @@ use crate::engine::{Engine, Listener, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink};
 use crate::exec::Control;
-use crate::session::Filter;
 use crate::task::Task;
 use std::io;
 
@@ -37,7 +36,8 @@ pub fn run(
                 log::warn!("{}: {}; asking {}", task.backend, failure.message, next.backend);
                 // Nobody was told of its session, and there is no answer in it. One that was there before stays.
                 if let Some(id) = trial.session().filter(|_| task.session.is_none()) {
-                    if let Err(error) = engine.store.delete(id, &Filter::any()) {
+                    let gone = engine.store.load(id).and_then(|session| engine.forget(&session));
+                    if let Err(error) = gone {
                         log::warn!("{error}");
                     }
                 }

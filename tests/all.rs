@@ -11,7 +11,6 @@ mod cli;
 mod codex;
 mod compat;
 mod compat_serve;
-mod compat_threads;
 mod configuration;
 mod declared;
 mod door;

@@ -7,7 +7,7 @@ use clinvk::backend::gemini::Gemini;
 use clinvk::backend::{Backend, Dialogue, Launch, Step, Steps};
 use clinvk::error::Kind;
 use clinvk::event::Event;
-use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task};
+use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn gemini() -> Gemini {
@@ -481,4 +481,18 @@ fn no_line_whatever_is_in_it_makes_us_panic() {
         opened(&task("x")).line(&line, &mut steps);
         assert!(!steps.contains(&Step::Finished(Ok(()))), "{line}");
     }
+}
+
+#[test]
+fn completions_have_no_tools_or_only_those_that_read() {
+    let policy = |tools: ToolUse| {
+        launch(&Task { tools, ..task("x") }).files.iter().map(|file| file.text.clone()).collect::<String>()
+    };
+    let rule = |tool: &str, decision: &str| format!("toolName = \"{tool}\"\ndecision = \"{decision}\"");
+    let (without, reading) = (policy(ToolUse::None), policy(ToolUse::ReadOnly));
+    for policy in [&without, &reading] {
+        assert!(policy.contains(&rule("write_file", "deny")), "{policy}");
+    }
+    assert!(without.contains(&rule("read_file", "deny")) && !without.contains("\"allow\""), "{without}");
+    assert!(reading.contains(&rule("read_file", "allow")), "{reading}");
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -46,6 +47,7 @@ fn load() {
     overhead(&binary, &dir);
     health(&binary, &dir);
     streams(&binary, &dir);
+    completions(&binary, &dir);
     departures(&binary, &dir);
     crowds(&binary, &dir);
     fs::remove_dir_all(&dir).unwrap();
@@ -96,42 +98,103 @@ fn streams(binary: &str, dir: &Path) {
     thread::scope(|scope| {
         for _ in 0..200 {
             scope.spawn(|| {
-                let mut connection = server.connect();
                 let body =
                     r#"{"backend":"tick","prompt":"x","ephemeral":true,"output_format":"stream-json"}"#;
-                connection.send("POST", "/api/v1/prompt", body);
-                let mut seen = Vec::new();
-                loop {
-                    let line = connection.line();
-                    if line.contains(r#""type":"done""#) {
-                        break;
-                    }
-                    let Some(rest) = line.split(r#""text":""#).nth(1) else { continue };
-                    let arrived = now();
-                    // The end of the line before comes with the next one.
-                    let said = rest
-                        .trim_start_matches("\\n")
-                        .split(['"', '\\'])
-                        .next()
-                        .and_then(|text| text.parse::<u128>().ok());
-                    seen.extend(said.map(|said| arrived.saturating_sub(said)));
-                }
-                delays.lock().unwrap().extend(seen);
+                let heard = ticks(&server, "/api/v1/prompt", body, r#""text":""#, r#""type":"done""#);
+                delays.lock().unwrap().extend(heard.delays);
             });
         }
         thread::sleep(Duration::from_secs(2));
         println!("200 streams: {:.1} MB", server.memory());
     });
-    let mut delays = delays.into_inner().unwrap();
-    delays.sort_unstable();
-    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize] as f64 / 1e6;
+    let delays = Delays::of(delays.into_inner().unwrap());
     println!(
-        "200 streams x 50 events/s: {} events, delay p50 {:.2} ms, p99 {:.2} ms; the server used {:.0} % of a core",
-        delays.len(),
-        at(0.5),
-        at(0.99),
+        "200 streams x 50 events/s: {delays}; the server used {:.0} % of a core",
         100.0 * (server.cpu() - used) / since.elapsed().as_secs_f64()
     );
+}
+
+/// The same over `/chat/completions`, and how long the first word takes, against the program alone.
+fn completions(binary: &str, dir: &Path) {
+    let server = Server::start(binary, dir);
+    let me = std::env::current_exe().unwrap();
+    let bare = || {
+        let mut child = Command::new(&me).args(["tick", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(child.wait().unwrap().success() && !line.is_empty());
+    };
+    let body = r#"{"model":"tick","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    for clients in [1, 64] {
+        let (firsts, delays) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..clients {
+                scope.spawn(|| {
+                    let path = "/openai/v1/chat/completions";
+                    let heard = ticks(&server, path, body, r#""content":""#, "[DONE]");
+                    firsts.lock().unwrap().push(heard.first);
+                    delays.lock().unwrap().extend(heard.delays);
+                });
+            }
+        });
+        let mut firsts = firsts.into_inner().unwrap();
+        firsts.sort_unstable();
+        let alone = at_once(clients, clients, || (), |()| bare());
+        println!(
+            "chat/completions, {clients} streams x 50 events/s: first word {:.2} ms / {:.2} ms from the program alone (medians); {}",
+            millis(firsts[firsts.len() / 2]),
+            millis(alone[alone.len() / 2]),
+            Delays::of(delays.into_inner().unwrap())
+        );
+    }
+}
+
+/// What was heard of a stream of ticks.
+struct Heard {
+    /// From the request to the first of them.
+    first: Duration,
+    /// How long each was on its way, in nanoseconds.
+    delays: Vec<u128>,
+}
+
+/// Hears a stream of ticks: each stands behind `mark`, and `end` is in the last line.
+fn ticks(server: &Server, path: &str, body: &str, mark: &str, end: &str) -> Heard {
+    let mut connection = server.connect();
+    let since = Instant::now();
+    connection.send("POST", path, body);
+    let mut heard = Heard { first: Duration::ZERO, delays: Vec::new() };
+    loop {
+        let line = connection.line();
+        if line.contains(end) {
+            return heard;
+        }
+        let Some(rest) = line.split(mark).nth(1) else { continue };
+        let arrived = now();
+        // The end of the line before comes with the next one.
+        let said = rest.trim_start_matches("\\n").split(['"', '\\']).next();
+        let Some(said) = said.and_then(|text| text.parse::<u128>().ok()) else { continue };
+        if heard.delays.is_empty() {
+            heard.first = since.elapsed();
+        }
+        heard.delays.push(arrived.saturating_sub(said));
+    }
+}
+
+/// Delays, sorted.
+struct Delays(Vec<u128>);
+
+impl Delays {
+    fn of(mut delays: Vec<u128>) -> Delays {
+        delays.sort_unstable();
+        Delays(delays)
+    }
+}
+
+impl fmt::Display for Delays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |share: f64| self.0[((self.0.len() - 1) as f64 * share) as usize] as f64 / 1e6;
+        write!(f, "{} events, delay p50 {:.2} ms, p99 {:.2} ms", self.0.len(), at(0.5), at(0.99))
+    }
 }
 
 /// Clients that leave while a child that ignores SIGTERM and has children of its own works for them.

@@ -5,14 +5,13 @@ use clinvk::batch::{OfStep, OfTask, Settings, Steps};
 use clinvk::cli::{COMMANDS, FLAGS};
 use clinvk::error::Kind;
 use clinvk::fields::{Field, Fields};
-use clinvk::http::compat::fields::{Table, Use};
 use clinvk::http::compat::{Dialect, anthropic, chat, completions, responses};
 use clinvk::http::faults::{Fault, Surface};
 use clinvk::http::native::{batch, prompt, sessions};
 use clinvk::http::routes::ROUTES;
 use clinvk::metrics::{Gauges, Metrics};
 use clinvk::request::Request;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn page(name: &str) -> String {
@@ -191,110 +190,6 @@ fn the_page_of_the_api_has_every_kind_with_its_status() {
 }
 
 #[test]
-fn the_page_of_the_api_has_every_route_of_the_compatible_surfaces() {
-    for (part, surface) in
-        [(".Ss Routes of OpenAI", Surface::OpenAi), (".Ss Routes of Anthropic", Surface::Anthropic)]
-    {
-        let items = items(part);
-        let documented: BTreeSet<&str> = items.iter().filter_map(|item| item.strip_prefix("Li ")).collect();
-        let routes = ROUTES.iter().filter(|route| Surface::of(route.path) == surface);
-        let routes: Vec<String> = routes
-            .flat_map(|route| route.methods.iter().map(|(method, _)| format!("{method} {}", route.path)))
-            .collect();
-        assert_eq!(documented, routes.iter().map(String::as_str).collect(), "{part}");
-    }
-}
-
-/// The fields of the compatible surfaces: each endpoint's part of the page, its table and itself.
-fn endpoints() -> [(&'static str, Table, &'static dyn Dialect); 4] {
-    [
-        (".Ss Fields of /chat/completions", chat::FIELDS, &chat::Completions),
-        (".Ss Fields of /responses", responses::FIELDS, &responses::Responses),
-        (".Ss Fields of /completions", completions::FIELDS, &completions::Completions),
-        (".Ss Fields of /messages", anthropic::FIELDS, &anthropic::Messages),
-    ]
-}
-
-#[test]
-fn the_page_of_the_api_says_what_becomes_of_every_field_of_the_compatible_surfaces() {
-    for (part, table, _) in endpoints() {
-        let mut documented = BTreeMap::new();
-        for item in items(part) {
-            let (fields, of) = item.split_once(" Pq ").unwrap_or_else(|| panic!("{item} in {part}"));
-            for name in names(fields) {
-                assert_eq!(documented.insert(name.to_owned(), of.to_owned()), None, "{name} twice in {part}");
-            }
-        }
-        let known = table.iter().map(|(name, of)| ((*name).to_owned(), of.word().to_owned()));
-        assert_eq!(documented, known.collect(), "{part}");
-    }
-}
-
-/// What a field has to be to have its effect, and what else has to be there for that.
-fn telling(field: &str, part: &str) -> Value {
-    let schema = json!({"type": "json_schema", "name": "P", "json_schema": {"schema": {}}, "schema": {}});
-    let tool = json!({"type": "function", "name": "t", "function": {"name": "t"}, "input_schema": {}});
-    let forces = if part.ends_with("messages") { json!({"type": "any"}) } else { json!("required") };
-    match field {
-        "tools" | "tool_choice" => json!({"tools": [tool], "tool_choice": forces}),
-        "response_format" | "output_format" => json!({field: schema}),
-        "text" | "output_config" => json!({field: {"format": schema}}),
-        "model" | "previous_response_id" | "instructions" | "system" | "reasoning_effort" => {
-            json!({field: "low"})
-        }
-        "max_tokens" | "max_completion_tokens" | "max_output_tokens" => json!({field: 5}),
-        "stream" | "store" | "background" => json!({field: true}),
-        "n" => json!({field: 2}),
-        "messages" => json!({field: [{"role": "user", "content": "other"}]}),
-        "input" | "prompt" if !part.ends_with("responses") || field == "input" => json!({field: "other"}),
-        _ => json!({field: {"name": "x"}}),
-    }
-}
-
-#[test]
-fn what_becomes_of_a_field_is_what_its_table_says() {
-    for (part, table, dialect) in endpoints() {
-        let least = json!({
-            "input": "x", "prompt": "x", "messages": [{"role": "user", "content": "x"}],
-        });
-        let own = table.iter().map(|(name, _)| *name).filter(|name| !least[*name].is_null());
-        let least: Map<String, Value> = own
-            .filter(|name| *name != "prompt" || part.ends_with("/completions"))
-            .map(|name| (name.to_owned(), least[name].clone()))
-            .collect();
-        for (field, of) in table {
-            let mut body = least.clone();
-            body.extend(telling(field, part).as_object().unwrap().clone());
-            let read = dialect.read(&Value::Object(body));
-            let becomes = match &read {
-                Err(_) => Use::Refused,
-                Ok(chat) if chat.ignored.iter().any(|name| name == field) => Use::Ignored,
-                Ok(_) if *of == Use::Emulated => Use::Emulated,
-                Ok(_) => Use::Honoured,
-            };
-            assert_eq!(becomes, *of, "{field} in {part}: {read:?}");
-        }
-        let mut body = least.clone();
-        body.insert("of_tomorrow".to_owned(), json!(1));
-        assert_eq!(dialect.read(&Value::Object(body)).unwrap().ignored, ["of_tomorrow"], "{part}");
-    }
-}
-
-#[test]
-fn the_page_of_the_api_has_every_kind_with_its_status_on_the_compatible_surfaces() {
-    let known: BTreeSet<(String, String)> = Kind::ALL
-        .iter()
-        .map(|kind| (Fault::of(*kind, "").status(Surface::OpenAi).to_string(), kind.word().to_owned()))
-        .collect();
-    let mut documented = BTreeSet::new();
-    for item in items(".Sh FAILURES OF THE COMPATIBLE SURFACES") {
-        let names = names(&item);
-        documented.extend(names[1..].iter().map(|kind| (names[0].to_owned(), (*kind).to_owned())));
-    }
-    assert_eq!(documented, known);
-}
-
-#[test]
 fn the_page_of_the_api_has_every_metric() {
     let gauges = Gauges { footprint: Some((1, 1)), ..Gauges::default() };
     let text = Metrics::default().render(&gauges);
@@ -324,4 +219,53 @@ fn the_page_of_the_api_has_every_field_of_the_log() {
         (names[0].to_owned(), names[1..].iter().map(|name| (*name).to_owned()).collect())
     });
     assert_eq!(of_page.collect::<BTreeMap<String, BTreeSet<String>>>(), said);
+}
+
+#[test]
+fn the_page_of_the_api_says_what_becomes_of_each_field_of_other_vendors() {
+    let text = json!("x");
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let endpoints: [(&str, &dyn Dialect, &str, Value); 4] = [
+        (".Ss Fields of chat/completions", &chat::Completions, "messages", messages.clone()),
+        (".Ss Fields of completions", &completions::Completions, "prompt", text.clone()),
+        (".Ss Fields of responses", &responses::Responses, "input", text.clone()),
+        (".Ss Fields of messages", &anthropic::Messages, "messages", messages),
+    ];
+    for (part, dialect, asked, words) in endpoints {
+        let items = items(part);
+        let of_page: BTreeSet<(&str, &str)> =
+            items.iter().map(|item| item.strip_prefix("Va ").unwrap().split_once(" Pq ").unwrap()).collect();
+        assert_eq!(of_page.len(), items.len(), "{part}");
+        let of_code = dialect.fields().iter().map(|(name, effect)| (*name, effect.word()));
+        let ignored: BTreeSet<(&str, &str)> =
+            of_page.iter().copied().filter(|(_, effect)| *effect == "ignored").collect();
+        assert_eq!(of_page, of_code.chain(ignored.iter().copied()).collect(), "{part}");
+        let read = |name: &str, value: &Value| {
+            let mut body = json!({asked: words});
+            body[name] = value.clone();
+            dialect.read(&body)
+        };
+        for (name, _) in &ignored {
+            assert_eq!(read(name, &json!(1)).unwrap().ignored, [*name], "{part}");
+        }
+        // What has an effect is never named as ignored, or not for every value: there is one of these that it takes.
+        let values = [
+            json!("low"),
+            json!(1),
+            json!(true),
+            json!({}),
+            json!([]),
+            words.clone(),
+            json!("required"),
+            json!({"type": "text"}),
+        ];
+        for (name, _) in dialect.fields() {
+            let has_effect = |value: &Value| match read(name, value) {
+                Ok(chat) => chat.ignored.is_empty(),
+                Err(fault) => fault.param == Some(*name) || *name == "tools",
+            };
+            // Tools have one together with what forces a call.
+            assert!(*name == "tools" || values.iter().any(has_effect), "{part}: {name}");
+        }
+    }
 }

@@ -61,8 +61,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();
-    // What is not removed by then is found by the next server.
-    server.forget(true, Instant::now() + LAST_MOMENT);
+    server.forget_all(Instant::now() + LAST_MOMENT);
     served.map(|()| 0).map_err(|error| Error::Internal(format!("cannot serve: {error}")))
 }
 

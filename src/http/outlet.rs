@@ -29,7 +29,7 @@ impl<'a, 'c> Outlet<'a, 'c> {
         Outlet { exchange, headers, held: String::new(), open: false, since: now, last: now }
     }
 
-    /// One header more, or another value of one, as long as the status line is held.
+    /// A header, in place of one of that name, as long as the status line is held.
     pub fn header(&mut self, name: &str, value: String) {
         self.headers.retain(|(known, _)| known != name);
         self.headers.push((name.to_owned(), value));

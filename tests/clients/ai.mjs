@@ -1,4 +1,5 @@
-// Vercel's AI SDK with its four ways to ask us: openai(), which is responses, openai.chat(), openai-compatible and anthropic.
+// Vercel's AI SDK with its four ways to ask us: openai(), which is responses, openai.chat(), openai-compatible and
+// anthropic.
 
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
@@ -15,7 +16,11 @@ const providers = {
   chat: async (name, apiKey, model) => (await openai(name, apiKey)).chat(model),
   compatible: async (name, apiKey, model) =>
     createOpenAICompatible({
-      name: "clinvk", baseURL: `${await server(name)}/openai/v1`, apiKey, supportsStructuredOutputs: true, includeUsage: true,
+      name: "clinvk",
+      baseURL: `${await server(name)}/openai/v1`,
+      apiKey,
+      supportsStructuredOutputs: true,
+      includeUsage: true,
     })(model),
   anthropic: async (name, apiKey, model) =>
     createAnthropic({ baseURL: `${await server(name)}/anthropic/v1`, apiKey })(model),
@@ -50,7 +55,10 @@ for (const [provider, make] of Object.entries(providers)) {
     const call = { toolCallId: "call_1", toolName: "get_weather" };
     const messages = [
       { role: "user", content: "weather?" },
-      { role: "assistant", content: [{ type: "text", text: "let me look" }, { type: "tool-call", ...call, input: { city: "Oslo" } }] },
+      {
+        role: "assistant",
+        content: [{ type: "text", text: "let me look" }, { type: "tool-call", ...call, input: { city: "Oslo" } }],
+      },
       { role: "tool", content: [{ type: "tool-result", ...call, output: { type: "text", value: "sunny" } }] },
       { role: "assistant", content: "it is sunny" },
       { role: "user", content: "sure?" },
@@ -109,7 +117,8 @@ for (const [provider, make] of Object.entries(providers)) {
 
   add("broken-stream", async () => {
     const errors = [];
-    const stream = streamText({ model: await model("breaking"), prompt: PROMPT, onError: ({ error }) => errors.push(error) });
+    const onError = ({ error }) => errors.push(error);
+    const stream = streamText({ model: await model("breaking"), prompt: PROMPT, onError });
     await all(stream.fullStream);
     holds(JSON.stringify(errors.map((error) => [String(error), error])).includes("exit status 9"), `errors: ${errors}`);
   }, { requests: 1 });

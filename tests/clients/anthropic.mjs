@@ -47,7 +47,13 @@ scenario("stream-letters", async () => {
 scenario("conversation", async () => {
   const messages = [
     ...user("weather?"),
-    { role: "assistant", content: [{ type: "text", text: "let me look" }, { type: "tool_use", id: "toolu_1", name: "get_weather", input: { city: "Oslo" } }] },
+    {
+      role: "assistant",
+      content: [
+        { type: "text", text: "let me look" },
+        { type: "tool_use", id: "toolu_1", name: "get_weather", input: { city: "Oslo" } },
+      ],
+    },
     ...user([{ type: "tool_result", tool_use_id: "toolu_1", content: "sunny" }]),
   ];
   const { content } = await say(await client(), "", { messages, system: "Be brief." });
@@ -76,11 +82,13 @@ scenario("optional-tool", async () => {
 scenario("image-refused", async () => {
   const source = { type: "base64", media_type: "image/png", data: PIXEL };
   const anthropic = await client();
-  await raises(Anthropic.BadRequestError, () => say(anthropic, [{ type: "image", source }]), { status: 400, says: "claude" });
+  const ask = () => say(anthropic, [{ type: "image", source }]);
+  await raises(Anthropic.BadRequestError, ask, { status: 400, says: "claude" });
 }, { runs: 0, requests: 1 });
 
 scenario("count-tokens", async () => {
-  const { input_tokens } = await (await client()).messages.countTokens({ model: "echo", messages: user("word ".repeat(1000)) });
+  const counted = { model: "echo", messages: user("word ".repeat(1000)) };
+  const { input_tokens } = await (await client()).messages.countTokens(counted);
   holds(input_tokens > 500 && input_tokens < 5000, `1000 words are ${input_tokens} tokens`);
 }, { runs: 0, requests: 1 });
 
@@ -93,19 +101,22 @@ scenario("models", async () => {
   await raises(Anthropic.NotFoundError, () => anthropic.models.retrieve("nobody/x"), { status: 404, says: "nobody/x" });
 }, { runs: 0 });
 
-const fails = (what, runs, kind, name, how, expected) =>
+const fails = (what, runs, kind, name, how, status, says) =>
   scenario(what, async () => {
     const anthropic = await client(name, how);
-    await raises(kind, () => say(anthropic), expected);
+    await raises(kind, () => say(anthropic), { status, says });
   }, { runs, requests: 1 });
 
-fails("wrong-key", 0, Anthropic.AuthenticationError, "locked", { apiKey: "a-guessed-key" }, { status: 401, says: "authentication_error" });
-fails("quota", 1, Anthropic.RateLimitError, "quota", { maxRetries: 0 }, { status: 429, says: "quota" });
-fails("overloaded", 1, Anthropic.InternalServerError, "overloaded", { maxRetries: 0 }, { status: 503, says: "overloaded_error" });
+const guessed = { apiKey: "a-guessed-key" };
+const once = { maxRetries: 0 };
+
+fails("wrong-key", 0, Anthropic.AuthenticationError, "locked", guessed, 401, "authentication_error");
+fails("quota", 1, Anthropic.RateLimitError, "quota", once, 429, "quota");
+fails("overloaded", 1, Anthropic.InternalServerError, "overloaded", once, 503, "overloaded_error");
 // With the retries that the client has by default.
-fails("login", 1, Anthropic.BadRequestError, "login", {}, { status: 400, says: "login" });
-fails("crash", 1, Anthropic.InternalServerError, "crash", {}, { status: 502 });
-fails("timeout", 1, Anthropic.InternalServerError, "hanging", {}, { status: 504 });
+fails("login", 1, Anthropic.BadRequestError, "login", {}, 400, "login");
+fails("crash", 1, Anthropic.InternalServerError, "crash", {}, 502);
+fails("timeout", 1, Anthropic.InternalServerError, "hanging", {}, 504);
 
 scenario("right-key", async () => {
   await say(await client("locked", { apiKey: "a-key-of-ours" }));
@@ -113,7 +124,8 @@ scenario("right-key", async () => {
 
 scenario("unknown-model", async () => {
   const anthropic = await client();
-  await raises(Anthropic.NotFoundError, () => say(anthropic, PROMPT, { model: "nobody/x" }), { status: 404, says: "nobody/x" });
+  const ask = () => say(anthropic, PROMPT, { model: "nobody/x" });
+  await raises(Anthropic.NotFoundError, ask, { status: 404, says: "nobody/x" });
 }, { runs: 0, requests: 1 });
 
 scenario("broken-stream", async () => {

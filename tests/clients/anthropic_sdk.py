@@ -200,7 +200,8 @@ def request_id():
 
 @scenario(runs=0, requests=1)
 def wrong_key():
-    raises(anthropic.AuthenticationError, lambda: say(client("locked", key="a-guessed-key")), 401, "authentication_error")
+    ask = lambda: say(client("locked", key="a-guessed-key"))
+    raises(anthropic.AuthenticationError, ask, 401, "authentication_error")
 
 
 @scenario(requests=1)

@@ -1,4 +1,4 @@
-"""The codex CLI as a client of /responses: it streams, reads the answer from one event only, and sends 17 KB of its own."""
+"""The codex CLI as a client of /responses: it reads the answer from one event only, and sends 17 KB of its own."""
 
 import json
 import os

@@ -7,7 +7,10 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from play import ANSWER, HELLO, PIXEL, PROMPT, holds, in_pieces, is_told, play, play_model, raises, same, scenario, server
+from play import (
+    ANSWER, HELLO, PIXEL, PROMPT,
+    holds, in_pieces, is_told, play, play_model, raises, same, scenario, server,
+)  # fmt: skip
 
 
 class Answer(pydantic.BaseModel):
@@ -74,7 +77,8 @@ for surface, (model, errors) in SURFACES.items():
         holds("Be brief." not in said, f"the system prompt is in the transcript: {said}")
 
     def by_schema(model=model):
-        same(model().with_structured_output(Answer, method="json_schema").invoke('{"answer": 42}'), Answer(answer=42), "")
+        asking = model().with_structured_output(Answer, method="json_schema")
+        same(asking.invoke('{"answer": 42}'), Answer(answer=42), "answer")
 
     def by_function(model=model):
         asking = model().with_structured_output(Answer, method="function_calling")

@@ -75,7 +75,8 @@ for provider, ask in PROVIDERS.items():
             holds(words in said, f"`{words}` is not in: {said}")
 
     def structured(ask=ask):
-        form = {"type": "json_schema", "json_schema": {"name": "A", "strict": True, "schema": Answer.model_json_schema()}}
+        schema = {"name": "A", "strict": True, "schema": Answer.model_json_schema()}
+        form = {"type": "json_schema", "json_schema": schema}
         answer = ask('{"answer": 42}', response_format=form).choices[0].message.content
         same(json.loads(answer), {"answer": 42}, "content")
 

@@ -56,10 +56,11 @@ scenario("chat-half-a-letter", async () => {
 });
 
 scenario("chat-conversation", async () => {
+  const call = { name: "get_weather", arguments: '{"city":"Oslo"}' };
   const messages = [
     { role: "system", content: "Be brief." },
     { role: "user", content: "weather?" },
-    { role: "assistant", content: null, tool_calls: [{ id: "call_1", ...forced, function: { name: "get_weather", arguments: '{"city":"Oslo"}' } }] },
+    { role: "assistant", content: null, tool_calls: [{ id: "call_1", type: "function", function: call }] },
     { role: "tool", tool_call_id: "call_1", content: "sunny" },
     { role: "assistant", content: "it is sunny" },
     { role: "user", content: "sure?" },
@@ -69,14 +70,16 @@ scenario("chat-conversation", async () => {
 });
 
 scenario("chat-structured", async () => {
-  const answer = await (await client()).chat.completions.parse({ model: "echo", messages: user('{"answer": 42}'), response_format: format });
+  const asked = { model: "echo", messages: user('{"answer": 42}'), response_format: format };
+  const answer = await (await client()).chat.completions.parse(asked);
   same(JSON.parse(answer.choices[0].message.content), { answer: 42 });
 });
 
 scenario("chat-forced-tool", async () => {
   const { choices } = await chat(await client(), '{"city": "Oslo"}', { tools, tool_choice: forced });
   const call = choices[0].message.tool_calls[0].function;
-  same([call.name, JSON.parse(call.arguments), choices[0].finish_reason], ["get_weather", { city: "Oslo" }, "tool_calls"]);
+  same([call.name, JSON.parse(call.arguments)], ["get_weather", { city: "Oslo" }]);
+  same(choices[0].finish_reason, "tool_calls");
 });
 
 scenario("chat-forced-tool-stream", async () => {
@@ -103,7 +106,8 @@ scenario("models", async () => {
   const ids = (await all(await openai.models.list())).map((model) => model.id);
   holds(ids.includes("echo"), `models: ${ids}`);
   same((await openai.models.retrieve("echo")).id, "echo");
-  await raises(OpenAI.NotFoundError, () => openai.models.retrieve("nobody/has it"), { status: 404, says: "nobody/has it" });
+  const ask = () => openai.models.retrieve("nobody/has it");
+  await raises(OpenAI.NotFoundError, ask, { status: 404, says: "nobody/has it" });
 }, { runs: 0, requests: 3 });
 
 scenario("responses-json", async () => {
@@ -113,7 +117,8 @@ scenario("responses-json", async () => {
 
 scenario("responses-stream", async () => {
   const events = await all(await respond(await client(), PROMPT, { stream: true }));
-  inPieces(events.filter(({ type }) => type === "response.output_text.delta").map(({ delta }) => delta).filter(Boolean), PROMPT);
+  const deltas = events.filter(({ type }) => type === "response.output_text.delta");
+  inPieces(deltas.map(({ delta }) => delta).filter(Boolean), PROMPT);
   same([events.at(-1).type, events.at(-1).response.usage.output_tokens], ["response.completed", 5]);
 });
 
@@ -129,7 +134,8 @@ scenario("responses-structured", async () => {
 
 scenario("responses-forced-tool", async () => {
   const { output } = await respond(await client(), '{"city": "Oslo"}', { tools: flatTools, tool_choice: flatForced });
-  same([output[0].type, output[0].name, JSON.parse(output[0].arguments)], ["function_call", "get_weather", { city: "Oslo" }]);
+  same([output[0].type, output[0].name], ["function_call", "get_weather"]);
+  same(JSON.parse(output[0].arguments), { city: "Oslo" });
 });
 
 scenario("responses-forced-tool-stream", async () => {
@@ -145,7 +151,8 @@ for (const [surface, ask] of Object.entries({ chat, responses: respond })) {
       await raises(kind, () => ask(openai), expected);
     }, { runs, requests: 1 });
 
-  fails("wrong-key", 0, OpenAI.AuthenticationError, "locked", { apiKey: "a-guessed-key" }, { status: 401, says: "Incorrect API key" });
+  const guessed = { apiKey: "a-guessed-key" };
+  fails("wrong-key", 0, OpenAI.AuthenticationError, "locked", guessed, { status: 401, says: "Incorrect API key" });
   fails("quota", 1, OpenAI.RateLimitError, "quota", { maxRetries: 0 }, { status: 429, says: "quota" });
   fails("overloaded", 1, OpenAI.InternalServerError, "overloaded", { maxRetries: 0 }, { status: 503 });
   // With the retries that the client has by default.
@@ -155,7 +162,8 @@ for (const [surface, ask] of Object.entries({ chat, responses: respond })) {
 
   scenario(`unknown-model-${surface}`, async () => {
     const openai = await client();
-    await raises(OpenAI.NotFoundError, () => ask(openai, PROMPT, { model: "nobody/x" }), { status: 404, says: "nobody/x" });
+    const asking = () => ask(openai, PROMPT, { model: "nobody/x" });
+    await raises(OpenAI.NotFoundError, asking, { status: 404, says: "nobody/x" });
   }, { runs: 0, requests: 1 });
 
   scenario(`broken-stream-${surface}`, async () => {

@@ -1,5 +1,5 @@
-// What the clients in Node share: the list of scenarios, and the line to the harness. play.py is the same in Python, and
-// says how it works.
+// What the clients in Node share: the list of scenarios, and the line to the harness. play.py is the same in Python,
+// and says how it works.
 
 import assert from "node:assert/strict";
 import { Console } from "node:console";

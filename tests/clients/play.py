@@ -1,7 +1,7 @@
 """What the clients in Python share: the list of scenarios, and the line to the harness, tests/real/clients.py.
 
-A client plays its scenarios one after the other. Standard output is the line: what is asked of the harness and what came of
-a scenario go out as lines of JSON, and the harness answers each with one.
+A client plays its scenarios one after the other. Standard output is the line: what is asked of the harness and what
+came of a scenario go out as lines of JSON, and the harness answers each with one.
 """
 
 import json

@@ -20,7 +20,7 @@ import sdk
 import vendor
 from served import Served
 
-# Longest first, so that nobody waits for one alone.
+# More than two cores' worth: much of it is waiting.
 AT_ONCE = 3
 
 
@@ -51,6 +51,7 @@ def with_vendors():
     return {"PATH": os.pathsep.join([str(vendor.commands()), node, "/usr/bin", "/bin"])}
 
 
+# The longest first, so that nobody waits for one alone.
 CLIENTS = {
     client.name: client
     for client in [

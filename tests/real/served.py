@@ -1,5 +1,5 @@
-"""One client's world for clients.py: servers of the real binary, the model behind the vendors' CLIs, and the client itself.
-Whatever a scenario leaves running fails it.
+"""One client's world for clients.py: servers of the real binary, the model behind the vendors' CLIs, and the client
+itself.  Whatever a scenario leaves running fails it.
 """
 
 import contextlib
@@ -171,7 +171,7 @@ class Served:
             except AssertionError as error:
                 yield Result(begun, f"{error}\n{clip(self._err.read_text(errors='replace'))}", PATIENCE)
                 return
-        yield Result("end", self._end(), 0)
+        yield Result("leaves-nothing", self._end(), 0)
 
     # -- the line to the client
 

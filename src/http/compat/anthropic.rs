@@ -1,9 +1,10 @@
 //! Anthropic's `/messages` and `/messages/count_tokens`.
 
 use super::chat::effort;
-use super::fields::{Fields, Table, Use};
+use super::fields::{Fields, OF_MESSAGES};
 use super::{
-    Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured, transcript,
+    Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
+    transcript,
 };
 use crate::event::Usage;
 use crate::http::faults::Fault;
@@ -13,32 +14,13 @@ use serde_json::{Value, json};
 /// The endpoint.
 pub struct Messages;
 
-/// What becomes of each field of `/messages`.
-pub const FIELDS: Table = &[
-    ("container", Use::Ignored),
-    ("context_management", Use::Ignored),
-    ("max_tokens", Use::Honoured),
-    ("mcp_servers", Use::Ignored),
-    ("messages", Use::Honoured),
-    ("metadata", Use::Ignored),
-    ("model", Use::Honoured),
-    ("output_config", Use::Emulated),
-    ("output_format", Use::Emulated),
-    ("service_tier", Use::Ignored),
-    ("stop_sequences", Use::Ignored),
-    ("stream", Use::Honoured),
-    ("system", Use::Honoured),
-    ("temperature", Use::Ignored),
-    ("thinking", Use::Ignored),
-    ("tool_choice", Use::Emulated),
-    ("tools", Use::Emulated),
-    ("top_k", Use::Ignored),
-    ("top_p", Use::Ignored),
-];
-
 impl Dialect for Messages {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_MESSAGES
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body, FIELDS);
+        let mut fields = Fields::of(body, OF_MESSAGES);
         let (mut system, mut turns) = (Vec::new(), Vec::new());
         if let Some(text) = fields.get("system") {
             system.extend(parts::texts_only(text, "system")?);

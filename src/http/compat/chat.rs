@@ -1,8 +1,9 @@
 //! OpenAI's `/chat/completions`.
 
-use super::fields::{Fields, Table, Use};
+use super::fields::{Fields, OF_CHAT};
 use super::{
-    Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured, transcript,
+    Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured,
+    transcript,
 };
 use crate::event::Usage;
 use crate::http::faults::Fault;
@@ -13,46 +14,13 @@ use serde_json::Value;
 /// The endpoint.
 pub struct Completions;
 
-/// What becomes of each field of `/chat/completions`.
-pub const FIELDS: Table = &[
-    ("frequency_penalty", Use::Ignored),
-    ("function_call", Use::Refused),
-    ("functions", Use::Ignored),
-    ("logit_bias", Use::Ignored),
-    ("logprobs", Use::Ignored),
-    ("max_completion_tokens", Use::Honoured),
-    ("max_tokens", Use::Honoured),
-    ("messages", Use::Honoured),
-    ("metadata", Use::Ignored),
-    ("modalities", Use::Ignored),
-    ("model", Use::Honoured),
-    ("n", Use::Refused),
-    ("parallel_tool_calls", Use::Ignored),
-    ("prediction", Use::Ignored),
-    ("presence_penalty", Use::Ignored),
-    ("prompt_cache_key", Use::Ignored),
-    ("reasoning_effort", Use::Honoured),
-    ("response_format", Use::Emulated),
-    ("safety_identifier", Use::Ignored),
-    ("seed", Use::Ignored),
-    ("service_tier", Use::Ignored),
-    ("stop", Use::Ignored),
-    ("store", Use::Ignored),
-    ("stream", Use::Honoured),
-    ("stream_options", Use::Honoured),
-    ("temperature", Use::Ignored),
-    ("tool_choice", Use::Emulated),
-    ("tools", Use::Emulated),
-    ("top_logprobs", Use::Ignored),
-    ("top_p", Use::Ignored),
-    ("user", Use::Ignored),
-    ("verbosity", Use::Ignored),
-    ("web_search_options", Use::Ignored),
-];
-
 impl Dialect for Completions {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_CHAT
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body, FIELDS);
+        let mut fields = Fields::of(body, OF_CHAT);
         let (mut system, mut turns) = (Vec::new(), Vec::new());
         match fields.get("messages").and_then(Value::as_array) {
             Some(messages) if !messages.is_empty() => {

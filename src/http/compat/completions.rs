@@ -1,8 +1,8 @@
 //! OpenAI's older `/completions`: one prompt, text alone.
 
-use super::fields::{Fields, Table, Use};
+use super::fields::{Fields, OF_COMPLETIONS};
 use super::{
-    Chat, Dialect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
+    Chat, Dialect, Effect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
 };
 use crate::http::faults::Fault;
 use crate::http::json::{Json, ordered};
@@ -11,31 +11,13 @@ use serde_json::Value;
 /// The endpoint.
 pub struct Completions;
 
-/// What becomes of each field of `/completions`.
-pub const FIELDS: Table = &[
-    ("best_of", Use::Ignored),
-    ("echo", Use::Ignored),
-    ("frequency_penalty", Use::Ignored),
-    ("logit_bias", Use::Ignored),
-    ("logprobs", Use::Ignored),
-    ("max_tokens", Use::Honoured),
-    ("model", Use::Honoured),
-    ("n", Use::Refused),
-    ("presence_penalty", Use::Ignored),
-    ("prompt", Use::Honoured),
-    ("seed", Use::Ignored),
-    ("stop", Use::Ignored),
-    ("stream", Use::Honoured),
-    ("stream_options", Use::Honoured),
-    ("suffix", Use::Ignored),
-    ("temperature", Use::Ignored),
-    ("top_p", Use::Ignored),
-    ("user", Use::Ignored),
-];
-
 impl Dialect for Completions {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_COMPLETIONS
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body, FIELDS);
+        let mut fields = Fields::of(body, OF_COMPLETIONS);
         let prompt = match fields.get("prompt") {
             Some(Value::String(prompt)) => prompt,
             Some(Value::Array(prompts)) => match prompts.as_slice() {

@@ -1,42 +1,82 @@
 //! Reads the fields of a JSON object, and remembers which: what is not read has no effect, and is named.
 
+use super::Effect::{self, Emulated, Honoured, Refused};
 use crate::http::faults::Fault;
-use crate::task::words;
 use serde_json::{Map, Value};
 
-words! {
-    /// What becomes of a field.
-    Use {
-        /// It has the effect that the vendor describes, as far as the backend has anything for it.
-        Honoured = "honoured",
-        /// Where the backend has nothing for it, it is asked for in words, and what comes of it is checked.
-        Emulated = "emulated",
-        /// It has no effect.
-        Ignored = "ignored",
-        /// What it asks for cannot be had, and what one would get instead is something else.
-        Refused = "refused",
-    }
-}
+/// The fields of `/chat/completions` that have an effect.
+pub(super) const OF_CHAT: &[(&str, Effect)] = &[
+    ("messages", Honoured),
+    ("model", Honoured),
+    ("stream", Honoured),
+    ("stream_options", Honoured),
+    ("max_completion_tokens", Honoured),
+    ("max_tokens", Honoured),
+    ("reasoning_effort", Honoured),
+    ("response_format", Emulated),
+    ("tools", Emulated),
+    ("tool_choice", Emulated),
+    ("n", Refused),
+    ("function_call", Refused),
+];
 
-/// The fields of an endpoint that the vendor describes, by name. Those that stand in no table are ignored.
-pub type Table = &'static [(&'static str, Use)];
+/// Those of `/completions`.
+pub(super) const OF_COMPLETIONS: &[(&str, Effect)] = &[
+    ("prompt", Honoured),
+    ("model", Honoured),
+    ("stream", Honoured),
+    ("stream_options", Honoured),
+    ("max_tokens", Honoured),
+    ("n", Refused),
+];
+
+/// Those of `/responses`.
+pub(super) const OF_RESPONSES: &[(&str, Effect)] = &[
+    ("input", Honoured),
+    ("instructions", Honoured),
+    ("model", Honoured),
+    ("stream", Honoured),
+    ("previous_response_id", Honoured),
+    ("store", Honoured),
+    ("max_output_tokens", Honoured),
+    ("reasoning", Honoured),
+    ("text", Emulated),
+    ("tools", Emulated),
+    ("tool_choice", Emulated),
+    ("background", Refused),
+    ("conversation", Refused),
+    ("prompt", Refused),
+];
+
+/// Those of `/messages`.
+pub(super) const OF_MESSAGES: &[(&str, Effect)] = &[
+    ("messages", Honoured),
+    ("system", Honoured),
+    ("model", Honoured),
+    ("stream", Honoured),
+    ("max_tokens", Honoured),
+    ("output_config", Emulated),
+    ("output_format", Emulated),
+    ("tools", Emulated),
+    ("tool_choice", Emulated),
+];
 
 /// The fields of one object. A `null` is the same as nothing: clients write both.
 pub(super) struct Fields<'a> {
     object: Option<&'a Map<String, Value>>,
-    table: Table,
+    known: &'static [(&'static str, Effect)],
     read: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(value: &'a Value, table: Table) -> Fields<'a> {
-        Fields { object: value.as_object(), table, read: Vec::new() }
+    /// `known`: those that may be read.
+    pub(super) fn of(value: &'a Value, known: &'static [(&'static str, Effect)]) -> Fields<'a> {
+        Fields { object: value.as_object(), known, read: Vec::new() }
     }
 
     /// The field, whatever it is.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'a Value> {
-        let is_in_table = |(known, of)| known == name && of != Use::Ignored;
-        debug_assert!(self.table.iter().copied().any(is_in_table), "{name} is read, and not in its table");
+        debug_assert!(self.known.iter().any(|(known, _)| *known == name), "`{name}` is in no table");
         self.read.push(name);
         self.object?.get(name).filter(|value| !value.is_null())
     }

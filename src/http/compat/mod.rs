@@ -2,11 +2,9 @@
 //! `Chat` out; what a run says in, frames or JSON out. What each of them needs was measured (client-contract.md).
 
 pub mod anthropic; // /anthropic/v1/messages
-pub mod asked; // how a request is answered
-pub mod catalogue; // /models, and who is meant by a model's name
 pub mod chat; // /openai/v1/chat/completions
 pub mod completions; // /openai/v1/completions
-pub mod fields; // reading JSON fields, and naming those that nobody reads
+mod fields; // reading JSON fields, and naming those that nobody reads
 pub mod models; // /models on both, and which backend a model means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses
@@ -185,8 +183,33 @@ impl Stamp {
     }
 }
 
+/// What becomes of a field of a request. One that has none of these is ignored, and named in `x-clinvk-ignored`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what the vendor says, where the backend can.
+    Honoured,
+    /// The backend cannot, so that it is asked for in words, and the answer is checked.
+    Emulated,
+    /// A value that asks for what we have nothing for is a failure.
+    Refused,
+}
+
+impl Effect {
+    /// The word of the manual.
+    pub fn word(self) -> &'static str {
+        match self {
+            Effect::Honoured => "honoured",
+            Effect::Emulated => "emulated",
+            Effect::Refused => "refused",
+        }
+    }
+}
+
 /// One endpoint's way of asking and answering.
 pub trait Dialect: Sync {
+    /// The fields of a request that have an effect.
+    fn fields(&self) -> &'static [(&'static str, Effect)];
+
     /// What a body asks for.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! OpenAI's `/responses`, the only endpoint that codex talks to.
 
 use super::chat::effort;
-use super::fields::{Fields, Table, Use};
+use super::fields::{Fields, OF_RESPONSES};
 use super::{
-    Chat, Dialect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured, transcript,
+    Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
+    transcript,
 };
 use crate::event::Usage;
 use crate::http::faults::Fault;
@@ -30,40 +31,13 @@ const ECHOED: &[&str] = &[
     "truncation",
 ];
 
-/// What becomes of each field of `/responses`.
-pub const FIELDS: Table = &[
-    ("background", Use::Refused),
-    ("conversation", Use::Refused),
-    ("include", Use::Ignored),
-    ("input", Use::Honoured),
-    ("instructions", Use::Honoured),
-    ("max_output_tokens", Use::Honoured),
-    ("max_tool_calls", Use::Ignored),
-    ("metadata", Use::Ignored),
-    ("model", Use::Honoured),
-    ("parallel_tool_calls", Use::Ignored),
-    ("previous_response_id", Use::Honoured),
-    ("prompt", Use::Refused),
-    ("prompt_cache_key", Use::Ignored),
-    ("reasoning", Use::Honoured),
-    ("safety_identifier", Use::Ignored),
-    ("service_tier", Use::Ignored),
-    ("store", Use::Honoured),
-    ("stream", Use::Honoured),
-    ("stream_options", Use::Ignored),
-    ("temperature", Use::Ignored),
-    ("text", Use::Emulated),
-    ("tool_choice", Use::Emulated),
-    ("tools", Use::Emulated),
-    ("top_logprobs", Use::Ignored),
-    ("top_p", Use::Ignored),
-    ("truncation", Use::Ignored),
-    ("user", Use::Ignored),
-];
-
 impl Dialect for Responses {
+    fn fields(&self) -> &'static [(&'static str, Effect)] {
+        OF_RESPONSES
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body, FIELDS);
+        let mut fields = Fields::of(body, OF_RESPONSES);
         let mut system: Vec<String> = Vec::new();
         system.extend(fields.text("instructions")?.filter(|text| !text.is_empty()).map(str::to_owned));
         let mut turns = Vec::new();

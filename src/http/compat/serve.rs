@@ -1,23 +1,35 @@
-//! The endpoints of the compatible surfaces that run something: from a body in a vendor's dialect to tasks. How the answer
-//! comes back is `asked`'s business.
+//! The endpoints of the compatible surfaces: from a body in a vendor's dialect to a run, and its answer back into the
+//! dialect, whole or in frames as it comes.
 
-use super::asked::{Asked, BACKEND};
-use super::thread::Thread;
-use super::{Chat, Dialect, Part, Stamp, parse, structured, transcript};
+use super::models::{self, Known, Model};
+use super::thread::{self, Thread};
+use super::{
+    Chat, DRIP, Dialect, Finished, Format, Frames, Reply, Stamp, drips, parse, structured, transcript,
+};
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
-use crate::error::Error;
+use crate::engine::{self, Listener, Outcome};
+use crate::error::{Error, Failure, Kind};
+use crate::event::{Event, Sink, Usage};
+use crate::exec::Control;
 use crate::fields::Word;
 use crate::http::call::Call;
 use crate::http::faults::{Cause, Fault};
 use crate::http::native::deliver::Work;
+use crate::http::outlet::Outlet;
 use crate::http::runs::Run;
 use crate::http::server::Server;
-use crate::request::{Picture, Request, backend_and_model};
-use crate::task::{Continue, Opt};
+use crate::request::{Picture, Request};
+use crate::task::{Continue, Opt, Task};
 use crate::world;
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often a model may try to answer as it was asked to.
+const TRIES: usize = 2;
+/// The longest answer, in bytes: some are kept in memory until their end.
+const MOST_ANSWER: usize = 64 << 20;
 
 /// `POST /openai/v1/chat/completions`
 ///
@@ -70,70 +82,119 @@ pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(&serde_json::json!({"status": "ok"}))
 }
 
+/// `GET /openai/v1/models`
+///
+/// # Errors
+/// Never.
+pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let list = models::openai_list(&call.server.models());
+    call.answer(200, "application/json", list);
+    Ok(())
+}
+
+/// `GET /openai/v1/models/{id}`
+///
+/// # Errors
+/// When there is no such model.
+pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let one = models::openai_one(&call.server.models(), &call.params[0])?;
+    call.answer(200, "application/json", one);
+    Ok(())
+}
+
+/// `GET /anthropic/v1/models`
+///
+/// # Errors
+/// When the page that is asked for makes no sense.
+pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let list = models::anthropic_list(&call.server.models(), &call.exchange.head.query)?;
+    call.answer(200, "application/json", list);
+    Ok(())
+}
+
+/// `GET /anthropic/v1/models/{id}`
+///
+/// # Errors
+/// When there is no such model.
+pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let one = models::anthropic_one(&call.server.models(), &call.params[0])?;
+    call.answer(200, "application/json", one);
+    Ok(())
+}
+
+impl Server {
+    /// The names that clients may ask for: backends that are there, their aliases of models, and those of the
+    /// configuration.
+    fn models(&self) -> Vec<Model> {
+        let installed: Vec<String> =
+            self.backends().into_iter().filter(|(_, there, _)| *there).map(|(name, ..)| name).collect();
+        let of_backends = installed.iter().flat_map(|name| {
+            let known = self.engine.registry.get(name);
+            let aliases = known.map(|backend| backend.models().to_vec()).unwrap_or_default();
+            let named = aliases.into_iter().map(move |(alias, _)| format!("{name}/{alias}"));
+            std::iter::once(name.clone()).chain(named)
+        });
+        let aliases = self.config.server.models.keys().cloned();
+        aliases.chain(of_backends).map(|id| Model { id, owned_by: "clinvk".to_owned() }).collect()
+    }
+
+    /// Which backend a model's name means, and which model of it. `default`: who answers to a name that nobody knows.
+    fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
+        let registry = &self.engine.registry;
+        let backends: Vec<Arc<dyn Backend>> =
+            registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();
+        // Who is not there claims nothing: somebody else may answer under that name.
+        let claims = |backend: &Arc<dyn Backend>| match self.engine.locate(&**backend, false) {
+            Some(_) => backend.claims(),
+            None => &[],
+        };
+        let known: Vec<(&str, &[&str])> = backends
+            .iter()
+            .map(|backend| (backend.name(), claims(backend)))
+            // Whoever asks for one that is switched off does not mean another.
+            .chain(self.engine.disabled.iter().map(|name| (&**name, &[][..])))
+            .collect();
+        let known = Known {
+            backends: &known,
+            aliases: &self.config.server.models,
+            default,
+            strict: self.config.server.strict_models,
+        };
+        models::resolve(asked, &known)
+    }
+}
+
 /// Reads, runs and answers.
 fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), Fault> {
     if call.exchange.is_draining() {
         return Err(Error::Draining.into());
     }
-    let body = parse(&call.body()?)?;
-    let mut chat = dialect.read(&body)?;
+    let body = call.body()?;
+    let mut chat = dialect.read(&parse(&body)?)?;
+    drop(body);
     let server = call.server.clone();
-    let (name, model) = server.resolve(&chat.model)?;
+    let named = thread::named(call)?;
+    let default = named.as_ref().map_or(&server.config.default_backend, |session| &session.backend);
+    let (name, model) = server.resolve(&chat.model, default)?;
     if chat.model.is_empty() {
         chat.model.clone_from(&name);
     }
-    call.headers.push((BACKEND.to_owned(), name.clone()));
+    if let Some(names) = chat.ignored_header() {
+        call.headers.push(("x-clinvk-ignored".to_owned(), names));
+    }
     if server.engine.disabled.contains(&name) {
         return Err(Error::Disabled { backend: name }.into());
     }
     let backend = server.engine.registry.get(&name)?;
-    refuse_pictures(&server, &chat, &*backend)?;
-    let lost = lost_wishes(&chat, &*backend);
-    chat.ignored
-        .extend(lost.iter().filter(|field| !body[**field].is_null()).map(|field| (*field).to_owned()));
-    drop(body);
-    if let Some(names) = chat.ignored_header() {
-        call.headers.push(("x-clinvk-ignored".to_owned(), names));
+    call.headers.push(("x-clinvk-backend".to_owned(), name));
+    let thread = Thread::of(call, named, &chat, &*backend, model.as_deref())?;
+    match run(call, dialect, &chat, &*backend, model.clone(), &thread) {
+        // It was found by what was said, so all of it is here to be said again.
+        Err(fault) if thread.may_begin_anew(&fault) && call.exchange.sent().is_none() => {
+            run(call, dialect, &chat, &*backend, model, &thread.anew())
+        }
+        other => other,
     }
-    let thread = Thread::of(call, &mut chat, &*backend, model.as_deref())?;
-    let result = run(call, dialect, &chat, (&*backend, model.as_deref()), &thread);
-    let fails = |fault: &Fault| thread.may_begin_anew(fault) && call.exchange.sent().is_none();
-    if !result.as_ref().is_err_and(fails) {
-        return result;
-    }
-    // It was found by what was said, so all of it is here to be said again.
-    let anew = thread.anew();
-    drop(thread);
-    run(call, dialect, &chat, (&*backend, model.as_deref()), &anew)
-}
-
-/// Pictures are never left out, not even where other options may be.
-fn refuse_pictures(server: &Server, chat: &Chat, backend: &dyn Backend) -> Result<(), Fault> {
-    let has_eyes = |backend: &dyn Backend| backend.honours(Opt::Images).is_ok();
-    let pictures =
-        || chat.turns.iter().flat_map(|turn| &turn.parts).any(|part| matches!(part, Part::Image(_)));
-    if has_eyes(backend) || !pictures() {
-        return Ok(());
-    }
-    let registry = &server.engine.registry;
-    let names = registry.names().into_iter();
-    let others: Vec<String> =
-        names.filter(|name| registry.get(name).is_ok_and(|backend| has_eyes(&*backend))).collect();
-    let message = format!("backend `{}` takes no images: {} can", backend.name(), others.join(", "));
-    Err(Fault::new(Cause::Unsupported, message))
-}
-
-/// The fields with wishes that the backend has nothing for, in any dialect.
-fn lost_wishes(chat: &Chat, backend: &dyn Backend) -> Vec<&'static str> {
-    let is_lost = |is_said: bool, option: Opt| is_said && backend.honours(option).is_err();
-    let mut lost = Vec::new();
-    if is_lost(chat.max_tokens.is_some(), Opt::MaxTokens) {
-        lost.extend(["max_tokens", "max_completion_tokens", "max_output_tokens"]);
-    }
-    if is_lost(chat.effort.is_some(), Opt::Effort) {
-        lost.extend(["reasoning_effort", "reasoning", "output_config"]);
-    }
-    lost
 }
 
 /// Runs what was read, within a thread.
@@ -141,64 +202,67 @@ fn run(
     call: &mut Call<'_, '_>,
     dialect: &'static dyn Dialect,
     chat: &Chat,
-    (backend, model): (&dyn Backend, Option<&str>),
+    backend: &dyn Backend,
+    model: Option<String>,
     thread: &Thread,
 ) -> Result<(), Fault> {
     let server = call.server.clone();
-    let first = request(chat, backend, model, thread);
-    let mut tasks = server.tasks(&call.who, &first, thread.session.as_ref())?;
-    for (backend, model) in stand_ins(&server, chat, backend, model)? {
-        let request = request(chat, &*backend, model.as_deref(), thread);
-        tasks.extend(server.tasks(&call.who, &request, thread.session.as_ref())?);
+    let request = request(chat, backend, model, thread);
+    let tasks = tasks(call, chat, &request, thread)?;
+    let who = call.who.clone();
+    server.engine.prepare(&tasks[0])?;
+    let cancel = call.cancel()?;
+    let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
+    let run = server.runs.add(run);
+    let control = server.control(&who, &request, cancel, chat.stream);
+    let work = Work { server: &server, who: &who, run: &run, streamed: chat.stream, keeps_answer: true };
+    let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
+    let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread, tasks: &tasks };
+    if chat.stream { asked.stream(call) } else { asked.whole(call) }
+}
+
+/// The tasks of a request: the first is what is asked for, the others stand in for it, each asked in its backend's own way.
+fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -> Result<Vec<Task>, Fault> {
+    let (server, session) = (call.server, thread.session.as_ref());
+    let registry = &server.engine.registry;
+    let mut tasks = server.tasks(&call.who, request, session)?;
+    for stand_in in tasks.iter_mut().skip(1) {
+        let backend = registry.get(&stand_in.backend)?;
+        let own = self::request(chat, &*backend, stand_in.model.take(), thread);
+        let own = Request { fallback: Some(Vec::new()), ..own };
+        *stand_in = server.tasks(&call.who, &own, session)?.swap_remove(0);
     }
     for task in &mut tasks {
         // A chat client does not expect its completion to edit files.
         task.tools = server.config.server.api_tools;
-        task.session = thread.session.as_ref().map(|session| Continue {
+        task.session = session.map(|session| Continue {
             id: session.id.clone(),
             patience: Some(Duration::ZERO),
             replay: false,
         });
-        task.hidden = thread.session.is_none();
+        // Nobody who lists sessions began it.
+        task.hidden = session.is_none();
     }
-    server.engine.prepare(&tasks[0])?;
-    let (who, cancel) = (call.who.clone(), call.cancel()?);
-    let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
-    let run = server.runs.add(run);
-    let control = server.control(&who, &first, cancel, chat.stream);
-    let work = Work { server: &server, who: &who, run: &run, streamed: chat.stream, keeps_answer: true };
-    let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
-    let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread };
-    if chat.stream { asked.stream(call, tasks) } else { asked.whole(call, tasks) }
-}
-
-/// Who is asked when the backend cannot answer for now, by the configuration. A model's name means something there only
-/// when it is an alias.
-fn stand_ins(
-    server: &Server,
-    chat: &Chat,
-    first: &dyn Backend,
-    model: Option<&str>,
-) -> Result<Vec<Asking>, Fault> {
-    let mut all = Vec::new();
-    for word in &server.config.unified_flags.fallback {
-        let (name, own_model) = backend_and_model(word);
-        let backend = server.engine.registry.get(name)?;
-        let is_alias = |model: &&str| backend.models().iter().any(|(alias, _)| alias == model);
-        let model = own_model.or(model.filter(is_alias)).map(str::to_owned);
-        if name != first.name() && refuse_pictures(server, chat, &*backend).is_ok() {
-            all.push((backend, model));
+    if let Err(why) = registry.get(&tasks[0].backend)?.honours(Opt::Images) {
+        if !tasks[0].images.is_empty() {
+            return Err(no_pictures(server, &tasks[0].backend, why));
         }
     }
-    Ok(all)
+    Ok(tasks)
 }
 
-/// A backend and the model that it is asked for.
-type Asking = (Arc<dyn Backend>, Option<String>);
+/// A picture for a backend that takes none. Who does is said instead of how to go on without: it is what was asked about.
+fn no_pictures(server: &Server, backend: &str, why: &str) -> Fault {
+    let registry = &server.engine.registry;
+    let takes = |name: &String| registry.get(name).is_ok_and(|known| known.honours(Opt::Images).is_ok());
+    let others: Vec<String> = registry.names().into_iter().filter(takes).collect();
+    let message = format!("backend `{backend}` takes no images ({why}); these do: {}", others.join(", "));
+    Fault::new(Cause::Unsupported, message)
+}
 
 /// What a backend is asked, with what it cannot honour said in another way or left out: these clients cannot know who
 /// answers them.
-fn request(chat: &Chat, backend: &dyn Backend, model: Option<&str>, thread: &Thread) -> Request {
+fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &Thread) -> Request {
     let honours = |option: Opt| backend.honours(option).is_ok();
     let transcript::Rendered { system, prompt, images } = thread.render(chat);
     let schema = structured::schema(chat).filter(|schema| backend.takes_schema(schema));
@@ -212,7 +276,7 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<&str>, thread: &Thr
     };
     Request {
         backend: Some(backend.name().to_owned()),
-        model: model.map(str::to_owned),
+        model,
         prompt: Some(prompt),
         images: Some(images.into_iter().map(Picture::Data).collect()),
         system_prompt: system,
@@ -220,8 +284,317 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<&str>, thread: &Thr
         max_tokens: chat.max_tokens.filter(|_| honours(Opt::MaxTokens)),
         effort: chat.effort.filter(|_| honours(Opt::Effort)).map(Word),
         ephemeral: Some(!thread.keeps() && honours(Opt::Ephemeral)),
-        // Each stand-in has a request of its own.
-        fallback: Some(Vec::new()),
         ..Request::default()
+    }
+}
+
+fn too_long() -> Fault {
+    Fault::of(Kind::Unreadable, format!("the answer has more than {MOST_ANSWER} bytes"))
+}
+
+/// One request under way.
+struct Asked<'a> {
+    chat: &'a Chat,
+    dialect: &'static dyn Dialect,
+    stamp: &'a Stamp,
+    work: &'a Work<'a>,
+    control: &'a Control,
+    thread: &'a Thread,
+    tasks: &'a [Task],
+}
+
+/// What came of it.
+struct Answered<'a> {
+    reply: Reply,
+    finished: Finished,
+    outcome: &'a Outcome,
+    /// The backend did not say what it used.
+    is_estimate: bool,
+}
+
+/// The client's side of an answer that comes whole. It has it before the backend's program is gone.
+trait Delivery {
+    /// Time passes; so long since it began.
+    fn wait(&mut self, since: Duration) -> io::Result<()>;
+
+    /// Here it is.
+    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()>;
+}
+
+/// As one JSON object.
+struct Whole<'o, 'e, 'c> {
+    outlet: &'o mut Outlet<'e, 'c>,
+    /// The longest time until it is there.
+    limit: Option<Duration>,
+}
+
+impl Delivery for Whole<'_, '_, '_> {
+    fn wait(&mut self, since: Duration) -> io::Result<()> {
+        if drips(since, self.limit) { self.outlet.quiet_before_json(DRIP) } else { Ok(()) }
+    }
+
+    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
+        let text = asked.dialect.answer(asked.chat, asked.stamp, &answered.reply, &answered.finished);
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
+        self.outlet.whole(&text)
+    }
+}
+
+/// As frames, all at once: its form matters, and it had to be found right first.
+struct Framed<'o, 'e, 'c> {
+    outlet: &'o mut Outlet<'e, 'c>,
+    frames: &'o mut dyn Frames,
+}
+
+impl Delivery for Framed<'_, '_, '_> {
+    fn wait(&mut self, _: Duration) -> io::Result<()> {
+        self.outlet.quiet(|| self.frames.alive())
+    }
+
+    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
+        let framed = match &answered.reply {
+            Reply::Text(text) => self.frames.text(text),
+            Reply::Tool { name, arguments } => self.frames.tool(name, arguments),
+        };
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
+        self.outlet.send(&(framed + &self.frames.done(&answered.finished)))?;
+        self.outlet.end()
+    }
+}
+
+impl Answered<'_> {
+    /// What is known at the end and fits into headers.
+    fn headers(&self, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
+        let Outcome { backend, model, session, .. } = self.outcome;
+        let estimated = self.is_estimate.then(|| ("x-clinvk-usage", "estimated".to_owned()));
+        asked.told(backend, model.as_deref(), session.as_deref()).into_iter().chain(estimated).collect()
+    }
+}
+
+impl Asked<'_> {
+    /// One JSON object at the end.
+    fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+        let mut outlet = call.outlet("application/json");
+        // Where its form matters there may be more than one run.
+        let runs = if self.is_free() { 1 } else { TRIES as u32 };
+        let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
+        let result = self.settle(&mut Whole { outlet: &mut outlet, limit });
+        // Once blanks are out, only a cut says that something is missing.
+        if outlet.is_open() { Ok(()) } else { result }
+    }
+
+    /// Frames as the answer comes; where its form matters, once it is known to be right.
+    fn stream(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+        let mut frames = self.dialect.frames(self.chat, self.stamp);
+        let mut outlet = call.outlet("text/event-stream; charset=utf-8");
+        let start = frames.start();
+        outlet.hold(&start).map_err(|_| Error::ReaderGone)?;
+        let result = match self.is_free() {
+            true => self.run_free(&mut *frames, &mut outlet),
+            false => self.settle(&mut Framed { outlet: &mut outlet, frames: &mut *frames }),
+        };
+        match result {
+            Err(fault) if outlet.is_open() || self.dialect.tells_in_frames(&fault) => {
+                let failed = frames.failed(&fault, &self.work.who.request);
+                // A client that left has no use for it.
+                let _ = outlet.send(&failed).and_then(|()| outlet.end());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Runs it once, and passes the text on.
+    fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
+        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new() };
+        let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
+        if pieces.bytes > MOST_ANSWER {
+            return Err(too_long());
+        }
+        let outcome = result?;
+        outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
+    }
+
+    /// Runs it until the answer is what was asked for, and delivers that.
+    fn settle(&self, delivery: &mut dyn Delivery) -> Result<(), Fault> {
+        let (mut tasks, since) = (self.tasks.to_vec(), Instant::now());
+        let mut problem = Failure::new(Kind::Internal, "nothing was tried");
+        for _ in 0..TRIES {
+            let text = String::new();
+            let mut keeper = Keeper { asked: self, text, since, delivery, problem: None };
+            let result = self.work.server.run(self.work, &tasks, self.control, &mut keeper, false);
+            let Keeper { text, problem: found, .. } = keeper;
+            if text.len() > MOST_ANSWER {
+                return Err(too_long());
+            }
+            let outcome = result?;
+            if let Some(failure) = &outcome.failure {
+                return Err(Fault::of_failure(failure, world::now().0));
+            }
+            let Some(failure) = found else { return Ok(()) };
+            log::debug!("{}: asked once more", self.work.who.request);
+            for task in &mut tasks {
+                task.prompt += &format!(
+                    "\n\nThe answer was:\n{}\n\nIt cannot be used: {}. Answer again, as it was asked for.",
+                    text.trim_end(),
+                    failure.message
+                );
+            }
+            problem = failure;
+        }
+        Err(Fault::of_failure(&problem, world::now().0))
+    }
+
+    /// Any text will do.
+    fn is_free(&self) -> bool {
+        self.chat.forced.is_none() && self.chat.format == Format::Text
+    }
+
+    /// A run of it begins.
+    fn begin(&self, backend: &str, session: Option<&str>) {
+        self.work.run.begin(backend, session);
+        self.thread.begin(session);
+    }
+
+    /// The model that a backend is asked for, by the vendor's name.
+    fn model(&self, backend: &str) -> Option<String> {
+        let task = self.tasks.iter().find(|task| task.backend == backend)?;
+        let known = self.work.server.engine.registry.get(backend).ok()?;
+        task.model.as_deref().and_then(|model| engine::resolve_model(known.models(), model))
+    }
+
+    /// What the client is told of who answers, in headers.
+    fn told(&self, backend: &str, model: Option<&str>, session: Option<&str>) -> Vec<(&'static str, String)> {
+        let session = session.filter(|_| self.thread.keeps());
+        [("x-clinvk-backend", Some(backend)), ("x-clinvk-model", model), ("x-clinvk-session", session)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.to_owned())))
+            .collect()
+    }
+
+    /// Keeps the conversation, before the client has its answer and can go on.
+    fn keep(&self, outcome: &Outcome, text: &str) {
+        self.thread.keep(outcome, self.chat, text, &self.stamp.id("resp_", 32));
+    }
+
+    /// What the run used; an estimate where the backend does not say.
+    fn finished(&self, outcome: &Outcome, bytes: usize) -> (Finished, bool) {
+        let is_estimate = outcome.usage.total() == 0;
+        let usage = match is_estimate {
+            // Four letters are about a token.
+            true => Usage { input: self.chat.estimate, output: bytes.div_ceil(4) as u64, ..Usage::default() },
+            false => outcome.usage,
+        };
+        (Finished { usage, truncated: outcome.truncated }, is_estimate)
+    }
+}
+
+/// Passes text on in frames.
+struct Pieces<'a, 'o, 'e, 'c> {
+    asked: &'a Asked<'a>,
+    frames: &'a mut dyn Frames,
+    outlet: &'o mut Outlet<'e, 'c>,
+    /// How much text there was.
+    bytes: usize,
+    /// The text itself, where the conversation is kept.
+    text: String,
+}
+
+impl Sink for Pieces<'_, '_, '_, '_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Text(text) => {
+                self.bytes += text.len();
+                // Some dialects say all of it once more at its end.
+                if self.bytes > MOST_ANSWER {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
+                if self.asked.thread.keeps() {
+                    self.text.push_str(text);
+                }
+                self.outlet.send(&self.frames.text(text))
+            }
+            Event::Started { model: Some(model), .. } => {
+                self.outlet.header("x-clinvk-model", model.clone());
+                self.quiet()
+            }
+            // No text, but a sign of life.
+            _ => self.quiet(),
+        }
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.outlet.quiet(|| self.frames.alive())
+    }
+}
+
+impl Listener for Pieces<'_, '_, '_, '_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) {
+        self.asked.begin(backend, session);
+        let model = self.asked.model(backend);
+        let known = self.asked.told(backend, model.as_deref(), session);
+        known.into_iter().for_each(|(name, value)| self.outlet.header(name, value));
+    }
+
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        if outcome.failure.is_some() {
+            return Ok(());
+        }
+        self.asked.keep(outcome, &self.text);
+        let (finished, is_estimate) = self.asked.finished(outcome, self.bytes);
+        if is_estimate {
+            self.outlet.header("x-clinvk-usage", "estimated".to_owned());
+        }
+        self.outlet.send(&self.frames.done(&finished))?;
+        self.outlet.end()
+    }
+}
+
+/// Keeps the text until its end.
+struct Keeper<'a> {
+    asked: &'a Asked<'a>,
+    text: String,
+    since: Instant,
+    delivery: &'a mut dyn Delivery,
+    /// Why the answer is not what was asked for.
+    problem: Option<Failure>,
+}
+
+impl Sink for Keeper<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Text(text) = event {
+            self.text.push_str(text);
+            if self.text.len() > MOST_ANSWER {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+        }
+        self.quiet()
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.delivery.wait(self.since.elapsed())
+    }
+}
+
+impl Listener for Keeper<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) {
+        self.asked.begin(backend, session);
+    }
+
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        if outcome.failure.is_some() {
+            return Ok(());
+        }
+        match structured::reply(self.asked.chat, self.text.trim_end_matches('\n')) {
+            Ok(reply) => {
+                self.asked.keep(outcome, &self.text);
+                let (finished, is_estimate) = self.asked.finished(outcome, self.text.len());
+                self.delivery.deliver(self.asked, &Answered { reply, finished, outcome, is_estimate })
+            }
+            Err(failure) => {
+                self.problem = Some(failure);
+                Ok(())
+            }
+        }
     }
 }

@@ -35,8 +35,10 @@ fn images(chat: &Chat) -> impl Iterator<Item = &Image> {
 /// The system prompt and the prompt.
 fn texts(chat: &Chat) -> (Option<String>, String) {
     let system = Some(chat.system.join("\n\n")).filter(|system| !system.is_empty());
-    // Where there is only one picture, or none, it is clear which one is meant.
-    let marks = chat.turns.len() > 1 || images(chat).nth(1).is_some();
+    // Where there is only one picture, or none, it is clear which one is meant; but no backend takes a prompt of nothing.
+    let is_image = |part: &Part| matches!(part, Part::Image(_));
+    let has_words = chat.turns.iter().flat_map(|turn| &turn.parts).any(|part| !is_image(part));
+    let marks = chat.turns.len() > 1 || images(chat).nth(1).is_some() || !has_words;
     let mut writer = Writer { fence: fence(chat), images: 0, marks };
     match chat.turns.as_slice() {
         // Some ask with system text alone.
