@@ -1170,3 +1170,77 @@ fn a_schema_is_codexs_to_follow_when_it_leaves_nothing_open() {
         assert_eq!(codex().takes_schema(&schema), expected, "{schema}");
     }
 }
+
+#[test]
+fn the_users_servers_are_left_out_by_the_names_that_codex_tells() {
+    let settings = |answer: Value| {
+        let mut dialogue = codex().dialogue(&Task { tools: ToolUse::ReadOnly, ..task("x") });
+        let greeting = json!({"id": 1, "result": {"userAgent": "clinvk/0.169.0 (x)"}});
+        sent(&hear(&mut *dialogue, &[greeting, answer])).pop().unwrap()
+    };
+    let servers = json!({"id": 6, "result": {"config": {"mcp_servers": {"a.b": {"command": "x"}, "c": {}}}}});
+    let open = settings(servers);
+    assert_eq!(
+        (&open["method"], &open["params"]["config"]["mcp_servers"]),
+        (&json!("thread/start"), &json!({"a.b": {"enabled": false}, "c": {"enabled": false}}))
+    );
+    for none in
+        [json!({"id": 6, "result": {"config": {}}}), json!({"id": 6, "error": {"message": "no such method"}})]
+    {
+        let open = settings(none);
+        assert!(
+            open["method"] == "thread/start" && open["params"]["config"]["mcp_servers"].is_null(),
+            "{open}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_at_the_models_limit_is_one() {
+    let error = json!({"message": "Incomplete response returned, reason: max_output_tokens"});
+    let log =
+        [delta("m", "half"), note("turn/completed", json!({"turn": {"status": "failed", "error": error}}))];
+    let steps = hear(&mut *in_turn(&task("x")), &log);
+    let told = |stage: &str| {
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Event(Event::Progress { stage: known, .. }) if known == stage))
+    };
+    assert!(told(TRUNCATED) && steps.contains(&Step::Finished(Ok(()))), "{steps:?}");
+    let formed = Task { schema: Some(json!({"type": "object"})), ..task("x") };
+    let steps = hear(&mut *in_turn(&formed), &log);
+    let Some(Step::Finished(Err(failure))) = steps.last() else { panic!("{steps:?}") };
+    assert_eq!(failure.kind, Kind::TurnLimit, "half a value is none");
+}
+
+#[test]
+fn a_schema_is_codexs_to_follow_when_it_leaves_nothing_open() {
+    let closed = |more: Value| {
+        let mut schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
+        schema.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        schema
+    };
+    let within = |schema: Value| closed(json!({"properties": {"a": schema}}));
+    for (schema, expected) in [
+        (closed(json!({})), true),
+        (within(closed(json!({}))), true),
+        (within(json!({"type": "array", "items": closed(json!({}))})), true),
+        (within(json!({"enum": [{"type": "object"}]})), true),
+        (
+            closed(
+                json!({"properties": {"a": {"type": "string"}, "default": {"type": "string"}}, "required": ["a", "default"]}),
+            ),
+            true,
+        ),
+        (closed(json!({"additionalProperties": true})), false),
+        (closed(json!({"required": []})), false),
+        (within(json!({"type": "object"})), false),
+        (within(json!({"type": "string", "default": "x"})), false),
+        (within(json!({"oneOf": [{"type": "string"}]})), false),
+        (closed(json!({"$defs": {"d": {"type": "object", "properties": {}}}})), false),
+        (json!({"type": "array", "items": {"type": "string"}}), false),
+        (json!({"anyOf": [closed(json!({}))]}), false),
+    ] {
+        assert_eq!(codex().takes_schema(&schema), expected, "{schema}");
+    }
+}

@@ -1,7 +1,9 @@
 //! The surfaces of other vendors over HTTP, by the real binary: what their clients get, in which order, and what is left
 //! behind.
 
+mod bounds;
 mod failures;
+mod kept;
 mod names;
 mod shapes;
 mod threads;
@@ -11,6 +13,7 @@ use crate::util::scene::{Scene, until};
 use serde_json::{Value, json};
 
 const CHAT: &str = "/openai/v1/chat/completions";
+const COMPLETIONS: &str = "/openai/v1/completions";
 const RESPONSES: &str = "/openai/v1/responses";
 const MESSAGES: &str = "/anthropic/v1/messages";
 
@@ -29,6 +32,7 @@ fn echo() -> (Scene, Server) {
 /// What each endpoint is asked when it is asked for this.
 fn asking(path: &str, words: &str) -> Value {
     match path {
+        COMPLETIONS => json!({"model": "m", "prompt": words}),
         RESPONSES => json!({"model": "m", "input": words}),
         _ => json!({"model": "m", "messages": [{"role": "user", "content": words}]}),
     }

@@ -190,6 +190,19 @@ fn the_page_of_the_api_has_every_kind_with_its_status() {
 }
 
 #[test]
+fn the_page_of_the_api_has_every_kind_with_its_status_for_other_vendors_clients() {
+    let row =
+        |kind: &Kind| (Fault::of(*kind, "").status(Surface::OpenAi).to_string(), kind.word().to_owned());
+    let known: BTreeSet<(String, String)> = Kind::ALL.iter().map(row).collect();
+    let mut documented = BTreeSet::new();
+    for item in items(".Sh FAILURES OF OTHER VENDORS' SURFACES") {
+        let names = names(&item);
+        documented.extend(names[1..].iter().map(|kind| (names[0].to_owned(), (*kind).to_owned())));
+    }
+    assert_eq!(documented, known);
+}
+
+#[test]
 fn the_page_of_the_api_has_every_metric() {
     let gauges = Gauges { footprint: Some((1, 1)), ..Gauges::default() };
     let text = Metrics::default().render(&gauges);

@@ -1,7 +1,7 @@
 //! Every path that there is, with its methods. Parser, manual page, `openapi.json` and metrics' labels go by this table.
 
 use super::call::{Call, percent_decode};
-use super::compat::serve as compat;
+use super::compat::{catalogue, serve as compat};
 use super::faults::Fault;
 use super::{health, native, page};
 
@@ -59,13 +59,13 @@ pub const ROUTES: &[Route] = &[
     post("/openai/v1/chat/completions", &[("POST", compat::chat)]),
     post("/openai/v1/responses", &[("POST", compat::responses)]),
     post("/openai/v1/completions", &[("POST", compat::completions)]),
-    get("/openai/v1/models", false, &[("GET", compat::openai_models)]),
-    get("/openai/v1/models/{id...}", false, &[("GET", compat::openai_model)]),
+    get("/openai/v1/models", false, &[("GET", catalogue::openai_models)]),
+    get("/openai/v1/models/{id...}", false, &[("GET", catalogue::openai_model)]),
     get("/anthropic", true, &[("GET", compat::probe)]),
     post("/anthropic/v1/messages", &[("POST", compat::messages)]),
     post("/anthropic/v1/messages/count_tokens", &[("POST", compat::count_tokens)]),
-    get("/anthropic/v1/models", false, &[("GET", compat::anthropic_models)]),
-    get("/anthropic/v1/models/{id...}", false, &[("GET", compat::anthropic_model)]),
+    get("/anthropic/v1/models", false, &[("GET", catalogue::anthropic_models)]),
+    get("/anthropic/v1/models/{id...}", false, &[("GET", catalogue::anthropic_model)]),
     get("/api/v1/runs", false, &[("GET", native::runs::list)]),
     Route {
         path: "/api/v1/runs/{id}",

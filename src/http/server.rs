@@ -35,6 +35,9 @@ use std::time::{Duration, Instant};
 /// How long a vendor's program may take to say its version.
 const VERSION_TAKES: Duration = Duration::from_secs(10);
 
+/// How long one round of forgetting may take, so that the others of its thread have their turn.
+const FORGETTING: Duration = Duration::from_secs(5);
+
 /// How long what was found of the session store is true.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -131,23 +134,23 @@ impl Server {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
         self.runs.expire();
         self.idempotency.expire();
-        self.reuse.expired(false).iter().for_each(|id| self.forget(id));
+        self.forget(false, Instant::now() + FORGETTING);
     }
 
-    /// Removes a session that was kept for a client to go on with, ours and the vendor's.
-    pub fn forget(&self, id: &str) {
-        let forgotten = self.engine.store.load(id).and_then(|session| self.engine.forget(&session));
-        match forgotten {
-            Ok(()) | Err(Error::SessionNotFound { .. }) => {}
-            Err(error) => log::warn!("{error}"),
+    /// Removes sessions that were kept for clients to go on with and that nobody came back for, or all; ours and the
+    /// vendor's, one after the other, until that moment. What is left then has its turn the next time, or is found by the
+    /// next server.
+    pub fn forget(&self, all: bool, until: Instant) {
+        while let Some(id) = self.reuse.next_gone(all) {
+            let forgotten = self.engine.store.load(&id).and_then(|session| self.engine.forget(&session));
+            match forgotten {
+                Ok(()) | Err(Error::SessionNotFound { .. }) => {}
+                Err(error) => log::warn!("{error}"),
+            }
+            if Instant::now() >= until {
+                return;
+            }
         }
-    }
-
-    /// Removes all that is kept for clients: nobody comes back for it.
-    /// What is not removed in time is found by the next server.
-    pub fn forget_all(&self, deadline: Instant) {
-        let all = self.reuse.expired(true);
-        all.iter().take_while(|_| Instant::now() < deadline).for_each(|id| self.forget(id));
     }
 
     /// Removes what another server kept and did not come to remove.
@@ -157,7 +160,7 @@ impl Server {
         let old = Filter { before: Some(before), ..Filter::any() };
         match self.engine.store.entries(&old, 0, usize::MAX, &mut |_| {}) {
             Ok(entries) => {
-                entries.iter().filter(|entry| entry.hidden).for_each(|entry| self.forget(&entry.id))
+                entries.iter().filter(|entry| entry.hidden).for_each(|entry| self.reuse.forget(&entry.id))
             }
             Err(error) => log::warn!("{error}"),
         }

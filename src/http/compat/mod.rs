@@ -2,6 +2,7 @@
 //! `Chat` out; what a run says in, frames or JSON out. What each of them needs was measured (client-contract.md).
 
 pub mod anthropic; // /anthropic/v1/messages
+pub mod catalogue; // /models, and who is meant by a model's name
 pub mod chat; // /openai/v1/chat/completions
 pub mod completions; // /openai/v1/completions
 mod fields; // reading JSON fields, and naming those that nobody reads

@@ -12,29 +12,43 @@ pub type Key = [u8; 32];
 
 /// The conversations.
 pub struct Reuse {
-    kept: Mutex<HashMap<String, Kept>>,
+    state: Mutex<State>,
     memory: Duration,
     most: usize,
 }
 
+#[derive(Default)]
+struct State {
+    /// By the session that has them.
+    kept: HashMap<String, Kept>,
+    /// Sessions that have to be removed.
+    gone: Vec<String>,
+}
+
 struct Kept {
-    keys: Vec<Key>,
+    /// What a history that goes on with it begins with.
+    history: Option<Key>,
+    /// Its responses, and how many turns it had then.
+    responses: Vec<(Key, usize)>,
+    turns: usize,
+    /// Somebody goes on with it.
+    is_taken: bool,
     at: Instant,
 }
 
-/// A session with all by which it is kept.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The session.
-    pub session: String,
-    /// What it was recognised by.
-    pub keys: Vec<Key>,
+/// Where a response leaves its conversation.
+#[derive(Debug, PartialEq)]
+pub enum Previous {
+    /// At its end: the session is the caller's now.
+    End(String),
+    /// Behind so many turns of a session that has more by now, or will have.
+    Within(String, usize),
 }
 
 impl Reuse {
     /// At most so many, each for so long; nothing is kept for no time.
     pub fn new(memory: Duration, most: usize) -> Reuse {
-        Reuse { kept: Mutex::default(), memory, most }
+        Reuse { state: Mutex::default(), memory, most }
     }
 
     /// Conversations are kept at all.
@@ -42,58 +56,88 @@ impl Reuse {
         !self.memory.is_zero() && self.most > 0
     }
 
-    /// The session that a key means. It stays.
-    pub fn find(&self, key: &Key) -> Option<Found> {
-        let kept = self.kept();
-        let session = self.meant(&kept, key)?;
-        Some(Found { keys: kept.get(&session)?.keys.clone(), session })
+    /// Takes the session with that history: it goes on for one only.
+    pub fn by_history(&self, key: &Key) -> Option<String> {
+        let mut state = self.state();
+        let (session, kept) = state.kept.iter_mut().find(|(_, kept)| kept.history == Some(*key))?;
+        kept.take(self.memory).then(|| session.clone())
     }
 
-    /// Takes out the session that a key means: it goes on for one only.
-    pub fn take(&self, key: &Key) -> Option<Found> {
-        let mut kept = self.kept();
-        let session = self.meant(&kept, key)?;
-        let Kept { keys, .. } = kept.remove(&session)?;
-        Some(Found { session, keys })
+    /// Takes the session with that response, if that is its last one and nobody has it; not at all where it is only read.
+    pub fn by_response(&self, key: &Key, only_reads: bool) -> Option<Previous> {
+        let mut state = self.state();
+        let turns_at =
+            |kept: &Kept| kept.responses.iter().find(|(known, _)| known == key).map(|(_, turns)| *turns);
+        let (session, kept) = state.kept.iter_mut().find(|(_, kept)| turns_at(kept).is_some())?;
+        let turns = turns_at(kept)?;
+        let is_end = !only_reads && turns == kept.turns && kept.take(self.memory);
+        let session = session.clone();
+        Some(if is_end { Previous::End(session) } else { Previous::Within(session, turns) })
     }
 
-    /// Takes out a session, however it may be recognised.
-    pub fn release(&self, session: &str) {
-        self.kept().remove(session);
+    /// Takes a session by its name; false where it is none of ours, or somebody has it.
+    pub fn by_name(&self, session: &str) -> bool {
+        self.state().kept.get_mut(session).is_some_and(|kept| kept.take(self.memory))
     }
 
-    /// Keeps a session under these keys. Returns those that have to go for it.
-    pub fn keep(&self, session: String, keys: Vec<Key>) -> Vec<String> {
-        let mut kept = self.kept();
-        kept.insert(session, Kept { keys, at: Instant::now() });
-        let mut gone = Vec::new();
-        while kept.len() > self.most {
-            let oldest = kept.iter().min_by_key(|(_, kept)| kept.at).map(|(session, _)| session.clone());
-            gone.extend(oldest.inspect(|session| _ = kept.remove(session)));
+    /// Keeps a session that has one turn more.
+    pub fn keep(&self, session: &str, history: Option<Key>, response: Option<Key>) {
+        let mut state = self.state();
+        let kept = state.kept.entry(session.to_owned()).or_insert_with(Kept::new);
+        kept.turns += 1;
+        kept.history = history;
+        kept.responses.extend(response.map(|key| (key, kept.turns)));
+        (kept.is_taken, kept.at) = (false, Instant::now());
+        while state.kept.len() > self.most {
+            let free = state.kept.iter().filter(|(_, kept)| !kept.is_taken);
+            let oldest = free.min_by_key(|(_, kept)| kept.at).map(|(session, _)| session.clone());
+            let Some(oldest) = oldest else { return };
+            state.forget(oldest);
         }
-        gone
     }
 
-    /// Takes out those whose time is over, or all.
-    pub fn expired(&self, all: bool) -> Vec<String> {
-        let (mut kept, mut gone) = (self.kept(), Vec::new());
-        kept.retain(|session, kept| {
-            let stays = !all && kept.at.elapsed() < self.memory;
-            if !stays {
-                gone.push(session.clone());
-            }
-            stays
-        });
-        gone
+    /// Lets a session go as it was taken: no turn was added.
+    pub fn release(&self, session: &str) {
+        if let Some(kept) = self.state().kept.get_mut(session) {
+            kept.is_taken = false;
+        }
     }
 
-    fn meant(&self, kept: &HashMap<String, Kept>, key: &Key) -> Option<String> {
-        let fresh = |kept: &Kept| kept.keys.contains(key) && kept.at.elapsed() < self.memory;
-        kept.iter().find(|(_, kept)| fresh(kept)).map(|(session, _)| session.clone())
+    /// Nobody goes on with that session.
+    pub fn forget(&self, session: &str) {
+        self.state().forget(session.to_owned());
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
-        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// Takes out a session that has to be removed; with `all`, whatever its time.
+    pub fn next_gone(&self, all: bool) -> Option<String> {
+        let mut state = self.state();
+        let is_over = |kept: &Kept| all || (!kept.is_taken && kept.at.elapsed() >= self.memory);
+        let over = state.kept.iter().find(|(_, kept)| is_over(kept)).map(|(session, _)| session.clone());
+        over.into_iter().for_each(|session| state.forget(session));
+        state.gone.pop()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn forget(&mut self, session: String) {
+        self.kept.remove(&session);
+        self.gone.push(session);
+    }
+}
+
+impl Kept {
+    fn new() -> Kept {
+        Kept { history: None, responses: Vec::new(), turns: 0, is_taken: false, at: Instant::now() }
+    }
+
+    fn take(&mut self, memory: Duration) -> bool {
+        let is_free = !self.is_taken && self.at.elapsed() < memory;
+        self.is_taken |= is_free;
+        is_free
     }
 }
 
@@ -175,21 +219,55 @@ mod tests {
         assert_ne!(key(None, "b", None, &other, &other.turns), answered, "another system prompt");
     }
 
+    fn keys() -> [Key; 4] {
+        [0, 1, 2, 3].map(|number| [number; 32])
+    }
+
     #[test]
-    fn a_session_goes_on_once_and_the_oldest_goes_first() {
-        let reuse = Reuse::new(Duration::from_secs(60), 2);
-        let keys: Vec<Key> = (0..4).map(|number| [number; 32]).collect();
-        assert!(reuse.keep("a".to_owned(), vec![keys[0], keys[1]]).is_empty());
-        assert!(reuse.keep("b".to_owned(), vec![keys[2]]).is_empty());
-        assert_eq!(reuse.keep("c".to_owned(), vec![keys[3]]), ["a"]);
-        let take = |key: &Key| reuse.take(key).map(|taken| taken.session);
-        let found = Found { session: "b".to_owned(), keys: vec![keys[2]] };
-        assert_eq!((reuse.find(&keys[2]), take(&keys[1])), (Some(found), None));
-        assert_eq!((take(&keys[2]), take(&keys[2])), (Some("b".to_owned()), None));
-        assert!(reuse.keep("d".to_owned(), Vec::new()).is_empty());
-        reuse.release("d");
-        assert_eq!(reuse.expired(false), Vec::<String>::new());
-        assert_eq!(reuse.expired(true), ["c"]);
-        assert!(!Reuse::new(Duration::ZERO, 2).is_on());
+    fn a_conversation_goes_on_for_one_only_and_the_oldest_goes_first() {
+        let (reuse, [a, b, c, d]) = (Reuse::new(Duration::from_secs(60), 2), keys());
+        reuse.keep("one", Some(a), None);
+        assert_eq!(
+            (reuse.by_history(&b), reuse.by_history(&a), reuse.by_history(&a)),
+            (None, Some("one".to_owned()), None)
+        );
+        reuse.release("one");
+        assert!(reuse.by_name("one") && !reuse.by_name("one") && !reuse.by_name("two"));
+        reuse.keep("one", Some(b), None);
+        assert_eq!(reuse.by_history(&a), None, "it has gone on");
+        reuse.keep("two", Some(c), None);
+        assert_eq!(reuse.next_gone(false), None);
+        reuse.keep("three", Some(d), None);
+        assert_eq!((reuse.next_gone(false), reuse.next_gone(false)), (Some("one".to_owned()), None));
+        assert!(reuse.by_history(&c).is_some(), "what is gone on with does not go");
+        reuse.keep("four", None, None);
+        assert_eq!((reuse.next_gone(false), reuse.next_gone(false)), (Some("three".to_owned()), None));
+        let mut all = [reuse.next_gone(true), reuse.next_gone(true), reuse.next_gone(true)];
+        all.sort();
+        assert_eq!(all, [None, Some("four".to_owned()), Some("two".to_owned())]);
+        assert!(!Reuse::new(Duration::ZERO, 2).is_on() && !Reuse::new(Duration::from_secs(1), 0).is_on());
+    }
+
+    #[test]
+    fn a_response_can_be_gone_on_with_from_its_end_and_from_before_it() {
+        let (reuse, [a, b, c, _]) = (Reuse::new(Duration::from_secs(60), 2), keys());
+        let (end, within) =
+            (|| Some(Previous::End("s".to_owned())), |turns| Some(Previous::Within("s".to_owned(), turns)));
+        reuse.keep("s", None, Some(a));
+        assert_eq!(reuse.by_response(&a, true), within(1), "who only reads takes nothing");
+        assert_eq!((reuse.by_response(&c, false), reuse.by_response(&a, false)), (None, end()));
+        assert_eq!(reuse.by_response(&a, false), within(1), "somebody has it");
+        reuse.keep("s", None, Some(b));
+        assert_eq!((reuse.by_response(&a, false), reuse.by_response(&b, false)), (within(1), end()));
+        reuse.forget("s");
+        assert_eq!(reuse.by_response(&a, false), None);
+    }
+
+    #[test]
+    fn what_nobody_came_back_for_is_over() {
+        let (reuse, [a, ..]) = (Reuse::new(Duration::from_nanos(1), 2), keys());
+        reuse.keep("s", Some(a), None);
+        assert_eq!((reuse.by_history(&a), reuse.by_name("s")), (None, false));
+        assert_eq!((reuse.next_gone(false), reuse.next_gone(false)), (Some("s".to_owned()), None));
     }
 }

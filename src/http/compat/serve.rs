@@ -1,7 +1,6 @@
 //! The endpoints of the compatible surfaces: from a body in a vendor's dialect to a run, and its answer back into the
 //! dialect, whole or in frames as it comes.
 
-use super::models::{self, Known, Model};
 use super::thread::{self, Thread};
 use super::{
     Chat, DRIP, Dialect, Finished, Format, Frames, Reply, Stamp, drips, parse, structured, transcript,
@@ -23,7 +22,6 @@ use crate::request::{Picture, Request};
 use crate::task::{Continue, Opt, Task};
 use crate::world;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a model may try to answer as it was asked to.
@@ -82,96 +80,13 @@ pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(&serde_json::json!({"status": "ok"}))
 }
 
-/// `GET /openai/v1/models`
-///
-/// # Errors
-/// Never.
-pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let list = models::openai_list(&call.server.models());
-    call.answer(200, "application/json", list);
-    Ok(())
-}
-
-/// `GET /openai/v1/models/{id}`
-///
-/// # Errors
-/// When there is no such model.
-pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let one = models::openai_one(&call.server.models(), &call.params[0])?;
-    call.answer(200, "application/json", one);
-    Ok(())
-}
-
-/// `GET /anthropic/v1/models`
-///
-/// # Errors
-/// When the page that is asked for makes no sense.
-pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let list = models::anthropic_list(&call.server.models(), &call.exchange.head.query)?;
-    call.answer(200, "application/json", list);
-    Ok(())
-}
-
-/// `GET /anthropic/v1/models/{id}`
-///
-/// # Errors
-/// When there is no such model.
-pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let one = models::anthropic_one(&call.server.models(), &call.params[0])?;
-    call.answer(200, "application/json", one);
-    Ok(())
-}
-
-impl Server {
-    /// The names that clients may ask for: backends that are there, their aliases of models, and those of the
-    /// configuration.
-    fn models(&self) -> Vec<Model> {
-        let installed: Vec<String> =
-            self.backends().into_iter().filter(|(_, there, _)| *there).map(|(name, ..)| name).collect();
-        let of_backends = installed.iter().flat_map(|name| {
-            let known = self.engine.registry.get(name);
-            let aliases = known.map(|backend| backend.models().to_vec()).unwrap_or_default();
-            let named = aliases.into_iter().map(move |(alias, _)| format!("{name}/{alias}"));
-            std::iter::once(name.clone()).chain(named)
-        });
-        let aliases = self.config.server.models.keys().cloned();
-        aliases.chain(of_backends).map(|id| Model { id, owned_by: "clinvk".to_owned() }).collect()
-    }
-
-    /// Which backend a model's name means, and which model of it. `default`: who answers to a name that nobody knows.
-    fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
-        let registry = &self.engine.registry;
-        let backends: Vec<Arc<dyn Backend>> =
-            registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();
-        // Who is not there claims nothing: somebody else may answer under that name.
-        let claims = |backend: &Arc<dyn Backend>| match self.engine.locate(&**backend, false) {
-            Some(_) => backend.claims(),
-            None => &[],
-        };
-        let known: Vec<(&str, &[&str])> = backends
-            .iter()
-            .map(|backend| (backend.name(), claims(backend)))
-            // Whoever asks for one that is switched off does not mean another.
-            .chain(self.engine.disabled.iter().map(|name| (&**name, &[][..])))
-            .collect();
-        let known = Known {
-            backends: &known,
-            aliases: &self.config.server.models,
-            default,
-            strict: self.config.server.strict_models,
-        };
-        models::resolve(asked, &known)
-    }
-}
-
 /// Reads, runs and answers.
 fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), Fault> {
     if call.exchange.is_draining() {
         return Err(Error::Draining.into());
     }
-    let body = call.body()?;
-    let mut chat = dialect.read(&parse(&body)?)?;
-    drop(body);
+    let body = parse(&call.body()?)?;
+    let mut chat = dialect.read(&body)?;
     let server = call.server.clone();
     let named = thread::named(call)?;
     let default = named.as_ref().map_or(&server.config.default_backend, |session| &session.backend);
@@ -179,15 +94,18 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     if chat.model.is_empty() {
         chat.model.clone_from(&name);
     }
-    if let Some(names) = chat.ignored_header() {
-        call.headers.push(("x-clinvk-ignored".to_owned(), names));
-    }
     if server.engine.disabled.contains(&name) {
         return Err(Error::Disabled { backend: name }.into());
     }
     let backend = server.engine.registry.get(&name)?;
     call.headers.push(("x-clinvk-backend".to_owned(), name));
-    let thread = Thread::of(call, named, &chat, &*backend, model.as_deref())?;
+    let lost = lost_wishes(&chat, &*backend).into_iter().filter(|field| !body[*field].is_null());
+    chat.ignored.extend(lost.map(str::to_owned));
+    drop(body);
+    if let Some(names) = chat.ignored_header() {
+        call.headers.push(("x-clinvk-ignored".to_owned(), names));
+    }
+    let thread = Thread::of(call, named, &mut chat, &*backend, model.as_deref())?;
     match run(call, dialect, &chat, &*backend, model.clone(), &thread) {
         // It was found by what was said, so all of it is here to be said again.
         Err(fault) if thread.may_begin_anew(&fault) && call.exchange.sent().is_none() => {
@@ -195,6 +113,19 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
         }
         other => other,
     }
+}
+
+/// The fields with wishes that the backend has nothing for, in any dialect.
+fn lost_wishes(chat: &Chat, backend: &dyn Backend) -> Vec<&'static str> {
+    let is_lost = |is_said: bool, option: Opt| is_said && backend.honours(option).is_err();
+    let mut lost = Vec::new();
+    if is_lost(chat.max_tokens.is_some(), Opt::MaxTokens) {
+        lost.extend(["max_tokens", "max_completion_tokens", "max_output_tokens"]);
+    }
+    if is_lost(chat.effort.is_some(), Opt::Effort) {
+        lost.extend(["reasoning_effort", "reasoning", "output_config"]);
+    }
+    lost
 }
 
 /// Runs what was read, within a thread.
@@ -394,6 +325,7 @@ impl Asked<'_> {
             false => self.settle(&mut Framed { outlet: &mut outlet, frames: &mut *frames }),
         };
         match result {
+            Err(fault) if !outlet.is_open() && self.thread.may_begin_anew(&fault) => Err(fault),
             Err(fault) if outlet.is_open() || self.dialect.tells_in_frames(&fault) => {
                 let failed = frames.failed(&fault, &self.work.who.request);
                 // A client that left has no use for it.
@@ -427,16 +359,18 @@ impl Asked<'_> {
             if text.len() > MOST_ANSWER {
                 return Err(too_long());
             }
-            let outcome = result?;
-            if let Some(failure) = &outcome.failure {
-                return Err(Fault::of_failure(failure, world::now().0));
-            }
-            let Some(failure) = found else { return Ok(()) };
+            let failure = match (result?.failure, found) {
+                (_, Some(failure)) => failure,
+                (Some(failure), None) => return Err(Fault::of_failure(&failure, world::now().0)),
+                (None, None) => return Ok(()),
+            };
             log::debug!("{}: asked once more", self.work.who.request);
+            // A backend that checks the form itself tells nothing of an answer without it but what is wrong.
+            let answer = Some(text.trim_end()).filter(|answer| !answer.is_empty());
+            let answer = answer.map(|answer| format!("\n\nThe answer was:\n{answer}")).unwrap_or_default();
             for task in &mut tasks {
                 task.prompt += &format!(
-                    "\n\nThe answer was:\n{}\n\nIt cannot be used: {}. Answer again, as it was asked for.",
-                    text.trim_end(),
+                    "{answer}\n\nThat cannot be used: {}. Answer again, as it was asked for.",
                     failure.message
                 );
             }
@@ -516,15 +450,19 @@ impl Sink for Pieces<'_, '_, '_, '_> {
             }
             Event::Started { model: Some(model), .. } => {
                 self.outlet.header("x-clinvk-model", model.clone());
-                self.quiet()
+                Ok(())
             }
-            // No text, but a sign of life.
-            _ => self.quiet(),
+            _ => Ok(()),
         }
     }
 
     fn quiet(&mut self) -> io::Result<()> {
         self.outlet.quiet(|| self.frames.alive())
+    }
+
+    fn raw(&mut self, _line: &str) -> io::Result<()> {
+        // It may be one of many that say nothing to the client: for that one it is silent.
+        self.quiet()
     }
 }
 
@@ -568,11 +506,15 @@ impl Sink for Keeper<'_> {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
         }
-        self.quiet()
+        Ok(())
     }
 
     fn quiet(&mut self) -> io::Result<()> {
         self.delivery.wait(self.since.elapsed())
+    }
+
+    fn raw(&mut self, _line: &str) -> io::Result<()> {
+        self.quiet()
     }
 }
 
@@ -582,8 +524,14 @@ impl Listener for Keeper<'_> {
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        if outcome.failure.is_some() {
-            return Ok(());
+        match &outcome.failure {
+            None => {}
+            // The backend has found out by itself that the answer is not what was asked for.
+            Some(failure) if failure.kind == Kind::Unreadable && !self.asked.is_free() => {
+                self.problem = Some(failure.clone());
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
         }
         match structured::reply(self.asked.chat, self.text.trim_end_matches('\n')) {
             Ok(reply) => {

@@ -1,19 +1,19 @@
 //! Which conversation a request goes on with, and whether it may be gone on with later: by a header, by the id of a
 //! response, or by what was said.
 
-use super::reuse::{self, Key};
-use super::{Chat, Format, Role, Turn, transcript};
+use super::reuse::{self, Previous};
+use super::{Chat, Format, Part, Role, Turn, transcript};
 use crate::backend::Backend;
 use crate::engine::Outcome;
-use crate::error::Kind;
+use crate::error::{Error, Kind};
+use crate::exec::lock;
 use crate::http::call::Call;
 use crate::http::faults::{Cause, Fault};
 use crate::http::native::sessions;
 use crate::http::server::Server;
 use crate::session::Session;
 use crate::task::Opt;
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The header that names a session of ours, or turns reuse off.
 const HEADER: &str = "x-clinvk-session";
@@ -31,108 +31,113 @@ fn header<'a>(call: &'a Call<'_, '_>) -> Option<&'a str> {
     call.exchange.head.text(HEADER).map(str::trim).filter(|word| !word.is_empty())
 }
 
-/// A request's place in a conversation. When it is dropped, whatever came of the request, a session that nobody can go on
-/// with is removed.
+/// A request's place in a conversation. What it has taken is let go with it, and what nobody can go on with is removed.
 pub struct Thread {
     server: Arc<Server>,
     /// The session that it continues.
     pub session: Option<Session>,
-    /// How it came by that.
-    origin: Origin,
+    way: Way,
+    /// What was said before, where no session knows it that could be continued.
+    earlier: Vec<Turn>,
     /// What is said of the request's turns: the session knows those before.
     from: usize,
-    /// It is kept for a history that extends it: what its key is made of.
-    by_history: Option<ByHistory>,
-    /// It is kept for its response's id: whose it is.
+    /// It can be gone on with by a history that extends it: what its key is made of.
+    by_history: Option<Speakers>,
+    /// It can be gone on with by its response's id: whose it is.
     by_id: Option<Option<String>>,
-    /// The sessions that runs of it have begun or continued.
-    begun: RefCell<Vec<String>>,
-    /// The one of these that somebody can go on with.
-    kept: RefCell<Option<String>>,
+    /// The session of ours that has the conversation now, and those that were begun for it.
+    sessions: Mutex<(Option<String>, Vec<String>)>,
 }
 
-/// How a thread came by its session.
-enum Origin {
-    /// It has none.
+/// How the session was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// There is none.
     New,
-    /// The client named it.
-    Named,
-    /// By a response's id, taken from among those that are kept under these keys: a try that fails may be made again.
-    Response(Vec<Key>),
-    /// The same, but nothing of the request is to be kept: the session stays where it is, and is only read.
-    Aside,
     /// By what was said: should it be gone, all can be said again.
     History,
+    /// By the id of its last response.
+    Response,
+    /// By its name, and it is one of those that are kept for clients.
+    Kept,
+    /// By its name, and it stays.
+    Named,
 }
 
-/// Whose history it is, and with whom.
-#[derive(Clone)]
-struct ByHistory {
-    owner: Option<String>,
-    backend: String,
-    model: Option<String>,
-}
-
-impl ByHistory {
-    fn key(&self, chat: &Chat, turns: &[Turn]) -> Key {
-        reuse::key(self.owner.as_deref(), &self.backend, self.model.as_deref(), chat, turns)
-    }
-}
+/// Who speaks with whom: owner, backend, model.
+type Speakers = (Option<String>, String, Option<String>);
 
 impl Thread {
-    /// What the request says of it. `named`: the session that it names.
+    /// What the request says of it; where nothing is kept, the request is told so. `named`: the session that it names.
     ///
     /// # Errors
-    /// When it continues a response that is not there.
+    /// When that is taken, or when it continues a response that is not there.
     pub fn of(
         call: &Call<'_, '_>,
         named: Option<Session>,
-        chat: &Chat,
+        chat: &mut Chat,
         backend: &dyn Backend,
         model: Option<&str>,
     ) -> Result<Thread, Fault> {
-        let (server, owner) = (call.server, call.who.owner());
+        let (server, owner) = (call.server.clone(), call.who.owner());
         // The new turn alone: the session has the others.
         let last = chat.turns.len().saturating_sub(1);
-        let mut thread = Thread::new(server.clone());
         if let Some(session) = named {
-            // What is kept for a history that extends it is not true of it any more.
-            server.reuse.release(&session.id);
-            (thread.session, thread.origin, thread.from) = (Some(session), Origin::Named, last);
+            chat.store = false;
+            let way = match server.reuse.by_name(&session.id) {
+                true => Way::Kept,
+                false if session.hidden => {
+                    return Err(Error::SessionBusy { id: session.id, pid: None }.into());
+                }
+                false => Way::Named,
+            };
+            let mut thread = Thread::continuing(server, session, way);
+            thread.from = last;
             return Ok(thread);
         }
         let is_on = server.reuse.is_on() && header(call).is_none();
-        let is_stored = is_on && chat.store && call.who.route == "/openai/v1/responses";
-        thread.by_id = is_stored.then(|| owner.clone());
+        chat.store &= is_on;
+        let by_id = chat.store.then(|| owner.clone());
         if let Some(id) = &chat.previous {
             let key = reuse::key_of_response(owner.as_deref(), id);
-            let is_aside = !is_stored && backend.honours(Opt::Ephemeral).is_ok();
-            let kept = if is_aside { server.reuse.find(&key) } else { server.reuse.take(&key) };
-            let kept = kept.ok_or_else(|| Fault::no_response(id))?;
-            let session = server.engine.store.load(&kept.session).map_err(|_| Fault::no_response(id))?;
-            thread.session = Some(session);
-            thread.origin = if is_aside { Origin::Aside } else { Origin::Response(kept.keys) };
+            let mut thread = match server.reuse.by_response(&key, !chat.store) {
+                None => return Err(Fault::no_response(id)),
+                Some(Previous::End(session)) => {
+                    let session = loaded(&server, &session).ok_or_else(|| Fault::no_response(id))?;
+                    Thread::continuing(server, session, Way::Response)
+                }
+                Some(Previous::Within(session, turns)) => {
+                    let earlier = said(&server, &session, turns).ok_or_else(|| Fault::no_response(id))?;
+                    let mut thread = Thread::new(server);
+                    thread.earlier = earlier;
+                    thread
+                }
+            };
+            thread.by_id = by_id;
             return Ok(thread);
         }
         // Only a vendor's own session is worth it: anything else says the whole conversation again, too.
         let is_text = chat.forced.is_none() && chat.format == Format::Text;
         let can_go_on = backend.keeps().is_some() && backend.honours(Opt::Resume).is_ok();
-        if !(is_on && is_text && can_go_on) {
+        let is_private = chat.echo["store"] == false;
+        if !(is_on && is_text && can_go_on) || is_private {
+            let mut thread = Thread::new(server);
+            thread.by_id = by_id;
             return Ok(thread);
         }
-        let by_history =
-            ByHistory { owner, backend: backend.name().to_owned(), model: model.map(str::to_owned) };
         let goes_on = matches!(
             &chat.turns[..],
             [.., Turn { role: Role::Assistant, .. }, Turn { role: Role::User, .. }]
         );
-        let found = goes_on.then(|| by_history.key(chat, &chat.turns[..last]));
-        let found = found.and_then(|key| server.reuse.take(&key));
-        let session = found.and_then(|found| server.engine.store.load(&found.session).ok());
-        if let Some(session) = session {
-            (thread.session, thread.origin, thread.from) = (Some(session), Origin::History, last);
-        }
-        thread.by_history = Some(by_history);
+        let key = || reuse::key(owner.as_deref(), backend.name(), model, chat, &chat.turns[..last]);
+        let session = goes_on.then(key).and_then(|key| server.reuse.by_history(&key));
+        let by_history = Some((owner, backend.name().to_owned(), model.map(str::to_owned)));
+        let mut thread = match session.and_then(|session| loaded(&server, &session)) {
+            Some(session) => Thread::continuing(server, session, Way::History),
+            None => Thread::new(server),
+        };
+        thread.from = if thread.session.is_some() { last } else { 0 };
+        (thread.by_history, thread.by_id) = (by_history, by_id);
         Ok(thread)
     }
 
@@ -140,93 +145,110 @@ impl Thread {
         Thread {
             server,
             session: None,
-            origin: Origin::New,
+            way: Way::New,
+            earlier: Vec::new(),
             from: 0,
             by_history: None,
             by_id: None,
-            begun: RefCell::default(),
-            kept: RefCell::default(),
+            sessions: Mutex::default(),
         }
     }
 
-    /// The same conversation from its beginning.
-    pub fn anew(&self) -> Thread {
-        let mut new = Thread::new(self.server.clone());
-        (new.by_history, new.by_id) = (self.by_history.clone(), self.by_id.clone());
-        new
+    fn continuing(server: Arc<Server>, session: Session, way: Way) -> Thread {
+        let mut thread = Thread::new(server);
+        (thread.session, thread.way) = (Some(session), way);
+        thread
     }
 
-    /// The session is kept beyond the request.
+    /// Somebody may go on with it.
     pub fn keeps(&self) -> bool {
-        match self.origin {
-            Origin::New => self.by_history.is_some() || self.by_id.is_some(),
-            Origin::Aside => false,
-            Origin::Named | Origin::Response(_) | Origin::History => true,
-        }
+        self.session.is_some() || self.by_history.is_some() || self.by_id.is_some()
     }
 
     /// What is said in it.
     pub fn render(&self, chat: &Chat) -> transcript::Rendered {
-        match self.from {
-            0 => transcript::render(chat),
-            from => transcript::render(&Chat { turns: chat.turns[from..].to_vec(), ..chat.clone() }),
+        if self.earlier.is_empty() && self.from == 0 {
+            return transcript::render(chat);
         }
+        let turns = self.earlier.iter().chain(&chat.turns[self.from..]).cloned().collect();
+        transcript::render(&Chat { turns, ..chat.clone() })
     }
 
-    /// A run of it works in that session.
+    /// A run has begun, in this session of ours.
     pub fn begin(&self, session: Option<&str>) {
-        self.begun.borrow_mut().extend(session.map(str::to_owned));
+        let mut sessions = lock(&self.sessions);
+        sessions.1.extend(session.map(str::to_owned));
     }
 
-    /// The conversation went well: it can be gone on with from here, if all of it is in the session.
+    /// It went well: the conversation can be gone on with from here, if all of it is in the session.
     pub fn keep(&self, outcome: &Outcome, chat: &Chat, answer: &str, response: &str) {
-        let Some(session) = outcome.session.as_ref().filter(|_| outcome.session_failure.is_none()) else {
-            return;
-        };
-        let mut keys = Vec::new();
+        let session = outcome.session.as_ref().filter(|_| outcome.session_failure.is_none());
+        let Some(session) = session.filter(|_| self.way != Way::Named) else { return };
         // Another backend's session would be no use to whoever asks this one again.
-        if let Some(by_history) = self.by_history.as_ref().filter(|by| by.backend == outcome.backend) {
-            keys.push(by_history.key(chat, &reuse::with_answer(&chat.turns, answer)));
+        let by_history = self.by_history.as_ref().filter(|(_, backend, _)| *backend == outcome.backend);
+        let history = by_history.map(|(owner, backend, model)| {
+            let turns = reuse::with_answer(&chat.turns, answer);
+            reuse::key(owner.as_deref(), backend, model.as_deref(), chat, &turns)
+        });
+        let response = self.by_id.as_ref().map(|owner| reuse::key_of_response(owner.as_deref(), response));
+        if history.is_some() || response.is_some() || self.way == Way::Kept {
+            self.server.reuse.keep(session, history, response);
+            lock(&self.sessions).0 = Some(session.clone());
         }
-        if let Some(owner) = &self.by_id {
-            keys.push(reuse::key_of_response(owner.as_deref(), response));
-        }
-        if !keys.is_empty() {
-            *self.kept.borrow_mut() = Some(session.clone());
-            self.hand_back(session, keys);
-        }
-    }
-
-    fn hand_back(&self, session: &str, keys: Vec<Key>) {
-        let gone = self.server.reuse.keep(session.to_owned(), keys);
-        gone.iter().for_each(|id| self.server.forget(id));
     }
 
     /// The failure is one of the session that was found, and not of what was asked in it.
     pub fn may_begin_anew(&self, fault: &Fault) -> bool {
         let of_session =
             [Kind::SessionNotFound, Kind::SessionBusy, Kind::SessionNotResumable, Kind::SessionStore];
-        let was_found = matches!(self.origin, Origin::History);
-        was_found && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind))
+        self.way == Way::History && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind))
+    }
+
+    /// The same conversation from its beginning. The session is removed, whether a run began in it or not.
+    pub fn anew(&self) -> Thread {
+        lock(&self.sessions).1.extend(self.session.iter().map(|session| session.id.clone()));
+        let mut thread = Thread::new(self.server.clone());
+        (thread.by_history, thread.by_id) = (self.by_history.clone(), self.by_id.clone());
+        thread
     }
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        let kept = self.kept.take();
+        let (reuse, sessions) = (&self.server.reuse, lock(&self.sessions));
+        let (kept, begun) = (&sessions.0, &sessions.1);
         let own = self.session.as_ref().map(|session| &session.id);
-        let begun = self.begun.take();
-        let others = begun.iter().filter(|id| Some(*id) != own && Some(*id) != kept.as_ref());
-        others.for_each(|id| self.server.forget(id));
-        let Some(session) = self.session.as_ref().filter(|session| kept.as_ref() != Some(&session.id)) else {
-            return;
-        };
-        match &self.origin {
-            // Nobody lists it, so that nobody else would ever remove it.
-            Origin::Named if session.hidden => self.hand_back(&session.id, Vec::new()),
-            Origin::Named | Origin::Aside | Origin::New => {}
-            Origin::Response(keys) => self.hand_back(&session.id, keys.clone()),
-            Origin::History => self.server.forget(&session.id),
+        // A try that was not what had been asked for.
+        let others = begun.iter().filter(|id| kept.as_ref() != Some(id) && own != Some(id));
+        others.for_each(|id| reuse.forget(id));
+        let Some(own) = own.filter(|id| kept.as_ref() != Some(id)) else { return };
+        match self.way {
+            Way::New | Way::Named => {}
+            // The vendor's session may have a question without an answer; all of it will be said again.
+            Way::History if begun.contains(own) => reuse.forget(own),
+            // A try that failed may be made again.
+            Way::History | Way::Response | Way::Kept => reuse.release(own),
         }
     }
+}
+
+/// The session that was taken. One that is not there any more is kept no longer.
+fn loaded(server: &Server, id: &str) -> Option<Session> {
+    let session = server.engine.store.load(id).ok();
+    if session.is_none() {
+        server.reuse.forget(id);
+    }
+    session
+}
+
+/// What was said in the first turns of a session; none where that is not stored.
+fn said(server: &Server, id: &str, turns: usize) -> Option<Vec<Turn>> {
+    let stored = server.engine.store.turns(id).ok()?;
+    let good: Vec<_> = stored.into_iter().filter(|turn| turn.error.is_none()).take(turns).collect();
+    let say = |role, text| Turn { role, name: None, parts: vec![Part::Text(text)] };
+    (good.len() == turns).then(|| {
+        good.into_iter()
+            .flat_map(|turn| [say(Role::User, turn.prompt), say(Role::Assistant, turn.answer)])
+            .collect()
+    })
 }

@@ -1,0 +1,96 @@
+//! `/models` on both surfaces, and which backend a model's name means here.
+
+use super::models::{self, Known, Model};
+use crate::backend::Backend;
+use crate::http::call::Call;
+use crate::http::faults::Fault;
+use crate::http::server::Server;
+use std::sync::Arc;
+
+/// `GET /openai/v1/models`
+///
+/// # Errors
+/// Never.
+pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let list = models::openai_list(&known(call));
+    call.answer(200, "application/json", list);
+    Ok(())
+}
+
+/// `GET /openai/v1/models/{id}`
+///
+/// # Errors
+/// When there is no such model.
+pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let one = models::openai_one(&known(call), &call.params[0])?;
+    call.answer(200, "application/json", one);
+    Ok(())
+}
+
+/// `GET /anthropic/v1/models`
+///
+/// # Errors
+/// When the page that is asked for makes no sense.
+pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let list = models::anthropic_list(&known(call), &call.exchange.head.query)?;
+    call.answer(200, "application/json", list);
+    Ok(())
+}
+
+/// `GET /anthropic/v1/models/{id}`
+///
+/// # Errors
+/// When there is no such model.
+pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let one = models::anthropic_one(&known(call), &call.params[0])?;
+    call.answer(200, "application/json", one);
+    Ok(())
+}
+
+/// The names that a client may ask for: backends that are there and that it may use, their aliases of models, and those of
+/// the configuration that mean one of these.
+fn known(call: &Call<'_, '_>) -> Vec<Model> {
+    let server = call.server;
+    let policy = call.who.key.as_ref().map_or(&server.policy, |key| &key.policy);
+    let all = server.backends().into_iter().filter(|(_, is_there, _)| *is_there).map(|(name, ..)| name);
+    let usable: Vec<String> = all.filter(|name| policy.backend(name).is_ok()).collect();
+    let is_usable = |alias: &&String| {
+        let meant = server.resolve(alias, &server.config.default_backend);
+        meant.is_ok_and(|(backend, _)| usable.contains(&backend))
+    };
+    let aliases = server.config.server.models.keys().filter(is_usable).cloned();
+    let of_backends = usable.iter().flat_map(|name| {
+        let known = server.engine.registry.get(name);
+        let aliases = known.map(|backend| backend.models().to_vec()).unwrap_or_default();
+        let named = aliases.into_iter().map(move |(alias, _)| format!("{name}/{alias}"));
+        std::iter::once(name.clone()).chain(named)
+    });
+    aliases.chain(of_backends).map(|id| Model { id, owned_by: "clinvk".to_owned() }).collect()
+}
+
+impl Server {
+    /// Which backend a model's name means, and which model of it. `default`: who answers to a name that nobody knows.
+    pub(super) fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
+        let registry = &self.engine.registry;
+        let backends: Vec<Arc<dyn Backend>> =
+            registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();
+        // Who is not there claims nothing: somebody else may answer under that name.
+        let claims = |backend: &Arc<dyn Backend>| match self.engine.locate(&**backend, false) {
+            Some(_) => backend.claims(),
+            None => &[],
+        };
+        let known: Vec<(&str, &[&str])> = backends
+            .iter()
+            .map(|backend| (backend.name(), claims(backend)))
+            // Whoever asks for one that is switched off does not mean another.
+            .chain(self.engine.disabled.iter().map(|name| (&**name, &[][..])))
+            .collect();
+        let known = Known {
+            backends: &known,
+            aliases: &self.config.server.models,
+            default,
+            strict: self.config.server.strict_models,
+        };
+        models::resolve(asked, &known)
+    }
+}
