@@ -96,7 +96,9 @@ fn in_a_race_the_first_answer_counts_and_nothing_is_left_of_the_others() {
     let seen = compare(&scene, "slow,bad,quick", &["--race", "--json"]);
     scene.is_deserted();
     let said = object(&seen);
-    assert_eq!(field(&said["results"], "status"), ["cancelled", "failed", "completed"], "{seen}");
+    let statuses = field(&said["results"], "status");
+    // Whether the bad one had ended before the answer came is chance.
+    assert!(statuses[0] == "cancelled" && statuses[1] != "completed" && statuses[2] == "completed", "{seen}");
     assert!(
         said["winner"] == "quick" && said["results"][0]["error"] == "stopped because quick answered first",
         "{seen}"

@@ -3,7 +3,8 @@
 use crate::util::replay::{Played, data, play};
 use clinvk::backend::claude::Claude;
 use clinvk::backend::{Backend, Dialogue, Ended, Step};
-use clinvk::event::{Event, Usage};
+use clinvk::error::Kind;
+use clinvk::event::{Event, TRUNCATED, Usage};
 use clinvk::task::{Approval, Effort, Image, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
@@ -435,11 +436,90 @@ fn hostile_lines_are_silence() {
     assert_eq!(steps, []);
 }
 
+/// Measured with 2.1.197: with `none` the model is offered no tool at all, and no MCP server of the user's is started.
 #[test]
-fn completions_have_no_tools_or_only_those_that_read() {
-    let args = |tools: ToolUse| own_args(&Task { tools, approval: Approval::None, ..task("x") }).join(" ");
-    let (without, reading) = (args(ToolUse::None), args(ToolUse::ReadOnly));
-    assert!(without.contains("--tools  "), "{without}");
-    assert!(reading.contains("--tools Read,Grep,Glob,WebFetch,WebSearch "), "{reading}");
-    assert!(!args(ToolUse::AsConfigured).contains("--tools"));
+fn tools_are_bound_whatever_else_is_asked_and_the_users_servers_are_left_out() {
+    let plain = "--permission-mode default";
+    let reading = format!("{plain} --tools Read,Grep,Glob,WebFetch,WebSearch");
+    for (tools, allowed, expected) in [
+        (ToolUse::AsConfigured, None, format!("{plain} --disallowedTools {PERSONS}")),
+        (ToolUse::ReadOnly, None, format!("{reading} --disallowedTools {PERSONS} --strict-mcp-config")),
+        (
+            ToolUse::ReadOnly,
+            Some(vec!["Read".to_owned(), "Write".to_owned()]),
+            format!(
+                "{plain} --tools Read --allowedTools Read,Write --disallowedTools {PERSONS} --strict-mcp-config"
+            ),
+        ),
+        (
+            ToolUse::None,
+            Some(vec!["Bash".to_owned()]),
+            format!("{plain} --tools  --allowedTools  --disallowedTools {PERSONS} --strict-mcp-config"),
+        ),
+        (
+            ToolUse::None,
+            None,
+            format!("{plain} --tools  --allowedTools  --disallowedTools {PERSONS} --strict-mcp-config"),
+        ),
+    ] {
+        let task = Task { tools, allowed_tools: allowed, ..task("x") };
+        assert_eq!(own_args(&task).join(" "), expected, "{tools:?}");
+        // Whatever approval mode was asked for.
+        if tools != ToolUse::AsConfigured {
+            let all = Task { approval: Approval::None, ..task };
+            assert_eq!(own_args(&all).join(" "), expected, "{tools:?}");
+        }
+    }
+}
+
+#[test]
+fn what_asks_although_there_are_no_tools_is_refused() {
+    let asks = json!({"type": "control_request", "request_id": "r", "request": {"subtype": "can_use_tool", "tool_name": "mcp__t__x", "input": {}}});
+    for (tools, behavior) in
+        [(ToolUse::AsConfigured, "allow"), (ToolUse::ReadOnly, "deny"), (ToolUse::None, "deny")]
+    {
+        let mut steps = Vec::new();
+        let task = Task { tools, approval: Approval::None, ..task("x") };
+        dialogue(&task).line(&asks.to_string(), &mut steps);
+        let said = steps.iter().any(|step| matches!(step, Step::Send(line) if line.contains(behavior)));
+        assert!(said, "{tools:?}: {steps:?}");
+    }
+}
+
+/// Measured: claude goes on three times after a cut, and then calls it a failure.
+#[test]
+fn an_answer_that_was_cut_at_the_limit_asked_for_ends_there() {
+    let delta = |text: &str| json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}});
+    let log = [
+        json!({"type": "stream_event", "event": {"type": "message_start"}}),
+        delta("one two"),
+        json!({"type": "stream_event", "event": {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}}}),
+        delta("what it goes on with"),
+        json!({"type": "result", "subtype": "error_during_execution", "is_error": true, "usage": {"output_tokens": 2}}),
+    ];
+    let log = log.map(|line| line.to_string()).join("\n");
+    let limited = Task { max_tokens: Some(2), ..task("x") };
+    let cut = play(&mut *dialogue(&limited), &log);
+    let told = |played: &Played| {
+        played.events.iter().any(|event| matches!(event, Event::Progress { stage, .. } if stage == TRUNCATED))
+    };
+    assert_eq!((cut.ending(), cut.text().as_str(), told(&cut)), ("ok", "one two", true), "{cut:?}");
+    assert_eq!(cut.usage().map(|usage| usage.output), Some(2));
+    assert!(cut.said.iter().any(|line| line.contains("interrupt")), "{cut:?}");
+    // Its own limit is its own affair.
+    let own = play(&mut *dialogue(&task("x")), &log);
+    assert!(own.ending() != "ok" && !told(&own) && own.text().contains("goes on"), "{own:?}");
+    let formed = play(&mut *dialogue(&Task { schema: Some(json!({})), ..limited }), &log);
+    assert_eq!(formed.result.unwrap().unwrap_err().kind, Kind::TurnLimit, "half a value is none");
+}
+
+#[test]
+fn a_schema_is_claudes_to_follow_when_it_is_of_an_object() {
+    for (schema, expected) in [
+        (json!({"type": "object"}), true),
+        (json!({"type": "array"}), false),
+        (json!({"anyOf": [{"type": "object"}]}), false),
+    ] {
+        assert_eq!(claude().takes_schema(&schema), expected, "{schema}");
+    }
 }

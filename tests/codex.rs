@@ -4,7 +4,7 @@ use crate::util::replay::{Played, data, play};
 use clinvk::backend::codex::Codex;
 use clinvk::backend::{Backend, Dialogue, Ended, Step, Steps, StopSignal};
 use clinvk::error::Kind;
-use clinvk::event::{Event, Usage};
+use clinvk::event::{Event, TRUNCATED, Usage};
 use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
@@ -1068,15 +1068,105 @@ fn its_reach_is_the_sandbox_that_it_is_given() {
     }
 }
 
+/// Measured with 0.169.0: with `none` the model is offered `request_user_input` alone; an unknown feature is only warned of
+/// here, and ends codex when it is a flag.
 #[test]
-fn completions_have_no_tools_or_only_those_that_read() {
-    let narrowed = |tools: ToolUse| Task { tools, sandbox: Sandbox::Full, ..task("x") };
-    let (without, reading) = (narrowed(ToolUse::None), narrowed(ToolUse::ReadOnly));
-    let config = params(&without, "thread/start")["config"].to_string();
-    for feature in ["shell_tool", "unified_exec", "multi_agent", "goals"] {
-        assert!(config.contains(feature), "{feature}: {config}");
+fn tools_are_bound_by_settings_of_the_thread() {
+    for (tools, sandbox, policy) in [
+        (ToolUse::AsConfigured, Value::Null, Value::Null),
+        (ToolUse::ReadOnly, json!("read-only"), json!("untrusted")),
+        (ToolUse::None, json!("read-only"), json!("untrusted")),
+    ] {
+        let asked = Task { tools, ..task("x") };
+        let thread = params(&asked, "thread/start");
+        assert_eq!((&thread["sandbox"], &thread["approvalPolicy"]), (&sandbox, &policy), "{tools:?}");
+        let config = &thread["config"];
+        let off = if tools == ToolUse::None { json!(false) } else { Value::Null };
+        for feature in ["shell_tool", "unified_exec", "multi_agent", "goals", "view_image"] {
+            assert_eq!(config["features"][feature], off, "{feature} with {tools:?}");
+        }
+        let web = if tools == ToolUse::None { json!("disabled") } else { Value::Null };
+        assert_eq!(config["web_search"], web, "{tools:?}");
+        assert_eq!(codex().launch(&asked).unwrap().args, ["app-server", "-c", "analytics.enabled=false"]);
+        let granted = Task { approval: Approval::None, sandbox: Sandbox::Full, ..asked };
+        let widest = params(&granted, "thread/start")["sandbox"].clone();
+        assert_eq!(
+            widest,
+            if tools == ToolUse::AsConfigured { json!("danger-full-access") } else { sandbox }
+        );
     }
-    for task in [without, reading] {
-        assert_eq!(params(&task, "thread/start")["sandbox"], "read-only");
+}
+
+#[test]
+fn the_users_servers_are_left_out_by_the_names_that_codex_tells() {
+    let settings = |answer: Value| {
+        let mut dialogue = codex().dialogue(&Task { tools: ToolUse::ReadOnly, ..task("x") });
+        let greeting = json!({"id": 1, "result": {"userAgent": "clinvk/0.169.0 (x)"}});
+        sent(&hear(&mut *dialogue, &[greeting, answer])).pop().unwrap()
+    };
+    let servers = json!({"id": 6, "result": {"config": {"mcp_servers": {"a.b": {"command": "x"}, "c": {}}}}});
+    let open = settings(servers);
+    assert_eq!(
+        (&open["method"], &open["params"]["config"]["mcp_servers"]),
+        (&json!("thread/start"), &json!({"a.b": {"enabled": false}, "c": {"enabled": false}}))
+    );
+    for none in
+        [json!({"id": 6, "result": {"config": {}}}), json!({"id": 6, "error": {"message": "no such method"}})]
+    {
+        let open = settings(none);
+        assert!(
+            open["method"] == "thread/start" && open["params"]["config"]["mcp_servers"].is_null(),
+            "{open}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_at_the_models_limit_is_one() {
+    let error = json!({"message": "Incomplete response returned, reason: max_output_tokens"});
+    let log =
+        [delta("m", "half"), note("turn/completed", json!({"turn": {"status": "failed", "error": error}}))];
+    let steps = hear(&mut *in_turn(&task("x")), &log);
+    let told = |stage: &str| {
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Event(Event::Progress { stage: known, .. }) if known == stage))
+    };
+    assert!(told(TRUNCATED) && steps.contains(&Step::Finished(Ok(()))), "{steps:?}");
+    let formed = Task { schema: Some(json!({"type": "object"})), ..task("x") };
+    let steps = hear(&mut *in_turn(&formed), &log);
+    let Some(Step::Finished(Err(failure))) = steps.last() else { panic!("{steps:?}") };
+    assert_eq!(failure.kind, Kind::TurnLimit, "half a value is none");
+}
+
+#[test]
+fn a_schema_is_codexs_to_follow_when_it_leaves_nothing_open() {
+    let closed = |more: Value| {
+        let mut schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
+        schema.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        schema
+    };
+    let within = |schema: Value| closed(json!({"properties": {"a": schema}}));
+    for (schema, expected) in [
+        (closed(json!({})), true),
+        (within(closed(json!({}))), true),
+        (within(json!({"type": "array", "items": closed(json!({}))})), true),
+        (within(json!({"enum": [{"type": "object"}]})), true),
+        (
+            closed(
+                json!({"properties": {"a": {"type": "string"}, "default": {"type": "string"}}, "required": ["a", "default"]}),
+            ),
+            true,
+        ),
+        (closed(json!({"additionalProperties": true})), false),
+        (closed(json!({"required": []})), false),
+        (within(json!({"type": "object"})), false),
+        (within(json!({"type": "string", "default": "x"})), false),
+        (within(json!({"oneOf": [{"type": "string"}]})), false),
+        (closed(json!({"$defs": {"d": {"type": "object", "properties": {}}}})), false),
+        (json!({"type": "array", "items": {"type": "string"}}), false),
+        (json!({"anyOf": [closed(json!({}))]}), false),
+    ] {
+        assert_eq!(codex().takes_schema(&schema), expected, "{schema}");
     }
 }

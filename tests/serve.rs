@@ -709,3 +709,22 @@ fn the_log_of_commands_has_no_prompts_of_any_kind() {
     let log = server.stop().err;
     assert!(log.contains("--system") && log.contains("PROMPT") && !log.contains("private"), "{log}");
 }
+
+#[test]
+fn detached_runs_are_bounded_and_a_listing_does_not_carry_their_results() {
+    let scene = Scene::playing("await go; printf done");
+    scene.edit_config(|config| config["server"] = json!({"max_runs": 1, "queue_length": 1}));
+    let mut go = scene.fifo("go");
+    let server = scene.serve([]);
+    let begin = || server.post("/api/v1/prompt", &json!({"prompt": "x", "detach": true, "ephemeral": true}));
+    let first = begin().json()["run_id"].as_str().unwrap().to_owned();
+    assert_eq!(begin().status, 202);
+    is_failure(&begin(), 503, "busy", "2 detached runs");
+    go.tell();
+    let path = format!("/api/v1/runs/{first}");
+    until("it is done", || server.get(&path).json()["state"] == "done");
+    assert!(server.get(&path).json()["result"].is_object());
+    let listed = server.get("/api/v1/runs").json();
+    assert!(listed["runs"].as_array().unwrap().iter().all(|run| run.get("result").is_none()), "{listed}");
+    assert_eq!(begin().status, 202);
+}

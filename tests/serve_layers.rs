@@ -417,3 +417,33 @@ fn keys_that_are_no_text_are_not_taken_for_none() {
         .env("CLINVK_API_KEYS", keys)
         .fails(1, "clinvk: the variable CLINVK_API_KEYS is not valid UTF-8\n");
 }
+
+#[test]
+fn a_broken_session_is_not_told_of_to_whoever_has_a_key() {
+    let scene = scene(json!({"keys": {"boss": {"admin": true}}}));
+    let server = scene.serve_with([], &KEYS);
+    let made = prompt(&server, &[("X-Api-Key", "alice-secret")]).json();
+    let id = made["session_id"].as_str().unwrap();
+    scene.file(&format!("home/.clinvk/sessions/{id}.json"), "{");
+    let get = |key: &str| {
+        let ask = server.ask("GET", &format!("/api/v1/sessions/{}", &id[..1]));
+        ask.header("X-Api-Key", &format!("{key}-secret")).answer()
+    };
+    let bobs = get("bob");
+    assert_eq!(kind(&bobs), refused("session_not_found", 404));
+    assert!(!bobs.body.contains(id), "{bobs}");
+    assert_eq!(kind(&get("boss")), refused("session_store", 500));
+}
+
+#[test]
+fn all_backends_are_all_that_a_key_may_use() {
+    let scene = scene(json!({"keys": {"bob": {"allowed_backends": ["one"]}}}));
+    let program = scene.fake("one", "printf done");
+    scene.edit_config(|config| {
+        config["backends"] = json!({"one": {"command": [program]}, "two": {"command": [program]}});
+    });
+    let server = scene.serve_with([], &KEYS);
+    let ask = server.ask("POST", "/api/v1/compare").header("X-Api-Key", "bob-secret");
+    let told = ask.json(&json!({"prompt": "x", "all_backends": true})).answer().json();
+    assert!(told["backends"] == json!(["one"]) && told["agree"] == true, "{told}");
+}

@@ -936,3 +936,17 @@ fn threads_of_one_process_are_many_writers_too() {
         (&json!(400), 41, 41)
     );
 }
+
+#[test]
+fn a_look_at_a_full_disk_leaves_nothing() {
+    let name = "session_faults::a_look_at_a_full_disk_leaves_nothing";
+    crate::util::run::alone(name, "trap '' XFSZ; ulimit -f 0", || {
+        // A scene has files of its own, which it could not write.
+        let home = std::env::temp_dir().join(format!("clinvk-look-{}", std::process::id()));
+        let problem = Store::at(&home).look().unwrap_err().to_string();
+        let names = fs::read_dir(home.join("sessions")).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<_> = names.collect();
+        fs::remove_dir_all(home).unwrap();
+        assert!(problem.contains("File too large") && names == ["store.lock"], "{problem}: {names:?}");
+    });
+}

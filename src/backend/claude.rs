@@ -81,6 +81,11 @@ impl Backend for Claude {
         &["claude-"]
     }
 
+    /// It becomes the input of a tool, which is an object.
+    fn takes_schema(&self, schema: &Value) -> bool {
+        schema["type"] == "object"
+    }
+
     fn base_url(&self) -> Option<&'static str> {
         Some("ANTHROPIC_BASE_URL")
     }

@@ -100,6 +100,11 @@ impl Backend for Codex {
         &["gpt-", "o1", "o3", "o4", "codex-", "chatgpt-"]
     }
 
+    /// Codex hands it to OpenAI as a strict one, which that refuses unless it leaves nothing open.
+    fn takes_schema(&self, schema: &Value) -> bool {
+        schema["type"] == "object" && is_strict(schema)
+    }
+
     fn keeps(&self) -> Option<Keeps> {
         Some(Keeps {
             delete: &["delete", "--force"],
@@ -159,6 +164,50 @@ impl Backend for Codex {
         let settings = json!({"id": 6, "result": {"config": {}}});
         let opened = json!({"id": 2, "result": {"thread": {"id": thread}}});
         [greeting, settings, opened].iter().filter(is_asked).map(Value::to_string).collect()
+    }
+}
+
+/// Whether a schema is one of OpenAI's strict ones: every object has exactly its properties, and there is nothing in it
+/// that is not known there.
+fn is_strict(schema: &Value) -> bool {
+    const UNKNOWN: &[&str] = &[
+        "allOf",
+        "default",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "if",
+        "not",
+        "oneOf",
+        "patternProperties",
+        "then",
+    ];
+    match schema {
+        Value::Object(members) => {
+            let is_closed = match members.get("properties").and_then(Value::as_object) {
+                None => members.get("type") != Some(&json!("object")),
+                Some(properties) => {
+                    let required = members.get("required").and_then(Value::as_array);
+                    let is_required =
+                        |name: &String| required.is_some_and(|names| names.iter().any(|known| known == name));
+                    members.get("additionalProperties") == Some(&json!(false))
+                        && properties.keys().all(is_required)
+                }
+            };
+            // The names of properties are no keywords.
+            let below = members.iter().flat_map(|(name, value)| match (name.as_str(), value) {
+                ("properties" | "$defs" | "definitions", Value::Object(schemas)) => {
+                    schemas.values().collect()
+                }
+                ("enum" | "const", _) => Vec::new(),
+                _ => vec![value],
+            });
+            is_closed
+                && !members.keys().any(|name| UNKNOWN.contains(&name.as_str()))
+                && below.into_iter().all(is_strict)
+        }
+        Value::Array(items) => items.iter().all(is_strict),
+        _ => true,
     }
 }
 

@@ -42,6 +42,11 @@ pub trait Backend: Send + Sync {
         true
     }
 
+    /// Whether the backend sees to it that an answer follows this schema. Vendors know less of schemas than their clients do.
+    fn takes_schema(&self, _schema: &Value) -> bool {
+        self.honours(Opt::Schema).is_ok()
+    }
+
     /// The variable by which the program is led to another server than its vendor's.
     fn base_url(&self) -> Option<&'static str> {
         None

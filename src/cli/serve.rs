@@ -61,7 +61,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();
-    server.forget_all();
+    server.forget_all(Instant::now() + LAST_MOMENT);
     served.map(|()| 0).map_err(|error| Error::Internal(format!("cannot serve: {error}")))
 }
 

@@ -131,7 +131,10 @@ impl Fault {
 
     /// The `Idempotency-Key` came before, with another body.
     pub fn other_request() -> Fault {
-        Fault::new(Cause::OtherRequest, "this Idempotency-Key was used with another body: use a new one")
+        Fault::new(
+            Cause::OtherRequest,
+            "this Idempotency-Key was used with another body or path: use a new one",
+        )
     }
 
     /// There is no response of that id to go on with.

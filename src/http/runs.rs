@@ -121,9 +121,6 @@ impl Run {
     /// What is told of it.
     pub fn told(&self) -> Value {
         let state = self.state();
-        let body = |finished: &Finished| {
-            serde_json::from_str(&finished.body).unwrap_or_else(|_| Value::String(finished.body.clone()))
-        };
         let end = state.result.as_ref().map(|(_, at)| *at);
         json!({
             "id": self.id,
@@ -137,8 +134,16 @@ impl Run {
             "detached": self.detached,
             "state": if state.result.is_some() { "done" } else { "running" },
             "status": state.result.as_ref().map(|(finished, _)| finished.status),
-            "result": state.result.as_ref().map(|(finished, _)| body(finished)),
         })
+    }
+
+    /// The same with its result, which may be large.
+    pub fn told_whole(&self) -> Value {
+        let mut told = self.told();
+        let body = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
+        told["result"] =
+            self.state().result.as_ref().map_or(Value::Null, |(finished, _)| body(&finished.body));
+        told
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,6 +193,11 @@ impl Runs {
         let mut all: Vec<Arc<Run>> = self.lock().values().cloned().collect();
         all.sort_by_key(|run| run.began);
         all
+    }
+
+    /// How many go on without any client.
+    pub fn detached(&self) -> usize {
+        self.lock().values().filter(|run| run.detached && run.status().is_none()).count()
     }
 
     /// The run of that id.

@@ -144,8 +144,10 @@ impl Server {
     }
 
     /// Removes all that is kept for clients: nobody comes back for it.
-    pub fn forget_all(&self) {
-        self.reuse.expired(true).iter().for_each(|id| self.forget(id));
+    /// What is not removed in time is found by the next server.
+    pub fn forget_all(&self, deadline: Instant) {
+        let all = self.reuse.expired(true);
+        all.iter().take_while(|_| Instant::now() < deadline).for_each(|id| self.forget(id));
     }
 
     /// Removes what another server kept and did not come to remove.
@@ -201,8 +203,12 @@ impl Server {
         task.unset.extend(self.loops.iter().map(|(name, _)| name.clone()));
         task.owner = who.owner();
         task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
-        let policy = who.key.as_ref().map_or(&self.policy, |key| &key.policy);
-        policy.admit(request, task, &*backend)
+        self.policy(who).admit(request, task, &*backend)
+    }
+
+    /// The rules for a client.
+    pub fn policy<'a>(&'a self, who: &'a Who) -> &'a Policy {
+        who.key.as_ref().map_or(&self.policy, |key| &key.policy)
     }
 
     /// The limits of a client's run.

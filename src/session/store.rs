@@ -294,8 +294,11 @@ impl Store {
         drop(self.lock()?);
         let path = self.dir.join(format!("probe-{}.tmp", world::random_id()?));
         let fail = |verb| move |path: &Path, error| Error::Store { verb, path: path.to_owned(), error };
-        fs::write(&path, b"x").map_err(|error| fail("write")(&path, error))?;
-        fs::remove_file(&path).map_err(|error| fail("remove")(&path, error))?;
+        let written = fs::write(&path, b"x");
+        // A full disk takes the name and nothing more.
+        let removed = fs::remove_file(&path);
+        written.map_err(|error| fail("write")(&path, error))?;
+        removed.map_err(|error| fail("remove")(&path, error))?;
         self.ids().map(|ids| ids.len())
     }
 

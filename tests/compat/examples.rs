@@ -120,8 +120,8 @@ fn ours(example: &Example) -> (u16, Vec<(String, String)>, String) {
     if let Err(fault) = resolve(&chat.model, &known) {
         return refused(fault);
     }
-    // The recorded server counted otherwise.
-    chat.estimate = 1;
+    // The recorded server counted otherwise, and kept nothing.
+    (chat.estimate, chat.store) = (1, false);
     let (reply, output) = match &chat.forced {
         None => (hello(), 6),
         Some(_) if example.name == "messages forced tool sse" => (call(), 2),

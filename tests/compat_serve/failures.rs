@@ -22,12 +22,11 @@ fn is_failure(answer: &Answer, path: &str, status: u16, kind: &str, code: Value,
     }
 }
 
-/// Kind, status, OpenAI's type and code, Anthropic's type, not to be tried again, when to be tried again.
-type Row = (&'static str, u16, &'static str, Value, &'static str, bool, Option<&'static str>);
-
 #[test]
 fn what_fails_before_the_first_word_fails_by_its_status() {
+    // (kind, status, OpenAI's type, its code, Anthropic's type, should not be tried again, retry after)
     let bad = "invalid_request_error";
+    type Row = (&'static str, u16, &'static str, Value, &'static str, bool, Option<&'static str>);
     let table: &[Row] = &[
         (
             "quota",

@@ -2,7 +2,7 @@
 
 use super::{gemini, launch, task, words};
 use clinvk::backend::Backend;
-use clinvk::task::{Sandbox, Task};
+use clinvk::task::{Approval, Sandbox, Task, ToolUse};
 
 /// The rules of the policy, without the long lists: (decision, priority, tool, prefix).
 fn rules(task: &Task) -> Vec<(String, String, String, String)> {
@@ -94,4 +94,21 @@ fn a_tools_name_cannot_break_out_of_its_rule() {
     let launch = launch(&Task { denied_tools: words(&[name]), ..task("x") });
     let text = &launch.files[0].text;
     assert_eq!(text.lines().filter(|line| *line == "[[rule]]").count(), 1, "{text}");
+}
+
+/// Measured with 0.61.0: with `none` the model is offered nothing, and no MCP server of the user's is started.
+#[test]
+fn tools_are_bound_whatever_else_is_asked() {
+    for tools in [ToolUse::ReadOnly, ToolUse::None] {
+        let bound = Task { tools, approval: Approval::None, sandbox: Sandbox::Full, ..task("x") };
+        let args = gemini().launch(&bound).unwrap().args;
+        assert!(args.contains(&"--approval-mode=default".to_owned()), "{args:?}");
+        let rules = rules(&bound);
+        let allowed: Vec<&str> =
+            rules.iter().filter(|rule| rule.0 != "deny").map(|(_, _, tool, _)| tool.as_str()).collect();
+        assert_eq!(allowed.contains(&"read_file"), tools == ToolUse::ReadOnly, "{allowed:?}");
+        assert!(!allowed.contains(&"run_shell_command") && !allowed.contains(&"write_file"), "{allowed:?}");
+        assert_eq!(allowed.is_empty(), tools == ToolUse::None, "{allowed:?}");
+        assert!(rules.iter().any(|rule| rule.0 == "deny" && rule.2 == "mcp_*"), "{rules:?}");
+    }
 }

@@ -219,7 +219,7 @@ fn response(chat: &Chat, stamp: &Stamp, status: &Status, output: Vec<Json>, usag
         "parallel_tool_calls": (or("parallel_tool_calls", json!(true))),
         "previous_response_id": (asked("previous_response_id")),
         "reasoning": {"effort": (&reasoning["effort"]), "summary": (&reasoning["summary"])},
-        "store": (or("store", json!(false))),
+        "store": (chat.store),
         "temperature": (asked("temperature")),
         "text": (&text),
         "tool_choice": (or("tool_choice", json!("auto"))),

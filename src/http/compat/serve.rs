@@ -265,7 +265,7 @@ fn no_pictures(server: &Server, backend: &str, why: &str) -> Fault {
 fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &Thread) -> Request {
     let honours = |option: Opt| backend.honours(option).is_ok();
     let transcript::Rendered { system, prompt, images } = thread.render(chat);
-    let schema = structured::schema(chat).filter(|_| honours(Opt::Schema));
+    let schema = structured::schema(chat).filter(|schema| backend.takes_schema(schema));
     let instruction = structured::instruction(chat, schema.is_some());
     let system = [system, instruction].into_iter().flatten().collect::<Vec<String>>().join("\n\n");
     let (system, prompt) = match &*system {

@@ -65,7 +65,7 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.body()?;
     let (given, extra): (Request, Extra) = read_object(&body)?;
     let prompt = given.text(&call.server.defaults(None))?;
-    let (candidates, missing) = match (&extra.backends, extra.all_backends) {
+    let (mut candidates, missing) = match (&extra.backends, extra.all_backends) {
         (Some(words), None | Some(false)) => (compare::candidates(words)?, Vec::new()),
         (None, Some(true)) => compare::all(&call.server.engine),
         _ => {
@@ -75,6 +75,9 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             ));
         }
     };
+    if extra.backends.is_none() {
+        candidates.retain(|candidate| call.server.policy(&call.who).backend(&candidate.backend).is_ok());
+    }
     if candidates.is_empty() {
         let sentence = format!("no backend is installed that could be asked: {}", missing.join(", "));
         return Err(Fault::of(Kind::NotInstalled, sentence));

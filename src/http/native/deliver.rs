@@ -1,6 +1,6 @@
 //! How the results of a request reach its client: as one JSON answer, as a stream, or later, when it comes back for them.
 
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use crate::exec::Cancel;
 use crate::http::call::{Call, Who};
 use crate::http::faults::{Fault, Surface};
@@ -287,6 +287,12 @@ impl Feed for Taped<'_> {
 
 /// Begins the work in a thread of its own, so that clients may come and go.
 fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> Result<Arc<Run>, Fault> {
+    // Nobody's leaving ends them: they are counted before they begin.
+    let bounds = call.server.slots.bounds();
+    if detached && call.server.runs.detached() >= bounds.runs + bounds.queue {
+        let sentence = format!("{} detached runs go on already", bounds.runs + bounds.queue);
+        return Err(Error::Busy(sentence).into());
+    }
     let internal = |what: &str, error: io::Error| Fault::of(Kind::Internal, format!("{what}: {error}"));
     let cancel = Arc::new(Cancel::new().map_err(|error| internal("no pipe", error))?);
     let (server, who) = (call.server.clone(), call.who.clone());

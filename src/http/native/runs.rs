@@ -31,7 +31,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
-    call.json(&run.told())
+    call.json(&run.told_whole())
 }
 
 /// `DELETE /runs/{id}`

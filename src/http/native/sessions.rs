@@ -22,6 +22,10 @@ pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
         Ok(session) if call.who.sees(session.owner.as_deref()) => Ok(session),
         // Which others there are is nobody's business.
         Err(Error::SessionAmbiguous { .. }) | Ok(_) => Err(Error::SessionNotFound { given: id.to_owned() }),
+        // Nobody knows whose it is, and the message has its whole id.
+        Err(Error::SessionBroken { .. }) if !call.who.sees(None) => {
+            Err(Error::SessionNotFound { given: id.to_owned() })
+        }
         Err(error) => Err(error),
     };
     Ok(found?)
