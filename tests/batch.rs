@@ -365,15 +365,18 @@ fn ten_thousand_tasks_are_read_and_ordered() {
 #[test]
 fn a_reader_that_leaves_stops_everything() {
     let scene = Scene::playing(ACTOR);
-    let mut up = scene.fifo("up");
+    let (mut up, mut leave) = (scene.fifo("up"), scene.fifo("leave"));
     scene.file("work/plan", "{\"prompt\": \"hang\"}\n{\"prompt\": \"b\"}\n{\"prompt\": \"stubborn\"}\n");
     let line = format!(
-        "{{ '{}' parallel -q --jsonl -f plan; echo $? >status; }} | {{ read -r line; echo \"$line\"; }}; cat status",
-        env!("CARGO_BIN_EXE_clinvk")
+        "{{ '{}' parallel -q --jsonl -f plan; echo $? >status; }} | {{ read -r line; echo \"$line\"; read -r _ <'{}'; }}; cat status",
+        env!("CARGO_BIN_EXE_clinvk"),
+        scene.text("bin/leave")
     );
     let run = scene.program("sh").args(["-c", &line]).start();
     up.told();
     up.told();
+    // Not before all of them are at work.
+    leave.tell();
     let seen = run.end();
     scene.is_deserted();
     let (line, status) = seen.out.split_once('\n').unwrap();

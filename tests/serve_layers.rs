@@ -395,6 +395,8 @@ fn metrics_are_labelled_by_route_and_need_a_key_unless_they_are_public() {
     get("/api/v1/sessions/0123456789abcdef0123456789abcdef");
     get("/no/such/path");
     prompt(&server, &[("X-Api-Key", "alice-secret")]);
+    // The answer does not wait for the end of its run, and it is the end that is counted.
+    until("the run is counted", || get("/metrics").body.contains("clinvk_runs_total{"));
     let text = get("/metrics").body;
     for line in [
         r#"clinvk_http_requests_total{route="/api/v1/sessions/{id}",method="GET",status="404"} 1"#,
