@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How long a vendor's program may take to remove a session.
 const FORGETTING_TAKES: Duration = Duration::from_secs(10);
 
+/// The longest answer that is kept in memory until its end, in bytes.
+pub const MOST_ANSWER: usize = 64 << 20;
+
 /// Runs tasks.
 pub struct Engine {
     /// The sessions.

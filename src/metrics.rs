@@ -6,7 +6,7 @@ use crate::event::Usage;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// The upper ends of the buckets in seconds: from an answer without a run to the longest runs.
@@ -172,7 +172,7 @@ impl Metrics {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::exec::lock(&self.0)
     }
 }
 

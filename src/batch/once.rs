@@ -1,7 +1,7 @@
 //! One run of a batch: from a request to its result, with the tries that it takes.
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
-use crate::engine::{Listener, Outcome};
+use crate::engine::{Listener, MOST_ANSWER, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink};
 use crate::fields::Fields;
@@ -14,8 +14,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The longest answer of one run, in bytes: all of them are in memory.
-const MOST_ANSWER: usize = 64 << 20;
 /// How often somebody who waits for the next try looks around.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -82,7 +82,7 @@ impl Idempotency {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Place, First>> {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = crate::exec::lock(&self.0);
         known.retain(|_, first| first.at.elapsed() < KEPT && is_worth_keeping(&first.run));
         known
     }

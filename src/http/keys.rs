@@ -128,7 +128,7 @@ impl Keys {
     /// A source that breaks keeps its last good keys. Returns what the log has to say.
     pub fn reload(&self, now: Instant) -> Vec<String> {
         // Nobody but this function needs them; `find` never waits for gopass.
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = exec::lock(&self.sources);
         let mut said = Vec::new();
         for at in 0..sources.len() {
             let Some(read) = sources[at].read_again(now, &self.world) else { continue };

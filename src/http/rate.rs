@@ -105,7 +105,7 @@ impl Buckets {
     /// # Errors
     /// When it is one too many: after so many seconds (`Retry-After`, at least 1) there is room for one.
     pub fn take(&self, who: Who, rate: Rate, now: Instant) -> Result<(), u64> {
-        let mut held = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut held = crate::exec::lock(&self.held);
         let held = &mut *held;
         if held.cleaned.is_none_or(|last| now.saturating_duration_since(last) >= self.memory) {
             held.cleaned = Some(now);

@@ -147,7 +147,7 @@ impl Run {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        crate::exec::lock(&self.state)
     }
 }
 
@@ -217,7 +217,7 @@ impl Runs {
 
     /// The runs that are not to be forgotten yet.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Run>>> {
-        let mut runs = self.runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut runs = crate::exec::lock(&self.runs);
         runs.retain(|_, run| run.over_for().is_none_or(|over| over < self.retention));
         runs
     }

@@ -295,7 +295,7 @@ impl Server {
     /// # Errors
     /// Why it cannot.
     pub fn sessions(&self) -> Result<usize, String> {
-        let mut looked = self.store.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut looked = exec::lock(&self.store);
         match &*looked {
             Some((found, at)) if at.elapsed() < LOOK => found.clone(),
             _ => {
@@ -309,7 +309,7 @@ impl Server {
     /// What a program says of its version, asked once.
     pub fn version(&self, args: &[&str], program: &Path) -> Option<String> {
         let known = |versions: &HashMap<PathBuf, Option<String>>| versions.get(program).cloned();
-        let lock = || self.versions.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let lock = || exec::lock(&self.versions);
         if let Some(version) = known(&lock()) {
             return version;
         }

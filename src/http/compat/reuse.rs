@@ -118,7 +118,7 @@ impl Reuse {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        crate::exec::lock(&self.state)
     }
 }
 

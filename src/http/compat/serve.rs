@@ -7,7 +7,7 @@ use super::{
 };
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
-use crate::engine::{self, Listener, Outcome};
+use crate::engine::{self, Listener, MOST_ANSWER, Outcome};
 use crate::error::{Error, Failure, Kind};
 use crate::event::{Event, Sink, Usage};
 use crate::exec::Control;
@@ -26,8 +26,6 @@ use std::time::{Duration, Instant};
 
 /// How often a model may try to answer as it was asked to.
 const TRIES: usize = 2;
-/// The longest answer, in bytes: some are kept in memory until their end.
-const MOST_ANSWER: usize = 64 << 20;
 
 /// `POST /openai/v1/chat/completions`
 ///

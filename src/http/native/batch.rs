@@ -251,7 +251,7 @@ impl Observer for Watcher<'_> {
     }
 
     fn finished(&self, finished: Finished) -> std::io::Result<()> {
-        let tell = self.tell.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let tell = crate::exec::lock(&self.tell);
         tell.send(finished).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
 use super::sessions;
-use crate::engine::{Listener, Outcome};
+use crate::engine::{Listener, MOST_ANSWER, Outcome};
 use crate::error::Kind;
 use crate::event::{Event, Sink};
 use crate::exec::Control;
@@ -111,9 +111,6 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
     });
     call.json(&answer)
 }
-
-/// The longest answer that is kept in memory until its end, in bytes.
-const MOST_ANSWER: usize = 64 << 20;
 
 /// The run itself.
 fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<Value, Failed> {
