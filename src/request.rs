@@ -37,7 +37,7 @@ fields! {
         json_schema: Value, "the schema that the answer follows";
         images = "image": Vec<Picture>, "pictures that go with the prompt: `{media_type, data}` or a file's name";
         files = "file": Vec<String>, "text files that go with the prompt";
-        effort: Word<Effort>, "how hard the model thinks: low, medium, high";
+        effort: Word<Effort>, "how hard the model thinks: low, medium, high, xhigh, max, ultra";
         ephemeral: bool, "leave no session behind";
         extra: Vec<String>, "flags for the backend's own command line";
         lenient: bool, "go on without an option that the backend cannot honour";

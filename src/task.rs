@@ -275,6 +275,19 @@ words! {
         Medium = "medium",
         /// Much.
         High = "high",
+        /// More than that.
+        Xhigh = "xhigh",
+        /// As hard as most models can.
+        Max = "max",
+        /// The hardest, where a vendor has more than `max`.
+        Ultra = "ultra",
+    }
+}
+
+impl Effort {
+    /// The option that a backend has to honour for it: some vendors have no `ultra`.
+    pub fn option(self) -> Opt {
+        if self == Effort::Ultra { Opt::EffortUltra } else { Opt::Effort }
     }
 }
 
@@ -327,6 +340,8 @@ words! {
         Images = "images",
         /// `effort`
         Effort = "effort",
+        /// `effort` ultra
+        EffortUltra = "effort ultra",
         /// `ephemeral`
         Ephemeral = "ephemeral",
         /// `resume`
@@ -364,7 +379,7 @@ impl Task {
             Opt::AddDirs => !self.add_dirs.is_empty(),
             Opt::Schema => self.schema.is_some(),
             Opt::Images => !self.images.is_empty(),
-            Opt::Effort => self.effort.is_some(),
+            Opt::Effort | Opt::EffortUltra => self.effort.is_some_and(|effort| effort.option() == option),
             Opt::Ephemeral => self.ephemeral,
             Opt::Resume => self.resume.is_some(),
             Opt::Interpret => self.interpret,
@@ -390,7 +405,7 @@ impl Task {
             Opt::AddDirs => self.add_dirs.clear(),
             Opt::Schema => self.schema = None,
             Opt::Images => self.images.clear(),
-            Opt::Effort => self.effort = None,
+            Opt::Effort | Opt::EffortUltra => self.effort = None,
             Opt::Ephemeral => self.ephemeral = false,
             Opt::Resume => self.resume = None,
             Opt::Interpret => self.interpret = false,

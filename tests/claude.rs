@@ -5,7 +5,7 @@ use clinvk::backend::claude::Claude;
 use clinvk::backend::{Backend, Dialogue, Ended, Step};
 use clinvk::error::Kind;
 use clinvk::event::{Event, TRUNCATED, Usage};
-use clinvk::task::{Approval, Effort, Image, Sandbox, Task, ToolUse};
+use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn claude() -> Claude {
@@ -149,6 +149,25 @@ fn every_option_becomes_the_flag_that_was_measured() {
     for (name, task, expected) in table {
         assert_eq!(own_args(&task), expected, "{name}");
     }
+}
+
+/// faults.md D5.
+#[test]
+fn every_effort_that_claude_has_becomes_its_word_and_the_one_that_it_has_not_is_refused() {
+    for (effort, word) in [
+        (Effort::Low, "low"),
+        (Effort::Medium, "medium"),
+        (Effort::High, "high"),
+        (Effort::Xhigh, "xhigh"),
+        (Effort::Max, "max"),
+    ] {
+        let task = Task { effort: Some(effort), ..task("x") };
+        assert_eq!(own_args(&task)[2..4], ["--effort", word]);
+        assert!(task.used().iter().all(|option| claude().honours(*option).is_ok()), "{word}");
+    }
+    let used = Task { effort: Some(Effort::Ultra), ..task("x") }.used();
+    let refused: Vec<Opt> = used.into_iter().filter(|option| claude().honours(*option).is_err()).collect();
+    assert_eq!(refused, [Opt::EffortUltra]);
 }
 
 #[test]

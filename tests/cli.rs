@@ -181,7 +181,11 @@ fn words_that_nobody_knows_are_errors() {
             "unknown approval mode `yolo`: known are default, auto, none, always",
         ),
         (&["--sandbox", "read-onyl", "hi"], 1, "unknown sandbox mode `read-onyl`: did you mean `read-only`?"),
-        (&["--effort", "extreme", "hi"], 1, "unknown effort `extreme`: known are low, medium, high"),
+        (
+            &["--effort", "extreme", "hi"],
+            1,
+            "unknown effort `extreme`: known are low, medium, high, xhigh, max, ultra",
+        ),
         (&["-o", "yaml", "hi"], 1, "unknown output format `yaml`: known are text, json, stream-json"),
         (
             &["--timeout", "90", "hi"],

@@ -24,6 +24,7 @@ extra directories        yes yes yes yes -   -
 json schema              yes yes -   -   -   -
 images                   yes yes yes -   -   -
 effort                   yes yes -   -   -   -
+effort ultra             -   yes -   -   -   -
 ephemeral                yes yes yes yes yes -
 resume                   yes yes -   yes -   yes
 interpret                yes yes yes yes yes yes

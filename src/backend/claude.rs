@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::{Error, Failure, Kind, words_of_stderr};
 use crate::event::{Event, Usage};
-use crate::task::{Approval, Effort, Opt, Sandbox, Task};
+use crate::task::{Approval, Opt, Sandbox, Task};
 use serde_json::{Value, json};
 
 /// The oldest version that all of this was seen to work with: 2.1.100 drops a system prompt without a word.
@@ -69,6 +69,7 @@ impl Backend for Claude {
             Opt::SandboxWorkspace => {
                 Err("claude has no sandbox: use `read-only`, or approval modes and tool lists")
             }
+            Opt::EffortUltra => Err("claude's hardest is `max`"),
             _ => Ok(()),
         }
     }
@@ -124,7 +125,7 @@ impl Backend for Claude {
             option("--max-turns", &turns.to_string());
         }
         if let Some(effort) = task.effort {
-            option("--effort", effort_word(effort));
+            option("--effort", effort.word());
         }
         if let Some(tools) = offered_tools(task) {
             option("--tools", &tools.join(","));
@@ -181,14 +182,6 @@ impl Backend for Claude {
             new_message: false,
             refused: false,
         })
-    }
-}
-
-fn effort_word(effort: Effort) -> &'static str {
-    match effort {
-        Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High => "high",
     }
 }
 

@@ -44,7 +44,7 @@ impl Backend for Echo {
         match option {
             Opt::Schema => Err("it only repeats the prompt"),
             Opt::Images => Err("it has no eyes"),
-            Opt::Effort => Err("it does not think"),
+            Opt::Effort | Opt::EffortUltra => Err("it does not think"),
             Opt::Extra => Err("it takes no flags"),
             // No tools, no model, no project files, no sessions: all the rest is honoured by doing nothing.
             _ => Ok(()),

@@ -69,7 +69,7 @@ impl Backend for Gemini {
         match option {
             Opt::AppendSystem => Err("gemini can only replace its system prompt; GEMINI.md files add to it"),
             Opt::Schema => Err("gemini takes no schema: describe the form in the prompt"),
-            Opt::Effort => {
+            Opt::Effort | Opt::EffortUltra => {
                 Err("gemini has no such flag, and what its settings take differs from model to model")
             }
             Opt::SandboxWorkspace => Err("gemini's shell is not confined to the workspace: use `read-only`"),

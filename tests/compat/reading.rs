@@ -326,8 +326,9 @@ fn limits_and_effort_have_one_place_each() {
         ("none", Some(Effort::Low)),
         ("minimal", Some(Effort::Low)),
         ("medium", Some(Effort::Medium)),
-        ("xhigh", Some(Effort::High)),
-        ("max", Some(Effort::High)),
+        ("xhigh", Some(Effort::Xhigh)),
+        ("max", Some(Effort::Max)),
+        ("ultra", Some(Effort::Ultra)),
         ("extreme", None),
     ] {
         assert_eq!(chat(json!({"reasoning_effort": word})).effort, effort, "{word}");

@@ -151,10 +151,8 @@ fn tool_call(call: &Value) -> Part {
 /// How hard the model thinks, by the words that vendors have for it; they have more of them than we do.
 pub(super) fn effort(word: Option<&Value>) -> Option<Effort> {
     match word?.as_str()? {
-        "none" | "minimal" | "low" => Some(Effort::Low),
-        "medium" => Some(Effort::Medium),
-        "high" | "xhigh" | "max" => Some(Effort::High),
-        _ => None,
+        "none" | "minimal" => Some(Effort::Low),
+        word => Effort::parse(word),
     }
 }
 

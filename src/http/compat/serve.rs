@@ -115,12 +115,12 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
 
 /// The fields with wishes that the backend has nothing for, in any dialect.
 fn lost_wishes(chat: &Chat, backend: &dyn Backend) -> Vec<&'static str> {
-    let is_lost = |is_said: bool, option: Opt| is_said && backend.honours(option).is_err();
+    let lacks = |option: Opt| backend.honours(option).is_err();
     let mut lost = Vec::new();
-    if is_lost(chat.max_tokens.is_some(), Opt::MaxTokens) {
+    if chat.max_tokens.is_some() && lacks(Opt::MaxTokens) {
         lost.extend(["max_tokens", "max_completion_tokens", "max_output_tokens"]);
     }
-    if is_lost(chat.effort.is_some(), Opt::Effort) {
+    if chat.effort.is_some_and(|effort| lacks(effort.option())) {
         lost.extend(["reasoning_effort", "reasoning", "output_config"]);
     }
     lost
@@ -211,7 +211,7 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
         system_prompt: system,
         json_schema: schema,
         max_tokens: chat.max_tokens.filter(|_| honours(Opt::MaxTokens)),
-        effort: chat.effort.filter(|_| honours(Opt::Effort)).map(Word),
+        effort: chat.effort.filter(|effort| honours(effort.option())).map(Word),
         ephemeral: Some(!thread.keeps() && honours(Opt::Ephemeral)),
         ..Request::default()
     }
