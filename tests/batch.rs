@@ -3,7 +3,7 @@
 use crate::util::run::{Run, Seen};
 use crate::util::scene::Scene;
 use crate::util::store::Home;
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::{Value, json};
 use std::fs;
 

@@ -4,7 +4,7 @@ use crate::batch::{ACTOR, asked, field, object};
 use crate::util::run::Run;
 use crate::util::scene::Scene;
 use crate::util::store::Home;
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::{Value, json};
 use std::fs;
 

@@ -3,7 +3,7 @@
 use crate::batch::{field, object};
 use crate::util::run::Seen;
 use crate::util::scene::Scene;
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::json;
 use std::fs;
 

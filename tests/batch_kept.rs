@@ -4,7 +4,7 @@
 use crate::batch::{ACTOR, asked, field, object, parallel};
 use crate::util::run::Seen;
 use crate::util::scene::{Scene, until};
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};

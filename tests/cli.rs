@@ -345,7 +345,7 @@ fn the_version_is_a_line_or_an_object() {
 fn a_reader_that_leaves_is_no_error_for_what_is_printed_at_once() {
     let scene = Scene::new();
     for args in [&["-h"][..], &["config", "show"]] {
-        let (read, write) = clinvk::sys::pipe().unwrap();
+        let (read, write) = clinvk::base::sys::pipe().unwrap();
         drop(read);
         scene.clinvk(args).start_into(write).ends("", "", 0);
     }

@@ -3,9 +3,9 @@
 use crate::util::replay::{Played, data, play};
 use clinvk::backend::codex::Codex;
 use clinvk::backend::{Backend, Dialogue, Ended, Step, Steps, StopSignal};
-use clinvk::error::Kind;
-use clinvk::event::{Event, TRUNCATED, Usage};
-use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
+use clinvk::model::error::Kind;
+use clinvk::model::event::{Event, TRUNCATED, Usage};
+use clinvk::model::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn codex() -> Codex {

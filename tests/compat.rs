@@ -8,9 +8,9 @@ mod streams;
 mod structured;
 mod transcript;
 
-use clinvk::event::Usage;
 use clinvk::http::compat::{Chat, Dialect, Finished, Reply, Stamp, anthropic, chat, completions, responses};
-use clinvk::http::faults::Fault;
+use clinvk::http::front::errors::Fault;
+use clinvk::model::event::Usage;
 use serde_json::Value;
 
 /// The words of the examples' answer, as they come.

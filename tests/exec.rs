@@ -2,7 +2,7 @@
 
 use crate::util::run::file;
 use crate::util::scene::{Scene, until};
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;

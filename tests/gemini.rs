@@ -5,9 +5,9 @@ mod tools;
 
 use clinvk::backend::gemini::Gemini;
 use clinvk::backend::{Backend, Dialogue, Launch, Step, Steps};
-use clinvk::error::Kind;
-use clinvk::event::Event;
-use clinvk::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
+use clinvk::model::error::Kind;
+use clinvk::model::event::Event;
+use clinvk::model::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn gemini() -> Gemini {

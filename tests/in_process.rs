@@ -3,10 +3,10 @@
 
 use crate::util::scene::{Fifo, PATIENCE, Scene, is_stopped, until};
 use clinvk::backend::{Dialogue, Ended, File, Launch, Step, Steps};
-use clinvk::error::{Error, Failure, Kind};
-use clinvk::event::{Event, Sink};
+use clinvk::base::world::{World, random_id};
 use clinvk::exec::{self, Cancel, Control, Finishing, Report, Stop};
-use clinvk::world::{World, random_id};
+use clinvk::model::error::{Error, Failure, Kind};
+use clinvk::model::event::{Event, Sink};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -331,7 +331,7 @@ fn entries(dir: &Path) -> Vec<String> {
 fn a_child_may_open_as_many_files_as_we_might_before_the_server_took_more() {
     let name = "in_process::a_child_may_open_as_many_files_as_we_might_before_the_server_took_more";
     crate::util::run::alone(name, "ulimit -S -n 200", || {
-        clinvk::sys::raise_open_files().unwrap();
+        clinvk::base::sys::raise_open_files().unwrap();
         let ours = fs::read_to_string("/proc/self/limits").unwrap();
         let ours = ours.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
         assert!(!ours.contains(" 200 "), "{ours}");

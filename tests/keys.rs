@@ -3,9 +3,9 @@
 use crate::output::world;
 use crate::util::scene::Scene;
 use clinvk::config::{KeyPolicy, Server};
-use clinvk::error::Kind;
-use clinvk::http::keys::{Key, Keys, presented};
-use clinvk::http::rate::Rate;
+use clinvk::http::front::keys::{Key, Keys, presented};
+use clinvk::http::front::rate::Rate;
+use clinvk::model::error::Kind;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::sync::Arc;

@@ -40,7 +40,7 @@ fn now() -> u128 {
 
 fn load() {
     let binary = std::env::var("CLINVK").expect("CLINVK names the release binary: run `make bench`");
-    clinvk::sys::raise_open_files().unwrap();
+    clinvk::base::sys::raise_open_files().unwrap();
     let dir = std::env::temp_dir().join(format!("clinvk-load-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     println!("server, idle: {:.1} MB", Server::start(&binary, &dir).memory());
@@ -379,7 +379,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = clinvk::sys::kill(self.child.id() as i32, clinvk::sys::SIGTERM);
+        let _ = clinvk::base::sys::kill(self.child.id() as i32, clinvk::base::sys::SIGTERM);
         let _ = self.child.wait();
     }
 }

@@ -3,14 +3,14 @@
 use super::util::scene::Scene;
 use clinvk::batch::{OfStep, OfTask, Settings, Steps};
 use clinvk::cli::{COMMANDS, FLAGS};
-use clinvk::error::Kind;
-use clinvk::fields::{Field, Fields};
+use clinvk::engine::request::Request;
 use clinvk::http::compat::{Dialect, anthropic, chat, completions, responses};
-use clinvk::http::faults::{Fault, Surface};
+use clinvk::http::front::errors::{Fault, Surface};
 use clinvk::http::native::{batch, prompt, sessions};
 use clinvk::http::routes::ROUTES;
-use clinvk::metrics::{Gauges, Metrics};
-use clinvk::request::Request;
+use clinvk::http::state::metrics::{Gauges, Metrics};
+use clinvk::model::error::Kind;
+use clinvk::model::fields::{Field, Fields};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,7 +136,7 @@ fn the_page_of_the_api_has_every_field_and_no_other() {
 /// The page and openapi.json are both held to the code where that has tables; here, to each other.
 #[test]
 fn the_page_of_the_api_and_openapi_agree() {
-    let document: Value = serde_json::from_str(include_str!("../src/http/openapi.json")).unwrap();
+    let document: Value = serde_json::from_str(include_str!("../src/http/ops/openapi.json")).unwrap();
     let members = |value: &Value| -> BTreeSet<String> {
         value["properties"].as_object().unwrap().keys().cloned().collect()
     };

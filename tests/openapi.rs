@@ -2,18 +2,18 @@
 
 use super::util::scene::Scene;
 use clinvk::batch::{OfStep, OfTask, Settings, State, Steps};
-use clinvk::error::Kind;
-use clinvk::fields::{Field, Fields};
+use clinvk::engine::request::Request;
 use clinvk::http::native::{batch, prompt, sessions};
 use clinvk::http::routes::ROUTES;
-use clinvk::request::Request;
+use clinvk::model::error::Kind;
+use clinvk::model::fields::{Field, Fields};
+use clinvk::model::task::{Approval, Effort, OutputFormat, Sandbox};
 use clinvk::session::Status;
-use clinvk::task::{Approval, Effort, OutputFormat, Sandbox};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 fn document() -> Value {
-    serde_json::from_str(include_str!("../src/http/openapi.json")).unwrap()
+    serde_json::from_str(include_str!("../src/http/ops/openapi.json")).unwrap()
 }
 
 /// Method and path of everything that is served, as OpenAPI writes them.

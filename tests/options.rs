@@ -2,7 +2,7 @@
 
 use clinvk::backend::{Backend, Registry};
 use clinvk::config::Config;
-use clinvk::task::Opt;
+use clinvk::model::task::Opt;
 use std::sync::Arc;
 
 /// Per option, in this order: claude, codex, gemini, echo, a command with nothing declared, one with everything declared.

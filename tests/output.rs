@@ -1,8 +1,8 @@
 //! `exec::output`: a program that is nobody's run.
 
 use crate::util::scene::{PATIENCE, Scene, until};
+use clinvk::base::world::World;
 use clinvk::exec::{Printed, output};
-use clinvk::world::World;
 use std::io::ErrorKind;
 use std::process::Command;
 use std::time::{Duration, Instant};

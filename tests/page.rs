@@ -1,8 +1,8 @@
 //! `GET /docs`: one page with everything in it, which runs its own script and no other.
 
 use super::util::scene::Scene;
-use clinvk::sha256;
-use clinvk::task::to_base64;
+use clinvk::base::sha256;
+use clinvk::model::task::to_base64;
 use serde_json::json;
 
 /// What stands between two words of the page.

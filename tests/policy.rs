@@ -3,11 +3,11 @@
 use crate::util::scene::Scene;
 use clinvk::backend::Registry;
 use clinvk::config::{Config, KeyPolicy, Server};
-use clinvk::error::Kind;
-use clinvk::fields::Object;
-use clinvk::http::policy::{Policy, default_workdir};
-use clinvk::request::{Defaults, Request};
-use clinvk::task::{Approval, Sandbox, Task};
+use clinvk::engine::request::{Defaults, Request};
+use clinvk::http::front::policy::{Policy, default_workdir};
+use clinvk::model::error::Kind;
+use clinvk::model::fields::Object;
+use clinvk::model::task::{Approval, Sandbox, Task};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! The subset of JSON Schema, and the JSON in an answer.
 
-use clinvk::schema::{check, json_of, unsupported};
+use clinvk::base::schema::{check, json_of, unsupported};
 use serde_json::json;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::util::http::{Answer, Server};
 use crate::util::scene::{Scene, until};
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::{Value, json};
 
 /// A server with echo as its default backend.

@@ -381,7 +381,7 @@ fn a_unix_socket_needs_no_host_and_goes_with_the_server() {
         answer
     };
     assert!(ask("GET /health HTTP/1.1").starts_with("HTTP/1.1 200 "));
-    process.signal(clinvk::sys::SIGTERM);
+    process.signal(clinvk::base::sys::SIGTERM);
     assert_eq!(process.end().status, 0);
     assert!(!socket.exists());
 }

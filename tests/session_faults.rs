@@ -3,7 +3,7 @@
 
 use crate::util::run::Run;
 use crate::util::store::Home;
-use clinvk::error::Error;
+use clinvk::model::error::Error;
 use clinvk::session::{self, Filter, Keep, Session, Store, TurnEnd};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ impl Bare {
     fn new() -> Bare {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let home = Bare(root.join(format!("clinvk-bare-{}", clinvk::world::random_id().unwrap())));
+        let home = Bare(root.join(format!("clinvk-bare-{}", clinvk::base::world::random_id().unwrap())));
         fs::create_dir_all(&home.0).unwrap();
         home
     }
@@ -132,7 +132,7 @@ struct Dice(u64);
 
 impl Dice {
     fn new() -> Dice {
-        Dice(u64::from_str_radix(&clinvk::world::random_id().unwrap()[..16], 16).unwrap() | 1)
+        Dice(u64::from_str_radix(&clinvk::base::world::random_id().unwrap()[..16], 16).unwrap() | 1)
     }
 
     fn below(&mut self, limit: usize) -> usize {
@@ -163,7 +163,7 @@ fn write_for_ever(store: &Store, life: &str) {
             }
             4 => {
                 let mut session = blank('0');
-                session.id = clinvk::world::random_id().unwrap();
+                session.id = clinvk::base::world::random_id().unwrap();
                 made.push(session.id.clone());
                 let id = session.id.clone();
                 begin(store, session).unwrap();
@@ -277,7 +277,7 @@ fn a_prompt_that_is_killed_loses_no_turn_before_it() {
         let run = home.clinvk(&["-q", "-c", &prompt]).start();
         thread::sleep(Duration::from_micros(dice.below(25_000) as u64));
         // It may have come to its end by now.
-        let _ = clinvk::sys::kill(run.pid, clinvk::sys::SIGKILL);
+        let _ = clinvk::base::sys::kill(run.pid, clinvk::base::sys::SIGKILL);
         if run.end().status == 0 {
             done.insert(prompt);
         }
@@ -305,7 +305,7 @@ fn eight_processes_save_turns_of_50_shared_sessions() {
     let home = Bare::new();
     let store = home.store();
     for _ in 0..50 {
-        begin(&store, Session { id: clinvk::world::random_id().unwrap(), ..blank('0') }).unwrap();
+        begin(&store, Session { id: clinvk::base::world::random_id().unwrap(), ..blank('0') }).unwrap();
     }
     home.processes(8, "turns", "60");
     let found = everything(&store).sessions;

@@ -4,7 +4,7 @@
 use crate::util::run::{Run, file};
 use crate::util::scene::Scene;
 use crate::util::store::Home;
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -819,8 +819,8 @@ fn show_says_all_there_is() {
 fn aged(home: &Home, hours: &[u64]) {
     for age in hours {
         let id = home.begin(&format!("{age}h"));
-        let now = clinvk::world::now();
-        home.edit(&id, json!({"last_used_at": clinvk::world::timestamp((now.0 - age * 3600, now.1))}));
+        let now = clinvk::base::world::now();
+        home.edit(&id, json!({"last_used_at": clinvk::base::world::timestamp((now.0 - age * 3600, now.1))}));
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a run is stopped, and that nothing of it is left: time limits, signals, a reader that left, daemons.
 
 use crate::util::scene::{Scene, is_stopped, until};
-use clinvk::sys;
+use clinvk::base::sys;
 use serde_json::json;
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -4,9 +4,9 @@
 use super::{
     Backend, Dialogue, Ended, Keeps, Launch, Step, Steps, StopSignal, narrowed, older, text, truncated,
 };
-use crate::error::{Error, Failure, Kind, words_of_stderr};
-use crate::event::{Event, Usage};
-use crate::task::{Approval, Opt, Sandbox, Task};
+use crate::model::error::{Error, Failure, Kind, words_of_stderr};
+use crate::model::event::{Event, Usage};
+use crate::model::task::{Approval, Opt, Sandbox, Task};
 use serde_json::{Value, json};
 
 /// The oldest version that all of this was seen to work with: 2.1.100 drops a system prompt without a word.

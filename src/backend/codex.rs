@@ -7,8 +7,8 @@ mod dialogue;
 mod failure;
 
 use super::{Backend, Dialogue, Keeps, Launch, StopSignal, narrowed};
-use crate::error::Error;
-use crate::task::{Approval, Opt, Sandbox, Task, ToolUse};
+use crate::model::error::Error;
+use crate::model::task::{Approval, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 

@@ -3,9 +3,9 @@
 
 use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
 use crate::config::{AnswerAs, Declared, Fields, PromptBy};
-use crate::error::{Error, Failure, Kind, words_of_stderr};
-use crate::event::{Event, Usage};
-use crate::task::{Opt, Task};
+use crate::model::error::{Error, Failure, Kind, words_of_stderr};
+use crate::model::event::{Event, Usage};
+use crate::model::task::{Opt, Task};
 use serde_json::Value;
 
 /// The longest argument that Linux takes, with its final NUL (MAX_ARG_STRLEN).

@@ -3,9 +3,9 @@
 
 use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps, truncated};
 use crate::config::Echo as Behaviour;
-use crate::error::{Error, Failure, Kind, words_of_stderr};
-use crate::event::{Event, Usage};
-use crate::task::{Opt, Task};
+use crate::model::error::{Error, Failure, Kind, words_of_stderr};
+use crate::model::event::{Event, Usage};
+use crate::model::task::{Opt, Task};
 use std::io::{self, Read, Write};
 use std::time::Duration;
 

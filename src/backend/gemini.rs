@@ -7,9 +7,9 @@ mod failure;
 mod policy;
 
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
-use crate::error::Error;
 use crate::exec::MARKER;
-use crate::task::{Approval, Opt, Sandbox, Task};
+use crate::model::error::Error;
+use crate::model::task::{Approval, Opt, Sandbox, Task};
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -8,9 +8,9 @@ pub mod echo;
 pub mod gemini;
 
 use crate::config::Config;
-use crate::error::{Error, Failure};
-use crate::event::{Event, TRUNCATED};
-use crate::task::{Approval, Opt, Sandbox, Task, ToolUse};
+use crate::model::error::{Error, Failure};
+use crate::model::event::{Event, TRUNCATED};
+use crate::model::task::{Approval, Opt, Sandbox, Task, ToolUse};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -4,9 +4,9 @@ use super::once::Job;
 use super::plan::wrong;
 use super::template::{Template, output_of};
 use super::{Batch, Course, Finished, Folder, Halt, Label, Report, State};
-use crate::error::{Error, nearest};
-use crate::fields::{Object, fields};
-use crate::request::{Defaults, Request, read_text};
+use crate::engine::request::{Defaults, Request, read_text};
+use crate::model::error::{Error, nearest};
+use crate::model::fields::{Object, fields};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::collections::{HashMap, HashSet};
 

@@ -3,8 +3,8 @@
 use super::once::Job;
 use super::{Batch, Course, Finished, Halt, Label, Report, State, Workers, beginning, work};
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::request::{Request, backend_and_model};
+use crate::engine::request::{Request, backend_and_model};
+use crate::model::error::Error;
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -2,10 +2,10 @@
 //! that was broken off is taken up again. Only one clinvk uses it at a time.
 
 use super::{Finished, Label, State, Totals};
-use crate::error::{Error, Kind};
-use crate::exec::lock;
+use crate::base::sha256;
+use crate::base::sync::lock;
+use crate::model::error::{Error, Kind};
 use crate::session::lock::{Lock, Tried};
-use crate::sha256;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs::{self, OpenOptions};

@@ -2,7 +2,7 @@
 //! do.
 
 use super::plan::Plan;
-use crate::exec::lock;
+use crate::base::sync::lock;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

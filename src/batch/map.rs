@@ -2,9 +2,9 @@
 
 use super::once::Job;
 use super::{Batch, Course, Folder, Halt, Label, Report, State, Workers, beginning, work};
-use crate::error::Error;
+use crate::engine::request::Request;
 use crate::exec::Cancel;
-use crate::request::Request;
+use crate::model::error::Error;
 
 /// A prompt with places for an item.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,14 +1,14 @@
 //! One run of a batch: from a request to its result, with the tries that it takes.
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
+use crate::base::{sha256, world};
+use crate::engine::request::{Defaults, Request};
 use crate::engine::{Listener, MOST_ANSWER, Outcome};
-use crate::error::{Error, Failure, Kind};
-use crate::event::{Event, Sink};
-use crate::fields::Fields;
-use crate::request::{Defaults, Request};
+use crate::model::error::{Error, Failure, Kind};
+use crate::model::event::{Event, Sink};
+use crate::model::fields::Fields;
+use crate::model::task::{Continue, Opt, Task};
 use crate::session::Session;
-use crate::task::{Continue, Opt, Task};
-use crate::{sha256, world};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -5,8 +5,8 @@ use super::once::Job;
 use super::plan::{self, Plan};
 use super::template::{Template, output_of};
 use super::{Batch, Course, Finished, Folder, Halt, Label, Report, State, Workers, work};
-use crate::error::{Error, Failure, Kind};
-use crate::request::Request;
+use crate::engine::request::Request;
+use crate::model::error::{Error, Failure, Kind};
 use std::sync::Arc;
 
 impl Batch<'_> {

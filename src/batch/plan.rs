@@ -2,9 +2,9 @@
 
 use super::Label;
 use super::template::{Template, output_of};
-use crate::error::{Error, nearest};
-use crate::fields::{Fields, Object, fields};
-use crate::request::{Defaults, Request, read_text};
+use crate::engine::request::{Defaults, Request, read_text};
+use crate::model::error::{Error, nearest};
+use crate::model::fields::{Fields, Object, fields};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

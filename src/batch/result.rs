@@ -1,10 +1,10 @@
 //! How one run of a batch ended, and its shape as JSON.
 
 use crate::engine::Outcome;
-use crate::error::{Error, Failure, Kind};
-use crate::event::Usage;
-use crate::task::words;
-use crate::unified;
+use crate::model::error::{Error, Failure, Kind};
+use crate::model::event::Usage;
+use crate::model::task::words;
+use crate::model::unified;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

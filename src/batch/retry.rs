@@ -1,8 +1,8 @@
 //! When a failed run is worth another try, and how long to wait for it.
 
-use crate::error::Kind;
-use crate::retry_after::wait_in;
-use crate::world;
+use crate::base::world;
+use crate::model::error::Kind;
+use crate::model::retry_after::wait_in;
 use std::time::Duration;
 
 /// The pause before the second try; it doubles with each further one.

@@ -1,7 +1,7 @@
 //! Texts with variables: `{{name}}`. Expanded in one pass, so that what is put in is never looked at again; `{{{{` is a
 //! literal `{{`.
 
-use crate::error::Error;
+use crate::model::error::Error;
 use crate::session::shorten;
 
 /// A text with variables.

@@ -2,10 +2,10 @@
 
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
+use crate::base::world::{self, World};
 use crate::batch::{Answer, Chain, Finished, State};
 use crate::config::Config;
-use crate::error::Error;
-use crate::world::{self, World};
+use crate::model::error::Error;
 use serde::Serialize;
 use std::io::{self, Read};
 
@@ -74,7 +74,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         let name = finished.label.id.as_deref().unwrap_or_default();
         let line =
             format!("clinvk: step {} (`{name}`), {}: {problem}", finished.label.index + 1, finished.backend);
-        crate::log::line(&line);
+        crate::base::logging::line(&line);
     }
     batch::status(report, &mut out)
 }

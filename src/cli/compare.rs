@@ -4,13 +4,13 @@ use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
 use super::print::Out;
 use super::{input, prompt};
+use crate::base::world::World;
 use crate::batch::compare::{all, candidates, dissenters, title};
 use crate::batch::diff::unified;
 use crate::batch::{Answer, Finished, InOrder, Report, State, Workers};
 use crate::config::Config;
-use crate::error::Error;
-use crate::request::{list, prompt_with_files};
-use crate::world::World;
+use crate::engine::request::{list, prompt_with_files};
+use crate::model::error::Error;
 use serde::Serialize;
 use std::io;
 
@@ -87,7 +87,10 @@ fn end(report: Report, has_winner: bool, verdict: Option<Verdict>, out: &mut Out
     match verdict.filter(|verdict| !was_cancelled && !verdict.sentences.is_empty()) {
         None => Ok(status),
         Some(verdict) => {
-            verdict.sentences.iter().for_each(|sentence| crate::log::line(&format!("clinvk: {sentence}")));
+            verdict
+                .sentences
+                .iter()
+                .for_each(|sentence| crate::base::logging::line(&format!("clinvk: {sentence}")));
             Ok(status.max(1))
         }
     }

@@ -1,9 +1,9 @@
 //! `clinvk config`: shows and changes the configuration.
 
 use super::flags::Typed;
+use crate::base::world::World;
 use crate::config::{self, Config, Loaded};
-use crate::error::Error;
-use crate::world::World;
+use crate::model::error::Error;
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Exit statuses: the one place that knows them.
 
-use crate::error::Kind;
+use crate::model::error::Kind;
 
 /// The exit status for a kind of failure. A backend that crashed passes its own on when it is 8 or more, so that it
 /// cannot be mistaken for one of ours.

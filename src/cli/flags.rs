@@ -1,6 +1,6 @@
 //! The table of commands and flags, and the parser over it. Parser, `-h` and the manual page's test read the same table.
 
-use crate::error::{Error, nearest};
+use crate::model::error::{Error, nearest};
 use lexopt::{Arg, ValueExt};
 use std::ffi::OsString;
 

@@ -1,7 +1,7 @@
 //! `help` and `-h`: from the flag table.
 
 use super::flags::{COMMANDS, FLAGS};
-use crate::error::Error;
+use crate::model::error::Error;
 use std::fmt::Write;
 
 /// What `clinvk` alone prints on a terminal.

@@ -1,8 +1,8 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
-use crate::error::Error;
-use crate::request;
-use crate::world;
+use crate::base::world;
+use crate::engine::request;
+use crate::model::error::Error;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -37,8 +37,8 @@ fn standard_input(may_be_silent: bool) -> Result<String, Error> {
     let fail = |error| Error::File { verb: "read", path: "standard input".into(), error };
     let mut input = io::stdin().lock();
     if may_be_silent {
-        let mut watch = [crate::sys::Watch::readable(io::stdin().as_fd())];
-        crate::sys::poll(&mut watch, SILENT_PIPE).map_err(fail)?;
+        let mut watch = [crate::base::sys::Watch::readable(io::stdin().as_fd())];
+        crate::base::sys::poll(&mut watch, SILENT_PIPE).map_err(fail)?;
         if !watch[0].woke() {
             log::warn!(
                 "nothing came on standard input for {SILENT_PIPE:?}: going on without it (`-` beside the prompt waits, \

@@ -3,12 +3,13 @@
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
 use super::parallel::total;
+use crate::base::sync::lock;
+use crate::base::sys::{self, Watch};
+use crate::base::world::World;
 use crate::batch::map::Pattern;
 use crate::config::Config;
-use crate::error::Error;
-use crate::exec::{Cancel, lock};
-use crate::sys::{self, Watch};
-use crate::world::World;
+use crate::exec::Cancel;
+use crate::model::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -75,7 +76,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let report = report?;
     match report.totals.all() {
         0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),
-        _ if !typed.has("quiet") => crate::log::line(&total(&report, "items")),
+        _ if !typed.has("quiet") => crate::base::logging::line(&total(&report, "items")),
         _ => {}
     }
     batch::status(report, &mut out)

@@ -22,9 +22,9 @@ mod table;
 mod version;
 
 use crate::backend::echo;
+use crate::base::world::{self, World};
 use crate::config::Config;
-use crate::error::Error;
-use crate::world::{self, World};
+use crate::model::error::Error;
 use flags::Typed;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
 /// Prints the error there is, and turns it into an exit status.
 fn end(result: Result<u8, Error>) -> ExitCode {
     let status = result.unwrap_or_else(|error| {
-        crate::log::line(&format!("clinvk: {error}"));
+        crate::base::logging::line(&format!("clinvk: {error}"));
         exit::status(error.kind(), 0)
     });
     ExitCode::from(status)
@@ -76,7 +76,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let world = World::read()?;
             let debug =
                 world.env.get("CLINVK_DEBUG").is_some_and(|debug| !matches!(&**debug, "" | "0" | "false"));
-            crate::log::to_stderr(typed.has("verbose") || debug, typed.has("quiet"));
+            crate::base::logging::to_stderr(typed.has("verbose") || debug, typed.has("quiet"));
             let explicit = typed.value("config").or(world.env.get("CLINVK_CONFIG").map(String::as_str));
             let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
             if command == "config" {
@@ -84,7 +84,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             }
             let loaded = Config::load(&world.home, explicit.as_deref(), &world.env)?;
             if loaded.config.unified_flags.verbose && !typed.has("quiet") {
-                crate::log::to_stderr(true, false);
+                crate::base::logging::to_stderr(true, false);
             }
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             match command {

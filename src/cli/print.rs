@@ -3,13 +3,13 @@
 
 use super::spinner::Spinner;
 use crate::backend::Framing;
+use crate::base::sys::{self, Watch};
 use crate::engine::{Listener, Outcome};
-use crate::error::{Error, Failure};
-use crate::event::{Event, Sink, Usage};
 use crate::exec::{Clock, Control};
-use crate::sys::{self, Watch};
-use crate::task::OutputFormat;
-use crate::unified::{Answer, Events, failure};
+use crate::model::error::{Error, Failure};
+use crate::model::event::{Event, Sink, Usage};
+use crate::model::task::OutputFormat;
+use crate::model::unified::{Answer, Events, failure};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Write};
@@ -186,10 +186,10 @@ impl Listener for Printer {
         if self.style.show_tokens {
             let Usage { input, output, cached, reasoning, .. } = outcome.usage;
             let line = format!("tokens: {input} in ({cached} cached), {output} out ({reasoning} reasoning)");
-            crate::log::line(&line);
+            crate::base::logging::line(&line);
         }
         if self.style.show_timing {
-            crate::log::line(&format!("time: {:.2} s", outcome.duration.as_secs_f64()));
+            crate::base::logging::line(&format!("time: {:.2} s", outcome.duration.as_secs_f64()));
         }
         Ok(())
     }

@@ -2,10 +2,10 @@
 //! begins and when it ends.
 
 use super::table::{columns, fit, safe};
+use crate::base::sync::lock;
+use crate::base::sys;
 use crate::batch::{Finished, Label, State};
-use crate::event::Event;
-use crate::exec::lock;
-use crate::sys;
+use crate::model::event::Event;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -60,7 +60,9 @@ impl Progress {
     pub fn started(&self, label: &Label) {
         match self.show {
             Show::Nothing => return,
-            Show::Lines => crate::log::line(&format!("[{}] {}: started", label.index + 1, label.backend)),
+            Show::Lines => {
+                crate::base::logging::line(&format!("[{}] {}: started", label.index + 1, label.backend))
+            }
             Show::Live(_) => {}
         }
         let run = Run {
@@ -86,7 +88,7 @@ impl Progress {
         if !matches!(self.show, Show::Live(_)) {
             if let (Show::Lines, Event::Progress { stage, message }) = (self.show, event) {
                 if stage == "retry" {
-                    crate::log::line(&format!("[{}] {message}", index + 1));
+                    crate::base::logging::line(&format!("[{}] {message}", index + 1));
                 }
             }
             return;
@@ -126,7 +128,7 @@ impl Progress {
             Some(failure) => format!("{}: {}", finished.state.word(), failure.message),
             None => format!("{} in {:.1} s", finished.state.word(), finished.duration.as_secs_f64()),
         };
-        crate::log::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.backend));
+        crate::base::logging::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.backend));
     }
 
     /// Draws the lines, if it is time.
@@ -136,14 +138,14 @@ impl Progress {
         let Ok(mut state) = self.state.try_lock() else { return };
         if state.drawn.is_none_or(|drawn| drawn.elapsed() >= TURN) {
             state.drawn = Some(Instant::now());
-            crate::screen::draw(&state.lines(has_colours));
+            crate::base::terminal::draw(&state.lines(has_colours));
         }
     }
 
     /// Makes room: on the screen stands what was printed, and nothing else.
     pub fn clear(&self) {
         if matches!(self.show, Show::Live(_)) {
-            crate::screen::draw(&[]);
+            crate::base::terminal::draw(&[]);
             lock(&self.state).drawn = None;
         }
     }

@@ -5,17 +5,17 @@ use super::print::{self, Printer, Style};
 use super::spinner::Spinner;
 use super::{exit, input, resume, signals};
 use crate::backend::Registry;
+use crate::base::world::{self, World};
 use crate::config::Config;
-use crate::dry_run;
+use crate::engine::dry_run;
+use crate::engine::fallback;
+use crate::engine::request::{Defaults, Picture, Request, Span, Tools, list, prompt_with_files};
 use crate::engine::{Engine, Prepared};
-use crate::error::Error;
 use crate::exec::{Cancel, Control};
-use crate::fallback;
-use crate::fields::Word;
-use crate::request::{Defaults, Picture, Request, Span, Tools, list, prompt_with_files};
+use crate::model::error::Error;
+use crate::model::fields::Word;
+use crate::model::task::{Approval, Continue, Effort, OutputFormat, Sandbox, Task};
 use crate::session::{Keep, Store};
-use crate::task::{Approval, Continue, Effort, OutputFormat, Sandbox, Task};
-use crate::world::{self, World};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             for failure in outcome.session_failure.iter().chain(&outcome.failure) {
                 let whose =
                     if Some(failure) == outcome.failure.as_ref() { &outcome.backend } else { "session" };
-                crate::log::line(&format!("clinvk: {whose}: {}", failure.message));
+                crate::base::logging::line(&format!("clinvk: {whose}: {}", failure.message));
                 status = exit::status(failure.kind, outcome.exit_code);
             }
             Ok(status)

@@ -3,10 +3,10 @@
 use super::flags::Typed;
 use super::sessions::progress;
 use super::table;
-use crate::error::Error;
-use crate::request;
+use crate::base::world::{self, World};
+use crate::engine::request;
+use crate::model::error::Error;
 use crate::session::{Filter, Session, Store};
-use crate::world::{self, World};
 use std::io::{self, BufRead, Write};
 
 /// How many sessions the list to choose from has.

@@ -2,13 +2,13 @@
 
 use super::flags::Typed;
 use super::{prompt, say, signals};
+use crate::base::logging::{LogFormat, LogLevel};
+use crate::base::world::World;
 use crate::config::Config;
-use crate::error::Error;
-use crate::http::keys::Keys;
-use crate::http::server::{Front, Server};
-use crate::http::{Door, Limits, Listen};
-use crate::log::{LogFormat, LogLevel};
-use crate::world::World;
+use crate::http::front::keys::Keys;
+use crate::http::net::{Door, Limits, Listen};
+use crate::http::state::server::{Front, Server};
+use crate::model::error::Error;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -90,7 +90,7 @@ fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
             known: known(LogLevel::WORDS),
         })?,
     };
-    crate::log::of_server(format, level);
+    crate::base::logging::of_server(format, level);
     Ok(())
 }
 

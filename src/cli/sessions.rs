@@ -2,11 +2,11 @@
 
 use super::flags::{FLAGS, Typed};
 use super::{say, say_json, table};
+use crate::base::world::{self, World};
 use crate::config::Config;
-use crate::error::Error;
-use crate::request;
+use crate::engine::request;
+use crate::model::error::Error;
 use crate::session::{self, Entry, Filter, Session, Status, Store, Tokens, Turn};
-use crate::world::{self, World};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};

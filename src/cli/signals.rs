@@ -1,8 +1,8 @@
 //! Signals of a command-line run: the first asks the run to stop, the second takes away its grace; Ctrl-Z stops and
 //! continues the whole tree.
 
+use crate::base::sys;
 use crate::exec::{self, Cancel};
-use crate::sys;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;

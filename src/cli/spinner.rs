@@ -1,6 +1,6 @@
 //! The spinner: on a terminal, until the first word of the answer comes; gone without a trace.
 
-use crate::event::Event;
+use crate::model::event::Event;
 use std::time::{Duration, Instant};
 
 /// How often it turns.
@@ -52,14 +52,14 @@ impl Spinner {
         let sign = ["|", "/", "-", "\\"][self.turns % 4];
         let line =
             format!("\r{sign} {}: {} {} s\x1b[K", self.backend, self.state, self.since.elapsed().as_secs());
-        crate::log::write(&line);
+        crate::base::logging::write(&line);
         (self.turned, self.turns) = (Some(Instant::now()), self.turns + 1);
     }
 
     /// Makes room for another line; the next turn shows it again.
     pub fn clear(&mut self) {
         if self.turned.take().is_some() {
-            crate::log::write(CLEAR);
+            crate::base::logging::write(CLEAR);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::path::{Names, Path, bad_value, path_for};
 use super::table::{KEYS, Key};
 use super::value::Type;
 use super::{Origin, Settings};
-use crate::error::{Error, nearest};
+use crate::model::error::{Error, nearest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

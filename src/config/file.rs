@@ -5,7 +5,7 @@ use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unk
 use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
-use crate::error::{Error, nearest};
+use crate::model::error::{Error, nearest};
 use fs2::FileExt;
 use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File, OpenOptions};

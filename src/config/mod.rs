@@ -18,7 +18,7 @@ pub use table::{
 };
 pub use value::{AnswerAs, PromptBy, Type};
 
-use crate::error::Error;
+use crate::model::error::Error;
 use path::{Names, Place, misplaced, path_for, unknown};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

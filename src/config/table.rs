@@ -2,8 +2,8 @@
 //! of the program reads are made from it.
 
 use super::value::{AnswerAs, PromptBy, Setting, Type};
-use crate::error::Kind;
-use crate::task::{Approval, OutputFormat, Sandbox, ToolUse};
+use crate::model::error::Kind;
+use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

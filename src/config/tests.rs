@@ -3,8 +3,8 @@
 mod file_tests;
 
 use super::*;
-use crate::error::Kind;
-use crate::task::{Approval, OutputFormat, Sandbox};
+use crate::model::error::Kind;
+use crate::model::task::{Approval, OutputFormat, Sandbox};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicUsize, Ordering};

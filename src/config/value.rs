@@ -1,7 +1,7 @@
 //! The types that a key can have: how a value is checked, read from text, and turned into its Rust type.
 
-use crate::error::{Kind, nearest};
-use crate::task::{Approval, OutputFormat, Sandbox, ToolUse, words};
+use crate::model::error::{Kind, nearest};
+use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse, words};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! The runs that are under way in this process, from the start of a child to the last of its tree; and the clock that
 //! stands still while the process is suspended.
 
-use super::lock;
 use super::tree::{self, Owned, Tree};
-use crate::sys;
+use crate::base::sync::lock;
+use crate::base::sys;
 use std::io;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, MutexGuard};

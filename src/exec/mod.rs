@@ -14,10 +14,11 @@ pub use live::{Clock, suspend};
 pub use output::{Printed, output};
 
 use crate::backend::{Dialogue, Ended, Launch};
-use crate::error::{Error, Failure, Limit};
-use crate::event::Sink;
-use crate::sys;
-use crate::world::World;
+use crate::base::sync::lock;
+use crate::base::sys;
+use crate::base::world::World;
+use crate::model::error::{Error, Failure, Limit};
+use crate::model::event::Sink;
 use conversation::Conversation;
 use live::Live;
 use std::fs;
@@ -27,7 +28,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
@@ -36,11 +37,6 @@ pub const MARKER: &str = "CLINVK_RUN";
 /// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
 pub const NEVER_INHERITED: &[&str] =
     &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-
-/// Takes a lock, also after a thread that panicked while it held it: what is behind these is whole after every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 /// The limits of a run and the switch that stops it.
 #[derive(Clone)]
@@ -199,7 +195,7 @@ pub fn run(
         Live::start(command(program, launch, marker, world), marker).map_err(start)?;
     // Not the environment: keys are in it.
     log::debug!(
-        target: crate::log::DIALOGUE,
+        target: crate::base::logging::DIALOGUE,
         "started pid {} in {}: {} {:?}",
         child.id(),
         launch.dir.display(),

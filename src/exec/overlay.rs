@@ -2,8 +2,8 @@
 //! that keep settings, sessions and logins in one place and take them from nowhere else.
 
 use crate::backend::Overlay;
-use crate::error::Error;
-use crate::world::World;
+use crate::base::world::World;
+use crate::model::error::Error;
 use serde_json::Value;
 use std::fs;
 use std::io::{self, ErrorKind};

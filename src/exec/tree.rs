@@ -1,8 +1,8 @@
 //! The processes of a run: found, stopped and reaped. Tool children start sessions of their own, so the process
 //! group is not the tree; what counts is descent and the marker in the environment.
 
-use super::lock;
-use crate::sys;
+use crate::base::sync::lock;
+use crate::base::sys;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::process::Child;

@@ -1,16 +1,16 @@
 //! The nine layers between the door and a handler, outermost first. Each is a function that calls the next one, or answers
 //! instead of it.
 
-use super::call::{Call, Limits, Who};
-use super::conn::{Exchange, Peer};
-use super::faults::{Cause, Fault, Surface};
-use super::ids::{self, Trace};
-use super::keys;
-use super::origin::Asked;
-use super::rate::{self, Rate};
 use super::routes::{self, Handler};
-use super::server::Server;
-use crate::error::Kind;
+use crate::http::front::errors::{Cause, Fault, Surface};
+use crate::http::front::keys;
+use crate::http::front::origin::Asked;
+use crate::http::front::rate::{self, Rate};
+use crate::http::front::request_id::{self, Trace};
+use crate::http::net::{Exchange, Peer};
+use crate::http::state::call::{Call, Limits, Who};
+use crate::http::state::server::Server;
+use crate::model::error::Kind;
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ fn handle(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// trace that the request belongs to goes on to the backend.
 fn request_id(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     let head = &call.exchange.head;
-    call.who.request = ids::request_id(head.get("x-request-id"))?;
+    call.who.request = request_id::request_id(head.get("x-request-id"))?;
     let trace = head.get("traceparent").and_then(Trace::parse).map(|trace| trace.child()).transpose()?;
     call.who.trace = trace.map(|trace| trace.header());
     for name in ["X-Request-Id", "Request-Id"] {
@@ -126,7 +126,7 @@ fn note(call: &Call<'_, '_>) {
     let (status, bytes) = call.exchange.sent().map_or((499, 0), |sent| (sent.status, sent.bytes));
     call.server.metrics.request(call.who.route, &head.method, status, took);
     let key = call.who.key.as_ref().map_or("", |key| &*key.name);
-    crate::log::record(
+    crate::base::logging::record(
         "request",
         json!({
             "request_id": call.who.request,

@@ -1,9 +1,10 @@
 //! Every path that there is, with its methods. Parser, manual page, `openapi.json` and metrics' labels go by this table.
 
-use super::call::{Call, percent_decode};
 use super::compat::{catalogue, serve as compat};
-use super::faults::Fault;
-use super::{health, native, page};
+use crate::http::front::errors::Fault;
+use crate::http::native;
+use crate::http::ops::{health, page};
+use crate::http::state::call::{Call, percent_decode};
 
 /// What answers a request.
 pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;

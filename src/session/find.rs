@@ -4,7 +4,7 @@
 use super::journal::Entry;
 use super::model::{INITIAL_PROMPT, Session, Status};
 use super::store::{Store, is_id};
-use crate::error::Error;
+use crate::model::error::Error;
 use std::path::PathBuf;
 
 /// Which sessions are wanted.

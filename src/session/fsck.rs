@@ -5,7 +5,7 @@ use super::journal::{Entry, ends_with_newline, free_name, move_aside};
 use super::lock::{Lock, Tried};
 use super::model::{Session, Status, Turn};
 use super::store::{Store, is_id};
-use crate::error::Error;
+use crate::model::error::Error;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -7,7 +7,7 @@
 
 use super::model::{Session, Status, Tokens, is_false};
 use super::store::is_id;
-use crate::error::Error;
+use crate::model::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};

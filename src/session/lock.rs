@@ -1,7 +1,7 @@
 //! Locks between processes: flock(2) through fs2 on files of their own. A lock file is removed only by its holder, and
 //! whoever gets a lock makes sure that the file is still the one on disk.
 
-use crate::error::Error;
+use crate::model::error::Error;
 use fs2::FileExt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};

@@ -1,8 +1,8 @@
 //! What is kept of a conversation. The JSON is ours: a session file may be read by anybody and is the truth.
 
-use crate::event::Usage;
-use crate::task::words;
-use crate::world;
+use crate::base::world;
+use crate::model::event::Usage;
+use crate::model::task::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::PathBuf;

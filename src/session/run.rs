@@ -3,8 +3,8 @@
 use super::lock::Lock;
 use super::model::{Session, Status, Tokens, Turn};
 use super::store::Store;
-use crate::error::Error;
-use crate::world;
+use crate::base::world;
+use crate::model::error::Error;
 use std::time::Duration;
 
 /// How much of an answer is kept. More than any conversation that can be replayed; a flood is not kept in memory.

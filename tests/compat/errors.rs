@@ -1,8 +1,8 @@
 //! Failures in the dialects: the two tables (design.md section 5, client-contract.md section 4), row by row.
 
-use clinvk::error::{Error, Failure, Kind, Limit};
-use clinvk::http::faults::{Cause, Fault, Surface, quota_is_used_up};
-use clinvk::retry_after::wait_in;
+use clinvk::http::front::errors::{Cause, Fault, Surface, quota_is_used_up};
+use clinvk::model::error::{Error, Failure, Kind, Limit};
+use clinvk::model::retry_after::wait_in;
 use serde_json::{Value, json};
 use std::time::Duration;
 

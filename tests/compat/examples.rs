@@ -4,7 +4,7 @@
 use super::{call, dialect, finished, hello, stamp, stream};
 use clinvk::http::compat::models::{Known, Model, anthropic_list, openai_list, openai_one, resolve};
 use clinvk::http::compat::{anthropic, parse};
-use clinvk::http::faults::{Fault, Surface};
+use clinvk::http::front::errors::{Fault, Surface};
 use std::collections::BTreeMap;
 
 /// One recorded exchange.

@@ -5,7 +5,7 @@ use clinvk::config::Config;
 use clinvk::http::compat::models::{
     Known, Model, anthropic_list, anthropic_one, openai_list, openai_one, resolve,
 };
-use clinvk::http::faults::Surface;
+use clinvk::http::front::errors::Surface;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

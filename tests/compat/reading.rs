@@ -3,8 +3,8 @@
 use super::{CHAT, COMPLETIONS, MESSAGES, RESPONSES, read};
 use clinvk::http::compat::transcript::render;
 use clinvk::http::compat::{Chat, Part, Role, anthropic, parse};
-use clinvk::http::faults::Surface;
-use clinvk::task::Effort;
+use clinvk::http::front::errors::Surface;
+use clinvk::model::task::Effort;
 use serde_json::{Value, json};
 
 /// A PNG's first bytes, and the same in base64.

@@ -3,10 +3,10 @@
 use super::{
     CHAT, COMPLETIONS, MESSAGES, RESPONSES, call, dialect, finished, frames, hello, read, stamp, stream,
 };
-use clinvk::error::Kind;
-use clinvk::event::Usage;
 use clinvk::http::compat::{Finished, Reply, drips};
-use clinvk::http::faults::{Cause, Fault};
+use clinvk::http::front::errors::{Cause, Fault};
+use clinvk::model::error::Kind;
+use clinvk::model::event::Usage;
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -204,7 +204,7 @@ fn what_a_server_that_was_killed_has_kept_is_forgotten_by_the_next_one() {
     let scene = scene(json!({"reuse_secs": 1}));
     let server = scene.serve([]);
     says(&server.post(CHAT, &chat(&["one"])), "answer 1");
-    server.process.signal(clinvk::sys::SIGKILL);
+    server.process.signal(clinvk::base::sys::SIGKILL);
     drop(server);
     assert_eq!(ours(&scene), 1);
     // Its time may not be over yet.

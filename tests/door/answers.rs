@@ -2,7 +2,7 @@
 
 use super::house::{Answer, Client, House, SHORT, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene, until};
-use clinvk::http::{BodyError, Exchange, Limits, Listen, Sent};
+use clinvk::http::net::{BodyError, Exchange, Limits, Listen, Sent};
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -159,9 +159,11 @@ fn what_a_service_says_begins_no_header_of_its_own() {
             evil("Connection", "close"),
         ];
         match exchange.head.path.as_str() {
-            "/whole" => {
-                exchange.respond(clinvk::http::Response { status: 200, headers, body: b"hello".to_vec() })
-            }
+            "/whole" => exchange.respond(clinvk::http::net::Response {
+                status: 200,
+                headers,
+                body: b"hello".to_vec(),
+            }),
             "/stream" => {
                 exchange.stream(200, &headers).unwrap();
                 exchange.finish()
@@ -281,7 +283,7 @@ fn the_head_is_what_was_sent() {
     );
     assert_eq!(head.all("a-b").collect::<Vec<_>>(), [&b"c"[..], b"\xe9"]);
     assert_eq!((head.text("a-b"), head.text("host"), head.get("nothing")), (Some("c"), Some("x"), None));
-    assert_eq!((peer, length), (clinvk::http::Peer::Ip([127, 0, 0, 1].into()), Some(3)));
+    assert_eq!((peer, length), (clinvk::http::net::Peer::Ip([127, 0, 0, 1].into()), Some(3)));
 }
 
 /// The service reads the body as `read` says, tells what it got, and answers 200.
@@ -408,7 +410,7 @@ fn watched(tell: mpsc::Sender<&'static str>) -> impl Fn(&mut Exchange<'_>) {
         }
         tell.send("begun").unwrap();
         let mut watch = [cancel.watch()];
-        clinvk::sys::poll(&mut watch, PATIENCE).unwrap();
+        clinvk::base::sys::poll(&mut watch, PATIENCE).unwrap();
         tell.send(if cancel.is_thrown() { "thrown" } else { "never" }).unwrap();
     }
 }
@@ -468,7 +470,7 @@ fn a_client_that_talks_on_has_not_left() {
     let house = House::doing(limits(), move |exchange| {
         let cancel = exchange.watch().unwrap();
         let again = exchange.watch().unwrap();
-        clinvk::sys::poll(&mut [cancel.watch()], SHORT).unwrap();
+        clinvk::base::sys::poll(&mut [cancel.watch()], SHORT).unwrap();
         tell.send((cancel.is_thrown(), again.is_thrown())).unwrap();
         exchange.respond(text(200, "hello")).unwrap();
     });

@@ -3,7 +3,7 @@
 use super::house::{Client, House, SHORT, limits, routes, text};
 use crate::util::run::alone;
 use crate::util::scene::{PATIENCE, until};
-use clinvk::http::Limits;
+use clinvk::http::net::Limits;
 use std::fs;
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -50,7 +50,7 @@ fn clients_that_come_at_once_and_stay_are_all_served() {
 #[test]
 fn a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody() {
     alone("door::crowds::a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody", "", || {
-        clinvk::sys::raise_open_files().unwrap();
+        clinvk::base::sys::raise_open_files().unwrap();
         let house = House::new(Limits { head: SHORT * 10, ..limits() });
         let mut health = house.client();
         let mut idle = crowd(&house, 1000);

@@ -2,7 +2,7 @@
 
 use super::house::{Client, House, SHORT, limits, routes, text};
 use crate::util::scene::{PATIENCE, until};
-use clinvk::http::{Exchange, Limits};
+use clinvk::http::net::{Exchange, Limits};
 use std::sync::{Mutex, mpsc};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -24,7 +24,7 @@ fn held() -> (impl Fn(&mut Exchange<'_>) + Send + Sync, mpsc::Sender<()>, mpsc::
             exchange.stream(200, &[]).unwrap();
             exchange.send(b"alive").unwrap();
             tell.send("running").unwrap();
-            clinvk::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
+            clinvk::base::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
             tell.send(if cancel.is_thrown() { "cancelled" } else { "never cancelled" }).unwrap();
             if exchange.head.query == "urgent" {
                 until("the second time", || cancel.is_urgent());
@@ -151,7 +151,7 @@ fn what_begins_after_the_grace_is_cancelled_from_the_start() {
             go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         }
         let cancel = exchange.watch().unwrap();
-        clinvk::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
+        clinvk::base::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
         tell.send(if cancel.is_thrown() { "thrown" } else { "not thrown" }).unwrap();
     });
     let (mut late, mut early) = (house.client(), house.client());

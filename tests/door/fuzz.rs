@@ -2,9 +2,9 @@
 //! goes on where `make check` ends.
 
 use super::table::{TABLE, long_rows};
-use clinvk::http::BodyError;
-use clinvk::http::body::{Body, Reader};
-use clinvk::http::head::{self, Halt, MOST_FIELDS, Request};
+use clinvk::http::net::BodyError;
+use clinvk::http::net::body::{Body, Reader};
+use clinvk::http::net::head::{self, Halt, MOST_FIELDS, Request};
 use std::io::{self, Read};
 
 /// How many are tried by `make check`.

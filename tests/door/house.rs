@@ -1,7 +1,7 @@
 //! A door with a service behind it, and clients that say bytes and hear answers.
 
 use crate::util::scene::PATIENCE;
-use clinvk::http::{BodyError, Door, Exchange, Gauges, Limits, Listen, Response, Service};
+use clinvk::http::net::{BodyError, Door, Exchange, Gauges, Limits, Listen, Response, Service};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -122,7 +122,7 @@ impl House {
     ) -> House {
         let door = Door::open(listens).unwrap();
         let (addresses, gauges) = (door.addresses(), door.gauges());
-        let (read, write) = clinvk::sys::pipe().unwrap();
+        let (read, write) = clinvk::base::sys::pipe().unwrap();
         let thread = thread::spawn(move || door.serve(limits, service(does), read));
         House { addresses, gauges, stop: File::from(write), thread: Some(thread) }
     }

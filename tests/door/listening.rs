@@ -2,8 +2,8 @@
 
 use super::house::{Client, House, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene};
-use clinvk::http::{Door, Listen, Peer};
-use clinvk::world::World;
+use clinvk::base::world::World;
+use clinvk::http::net::{Door, Listen, Peer};
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::net::TcpListener;
@@ -197,9 +197,9 @@ fn serve_inherited() {
     assert!(!seen.success(), "a child has it too");
     let door = Door::open(vec![listen]).unwrap();
     let address = door.addresses()[0].clone();
-    let (read, write) = clinvk::sys::pipe().unwrap();
+    let (read, write) = clinvk::base::sys::pipe().unwrap();
     let stop = Mutex::new(File::from(write));
-    let serve = move |exchange: &mut clinvk::http::Exchange<'_>| {
+    let serve = move |exchange: &mut clinvk::http::net::Exchange<'_>| {
         stop.lock().unwrap().write_all(b"\n").unwrap();
         // The answer says that the connection ends, because the drain has begun.
         let until = Instant::now() + PATIENCE;
@@ -213,7 +213,7 @@ fn serve_inherited() {
 
 #[test]
 fn a_descriptor_that_is_no_listener_is_refused() {
-    let (read, _write) = clinvk::sys::pipe().unwrap();
+    let (read, _write) = clinvk::base::sys::pipe().unwrap();
     fails(
         Listen::Inherited(vec![read]),
         "cannot listen on `socket from systemd`: it is no listening stream socket: the unit needs `ListenStream=` and \

@@ -3,7 +3,7 @@
 use super::house::{Client, House, SHORT, limits};
 use crate::util::scene::Scene;
 use Ending::{Closed, Open, Waits};
-use clinvk::http::{Limits, Listen};
+use clinvk::http::net::{Limits, Listen};
 use std::thread;
 
 /// What becomes of the connection.

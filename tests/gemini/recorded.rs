@@ -3,9 +3,9 @@
 use super::{after_prompt, answered, chunk, ending, gemini, opened, task, update};
 use crate::util::replay::{Played, data, play};
 use clinvk::backend::{Backend, Ended, Step, Steps};
-use clinvk::error::Kind;
-use clinvk::event::{Event, Usage};
-use clinvk::task::Task;
+use clinvk::model::error::Kind;
+use clinvk::model::event::{Event, Usage};
+use clinvk::model::task::Task;
 use serde_json::{Value, json};
 
 fn played(file: &str) -> Played {
@@ -77,7 +77,7 @@ fn failures_speak_in_the_vendors_words_and_not_in_json() {
     assert_eq!(limited.result.unwrap().unwrap_err().message, "the limit of 1 turns was used up");
     let nested = json!({"error": {"message": json!({"error": {"message": "deep"}}).to_string()}}).to_string();
     let error = json!({"jsonrpc": "2.0", "id": 3, "error": {"code": 500, "message": nested}});
-    let failed = clinvk::error::Failure::new(Kind::Overloaded, "deep");
+    let failed = clinvk::model::error::Failure::new(Kind::Overloaded, "deep");
     assert_eq!(after_prompt(&task("x"), &[error]), [Step::Finished(Err(failed))]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::{gemini, launch, task, words};
 use clinvk::backend::Backend;
-use clinvk::task::{Approval, Sandbox, Task, ToolUse};
+use clinvk::model::task::{Approval, Sandbox, Task, ToolUse};
 
 /// The rules of the policy, without the long lists: (decision, priority, tool, prefix).
 fn rules(task: &Task) -> Vec<(String, String, String, String)> {

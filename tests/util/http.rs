@@ -65,7 +65,7 @@ impl Server {
     /// Asks it to stop and waits until it has.
     #[track_caller]
     pub fn stop(self) -> super::run::Seen {
-        self.process.signal(clinvk::sys::SIGTERM);
+        self.process.signal(clinvk::base::sys::SIGTERM);
         self.process.end()
     }
 }

@@ -1,8 +1,8 @@
 //! Plays a recorded dialogue back to a `Dialogue`: what it says, which events come out, how it ends.
 
 use clinvk::backend::{Dialogue, Ended, Step, Steps};
-use clinvk::error::Failure;
-use clinvk::event::{Event, Usage};
+use clinvk::model::error::Failure;
+use clinvk::model::event::{Event, Usage};
 use std::path::PathBuf;
 
 /// The text of a file below `tests/data`.

@@ -2,7 +2,7 @@
 //! killed, and the test fails with what it saw.
 
 use super::scene::PATIENCE;
-use clinvk::sys;
+use clinvk::base::sys;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};

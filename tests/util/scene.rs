@@ -2,7 +2,7 @@
 //! is compared together (`run`).
 
 use super::run::Run;
-use clinvk::sys::{self, Watch};
+use clinvk::base::sys::{self, Watch};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,7 +27,8 @@ impl Scene {
     pub fn new() -> Scene {
         default_signals();
         // No scene's name begins with another's, of a test that was killed neither: processes are found by it.
-        let root = std::env::temp_dir().join(format!("clinvk-scene-{}", clinvk::world::random_id().unwrap()));
+        let root =
+            std::env::temp_dir().join(format!("clinvk-scene-{}", clinvk::base::world::random_id().unwrap()));
         let scene = Scene { root };
         for dir in ["home", "work", "bin", "tmp"] {
             fs::create_dir_all(scene.path(dir)).unwrap();

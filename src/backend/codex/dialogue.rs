@@ -4,8 +4,8 @@
 use super::answer::Answer;
 use super::{OLDEST, Plan, failure};
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
-use crate::error::{Failure, Kind};
-use crate::event::{Event, Usage};
+use crate::model::error::{Failure, Kind};
+use crate::model::event::{Event, Usage};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! What codex's errors mean: one table of its words for them, one of HTTP statuses, one of patterns.
 
 use crate::backend::Ended;
-use crate::error::{Failure, Kind, words_of_stderr};
+use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 
 /// The names in `codexErrorInfo` (`codex app-server generate-json-schema`) that say enough by themselves.

@@ -6,9 +6,9 @@
 
 use super::super::{Dialogue, Ended, Step, Steps, older, text};
 use super::failure;
-use crate::error::{Failure, Kind};
-use crate::event::{Event, Usage};
-use crate::task::{Approval, Sandbox, Task};
+use crate::model::error::{Failure, Kind};
+use crate::model::event::{Event, Usage};
+use crate::model::task::{Approval, Sandbox, Task};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

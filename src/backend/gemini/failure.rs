@@ -1,7 +1,7 @@
 //! Why gemini failed: errors of its protocol, and ends without one.
 
 use super::super::{Ended, text};
-use crate::error::{Failure, Kind, words_of_stderr};
+use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 
 /// An error of the protocol: its code is the vendor's HTTP status, or 500 for whatever gemini knows no status of.

@@ -1,8 +1,8 @@
 //! Gemini's tools for one run, as a file for its policy engine, among the user's own policies. Settings would not do: a
 //! trusted project's `tools.core` replaces the user's (measured), policies of users outrank everything of a project.
 
-use crate::error::Error;
-use crate::task::{Sandbox, Task};
+use crate::model::error::Error;
+use crate::model::task::{Sandbox, Task};
 use serde_json::json;
 
 /// Tools that change nothing: all there is under `sandbox read-only`.

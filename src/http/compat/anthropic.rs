@@ -6,9 +6,9 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
     transcript,
 };
-use crate::event::Usage;
-use crate::http::faults::Fault;
-use crate::http::json::{Json, ordered};
+use crate::base::json::{Json, ordered};
+use crate::http::front::errors::Fault;
+use crate::model::event::Usage;
 use serde_json::{Value, json};
 
 /// The endpoint.

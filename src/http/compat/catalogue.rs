@@ -2,9 +2,9 @@
 
 use super::models::{self, Known, Model};
 use crate::backend::Backend;
-use crate::http::call::Call;
-use crate::http::faults::Fault;
-use crate::http::server::Server;
+use crate::http::front::errors::Fault;
+use crate::http::state::call::Call;
+use crate::http::state::server::Server;
 use std::sync::Arc;
 
 /// `GET /openai/v1/models`
@@ -70,7 +70,7 @@ fn known(call: &Call<'_, '_>) -> Vec<Model> {
 
 impl Server {
     /// Which backend a model's name means, and which model of it. `default`: who answers to a name that nobody knows.
-    pub(super) fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
+    pub(crate) fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
         let registry = &self.engine.registry;
         let backends: Vec<Arc<dyn Backend>> =
             registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();

@@ -5,10 +5,10 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured,
     transcript,
 };
-use crate::event::Usage;
-use crate::http::faults::Fault;
-use crate::http::json::{Json, ordered};
-use crate::task::Effort;
+use crate::base::json::{Json, ordered};
+use crate::http::front::errors::Fault;
+use crate::model::event::Usage;
+use crate::model::task::Effort;
 use serde_json::Value;
 
 /// The endpoint.
@@ -149,7 +149,7 @@ fn tool_call(call: &Value) -> Part {
 }
 
 /// How hard the model thinks, by the words that vendors have for it; they have more of them than we do.
-pub(super) fn effort(word: Option<&Value>) -> Option<Effort> {
+pub(crate) fn effort(word: Option<&Value>) -> Option<Effort> {
     match word?.as_str()? {
         "none" | "minimal" => Some(Effort::Low),
         word => Effort::parse(word),
@@ -157,12 +157,12 @@ pub(super) fn effort(word: Option<&Value>) -> Option<Effort> {
 }
 
 /// Why the answer ended.
-pub(super) fn reason(usual: &'static str, finished: &Finished) -> &'static str {
+pub(crate) fn reason(usual: &'static str, finished: &Finished) -> &'static str {
     if finished.truncated { "length" } else { usual }
 }
 
 /// The usage of `/chat/completions` and `/completions`: our totals are OpenAI's.
-pub(super) fn usage(usage: &Usage) -> Json {
+pub(crate) fn usage(usage: &Usage) -> Json {
     ordered!({
         "prompt_tokens": (usage.input),
         "completion_tokens": (usage.output),
@@ -260,6 +260,6 @@ impl Frames for Stream {
 }
 
 /// A stream that fails: clients take one that only ends for a whole answer.
-pub(super) fn failed(fault: &Fault) -> String {
+pub(crate) fn failed(fault: &Fault) -> String {
     data(ordered!({"error": (fault.openai())})) + "data: [DONE]\n\n"
 }

@@ -4,8 +4,8 @@ use super::fields::{Fields, OF_COMPLETIONS};
 use super::{
     Chat, Dialect, Effect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
 };
-use crate::http::faults::Fault;
-use crate::http::json::{Json, ordered};
+use crate::base::json::{Json, ordered};
+use crate::http::front::errors::Fault;
 use serde_json::Value;
 
 /// The endpoint.

@@ -1,11 +1,11 @@
 //! Reads the fields of a JSON object, and remembers which: what is not read has no effect, and is named.
 
 use super::Effect::{self, Emulated, Honoured, Refused};
-use crate::http::faults::Fault;
+use crate::http::front::errors::Fault;
 use serde_json::{Map, Value};
 
 /// The fields of `/chat/completions` that have an effect.
-pub(super) const OF_CHAT: &[(&str, Effect)] = &[
+pub(crate) const OF_CHAT: &[(&str, Effect)] = &[
     ("messages", Honoured),
     ("model", Honoured),
     ("stream", Honoured),
@@ -21,7 +21,7 @@ pub(super) const OF_CHAT: &[(&str, Effect)] = &[
 ];
 
 /// Those of `/completions`.
-pub(super) const OF_COMPLETIONS: &[(&str, Effect)] = &[
+pub(crate) const OF_COMPLETIONS: &[(&str, Effect)] = &[
     ("prompt", Honoured),
     ("model", Honoured),
     ("stream", Honoured),
@@ -31,7 +31,7 @@ pub(super) const OF_COMPLETIONS: &[(&str, Effect)] = &[
 ];
 
 /// Those of `/responses`.
-pub(super) const OF_RESPONSES: &[(&str, Effect)] = &[
+pub(crate) const OF_RESPONSES: &[(&str, Effect)] = &[
     ("input", Honoured),
     ("instructions", Honoured),
     ("model", Honoured),
@@ -49,7 +49,7 @@ pub(super) const OF_RESPONSES: &[(&str, Effect)] = &[
 ];
 
 /// Those of `/messages`.
-pub(super) const OF_MESSAGES: &[(&str, Effect)] = &[
+pub(crate) const OF_MESSAGES: &[(&str, Effect)] = &[
     ("messages", Honoured),
     ("system", Honoured),
     ("model", Honoured),
@@ -62,7 +62,7 @@ pub(super) const OF_MESSAGES: &[(&str, Effect)] = &[
 ];
 
 /// The fields of one object. A `null` is the same as nothing: clients write both.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     object: Option<&'a Map<String, Value>>,
     known: &'static [(&'static str, Effect)],
     read: Vec<&'static str>,
@@ -70,31 +70,31 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// `known`: those that may be read.
-    pub(super) fn of(value: &'a Value, known: &'static [(&'static str, Effect)]) -> Fields<'a> {
+    pub(crate) fn of(value: &'a Value, known: &'static [(&'static str, Effect)]) -> Fields<'a> {
         Fields { object: value.as_object(), known, read: Vec::new() }
     }
 
     /// The field, whatever it is.
-    pub(super) fn get(&mut self, name: &'static str) -> Option<&'a Value> {
+    pub(crate) fn get(&mut self, name: &'static str) -> Option<&'a Value> {
         debug_assert!(self.known.iter().any(|(known, _)| *known == name), "`{name}` is in no table");
         self.read.push(name);
         self.object?.get(name).filter(|value| !value.is_null())
     }
 
     /// A field that is text.
-    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>, Fault> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>, Fault> {
         let invalid = || Fault::invalid(name, format!("{name} must be a string"));
         self.get(name).map(|value| value.as_str().ok_or_else(invalid)).transpose()
     }
 
     /// A field that is true or false; false where it is missing.
-    pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, Fault> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, Fault> {
         let invalid = || Fault::invalid(name, format!("{name} must be true or false"));
         self.get(name).map_or(Ok(false), |value| value.as_bool().ok_or_else(invalid))
     }
 
     /// A number of tokens. Some clients write it with a decimal point.
-    pub(super) fn tokens(&mut self, name: &'static str) -> Result<Option<u32>, Fault> {
+    pub(crate) fn tokens(&mut self, name: &'static str) -> Result<Option<u32>, Fault> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 1.0);
         match whole {
@@ -105,7 +105,7 @@ impl<'a> Fields<'a> {
     }
 
     /// How many answers are wanted: there is only ever one.
-    pub(super) fn only_one(&mut self, name: &'static str) -> Result<(), Fault> {
+    pub(crate) fn only_one(&mut self, name: &'static str) -> Result<(), Fault> {
         match self.get(name) {
             None => Ok(()),
             Some(value) if value.as_f64() == Some(1.0) => Ok(()),
@@ -117,7 +117,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The names of the fields that say something and were not read.
-    pub(super) fn ignored(self) -> Vec<String> {
+    pub(crate) fn ignored(self) -> Vec<String> {
         let fields = self.object.into_iter().flatten();
         fields
             .filter(|(name, value)| !value.is_null() && !self.read.contains(&name.as_str()))

@@ -15,11 +15,11 @@ mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called
 pub mod transcript; // a conversation as one prompt
 
-use super::faults::Fault;
-use super::json::{Json, mend_surrogates};
-use crate::error::Kind;
-use crate::event::Usage;
-use crate::task::{Effort, Image};
+use crate::base::json::{Json, mend_surrogates};
+use crate::http::front::errors::Fault;
+use crate::model::error::Kind;
+use crate::model::event::Usage;
+use crate::model::task::{Effort, Image};
 use serde_json::Value;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The models: how `/models` lists them in both dialects, and which backend a name means.
 
-use crate::error::Kind;
-use crate::http::faults::Fault;
-use crate::http::json::{Json, ordered};
+use crate::base::json::{Json, ordered};
+use crate::http::front::errors::Fault;
+use crate::model::error::Kind;
 use std::collections::BTreeMap;
 
 /// A name that clients can ask for.
@@ -115,7 +115,7 @@ impl Page {
 }
 
 /// Text without its percent escapes; `None` where they make no UTF-8. A `%` that begins no escape stands for itself.
-pub(super) fn percent_decoded(text: &str) -> Option<String> {
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::new(), 0);
     while let Some(byte) = bytes.get(at) {
         let escaped = text.get(at + 1..at + 3).filter(|digits| *byte == b'%' && !digits.starts_with('+'));

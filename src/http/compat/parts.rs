@@ -3,12 +3,12 @@
 
 use super::Part;
 use super::models::percent_decoded;
-use crate::http::faults::Fault;
-use crate::task::{Image, from_base64};
+use crate::http::front::errors::Fault;
+use crate::model::task::{Image, from_base64};
 use serde_json::Value;
 
 /// The parts of a content: text, a list of parts, or nothing. `param` is the field that is to blame.
-pub(super) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
+pub(crate) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
     match content {
         Value::Null => Ok(Vec::new()),
         Value::String(text) => Ok(text_part(text).into_iter().collect()),
@@ -24,7 +24,7 @@ pub(super) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>,
 }
 
 /// The text of a content, and what in it is none.
-pub(super) fn text_and_rest(value: &Value, param: &'static str) -> Result<(String, Vec<Part>), Fault> {
+pub(crate) fn text_and_rest(value: &Value, param: &'static str) -> Result<(String, Vec<Part>), Fault> {
     let (mut texts, mut rest) = (Vec::new(), Vec::new());
     for part in content(value, param)? {
         match part {
@@ -36,7 +36,7 @@ pub(super) fn text_and_rest(value: &Value, param: &'static str) -> Result<(Strin
 }
 
 /// The texts of a content that may have nothing else, such as a system prompt.
-pub(super) fn texts_only(value: &Value, param: &'static str) -> Result<Vec<String>, Fault> {
+pub(crate) fn texts_only(value: &Value, param: &'static str) -> Result<Vec<String>, Fault> {
     let texts = content(value, param)?.into_iter().map(|part| match part {
         Part::Text(text) => Ok(text),
         _ => Err(Fault::unsupported(param, format!("{param}: what the system says must be text alone"))),

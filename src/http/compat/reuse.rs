@@ -2,7 +2,7 @@
 //! and sends the new turn alone. Knows keys and sessions; what becomes of a session is its caller's affair.
 
 use super::{Chat, Part, Role, Turn};
-use crate::sha256;
+use crate::base::sha256;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -118,7 +118,7 @@ impl Reuse {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        crate::exec::lock(&self.state)
+        crate::base::sync::lock(&self.state)
     }
 }
 

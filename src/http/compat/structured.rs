@@ -2,9 +2,9 @@
 //! call is an answer that has to follow the schema of the tool's arguments. Tools that are not forced stay unused.
 
 use super::{Chat, Forced, Format, Reply, Tool};
-use crate::error::{Failure, Kind};
-use crate::http::faults::Fault;
-use crate::schema;
+use crate::base::schema;
+use crate::http::front::errors::Fault;
+use crate::model::error::{Failure, Kind};
 use serde_json::{Value, json};
 
 /// The schema that the answer has to follow, for backends that know how.
@@ -116,7 +116,7 @@ fn move_references(schema: &mut Value, place: &str) {
 }
 
 /// The format in a field of that name: all dialects have the same three, with the schema in one of two places.
-pub(super) fn format(format: Option<&Value>, param: &'static str) -> Result<Format, Fault> {
+pub(crate) fn format(format: Option<&Value>, param: &'static str) -> Result<Format, Fault> {
     let Some(format) = format else { return Ok(Format::Text) };
     match format["type"].as_str() {
         Some("text") => Ok(Format::Text),
@@ -135,7 +135,7 @@ pub(super) fn format(format: Option<&Value>, param: &'static str) -> Result<Form
 }
 
 /// The tools that OpenAI's `tool_choice` forces. `/chat/completions` nests what `/responses` does not.
-pub(super) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
+pub(crate) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
     let name_of = |tool: &Value| {
         let function = if tool["function"].is_object() { &tool["function"] } else { tool };
         function["name"].as_str().unwrap_or_default().to_owned()
@@ -158,7 +158,7 @@ pub(super) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Option<F
 }
 
 /// The tools that Anthropic's `tool_choice` forces.
-pub(super) fn forced_by_anthropic(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
+pub(crate) fn forced_by_anthropic(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
     let list = tools.as_array().into_iter().flatten();
     // Those with a type of their own, and no schema, are Anthropic's to run.
     let tools =

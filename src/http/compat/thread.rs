@@ -4,15 +4,15 @@
 use super::reuse::{self, Previous};
 use super::{Chat, Format, Part, Role, Turn, transcript};
 use crate::backend::Backend;
+use crate::base::sync::lock;
 use crate::engine::Outcome;
-use crate::error::{Error, Kind};
-use crate::exec::lock;
-use crate::http::call::Call;
-use crate::http::faults::{Cause, Fault};
+use crate::http::front::errors::{Cause, Fault};
 use crate::http::native::sessions;
-use crate::http::server::Server;
+use crate::http::state::call::Call;
+use crate::http::state::server::Server;
+use crate::model::error::{Error, Kind};
+use crate::model::task::Opt;
 use crate::session::Session;
-use crate::task::Opt;
 use std::sync::{Arc, Mutex};
 
 /// The header that names a session of ours, or turns reuse off.

@@ -2,9 +2,9 @@
 //! each request. One turn is sent as it is; a history becomes a transcript, in which nothing is left out.
 
 use super::{Chat, Part, Role, Turn};
-use crate::error::Kind;
-use crate::http::faults::Fault;
-use crate::task::Image;
+use crate::http::front::errors::Fault;
+use crate::model::error::Kind;
+use crate::model::task::Image;
 use serde_json::Value;
 
 /// What goes to a backend.
@@ -58,7 +58,7 @@ fn is_plain(turn: &Turn) -> bool {
 }
 
 /// Adds what is said to the conversation: to the last turn where it is the same speaker's.
-pub(super) fn say(turns: &mut Vec<Turn>, role: Role, name: Option<&str>, parts: Vec<Part>) {
+pub(crate) fn say(turns: &mut Vec<Turn>, role: Role, name: Option<&str>, parts: Vec<Part>) {
     if parts.is_empty() {
         return;
     }
@@ -69,7 +69,7 @@ pub(super) fn say(turns: &mut Vec<Turn>, role: Role, name: Option<&str>, parts: 
 }
 
 /// The conversation with its estimate, which counts the tools that the client offers too.
-pub(super) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> Result<Chat, Fault> {
+pub(crate) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> Result<Chat, Fault> {
     /// What a picture of a usual size costs.
     const PICTURE: u64 = 1500;
     /// What is around a request.

@@ -1,8 +1,8 @@
 //! `/backends`: what there is, and whether it is installed.
 
-use crate::http::call::Call;
-use crate::http::faults::Fault;
-use crate::task::Opt;
+use crate::http::front::errors::Fault;
+use crate::http::state::call::Call;
+use crate::model::task::Opt;
 use serde_json::{Value, json};
 
 /// `GET /backends`

@@ -2,16 +2,16 @@
 
 use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
-use crate::dry_run;
+use crate::engine::dry_run;
+use crate::engine::request::Request;
 use crate::engine::{Listener, Outcome};
-use crate::error::{Error, Kind};
 use crate::exec::Control;
-use crate::fields::{Word, fields};
-use crate::http::call::{Call, read_object};
-use crate::http::faults::Fault;
-use crate::request::Request;
+use crate::http::front::errors::Fault;
+use crate::http::state::call::{Call, read_object};
+use crate::model::error::{Error, Kind};
+use crate::model::fields::{Word, fields};
+use crate::model::task::{OutputFormat, Task};
 use crate::session::Session;
-use crate::task::{OutputFormat, Task};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -251,7 +251,7 @@ impl Observer for Watcher<'_> {
     }
 
     fn finished(&self, finished: Finished) -> std::io::Result<()> {
-        let tell = crate::exec::lock(&self.tell);
+        let tell = crate::base::sync::lock(&self.tell);
         tell.send(finished).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 }

@@ -1,15 +1,15 @@
 //! How the results of a request reach its client: as one JSON answer, as a stream, or later, when it comes back for them.
 
-use crate::error::{Error, Kind};
+use crate::base::world;
 use crate::exec::Cancel;
-use crate::http::call::{Call, Who};
-use crate::http::faults::{Fault, Surface};
-use crate::http::idempotency::Place;
-use crate::http::outlet::Outlet;
-use crate::http::runs::{Finished, Run};
-use crate::http::server::Server;
-use crate::http::tape::{Next, Tape};
-use crate::world;
+use crate::http::front::errors::{Fault, Surface};
+use crate::http::state::call::{Call, Who};
+use crate::http::state::event_log::{Next, Tape};
+use crate::http::state::idempotency::Place;
+use crate::http::state::runs::{Finished, Run};
+use crate::http::state::server::Server;
+use crate::http::state::streaming::Outlet;
+use crate::model::error::{Error, Kind};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::Arc;

@@ -2,18 +2,19 @@
 
 use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
 use super::sessions;
+use crate::base::world;
+use crate::engine::dry_run;
+use crate::engine::request::{Request, Span};
 use crate::engine::{Listener, MOST_ANSWER, Outcome};
-use crate::error::Kind;
-use crate::event::{Event, Sink};
 use crate::exec::Control;
-use crate::fields::{Word, fields};
-use crate::http::call::{Call, read_object};
-use crate::http::faults::Fault;
-use crate::request::{Request, Span};
+use crate::http::front::errors::Fault;
+use crate::http::state::call::{Call, read_object};
+use crate::model::error::Kind;
+use crate::model::event::{Event, Sink};
+use crate::model::fields::{Word, fields};
+use crate::model::task::{Continue, OutputFormat, Task};
+use crate::model::unified::{self, Events};
 use crate::session::{Session, Status};
-use crate::task::{Continue, OutputFormat, Task};
-use crate::unified::{self, Events};
-use crate::{dry_run, world};
 use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! `/runs`: what is running, and what came of what was detached.
 
 use super::deliver::{Format, follow};
-use crate::error::Kind;
-use crate::http::call::Call;
-use crate::http::faults::Fault;
-use crate::http::runs::Run;
+use crate::http::front::errors::Fault;
+use crate::http::state::call::Call;
+use crate::http::state::runs::Run;
+use crate::model::error::Kind;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

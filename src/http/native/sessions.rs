@@ -1,10 +1,10 @@
 //! `/sessions`: what belongs to the client, and nothing else.
 
-use crate::error::{Error, Kind};
-use crate::fields::{Word, fields};
-use crate::http::call::{Call, read_object};
-use crate::http::faults::Fault;
+use crate::http::front::errors::Fault;
 use crate::http::native::deliver::{Format, Job, deliver};
+use crate::http::state::call::{Call, read_object};
+use crate::model::error::{Error, Kind};
+use crate::model::fields::{Word, fields};
 use crate::session::{Filter, Session, Status};
 use serde_json::{Map, Value, json};
 

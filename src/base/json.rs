@@ -1,0 +1,198 @@
+//! JSON on the wire: texts whose keys stay in the order in which they are written, because the clients' tests and eyes
+//! compare them so (serde_json's map sorts them), and the repairs that real clients' JSON needs.
+
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// A JSON text that is already written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Json(String);
+
+/// Writes JSON with its keys as they stand. A value is one token: a literal, a name, a nested object or list, or an
+/// expression in parentheses.
+macro_rules! ordered {
+    ({ $($key:literal : $value:tt),* $(,)? }) => {
+        $crate::base::json::Json::object([$(($key, $crate::base::json::ordered!($value))),*])
+    };
+    ([ $($item:tt),* $(,)? ]) => {
+        $crate::base::json::Json::from(Vec::<$crate::base::json::Json>::from([$($crate::base::json::ordered!($item)),*]))
+    };
+    (null) => { $crate::base::json::Json::null() };
+    (( $value:expr )) => { $crate::base::json::Json::from($value) };
+    ($value:expr) => { $crate::base::json::Json::from($value) };
+}
+pub(crate) use ordered;
+
+impl Json {
+    /// `null`.
+    pub fn null() -> Json {
+        Json("null".to_owned())
+    }
+
+    /// An object with these members.
+    pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+        let empty = Json("{}".to_owned());
+        members.into_iter().fold(empty, |object, (key, value)| object.with(key, value))
+    }
+
+    /// The object with one member more at its end.
+    pub fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
+        self.0.pop();
+        let comma = if self.0.len() > 1 { "," } else { "" };
+        self.0 += &format!("{comma}{}:{}}}", Json::from(key).0, value.into().0);
+        self
+    }
+
+    /// The object with another object's members behind its own.
+    pub fn and(mut self, other: Json) -> Json {
+        self.0.pop();
+        let members = &other.0[1..];
+        let comma = if self.0.len() > 1 && members.len() > 1 { "," } else { "" };
+        self.0 += &format!("{comma}{members}");
+        self
+    }
+
+    /// The text for the wire. Line separators that some clients cut lines at (U+2028, U+2029, U+0085) are escaped: they
+    /// can only stand in strings, where their escapes mean the same.
+    pub fn text(self) -> String {
+        let cuts = |letter: char| matches!(letter, '\u{85}' | '\u{2028}' | '\u{2029}');
+        if !self.0.contains(cuts) {
+            return self.0;
+        }
+        let escaped = |letter: char| match letter {
+            letter if cuts(letter) => format!("\\u{:04x}", letter as u32),
+            other => other.to_string(),
+        };
+        self.0.chars().map(escaped).collect()
+    }
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Json {
+        Json(value.to_string())
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Json {
+        Json::from(&Value::from(text))
+    }
+}
+
+impl From<&String> for Json {
+    fn from(text: &String) -> Json {
+        Json::from(text.as_str())
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Json {
+        Json::from(text.as_str())
+    }
+}
+
+impl From<u64> for Json {
+    fn from(number: u64) -> Json {
+        Json(number.to_string())
+    }
+}
+
+impl From<bool> for Json {
+    fn from(truth: bool) -> Json {
+        Json(truth.to_string())
+    }
+}
+
+impl From<Vec<Json>> for Json {
+    fn from(items: Vec<Json>) -> Json {
+        let items: Vec<String> = items.into_iter().map(|item| item.0).collect();
+        Json(format!("[{}]", items.join(",")))
+    }
+}
+
+impl<T: Into<Json>> From<Option<T>> for Json {
+    fn from(value: Option<T>) -> Json {
+        value.map_or_else(Json::null, Into::into)
+    }
+}
+
+/// JSON text in which every lone surrogate escape is U+FFFD: `JSON.stringify` writes one for a cut emoji, and serde_json
+/// refuses it. Whole pairs and escaped backslashes are left as they are.
+pub fn mend_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
+    let escape = |at: usize| -> Option<u32> {
+        let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
+        let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let (mut mended, mut copied, mut at) = (Vec::new(), 0, 0);
+    while let Some(found) = text[at..].iter().position(|byte| *byte == b'\\') {
+        at += found;
+        match escape(at) {
+            Some(0xd800..=0xdbff) if matches!(escape(at + 6), Some(0xdc00..=0xdfff)) => at += 12,
+            Some(0xd800..=0xdfff) => {
+                mended.extend_from_slice(&text[copied..at]);
+                mended.extend_from_slice(br"\ufffd");
+                at += 6;
+                copied = at;
+            }
+            Some(_) => at += 6,
+            // What is escaped may be a backslash itself.
+            None => at = text.len().min(at + 2),
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    mended.extend_from_slice(&text[copied..]);
+    Cow::Owned(mended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_in_the_order_in_which_they_are_written() {
+        let (name, none) = ("z\"", None::<&str>);
+        let json = ordered!({"z": name, "a": {"y": [1u64, null, (2 + 3u64)], "b": none}, "e": {}, "l": []});
+        assert_eq!(
+            json.with("m", true).text(),
+            r#"{"z":"z\"","a":{"y":[1,null,5],"b":null},"e":{},"l":[],"m":true}"#
+        );
+    }
+
+    #[test]
+    fn separators_at_which_clients_cut_lines_are_escaped() {
+        let text = Json::from("a\u{2028}b\u{2029}c\u{85}d\re\nf é").text();
+        assert_eq!(text, r#""a\u2028b\u2029c\u0085d\re\nf é""#);
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), "a\u{2028}b\u{2029}c\u{85}d\re\nf é");
+    }
+
+    #[test]
+    fn lone_surrogates_become_the_replacement_character() {
+        for (sent, heard) in [
+            (r#""cut \ud83d""#, "cut \u{fffd}"),
+            (r#""\uDE00 low""#, "\u{fffd} low"),
+            (r#""\ud83d\ude00 pair""#, "😀 pair"),
+            (r#""\uD83D\uDE00 pair""#, "😀 pair"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud83d\n""#, "\u{fffd}\n"),
+            (r#""\ud83d\u0041""#, "\u{fffd}A"),
+            (r#""\\ud83d""#, r"\ud83d"),
+            (r#""\\\ud83d""#, "\\\u{fffd}"),
+            (r#""\\\\ud83d""#, r"\\ud83d"),
+            (r#""plain é""#, "plain é"),
+        ] {
+            let mended = mend_surrogates(sent.as_bytes());
+            assert_eq!(serde_json::from_slice::<String>(&mended).unwrap(), heard, "{sent}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_left_to_the_parser() {
+        for sent in [&b"\\"[..], br"\u", br"\ud8", br#""\u+123""#, br#""\ud83d\u""#, b"\"\\\xff\"", b""] {
+            assert!(serde_json::from_slice::<Value>(&mend_surrogates(sent)).is_err(), "{sent:?}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The outside: environment, working directory, clock, random bytes, terminals. The one place that reads them, so
+//! that everything else is a function of its arguments.
+#![allow(clippy::disallowed_methods)]
+
+use crate::model::error::Error;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the process was given when it started.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// The environment, where it is valid UTF-8.
+    pub env: BTreeMap<String, String>,
+    /// The user's home directory.
+    pub user_home: PathBuf,
+    /// `$CLINVK_HOME`, or `.clinvk` in the user's home.
+    pub home: PathBuf,
+    /// The working directory: absolute.
+    pub cwd: PathBuf,
+    /// This very program, for the built-in backend.
+    pub exe: PathBuf,
+    /// Where short-lived files go.
+    pub temp: PathBuf,
+}
+
+impl World {
+    /// Reads everything once.
+    ///
+    /// # Errors
+    /// When there is no working directory, or no home to keep anything in.
+    pub fn read() -> Result<World, Error> {
+        let mut env = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => _ = env.insert(name, value),
+                // One of ours that is left out would be a setting, or the API keys, that nobody made.
+                (Ok(name), Err(_)) if name.starts_with("CLINVK_") => {
+                    return Err(Error::Invalid(format!("the variable {name} is not valid UTF-8")));
+                }
+                _ => {}
+            }
+        }
+        let cwd = std::env::current_dir().map_err(|error| Error::File {
+            verb: "find",
+            path: PathBuf::from("."),
+            error,
+        })?;
+        let given = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let Some(user_home) = given("HOME").or_else(|| given("CLINVK_HOME")) else {
+            return Err(Error::Invalid("neither HOME nor CLINVK_HOME is set: set one of them".to_owned()));
+        };
+        let home = given("CLINVK_HOME").unwrap_or_else(|| user_home.join(".clinvk"));
+        let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("clinvk"));
+        Ok(World { home: cwd.join(home), temp: std::env::temp_dir(), env, user_home, cwd, exe })
+    }
+
+    /// Where a program is: a path as it stands, a bare name on PATH. Only executable files count.
+    pub fn find_program(&self, program: &str) -> Option<PathBuf> {
+        if program.contains('/') {
+            return Some(self.cwd.join(program)).filter(|path| is_executable(path));
+        }
+        let path = self.env.get("PATH").map(String::as_str).unwrap_or("/usr/local/bin:/usr/bin:/bin");
+        std::env::split_paths(path)
+            .map(|dir| self.cwd.join(dir).join(program))
+            .find(|path| is_executable(path))
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// 32 hex digits from the system's random source.
+///
+/// # Errors
+/// When there is none to be read.
+pub fn random_id() -> Result<String, Error> {
+    let mut bytes = [0u8; 16];
+    let path = "/dev/urandom";
+    fs::File::open(path)
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| Error::File { verb: "read", path: path.into(), error })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Seconds and nanoseconds since 1970.
+pub fn now() -> (u64, u32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs(), since.subsec_nanos())
+}
+
+/// The time as RFC 3339 in UTC with milliseconds: `2026-11-22T12:34:56.789Z`.
+pub fn timestamp((secs, nanos): (u64, u32)) -> String {
+    // Days to a date by Howard Hinnant's `civil_from_days`: years start in March, so that the leap day is the last one.
+    let (days, second) = (secs / 86_400, secs % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second, milli) = (second / 3600, second / 60 % 60, second % 60, nanos / 1_000_000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// Standard input is a terminal.
+pub fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Standard output is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Standard error is a terminal.
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference is GNU date: `date -u -d @SECS +%FT%TZ`.
+    #[test]
+    fn timestamps_agree_with_date() {
+        for secs in [0, 951_782_399, 951_782_400, 1_709_164_800, 1_795_347_841, 4_107_542_400, 32_503_680_000]
+        {
+            let date = std::process::Command::new("date")
+                .args(["-u", "-d", &format!("@{secs}"), "+%FT%T.000Z"])
+                .output()
+                .unwrap();
+            assert_eq!(timestamp((secs, 0)), String::from_utf8(date.stdout).unwrap().trim(), "{secs}");
+        }
+    }
+}

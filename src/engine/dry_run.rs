@@ -1,0 +1,97 @@
+//! A dry run: what would be executed, as text that a shell takes, or as data.
+
+use crate::engine::{self, Prepared};
+use crate::model::task::OutputFormat;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What would be executed.
+pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputFormat) -> String {
+    match format {
+        OutputFormat::Text => text(prepared, program),
+        OutputFormat::Json | OutputFormat::StreamJson => data(prepared, program).to_string() + "\n",
+    }
+}
+
+fn name(prepared: &Prepared, program: Option<&Path>) -> String {
+    program.map_or(prepared.launch.program.clone(), |path| path.to_string_lossy().into_owned())
+}
+
+/// The same as data.
+pub fn data(prepared: &Prepared, program: Option<&Path>) -> Value {
+    let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
+    let files: Vec<_> =
+        launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
+    json!({
+        "dry_run": true,
+        "backend": prepared.backend.name(),
+        "model": prepared.task.model,
+        "program": program,
+        "args": launch.args,
+        "env": launch.env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "unset": launch.unset,
+        "dir": launch.dir,
+        "files": files,
+        "overlay": launch.overlay.as_ref().map(|overlay| {
+            let (name, ours) = &overlay.settings;
+            json!({"home": overlay.home, "settings": name, "merged": ours})
+        }),
+        "stdin": said.concat(),
+        "warnings": prepared.warnings,
+    })
+}
+
+/// The same as text that a shell takes.
+pub fn text(prepared: &Prepared, program: Option<&Path>) -> String {
+    let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
+    let mut text = String::new();
+    if let Some(overlay) = &launch.overlay {
+        let (name, ours) = &overlay.settings;
+        text += &format!("Would make: {}, with links to what is in the user's\n", overlay.home.display());
+        text += &format!("Would merge: the user's {name} with the one below\n");
+        text += &format!("Would write: mkdir -p {}\n", quote(&overlay.temp.to_string_lossy()));
+        text += &writing(&overlay.home.join(name), &ours.to_string());
+    }
+    text.extend(launch.files.iter().map(|file| writing(&file.path, &file.text)));
+    let mut words = vec!["env".to_owned()];
+    words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
+    words.extend(launch.env.iter().map(|(name, value)| format!("{name}={}", quote(value))));
+    if launch.env.is_empty() && launch.unset.is_empty() {
+        words.pop();
+    }
+    words.push(quote(&program));
+    words.extend(launch.args.iter().map(|arg| quote(arg)));
+    let (dir, command, said) = (quote(&launch.dir.to_string_lossy()), words.join(" "), said.concat());
+    text + &match &*said {
+        "" => format!("Would execute: cd {dir} && {command} </dev/null\n"),
+        // Two-way programs end at the end of their input, whether they have answered or not.
+        lines if !prepared.backend.rehearsal(&prepared.task).is_empty() => {
+            format!("Would execute: cd {dir} && {{ cat; sleep 5; }} <<'{END}' | {command}\n{lines}{END}\n")
+        }
+        // Lines are easier to read as they are; a text without a last line's end can only be a word.
+        lines if lines.ends_with('\n') && !lines.lines().any(|line| line == END) => {
+            format!("Would execute: cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
+        }
+        word => format!("Would execute: cd {dir} && printf %s {} | {command}\n", quote(word)),
+    }
+}
+
+/// A file that would be written, as a shell does it.
+fn writing(path: &Path, text: &str) -> String {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let (dir, path) = (quote(&dir.to_string_lossy()), quote(&path.to_string_lossy()));
+    format!("Would write: mkdir -p {dir} && printf %s {} >{path}\n", quote(text))
+}
+
+/// The line that ends what is said on standard input.
+const END: &str = "END_OF_CLINVK_INPUT";
+
+/// A word as a POSIX shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=,@%+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,452 @@
+//! The one door: every run of every surface goes through `Engine::run`. Checks the task against the backend, finds
+//! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
+
+pub mod dry_run; // what would be executed
+pub mod fallback; // who is asked when one cannot answer for now
+pub mod request; // what is asked for, before defaults
+
+use crate::backend::{self, Backend, Keeps, Launch, Registry, Step, Steps};
+use crate::base::world::{self, World};
+use crate::exec::{self, Control, Finishing, Stop};
+use crate::model::error::{Error, Failure, Kind};
+use crate::model::event::{Event, Sink, TRUNCATED, Usage};
+use crate::model::task::{Opt, Task};
+use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, replay};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a vendor's program may take to remove a session.
+const FORGETTING_TAKES: Duration = Duration::from_secs(10);
+
+/// The longest answer that is kept in memory until its end, in bytes.
+pub const MOST_ANSWER: usize = 64 << 20;
+
+/// Runs tasks.
+pub struct Engine {
+    /// The sessions.
+    pub store: Store,
+    /// What is kept of a turn.
+    pub keep: Keep,
+    /// Most characters of a conversation that is replayed.
+    pub replay_limit: usize,
+    /// The backends there are.
+    pub registry: Registry,
+    /// Backends that the configuration switches off.
+    pub disabled: BTreeSet<String>,
+    /// Where programs and scratch files are found.
+    pub world: Arc<World>,
+}
+
+/// A task that was checked, and how it will be launched: all that a dry run needs.
+pub struct Prepared {
+    /// Who will do it.
+    pub backend: Arc<dyn Backend>,
+    /// The task as it will be put: the model's alias resolved, what could not be honoured left out.
+    pub task: Task,
+    /// How the program is started.
+    pub launch: Launch,
+    /// What `lenient` left out, and how a conversation was continued.
+    pub warnings: Vec<String>,
+}
+
+/// How a run went that a backend really did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The backend's name.
+    pub backend: String,
+    /// The model that answered, or the one that was asked for where the backend does not say.
+    pub model: Option<String>,
+    /// The backend's own session id.
+    pub backend_session: Option<String>,
+    /// Our session.
+    pub session: Option<String>,
+    /// Why our session could not be saved: the answer is there all the same.
+    pub session_failure: Option<Failure>,
+    /// What it used.
+    pub usage: Usage,
+    /// From start to result.
+    pub duration: Duration,
+    /// The backend's exit status: its own where it has ended, else 0 for success and 1 for a failure.
+    pub exit_code: i32,
+    /// What went wrong; none is success.
+    pub failure: Option<Failure>,
+    /// What was left out or is worth knowing.
+    pub warnings: Vec<String>,
+    /// The answer was cut at a limit of tokens.
+    pub truncated: bool,
+    /// Who was asked before and could not answer for now, and why (`fallback`).
+    pub tried: Vec<(String, Failure)>,
+}
+
+/// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.
+pub trait Listener: Sink {
+    /// A run of this backend begins, in this session of ours where it has one. Said before anything else.
+    fn begin(&mut self, _backend: &str, _session: Option<&str>) {}
+
+    /// The run has its outcome. An `Err` means that nobody reads any more.
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()>;
+}
+
+impl Engine {
+    /// Checks a task and says how it would be run. Starts nothing.
+    ///
+    /// # Errors
+    /// When the backend does not exist or is disabled, or when it cannot honour the task.
+    pub fn prepare(&self, task: &Task) -> Result<Prepared, Error> {
+        if self.disabled.contains(&task.backend) {
+            return Err(Error::Disabled { backend: task.backend.clone() });
+        }
+        let backend = self.registry.get(&task.backend)?;
+        let (mut task, mut warnings) = (task.clone(), Vec::new());
+        if let Some(session) =
+            task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()?
+        {
+            warnings = self.continue_session(&mut task, &*backend, &session)?;
+        }
+        for option in task.used() {
+            let Err(why) = backend.honours(option) else { continue };
+            if !task.lenient {
+                return Err(Error::CannotHonour { backend: task.backend, option, why: why.to_owned() });
+            }
+            warnings.push(format!("backend `{}` cannot honour {}: {why}", task.backend, option.word()));
+            task.drop_option(option);
+        }
+        check_extra(&task, backend.extra_flags())?;
+        task.model = task.model.as_deref().and_then(|model| resolve_model(backend.models(), model));
+        let launch = backend.launch(&task)?;
+        Ok(Prepared { backend, task, launch, warnings })
+    }
+
+    /// Where the program of a backend is.
+    pub fn locate(&self, backend: &dyn Backend, fresh: bool) -> Option<PathBuf> {
+        let find = |program: &str| self.world.find_program(program);
+        self.registry.locate(backend.program(), Instant::now(), fresh, find)
+    }
+
+    /// Removes a session of ours, and the vendor's behind it where that is known to be possible: in the vendor's own way
+    /// where there is one, else its file.
+    ///
+    /// # Errors
+    /// When ours cannot be removed. What a vendor keeps besides is not looked for.
+    pub fn forget(&self, session: &Session) -> Result<(), Error> {
+        let keeps = self.registry.get(&session.backend).ok().and_then(|backend| backend.keeps());
+        if let (Some(keeps), Some(id)) = (keeps, &session.backend_session_id) {
+            // Anything else could be the end of another name.
+            let is_whole =
+                id.len() >= 16 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            if is_whole && !self.delete_by_program(&session.backend, keeps, id) {
+                let home = self.world.env.get(keeps.variable).map(PathBuf::from);
+                let home = home.unwrap_or_else(|| self.world.user_home.join(keeps.home));
+                remove_files(&home.join(keeps.folder), &format!("{id}.jsonl"), 4);
+            }
+        }
+        self.store.delete(&session.id, &Filter::any()).map(drop)
+    }
+
+    /// Whether the vendor's program has removed a session of its own.
+    fn delete_by_program(&self, backend: &str, keeps: Keeps, id: &str) -> bool {
+        let program = self.registry.get(backend).ok().and_then(|backend| self.locate(&*backend, false));
+        let Some(program) = program.filter(|_| !keeps.delete.is_empty()) else { return false };
+        let program = program.to_string_lossy();
+        let argv: Vec<&str> =
+            [&*program].into_iter().chain(keeps.delete.iter().copied()).chain([id]).collect();
+        match exec::output(&argv, &self.world, FORGETTING_TAKES) {
+            Ok(printed) if printed.ended.code == Some(0) => true,
+            Ok(printed) => {
+                log::debug!("{backend} did not delete {id}: {}", printed.ended.stderr);
+                false
+            }
+            Err(error) => {
+                log::warn!("{backend} did not delete {id}: {error}");
+                false
+            }
+        }
+    }
+
+    /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
+    ///
+    /// # Errors
+    /// When *we* could not do it: bad task, nothing installed, a time limit, a cancel. A backend that ran and said no is
+    /// an `Outcome` with a failure in it.
+    pub fn run(
+        &self,
+        asked: &Task,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error> {
+        let Prepared { backend, mut task, mut launch, mut warnings } = self.prepare(asked)?;
+        let name = backend.name();
+        let program = self.locate(&*backend, true).ok_or_else(|| Error::NotInstalled {
+            backend: name.to_owned(),
+            program: backend.program().to_owned(),
+        })?;
+        if !task.dir.is_dir() {
+            return Err(Error::Invalid(format!(
+                "working directory `{}` is not a directory",
+                task.dir.display()
+            )));
+        }
+        let (mut run, session_failure) = match self.open_session(asked, &task, control) {
+            Ok(run) => (run, None),
+            // The answer matters more than its record; but a session that is continued must be ours alone.
+            Err(error) if task.session.is_none() => (None, Some(Failure::from(&error))),
+            Err(error) => return Err(error),
+        };
+        listener.begin(name, run.as_ref().map(|run| &*run.session().id));
+        if let Some(run) = &mut run {
+            // Another run may have gone on with it until we had it.
+            if task.session.is_some() {
+                match self.prepare(asked) {
+                    Ok(fresh) => Prepared { task, launch, warnings, .. } = fresh,
+                    Err(error) => {
+                        // What is wrong is more than that it could not be saved.
+                        let (backend, error_text) = (name.to_owned(), Some(error.to_string()));
+                        let _ = run.end(TurnEnd { backend, error: error_text, ..TurnEnd::default() });
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        launch.env.extend(task.env.iter().cloned());
+        launch.unset.extend(task.unset.iter().cloned());
+        launch.unset.extend(never.map(|name| (*name).to_owned()));
+        let mut dialogue = backend.dialogue(&task);
+        let mut fold = Fold {
+            since: Instant::now(),
+            outcome: Outcome {
+                backend: name.to_owned(),
+                model: task.model.clone(),
+                backend_session: None,
+                session: run.as_ref().map(|run| run.session().id.clone()),
+                session_failure,
+                usage: Usage::default(),
+                duration: Duration::ZERO,
+                exit_code: 0,
+                failure: None,
+                warnings,
+                truncated: false,
+                tried: Vec::new(),
+            },
+            run,
+            listener,
+        };
+        let marker = world::random_id()?;
+        let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
+        let finished = report.and_then(|report| stopped(&report.stop));
+        if let Err(error) = &finished {
+            fold.stopped(error);
+        }
+        finished.map(|()| fold.outcome)
+    }
+
+    /// Puts a session's conversation in front of the task: by the vendor's own id where that can be continued, else by
+    /// replaying the stored turns. Returns what is worth knowing of it.
+    fn continue_session(
+        &self,
+        task: &mut Task,
+        backend: &dyn Backend,
+        session: &Session,
+    ) -> Result<Vec<String>, Error> {
+        let replay = task.session.as_ref().is_some_and(|session| session.replay);
+        let same = session.backend == task.backend && !replay && !task.ephemeral;
+        if same && session.backend_session_id.is_some() && backend.honours(Opt::Resume).is_ok() {
+            task.resume = session.backend_session_id.clone();
+            return Ok(Vec::new());
+        }
+        let turns: Vec<Turn> =
+            self.store.turns(&session.id)?.into_iter().filter(|turn| turn.error.is_none()).collect();
+        if turns.is_empty() && session.turn_count > 0 {
+            let why = "it has to be replayed, and its turns are not stored (session.store_turns)".to_owned();
+            return Err(Error::NotResumable { id: session.id.clone(), why });
+        }
+        let (prompt, left_out) = replay::prompt(&turns, &task.prompt, self.replay_limit);
+        task.prompt = prompt;
+        let (stored, all) = (turns.len() as u64, session.turn_count);
+        let incomplete = format!("only {stored} of {all} earlier turns are stored and could be replayed");
+        let trimmed =
+            format!("the first {left_out} of {stored} earlier turns were left out (session.replay_limit)");
+        Ok([(stored < all).then_some(incomplete), (left_out > 0).then_some(trimmed)]
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    /// Opens the session of a run: a new one, the one that is continued, or none.
+    fn open_session(&self, asked: &Task, task: &Task, control: &Control) -> Result<Option<Run<'_>>, Error> {
+        if task.ephemeral {
+            return Ok(None);
+        }
+        if let Some(session) = &task.session {
+            let go_on = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
+            let run = self.store.take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep)?;
+            if !task.tags.is_empty() {
+                self.store.update(&session.id, false, |session| session.add_tags(&task.tags))?;
+            }
+            return Ok(Some(run));
+        }
+        let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
+        session.model = task.model.clone();
+        session.tags = task.tags.clone();
+        session.metadata = task.metadata.clone();
+        (session.owner, session.hidden) = (task.owner.clone(), task.hidden);
+        if session.hidden {
+            // Nobody looks for it by its words, and the index would keep them for longer than it lives.
+            (session.title, session.initial_prompt) = Default::default();
+        }
+        self.store.begin(session, &asked.prompt, self.keep).map(Some)
+    }
+}
+
+/// A stop that is no result, as the error that it is.
+fn stopped(stop: &Stop) -> Result<(), Error> {
+    match *stop {
+        Stop::Finished(_) => Ok(()),
+        Stop::TimedOut(limit, after) => Err(Error::TimedOut { limit, after }),
+        Stop::Cancelled => Err(Error::Cancelled),
+        Stop::ReaderGone => Err(Error::ReaderGone),
+    }
+}
+
+/// Removes the files below a folder, so many levels deep, whose names end so.
+fn remove_files(dir: &Path, end: &str, levels: usize) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir && levels > 1 {
+            remove_files(&entry.path(), end, levels - 1);
+        } else if !is_dir && entry.file_name().to_string_lossy().ends_with(end) {
+            if let Err(error) = fs::remove_file(entry.path()) {
+                log::warn!("cannot remove `{}`: {error}", entry.path().display());
+            }
+        }
+    }
+}
+
+/// What the dialogue would say, line by line, if the child answered as its backend rehearses it.
+pub fn rehearse(prepared: &Prepared) -> Vec<String> {
+    let mut dialogue = prepared.backend.dialogue(&prepared.task);
+    let mut steps = Steps::new();
+    dialogue.start(&mut steps);
+    for line in prepared.backend.rehearsal(&prepared.task) {
+        dialogue.line(&line, &mut steps);
+    }
+    let said = steps.into_iter().filter_map(|step| match step {
+        Step::Send(line) => Some(line + "\n"),
+        Step::SendRaw(text) => Some(text),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// The vendor's name for an alias; any other name as it is; none for the backend's default.
+pub(crate) fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
+    let model = models.iter().find(|(alias, _)| alias == asked).map_or(asked, |(_, model)| model);
+    Some(model.to_owned()).filter(|model| !model.is_empty())
+}
+
+/// Every word that looks like a flag has to be on the list; a value follows in the same word or the next.
+fn check_extra(task: &Task, allowed: &[&'static str]) -> Result<(), Error> {
+    let mut value_may_follow = false;
+    for word in &task.extra {
+        let is_flag = word.starts_with('-');
+        let name = word.split_once('=').map_or(word.as_str(), |(name, _)| name);
+        let known = allowed.iter().find(|flag| flag.trim_end_matches('=') == name);
+        match known {
+            Some(flag) => value_may_follow = flag.ends_with('=') && !word.contains('='),
+            None if !is_flag && value_may_follow => value_may_follow = false,
+            None => {
+                let allowed = allowed.iter().map(|flag| flag.trim_end_matches('=').to_owned()).collect();
+                return Err(Error::ExtraFlag { backend: task.backend.clone(), flag: word.clone(), allowed });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Folds the events of a run into its outcome while they pass to the listener.
+struct Fold<'a> {
+    since: Instant,
+    outcome: Outcome,
+    run: Option<Run<'a>>,
+    listener: &'a mut dyn Listener,
+}
+
+impl Sink for Fold<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Started { model, session } => {
+                self.outcome.model = model.clone().or(self.outcome.model.take());
+                self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
+            }
+            Event::Usage(usage) => self.outcome.usage = *usage,
+            Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {
+                self.outcome.truncated |= stage == TRUNCATED;
+                self.outcome.warnings.push(message.clone());
+            }
+            Event::Text(text) => {
+                if let Some(run) = &mut self.run {
+                    run.hear(text);
+                }
+            }
+            _ => {}
+        }
+        self.listener.event(event)
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.listener.quiet()
+    }
+
+    fn raw(&mut self, line: &str) -> io::Result<()> {
+        self.listener.raw(line)
+    }
+}
+
+impl Finishing for Fold<'_> {
+    fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()> {
+        self.outcome.duration = self.since.elapsed();
+        self.outcome.failure = result.as_ref().err().cloned();
+        if let Some(failure) =
+            self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
+        {
+            failure.message += " (`--replay` starts a new one from the stored turns)";
+        }
+        self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
+        self.save(self.outcome.failure.as_ref().map(|failure| failure.message.clone()));
+        if let Some(failure) = &self.outcome.session_failure {
+            self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
+        }
+        self.listener.done(&self.outcome)
+    }
+}
+
+impl Fold<'_> {
+    /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
+    fn stopped(&mut self, error: &Error) {
+        self.save(Some(error.to_string()));
+        self.outcome.duration = self.since.elapsed();
+        self.outcome.failure = Some(Failure::from(error));
+        self.outcome.exit_code = 1;
+        if !matches!(error, Error::ReaderGone) {
+            // Whoever does not listen any more has no use for an error either.
+            let _ = self.listener.done(&self.outcome);
+        }
+    }
+
+    /// Saves the session's turn, and lets the session go.
+    fn save(&mut self, error: Option<String>) {
+        let Some(mut run) = self.run.take() else { return };
+        let saved = run.end(TurnEnd {
+            backend: self.outcome.backend.clone(),
+            model: self.outcome.model.clone(),
+            backend_session_id: self.outcome.backend_session.clone(),
+            usage: Tokens::from(&self.outcome.usage),
+            error,
+        });
+        self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
+    }
+}

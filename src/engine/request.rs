@@ -1,0 +1,457 @@
+//! What somebody asks for, before defaults: the same fields from flags, from a file's tasks and from a request's body. Here
+//! the configuration fills in what was not said, and it becomes a `Task`.
+
+use crate::backend::Registry;
+use crate::base::world;
+use crate::config::Config;
+use crate::exec::{Cancel, Control};
+use crate::model::error::Error;
+use crate::model::fields::{Word, fields};
+use crate::model::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
+use crate::session::Session;
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde_json::{Map, Value};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+fields! {
+    /// One prompt and its options. The names are those of the flags, with underscores, or of clinvk 0.2.
+    pub struct Request {
+        backend: String, "who answers";
+        prompt: String, "what is asked";
+        model: String, "the model: an alias (fast, balanced, best) or the vendor's name";
+        workdir: String, "where the backend works";
+        approval_mode = "approval": Word<Approval>, "what needs a yes: default, auto (edits), none (never ask), always";
+        sandbox_mode = "sandbox": Word<Sandbox>, "what tools reach: default, read-only, workspace, full";
+        output_format: Word<OutputFormat>, "text, json or stream-json";
+        system_prompt: String, "replaces the backend's system prompt";
+        append_system_prompt: String, "is added to the backend's system prompt";
+        max_turns: u32, "most model turns; 0 is no limit";
+        max_tokens: u32, "most output tokens of one model answer; 0 is no limit";
+        allowed_tools: Tools, "only these tools exist, and they need no approval: a list, or `all`";
+        denied_tools: Vec<String>, "these tools do not exist";
+        add_dirs = "add_dir": Vec<String>, "further directories for the agent";
+        json_schema: Value, "the schema that the answer follows";
+        images = "image": Vec<Picture>, "pictures that go with the prompt: `{media_type, data}` or a file's name";
+        files = "file": Vec<String>, "text files that go with the prompt";
+        effort: Word<Effort>, "how hard the model thinks: low, medium, high, xhigh, max, ultra";
+        ephemeral: bool, "leave no session behind";
+        extra: Vec<String>, "flags for the backend's own command line";
+        lenient: bool, "go on without an option that the backend cannot honour";
+        interpret: bool, "let the backend interpret /commands, @files and $skills in the prompt";
+        no_project_config: bool, "ignore project files that run code: hooks, .mcp.json, .env";
+        timeout_secs = "timeout": Span, "longest time of the run: seconds, or a text such as 5m";
+        stall_secs = "stall_timeout": Span, "longest time without any output";
+        first_byte_secs = "first_byte_timeout": Span, "longest time until the first of the answer";
+        fallback: Vec<String>, "who is tried when the backend cannot answer for now: `backend` or `backend:model`";
+        tags: Vec<String>, "tags of the session that is begun";
+        metadata: Map<String, Value>, "kept with the session that is begun";
+        verbose: bool, "accepted, as by clinvk 0.2";
+        dry_run: bool, "say what would be executed, and execute nothing";
+    }
+}
+
+/// `all`, or a list of tools.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tools(pub Option<Vec<String>>);
+
+impl Tools {
+    /// Reads `all` or names with commas between them.
+    pub fn of_words(words: &str) -> Tools {
+        Tools((words != "all").then(|| list(words)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Tools {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tools, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(words) => Ok(Tools::of_words(&words)),
+            other => serde_json::from_value(other).map(|names| Tools(Some(names))).map_err(D::Error::custom),
+        }
+    }
+}
+
+/// A picture: a file's name, or what is in it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Picture {
+    /// The file's name.
+    File(String),
+    /// The picture itself.
+    Data(Image),
+}
+
+impl<'de> Deserialize<'de> for Picture {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Picture, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        if let Value::String(name) = value {
+            return Ok(Picture::File(name));
+        }
+        let data = value["data"].as_str().ok_or_else(|| D::Error::custom("expected {media_type, data}"))?;
+        let image = Image::from_base64(data).map_err(D::Error::custom)?;
+        match value["media_type"].as_str() {
+            Some(declared) if declared != image.mime => {
+                Err(D::Error::custom(format!("the data is {}, not {declared}", image.mime)))
+            }
+            _ => Ok(Picture::Data(image)),
+        }
+    }
+}
+
+/// A length of time: a number of seconds, or a text such as `90s`, `5m` or `1h30m`; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let word = match Value::deserialize(deserializer)? {
+            Value::Number(seconds) => format!("{seconds}s"),
+            Value::String(word) => word,
+            other => other.to_string(),
+        };
+        let expected = || D::Error::custom(format!("expected seconds or a text such as 90s, found `{word}`"));
+        duration(&word).map(Span).ok_or_else(expected)
+    }
+}
+
+/// What a request is completed from.
+#[derive(Clone, Copy)]
+pub struct Defaults<'a> {
+    /// What the user configured.
+    pub config: &'a Config,
+    /// The backends there are.
+    pub registry: &'a Registry,
+    /// Where relative paths start, and where the backend works when nothing says otherwise.
+    pub base: &'a Path,
+    /// Where short-lived files go.
+    pub temp: &'a Path,
+    /// The session that is continued: its backend, model and directory come first.
+    pub session: Option<&'a Session>,
+    /// The request may name files for us to read. Not over the network: they are not the client's.
+    pub reads_files: bool,
+}
+
+impl Request {
+    /// The tasks: the first is what is asked for, the others stand in for it (`fallback`). `prompt` is asked last, because it
+    /// may have to wait for somebody to type.
+    ///
+    /// # Errors
+    /// Whatever cannot be used: a directory, a file, a fallback's name.
+    pub fn tasks(
+        &self,
+        defaults: &Defaults<'_>,
+        prompt: impl FnOnce() -> Result<String, Error>,
+    ) -> Result<Vec<Task>, Error> {
+        let first = self.options(defaults)?;
+        let fallback = self.fallback.as_ref().unwrap_or(&defaults.config.unified_flags.fallback);
+        let mut tasks = Vec::with_capacity(1 + fallback.len());
+        for word in fallback {
+            let (backend, model) = backend_and_model(word);
+            if backend != first.backend {
+                tasks.push(self.stand_in(backend, model, defaults)?);
+            }
+        }
+        tasks.insert(0, first);
+        let prompt = prompt()?;
+        tasks.iter_mut().for_each(|task| task.prompt.clone_from(&prompt));
+        Ok(tasks)
+    }
+
+    /// The prompt with its files.
+    ///
+    /// # Errors
+    /// When there is none, or a file cannot be read.
+    pub fn text(&self, defaults: &Defaults<'_>) -> Result<String, Error> {
+        let prompt = self.prompt.clone().filter(|prompt| !prompt.is_empty());
+        prompt_with_files(prompt, self.files.as_deref().unwrap_or_default(), defaults)
+    }
+
+    /// The limits of its runs.
+    pub fn control(&self, config: &Config, cancel: Arc<Cancel>) -> Control {
+        let general = &config.unified_flags;
+        let limit =
+            |span: Option<Span>, secs: u64| span.map_or(Duration::from_secs(secs), |Span(limit)| limit);
+        Control {
+            wall: limit(self.timeout_secs, general.command_timeout_secs),
+            stall: limit(self.stall_secs, general.stall_timeout_secs),
+            first_byte: limit(self.first_byte_secs, general.first_byte_timeout_secs),
+            connect: Duration::from_secs(general.vendor_connect_secs),
+            ..Control::with(cancel)
+        }
+    }
+
+    /// The same for another backend: a model's name means something there only when it is an alias.
+    fn stand_in(&self, backend: &str, model: Option<&str>, defaults: &Defaults<'_>) -> Result<Task, Error> {
+        let known = defaults.registry.get(backend)?;
+        let is_alias = |model: &String| known.models().iter().any(|(alias, _)| alias == model);
+        let model = model.map(str::to_owned).or(self.model.clone().filter(is_alias));
+        let other = Request { backend: Some(backend.to_owned()), model, ..self.clone() };
+        other.options(defaults)
+    }
+
+    /// The task without its prompt.
+    fn options(&self, defaults: &Defaults<'_>) -> Result<Task, Error> {
+        let Defaults { config, session, base, temp, .. } = *defaults;
+        let of_session = session.map(|session| &session.backend);
+        let backend = self.backend.as_ref().or(of_session).unwrap_or(&config.default_backend).clone();
+        let of_backend = config.backend(&backend);
+        // A session keeps its model as long as it keeps its backend.
+        let of_session = session.filter(|session| session.backend == backend);
+        let model = self
+            .model
+            .as_ref()
+            .or(of_session.and_then(|session| session.model.as_ref()))
+            .unwrap_or(&of_backend.model);
+        let dir = match (session, &self.workdir) {
+            (Some(session), None) if session.working_dir.is_dir() => session.working_dir.clone(),
+            (Some(session), None) => {
+                let why = format!(
+                    "its directory `{}` is gone: another one can be given (`-w DIR`, `workdir`)",
+                    session.working_dir.display()
+                );
+                return Err(Error::NotResumable { id: session.id.clone(), why });
+            }
+            (_, given) => directory(base, given.as_deref().unwrap_or("."))?,
+        };
+        let general = &config.unified_flags;
+        // The configuration's tags are for new ones.
+        let of_new: &[String] = if session.is_none() { &config.session.default_tags } else { &[] };
+        let given = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Ok(Task {
+            model: text(model),
+            dir,
+            session: None,
+            metadata: self.metadata.clone().unwrap_or_default(),
+            owner: None,
+            hidden: false,
+            env: Vec::new(),
+            unset: Vec::new(),
+            tags: of_new.iter().cloned().chain(given(&self.tags)).collect(),
+            approval: self
+                .approval_mode
+                .map(|Word(mode)| mode)
+                .or(of_backend.approval_mode)
+                .unwrap_or(general.approval_mode),
+            sandbox: self
+                .sandbox_mode
+                .map(|Word(mode)| mode)
+                .or(of_backend.sandbox_mode)
+                .unwrap_or(general.sandbox_mode),
+            system: self.system_prompt.clone().or_else(|| text(&of_backend.system_prompt)),
+            append_system: self.append_system_prompt.clone(),
+            max_turns: self.max_turns.or(Some(general.max_turns)).filter(|limit| *limit > 0),
+            max_tokens: self.max_tokens.or(Some(general.max_tokens)).filter(|limit| *limit > 0),
+            allowed_tools: match &self.allowed_tools {
+                Some(Tools(tools)) => tools.clone(),
+                None => of_backend.allowed_tools.clone(),
+            },
+            denied_tools: given(&self.denied_tools),
+            tools: ToolUse::AsConfigured,
+            add_dirs: given(&self.add_dirs)
+                .iter()
+                .map(|dir| directory(base, dir))
+                .collect::<Result<_, _>>()?,
+            schema: self.json_schema.as_ref().map(|schema| read_schema(schema, defaults)).transpose()?,
+            images: self.pictures(defaults)?,
+            effort: self.effort.map(|Word(effort)| effort),
+            ephemeral: self.ephemeral.unwrap_or(false),
+            extra: of_backend.extra_flags.iter().cloned().chain(given(&self.extra)).collect(),
+            interpret: self.interpret.unwrap_or(false),
+            no_project_config: self.no_project_config.unwrap_or(false),
+            resume: None,
+            lenient: self.lenient.unwrap_or(general.lenient),
+            vendor_retries: general.vendor_retries,
+            scratch: temp.join(format!("clinvk-{}", world::random_id()?)),
+            backend,
+            prompt: String::new(),
+        })
+    }
+
+    fn pictures(&self, defaults: &Defaults<'_>) -> Result<Vec<Image>, Error> {
+        let pictures = self.images.as_deref().unwrap_or_default().iter();
+        let read = |picture: &Picture| match picture {
+            Picture::Data(image) => Ok(image.clone()),
+            Picture::File(name) => {
+                refuse_files(defaults, name)?;
+                read_image(defaults.base, name)
+            }
+        };
+        pictures.map(read).collect()
+    }
+}
+
+/// `backend`, or `backend:model`.
+pub fn backend_and_model(word: &str) -> (&str, Option<&str>) {
+    match word.split_once(':') {
+        Some((backend, model)) => (backend.trim(), Some(model.trim()).filter(|model| !model.is_empty())),
+        None => (word.trim(), None),
+    }
+}
+
+/// Words with commas between them.
+pub fn list(words: &str) -> Vec<String> {
+    words.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// A prompt with the files behind it, each under its name.
+///
+/// # Errors
+/// When there is nothing of either, or a file cannot be read as text.
+pub fn prompt_with_files(
+    prompt: Option<String>,
+    files: &[String],
+    defaults: &Defaults<'_>,
+) -> Result<String, Error> {
+    let mut parts: Vec<String> = prompt.into_iter().collect();
+    for name in files {
+        refuse_files(defaults, name)?;
+        let text = read_text(defaults.base, name)?;
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        parts.push(format!("<file name=\"{name}\">\n{text}{end}</file>"));
+    }
+    let text = parts.join("\n\n");
+    if text.trim().is_empty() { Err(Error::Invalid("there is no prompt".to_owned())) } else { Ok(text) }
+}
+
+fn refuse_files(defaults: &Defaults<'_>, name: &str) -> Result<(), Error> {
+    if defaults.reads_files {
+        return Ok(());
+    }
+    let sentence = format!("`{name}` is a file's name: over the network only what is in it can be sent");
+    Err(Error::Invalid(sentence))
+}
+
+/// Reads a file as text; a relative name starts at `base`.
+///
+/// # Errors
+/// When that cannot be done.
+pub fn read_text(base: &Path, name: &str) -> Result<String, Error> {
+    fs::read_to_string(base.join(name)).map_err(|error| unreadable(name, error))
+}
+
+fn unreadable(name: &str, error: io::Error) -> Error {
+    Error::File { verb: "read", path: name.into(), error }
+}
+
+fn read_image(base: &Path, name: &str) -> Result<Image, Error> {
+    let data = fs::read(base.join(name)).map_err(|error| unreadable(name, error))?;
+    let wrong =
+        || Error::Invalid(format!("`{name}` is no picture that backends take: PNG, JPEG, GIF or WebP"));
+    Image::recognise(data).ok_or_else(wrong)
+}
+
+/// A schema as it stands, or in a file behind `@`.
+fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
+    let (origin, schema) = match given {
+        Value::String(text) => {
+            let (origin, text) = match text.strip_prefix('@') {
+                Some(name) => {
+                    refuse_files(defaults, name)?;
+                    (name, read_text(defaults.base, name)?)
+                }
+                None => ("json_schema", text.clone()),
+            };
+            let invalid = |error| Error::Invalid(format!("{origin}: {error}"));
+            (origin, serde_json::from_str(&text).map_err(invalid)?)
+        }
+        other => ("json_schema", other.clone()),
+    };
+    if schema.is_object() {
+        Ok(schema)
+    } else {
+        Err(Error::Invalid(format!("{origin}: a JSON schema is an object")))
+    }
+}
+
+/// A directory as the backends need it: absolute and free of links.
+///
+/// # Errors
+/// When there is no such directory.
+pub fn directory(base: &Path, name: &str) -> Result<PathBuf, Error> {
+    let path = base.join(name);
+    let canonical =
+        fs::canonicalize(&path).map_err(|error| Error::File { verb: "use directory", path, error })?;
+    if canonical.is_dir() {
+        Ok(canonical)
+    } else {
+        Err(Error::Invalid(format!("`{name}` is not a directory")))
+    }
+}
+
+/// A duration: numbers with units (`ms`, `s`, `m`, `h`), such as `90s`, `5m` or `1h30m`; `0` is none. `None` for anything
+/// else, and for more than a year.
+pub fn duration(word: &str) -> Option<Duration> {
+    if word == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut total) = (word, Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, behind) = rest.split_at(digits);
+        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, behind) = behind.split_at(letters);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        let part = number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)?;
+        total = total.checked_add(part)?;
+        rest = behind;
+    }
+    // More than a year would overflow the clock's arithmetic somewhere.
+    (!word.is_empty() && total <= Duration::from_secs(31_536_000)).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fields::Object;
+
+    #[test]
+    fn durations_are_read_strictly() {
+        for (word, millis) in
+            [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("250ms", 250), ("0", 0)]
+        {
+            assert_eq!(duration(word), Some(Duration::from_millis(millis)), "{word}");
+        }
+        for word in ["", "5", "s", "5 m", "-5s", "5sm", "1.5s", "12d", "99999999999999h", "5s3"] {
+            assert_eq!(duration(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_strictly() {
+        let read = |text: &str| serde_json::from_str::<Object<Request>>(text).map(|Object(request)| request);
+        let request =
+            read(r#"{"approval_mode": "none", "timeout": "5m", "stall_secs": 7, "allowed_tools": "a, b"}"#);
+        let request = request.unwrap();
+        assert_eq!(request.approval_mode, Some(Word(Approval::None)));
+        assert_eq!(request.timeout_secs, Some(Span(Duration::from_secs(300))));
+        assert_eq!(request.stall_secs, Some(Span(Duration::from_secs(7))));
+        assert_eq!(request.allowed_tools, Some(Tools(Some(vec!["a".to_owned(), "b".to_owned()]))));
+        for (text, error) in [
+            (r#"{"modle": 1}"#, "unknown field `modle`: did you mean `model`? at line 1 column 8"),
+            (
+                r#"{"approval_mode": "nome"}"#,
+                "`approval_mode`: unknown word `nome`: did you mean `none`? at line 1 column 25",
+            ),
+            (
+                "{\n\"max_turns\": -1}",
+                "`max_turns`: invalid value: integer `-1`, expected u32 at line 2 column 15",
+            ),
+            (r#"{"model": "a", "model": "b"}"#, "field `model` stands there twice at line 1 column 22"),
+            (
+                r#"{"timeout_secs": 1.5}"#,
+                "`timeout_secs`: expected seconds or a text such as 90s, found `1.5s` at line 1 column 21",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err().to_string(), error, "{text}");
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! Which pages may ask. A web page can reach a port on the loopback interface, so a request has to be addressed to a
+//! name that is ours (a page that lets its own name mean our address is betrayed by that name), and one that a page makes
+//! has to come from our own page or one on the list.
+
+use crate::config::Server;
+use crate::model::error::Error;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The methods that pages may use.
+const METHODS: &str = "GET, POST, PATCH, DELETE, OPTIONS";
+/// The headers of answers that pages may read.
+const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored, x-clinvk-backend, x-clinvk-model, \
+     x-clinvk-usage, x-clinvk-session";
+
+/// The names and pages that are let in.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    any_origin: bool,
+    credentials: bool,
+    max_age: u64,
+}
+
+/// What the headers of a request say of where it was sent and from where. Values as they came.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// `Host`; HTTP/1.0 may have none.
+    pub host: Option<&'a [u8]>,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+    /// `Access-Control-Request-Method`.
+    pub wanted_method: Option<&'a [u8]>,
+    /// `Access-Control-Request-Headers`.
+    pub wanted_headers: Option<&'a [u8]>,
+    /// It came by the Unix socket, which no page can reach: any `Host` will do.
+    pub by_unix_socket: bool,
+}
+
+impl Asked<'_> {
+    /// A browser asks whether a page may ask: with no key, and before the request itself.
+    pub fn is_preflight(&self) -> bool {
+        self.method == "OPTIONS" && self.origin.is_some() && self.wanted_method.is_some()
+    }
+}
+
+impl Doors {
+    /// Reads the lists of the configuration. `has_keys`: a request needs an API key.
+    ///
+    /// # Errors
+    /// When an entry is no name or no origin, or lets everybody in.
+    pub fn of(server: &Server, has_keys: bool) -> Result<Doors, Error> {
+        let refuse = |key: &str, entry: &str, problem: &str| {
+            Err(Error::Config {
+                origin: format!("server.{key}"),
+                position: None,
+                problem: format!("`{entry}` {problem}"),
+            })
+        };
+        let hosts: Vec<String> = server.allowed_hosts.iter().map(|host| plain(host.trim())).collect();
+        for host in &hosts {
+            if host.is_empty()
+                || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            {
+                return refuse("allowed_hosts", host, "is no host name: no scheme, port or `*`");
+            }
+        }
+        let mut origins = Vec::new();
+        for entry in server.cors_allowed_origins.iter().map(|entry| entry.trim()) {
+            if entry == "*" && server.cors_allow_credentials {
+                let problem = "cannot be together with server.cors_allow_credentials: name the origins";
+                return refuse("cors_allowed_origins", entry, problem);
+            } else if entry == "*" && !has_keys {
+                let problem = "would let every web page run agents: name the origins, or have API keys";
+                return refuse("cors_allowed_origins", entry, problem);
+            } else if entry != "*" && normal_origin(entry).is_none() {
+                let problem = "is no origin such as https://chat.example.org or http://localhost:3000";
+                return refuse("cors_allowed_origins", entry, problem);
+            }
+            origins.extend(normal_origin(entry));
+        }
+        Ok(Doors {
+            hosts,
+            origins,
+            any_origin: server.cors_allowed_origins.iter().any(|entry| entry.trim() == "*"),
+            credentials: server.cors_allow_credentials,
+            max_age: server.cors_max_age,
+        })
+    }
+
+    /// Whether a request may come in.
+    ///
+    /// # Errors
+    /// The rule that says no.
+    pub fn admit(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        self.host(asked)?;
+        let Some(origin) = asked.origin else { return Ok(()) };
+        if self.is_listed(origin) || is_own(origin, asked.host) {
+            return Ok(());
+        }
+        let listed = self.origins.iter().map(|origin| format!(", `{origin}`"));
+        Err(Error::Policy {
+            rule: "server.cors_allowed_origins".to_owned(),
+            asked: format!("origin `{}`", shown(origin)),
+            allowed: listed.fold("the server's own pages".to_owned(), |all, one| all + &one),
+        })
+    }
+
+    fn host(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let Some(host) = asked.host.filter(|_| !asked.by_unix_socket) else { return Ok(()) };
+        let name = std::str::from_utf8(host).ok().and_then(without_port).map(plain);
+        if name.is_some_and(|name| is_loopback_name(&name) || is_address(&name) || self.hosts.contains(&name))
+        {
+            return Ok(());
+        }
+        let listed = self.hosts.iter().map(|host| format!(", `{host}`"));
+        Err(Error::Policy {
+            rule: "server.allowed_hosts".to_owned(),
+            asked: format!("host `{}`", shown(host)),
+            allowed: listed.fold("`localhost`, addresses".to_owned(), |all, one| all + &one),
+        })
+    }
+
+    fn is_listed(&self, origin: &[u8]) -> bool {
+        let origin = std::str::from_utf8(origin).ok().and_then(normal_origin);
+        origin.is_some_and(|origin| self.any_origin || self.origins.contains(&origin))
+    }
+
+    /// The headers by which a browser lets a listed page have the answer. They belong on every answer, errors too.
+    pub fn headers(&self, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        if self.any_origin || !self.origins.is_empty() {
+            // Also where no page asked: whoever keeps this answer must not give it to one.
+            headers.push(("Vary", "Origin".to_owned()));
+        }
+        let Some(origin) = asked.origin.filter(|origin| self.is_listed(origin)) else { return headers };
+        // A listed one has nothing in it that a header cannot have.
+        headers.push(("Access-Control-Allow-Origin", String::from_utf8_lossy(origin).into_owned()));
+        if self.credentials {
+            headers.push(("Access-Control-Allow-Credentials", "true".to_owned()));
+        }
+        if asked.is_preflight() {
+            headers.push(("Access-Control-Allow-Methods", METHODS.to_owned()));
+            headers.extend(
+                asked.wanted_headers.and_then(names).map(|names| ("Access-Control-Allow-Headers", names)),
+            );
+            headers.push(("Access-Control-Max-Age", self.max_age.to_string()));
+        } else {
+            headers.push(("Access-Control-Expose-Headers", EXPOSED.to_owned()));
+        }
+        headers
+    }
+}
+
+/// Text that came from outside, as it can stand in a sentence.
+fn shown(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).chars().filter(|letter| !letter.is_control()).take(200).collect()
+}
+
+/// Names compare without regard to case, and with or without the dot of the root.
+fn plain(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+/// The host of `host`, `host:port`, `[v6]` or `[v6]:port`; the brackets stay.
+fn without_port(host: &str) -> Option<&str> {
+    let end = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    match host[end..].split_once(':') {
+        None if end == 0 || end == host.len() => Some(host),
+        Some((name, port)) if end == 0 || name.is_empty() => {
+            port.bytes().all(|byte| byte.is_ascii_digit()).then(|| &host[..end + name.len()])
+        }
+        _ => None,
+    }
+}
+
+/// Names that mean this machine to everybody (RFC 6761 section 6.3): nobody can own one, so no page has it.
+fn is_loopback_name(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// An address is no name that could mean another tomorrow.
+fn is_address(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+/// `scheme://host[:port]` in small letters without the scheme's own port. `None` for anything else, `null` first of all: a
+/// page in a sandbox has it, whoever it is from.
+fn normal_origin(origin: &str) -> Option<String> {
+    let origin = origin.to_ascii_lowercase();
+    let (scheme, host) = origin.split_once("://")?;
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_lowercase())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let is_host = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte))
+    };
+    if !is_scheme(scheme) || !is_host(host) || without_port(host).is_none_or(str::is_empty) {
+        return None;
+    }
+    let own_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    Some(format!("{scheme}://{}", host.strip_suffix(own_port).unwrap_or(host)))
+}
+
+/// The page came from this very server, which a proxy may have given TLS.
+fn is_own(origin: &[u8], host: Option<&[u8]>) -> bool {
+    let text = |value| std::str::from_utf8(value).ok();
+    let (Some(origin), Some(host)) = (text(origin).and_then(normal_origin), host.and_then(text)) else {
+        return false;
+    };
+    ["http", "https"]
+        .iter()
+        .any(|scheme| normal_origin(&format!("{scheme}://{host}")).as_ref() == Some(&origin))
+}
+
+/// A list of headers' names; `None` when anything else is in it.
+fn names(list: &[u8]) -> Option<String> {
+    let is_fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, ".contains(byte);
+    std::str::from_utf8(list).ok().filter(|_| list.iter().all(is_fine)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doors(hosts: &[&str], origins: &[&str], credentials: bool, has_keys: bool) -> Result<Doors, String> {
+        let list = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect();
+        let server = Server {
+            allowed_hosts: list(hosts),
+            cors_allowed_origins: list(origins),
+            cors_allow_credentials: credentials,
+            ..Server::default()
+        };
+        Doors::of(&server, has_keys).map_err(|error| error.to_string())
+    }
+
+    fn asked<'a>(host: Option<&'a str>, origin: Option<&'a str>) -> Asked<'a> {
+        Asked {
+            method: "POST",
+            host: host.map(str::as_bytes),
+            origin: origin.map(str::as_bytes),
+            ..Asked::default()
+        }
+    }
+
+    #[test]
+    fn a_request_is_addressed_to_a_name_that_is_ours() {
+        let doors = doors(&["Box.example.org", "clinvk."], &[], false, false).unwrap();
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.",
+            "localhost.:1",
+            "app.localhost:80",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "127.0.0.1.",
+            "127.8.8.8",
+            "192.168.1.5:8080",
+            "0.0.0.0:80",
+            "[::1]",
+            "[::1]:8080",
+            "[2001:db8::5]:1",
+            "[::ffff:127.0.0.1]",
+            "box.example.org",
+            "BOX.example.org:443",
+            "box.example.org.",
+            "clinvk:8080",
+            "localhost:",
+        ] {
+            assert!(doors.admit(&asked(Some(host), None)).is_ok(), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil-localhost",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "0x7f.0.0.1",
+            "2130706433",
+            "::1",
+            "[::1",
+            "[::1]evil",
+            "[::1]:x",
+            "[evil]",
+            "[fe80::1%25eth0]",
+            "evil@localhost",
+            "localhost@evil",
+            "localhost:80:80",
+            "localhost:8o",
+            "localhost evil",
+            "localhost,evil",
+            "xbox.example.org",
+            "example.org",
+            "localhost\0",
+            "löcalhost",
+        ] {
+            assert!(doors.admit(&asked(Some(host), None)).is_err(), "{host}");
+        }
+        assert!(doors.admit(&Asked { host: Some(b"\xff"), ..Asked::default() }).is_err());
+        // HTTP/1.0 has no Host; no page can reach a Unix socket.
+        assert!(doors.admit(&asked(None, None)).is_ok());
+        assert!(doors.admit(&Asked { by_unix_socket: true, ..asked(Some("evil.example"), None) }).is_ok());
+        let error = doors.admit(&asked(Some("evil.example\r\nx: y"), None)).unwrap_err();
+        assert_eq!(error.kind(), crate::model::error::Kind::Policy);
+        assert_eq!(
+            error.to_string(),
+            "host `evil.examplex: y` is not allowed: `server.allowed_hosts` allows `localhost`, addresses, \
+             `box.example.org`, `clinvk`"
+        );
+    }
+
+    #[test]
+    fn a_page_is_our_own_or_on_the_list() {
+        let listed =
+            ["https://Chat.example.org", "http://localhost:3000", "app://obsidian.md", "https://[::1]:444"];
+        let doors = doors(&["box.example.org"], &listed, false, false).unwrap();
+        for (host, origin) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "http://LOCALHOST:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            // A proxy has given us TLS.
+            ("box.example.org", "https://box.example.org"),
+            ("box.example.org:443", "https://box.example.org"),
+            ("box.example.org:80", "http://box.example.org"),
+            ("localhost:8080", "https://chat.example.org"),
+            ("localhost:8080", "HTTPS://chat.example.org:443"),
+            ("localhost:8080", "http://localhost:3000"),
+            ("localhost:8080", "app://obsidian.md"),
+            ("localhost:8080", "https://[::1]:444"),
+        ] {
+            assert!(doors.admit(&asked(Some(host), Some(origin))).is_ok(), "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("localhost:8080", "null"),
+            ("localhost:8080", ""),
+            ("localhost:8080", "http://evil.example"),
+            // Another port, scheme or name of this machine is another page.
+            ("localhost:8080", "http://localhost"),
+            ("localhost:8080", "http://localhost:8081"),
+            ("localhost:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "ftp://localhost:8080"),
+            ("localhost", "https://localhost:80"),
+            ("localhost:8080", "http://chat.example.org"),
+            ("localhost:8080", "https://chat.example.org:444"),
+            ("localhost:8080", "https://chat.example.org.evil.example"),
+            ("localhost:8080", "https://evil.example/https://chat.example.org"),
+            ("localhost:8080", "https://chat.example.org, http://evil.example"),
+            ("localhost:8080", "https://chat.example.org https://evil.example"),
+            ("localhost:8080", "https://evil@chat.example.org"),
+            ("localhost:8080", "localhost:8080"),
+            // A rebinding page: its own name, which now means our address.
+            ("evil.example:8080", "http://evil.example:8080"),
+        ] {
+            assert!(doors.admit(&asked(Some(host), Some(origin))).is_err(), "{host} {origin}");
+        }
+        // Without Host no page is our own.
+        assert!(doors.admit(&asked(None, Some("http://localhost:8080"))).is_err());
+        assert!(doors.admit(&asked(None, Some("http://localhost:3000"))).is_ok());
+        let by_socket = |origin| Asked { by_unix_socket: true, ..asked(Some("x"), Some(origin)) };
+        assert!(doors.admit(&by_socket("http://evil.example")).is_err());
+        assert_eq!(
+            doors.admit(&asked(Some("localhost"), Some("null"))).unwrap_err().to_string(),
+            "origin `null` is not allowed: `server.cors_allowed_origins` allows the server's own pages, \
+             `https://chat.example.org`, `http://localhost:3000`, `app://obsidian.md`, `https://[::1]:444`"
+        );
+    }
+
+    #[test]
+    fn a_star_is_every_page_but_none_without_a_name() {
+        let doors = doors(&[], &["*"], false, true).unwrap();
+        assert!(doors.admit(&asked(Some("localhost"), Some("http://evil.example"))).is_ok());
+        assert!(doors.admit(&asked(Some("localhost"), Some("null"))).is_err());
+        assert!(doors.admit(&asked(Some("evil.example"), Some("http://evil.example"))).is_err());
+        let headers = doors.headers(&asked(Some("localhost"), Some("http://any.example")));
+        assert!(headers.contains(&("Access-Control-Allow-Origin", "http://any.example".to_owned())));
+    }
+
+    #[test]
+    fn a_list_that_says_nothing_sensible_keeps_the_server_from_starting() {
+        for (hosts, origins, credentials, has_keys, problem) in [
+            (
+                &["http://x"][..],
+                &[][..],
+                false,
+                true,
+                "server.allowed_hosts: `http://x` is no host name: no scheme, port or `*`",
+            ),
+            (
+                &["x:80"],
+                &[],
+                false,
+                true,
+                "server.allowed_hosts: `x:80` is no host name: no scheme, port or `*`",
+            ),
+            (&["*"], &[], false, true, "server.allowed_hosts: `*` is no host name: no scheme, port or `*`"),
+            (&[""], &[], false, true, "server.allowed_hosts: `` is no host name: no scheme, port or `*`"),
+            (
+                &[],
+                &["*"],
+                true,
+                true,
+                "server.cors_allowed_origins: `*` cannot be together with server.cors_allow_credentials: name the origins",
+            ),
+            (
+                &[],
+                &["*"],
+                false,
+                false,
+                "server.cors_allowed_origins: `*` would let every web page run agents: name the origins, or have API keys",
+            ),
+            (
+                &[],
+                &["null"],
+                false,
+                true,
+                "server.cors_allowed_origins: `null` is no origin such as https://chat.example.org or http://localhost:3000",
+            ),
+        ] {
+            assert_eq!(doors(hosts, origins, credentials, has_keys).map(|_| ()), Err(problem.to_owned()));
+        }
+        for entry in [
+            "",
+            "chat.example.org",
+            "https://",
+            "https://x/",
+            "https://x/y",
+            "https://*.x",
+            "://x",
+            "1a://x",
+            "https://:80",
+        ] {
+            assert!(doors(&[], &[entry], false, true).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_preflight_is_told_what_may_be_asked_and_every_answer_who_may_read_it() {
+        let page = "https://Chat.example.org";
+        let shut = doors(&[], &[], false, false).unwrap();
+        let open = doors(&[], &[page], true, false).unwrap();
+        let preflight = |origin| Asked {
+            method: "OPTIONS",
+            wanted_method: Some(b"POST"),
+            wanted_headers: Some(b"authorization,content-type,x-stainless-arch"),
+            ..asked(Some("localhost"), Some(origin))
+        };
+        let told = |headers: Vec<(&str, String)>| {
+            headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(
+            told(open.headers(&preflight(page))),
+            "Vary: Origin\n\
+             Access-Control-Allow-Origin: https://Chat.example.org\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Allow-Methods: GET, POST, PATCH, DELETE, OPTIONS\n\
+             Access-Control-Allow-Headers: authorization,content-type,x-stainless-arch\n\
+             Access-Control-Max-Age: 300"
+        );
+        assert_eq!(
+            told(open.headers(&asked(Some("localhost"), Some(page)))),
+            "Vary: Origin\n\
+             Access-Control-Allow-Origin: https://Chat.example.org\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Expose-Headers: request-id, x-request-id, retry-after, x-clinvk-ignored, x-clinvk-backend, \
+             x-clinvk-model, x-clinvk-usage, x-clinvk-session"
+        );
+        for origin in ["http://evil.example", "null", "http://localhost"] {
+            assert_eq!(told(open.headers(&preflight(origin))), "Vary: Origin", "{origin}");
+        }
+        assert_eq!(told(open.headers(&asked(Some("localhost"), None))), "Vary: Origin");
+        assert_eq!(told(shut.headers(&preflight(page))), "");
+        let split = Asked { wanted_headers: Some(b"a\r\nSet-Cookie: b"), ..preflight(page) };
+        assert!(!told(open.headers(&split)).contains("Cookie"));
+    }
+
+    #[test]
+    fn a_preflight_is_exactly_that() {
+        let preflight = Asked {
+            method: "OPTIONS",
+            origin: Some(b"http://x"),
+            wanted_method: Some(b"POST"),
+            ..Asked::default()
+        };
+        assert!(preflight.is_preflight());
+        for other in [
+            Asked { method: "POST", ..preflight },
+            Asked { origin: None, ..preflight },
+            Asked { wanted_method: None, ..preflight },
+        ] {
+            assert!(!other.is_preflight(), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! What a request may do: the ceiling that the server sets for all, and that of an API key. The stricter of both holds. What
+//! a request says above it is refused, with the rule's name; what it does not say is lowered to it.
+
+use crate::backend::Backend;
+use crate::config::{KeyPolicy, Server};
+use crate::engine::request::{Request, Tools, directory};
+use crate::engine::resolve_model;
+use crate::model::error::Error;
+use crate::model::task::{Approval, Opt, Sandbox, Task};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The approval modes, from the weakest: who may do least without a person's yes.
+const APPROVALS: [Approval; 4] = [Approval::Always, Approval::Default, Approval::Auto, Approval::None];
+/// The sandbox modes, from the narrowest. What a backend is configured to may be anything but is no more than all.
+const SANDBOXES: [Sandbox; 4] = [Sandbox::ReadOnly, Sandbox::Workspace, Sandbox::Default, Sandbox::Full];
+
+/// In a list of models: the one that a backend has when nobody names any.
+const UNNAMED: &str = "default";
+
+/// The rules for one request: the server's, and the key's where there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy(Vec<Rules>);
+
+/// The rules of one section of the configuration; `None` allows all.
+#[derive(Debug, Clone, PartialEq)]
+struct Rules {
+    /// The section's name: `server`, `server.keys.ci`.
+    section: String,
+    backends: Option<Vec<String>>,
+    models: Option<Vec<String>>,
+    approval: Option<Approval>,
+    sandbox: Option<Sandbox>,
+    extra: Option<Vec<String>>,
+    dirs: Option<Vec<PathBuf>>,
+    blocked: Vec<PathBuf>,
+    project_config: bool,
+}
+
+impl Policy {
+    /// What the server allows to all.
+    ///
+    /// # Errors
+    /// When a directory is not there.
+    pub fn of(server: &Server) -> Result<Policy, Error> {
+        let section = "server".to_owned();
+        Ok(Policy(vec![Rules {
+            backends: server.allowed_backends.clone(),
+            models: server.allowed_models.clone(),
+            approval: Some(server.max_approval_mode),
+            sandbox: Some(server.max_sandbox_mode),
+            extra: server.allowed_extra_flags.clone(),
+            dirs: some(prefixes(&section, "allowed_workdir_prefixes", &server.allowed_workdir_prefixes)?),
+            blocked: prefixes(&section, "blocked_workdir_prefixes", &server.blocked_workdir_prefixes)?,
+            project_config: server.project_config,
+            section,
+        }]))
+    }
+
+    /// What of it the holder of the key of this name may do.
+    ///
+    /// # Errors
+    /// When a directory is not there.
+    pub fn and(&self, name: &str, key: &KeyPolicy) -> Result<Policy, Error> {
+        let section = format!("server.keys.{name}");
+        let rules = Rules {
+            backends: key.allowed_backends.clone(),
+            models: key.allowed_models.clone(),
+            approval: key.max_approval_mode,
+            sandbox: key.max_sandbox_mode,
+            extra: key.allowed_extra_flags.clone(),
+            dirs: some(prefixes(&section, "allowed_workdir_prefixes", &key.allowed_workdir_prefixes)?),
+            blocked: Vec::new(),
+            project_config: true,
+            section,
+        };
+        Ok(Policy(self.0.iter().cloned().chain([rules]).collect()))
+    }
+
+    /// Whether this backend may be used at all.
+    ///
+    /// # Errors
+    /// The rule that says no.
+    pub fn backend(&self, name: &str) -> Result<(), Error> {
+        let refuses = |rules: &&Rules| {
+            rules.backends.as_ref().is_some_and(|list| !list.iter().any(|allowed| allowed == name))
+        };
+        match self.0.iter().find(refuses) {
+            None => Ok(()),
+            Some(rules) => {
+                let allowed = listed(rules.backends.as_deref());
+                Err(rules.refusal("allowed_backends", format!("backend `{name}`"), allowed))
+            }
+        }
+    }
+
+    /// Holds a task against the rules before it is run: lowers what the request does not say, and puts directories without
+    /// links in the place of those with. `task` is what became of the request, or one that stands in for it; `backend` is
+    /// the task's.
+    ///
+    /// # Errors
+    /// The rule that says no, or a directory that is gone.
+    pub fn admit(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
+        self.backend(&task.backend)?;
+        self.model(task, backend)?;
+        self.extra(request)?;
+        self.approval(request, task, backend)?;
+        self.sandbox(request, task, backend)?;
+        self.unasked(request, task, backend)?;
+        self.project_config(request, task)?;
+        self.directories(task)
+    }
+
+    fn model(&self, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
+        if let Some(model) = task.model.as_deref().filter(|model| model.starts_with('-')) {
+            // Where a declared command has `{model}` alone, that would be a flag.
+            return Err(Error::Invalid(format!("`{model}` is no name of a model")));
+        }
+        let real = |name: &str| resolve_model(backend.models(), name);
+        let asked = task.model.as_deref();
+        let is_same = |allowed: &String| match asked.and_then(real) {
+            Some(model) => asked == Some(allowed) || real(allowed) == Some(model),
+            None => allowed == UNNAMED || real(allowed).is_none(),
+        };
+        let refuses = |rules: &&Rules| rules.models.as_ref().is_some_and(|list| !list.iter().any(is_same));
+        match self.0.iter().find(refuses) {
+            None => Ok(()),
+            Some(rules) => {
+                let asked = match asked {
+                    Some(model) => format!("model `{model}`"),
+                    None => format!("the model that backend `{}` has by default", task.backend),
+                };
+                Err(rules.refusal("allowed_models", asked, listed(rules.models.as_deref())))
+            }
+        }
+    }
+
+    /// Only the request's own flags: those of the configuration are in the task, too. What each takes, and whether the
+    /// backend has it, is the engine's business.
+    fn extra(&self, request: &Request) -> Result<(), Error> {
+        let words = request.extra.as_deref().unwrap_or_default();
+        if let Some(word) = words.first().filter(|word| !word.starts_with('-')) {
+            // It would be the value of the last flag of the configuration.
+            return Err(Error::Invalid(format!("`extra` begins with a flag, and `{word}` is none")));
+        }
+        let flags = words.iter().filter(|word| word.starts_with('-'));
+        for flag in flags.map(|word| word.split_once('=').map_or(word.as_str(), |(flag, _)| flag)) {
+            let allows = |list: &[String]| list.iter().any(|allowed| allowed.trim_end_matches('=') == flag);
+            let refuses = |rules: &&Rules| rules.extra.as_deref().is_some_and(|list| !allows(list));
+            if let Some(rules) = self.0.iter().find(refuses) {
+                let allowed = listed(rules.extra.as_deref());
+                return Err(rules.refusal("allowed_extra_flags", format!("flag `{flag}`"), allowed));
+            }
+        }
+        Ok(())
+    }
+
+    fn approval(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
+        let Some((rules, most)) = self.strictest(&APPROVALS, |rules| rules.approval) else { return Ok(()) };
+        let lenient = task.lenient;
+        let real = |mode| access(mode, Sandbox::Default, lenient, backend).map(|(approval, _)| approval);
+        match within(&APPROVALS, most, task.approval, request.approval_mode.is_some(), real) {
+            Some(mode) => task.approval = mode,
+            None => {
+                let (asked, real) = (task.approval, real(task.approval));
+                let asked = of_mode("approval", asked.word(), real.map(Approval::word), task);
+                return Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
+            }
+        }
+        Ok(())
+    }
+
+    fn sandbox(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
+        let Some((rules, most)) = self.strictest(&SANDBOXES, |rules| rules.sandbox) else { return Ok(()) };
+        let (approval, lenient) = (task.approval, task.lenient);
+        let real = |mode| access(approval, mode, lenient, backend).map(|(_, reach)| reach);
+        match within(&SANDBOXES, most, task.sandbox, request.sandbox_mode.is_some(), real) {
+            Some(mode) => task.sandbox = mode,
+            None => {
+                let (asked, real) = (task.sandbox, real(task.sandbox));
+                let asked = of_mode("sandbox", asked.word(), real.map(Sandbox::word), task);
+                return Err(rules.refusal("max_sandbox_mode", asked, format!("at most `{}`", most.word())));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a request can have done without approval whatever the approval mode is.
+    fn unasked(&self, request: &Request, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
+        let Some((rules, most)) = self.strictest(&APPROVALS, |rules| rules.approval) else { return Ok(()) };
+        if most == Approval::None {
+            return Ok(());
+        }
+        let refusal =
+            |asked| Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
+        // Listed tools need no approval. Of those under `read-only` only the ones that read are left.
+        let listed =
+            request.allowed_tools.as_ref().and_then(|Tools(tools)| tools.as_deref()).unwrap_or_default();
+        let real = access(task.approval, task.sandbox, task.lenient, backend);
+        let reads_only = real.is_some_and(|(_, reach)| reach == Sandbox::ReadOnly);
+        if !listed.is_empty() && !reads_only && backend.honours(Opt::AllowedTools).is_ok() {
+            return refusal("a list of tools, which need no approval then,".to_owned());
+        }
+        // A file that the prompt names is sent to the model, wherever it is.
+        if request.interpret == Some(true) {
+            return refusal("`interpret`, which reads files and runs commands without approval,".to_owned());
+        }
+        Ok(())
+    }
+
+    fn project_config(&self, request: &Request, task: &mut Task) -> Result<(), Error> {
+        let Some(rules) = self.0.iter().find(|rules| !rules.project_config) else { return Ok(()) };
+        if request.no_project_config == Some(false) {
+            let asked = "`no_project_config: false`".to_owned();
+            return Err(rules.refusal("project_config", asked, "`true` only".to_owned()));
+        }
+        task.no_project_config = true;
+        Ok(())
+    }
+
+    fn directories(&self, task: &mut Task) -> Result<(), Error> {
+        for dir in [&mut task.dir].into_iter().chain(&mut task.add_dirs) {
+            // Once more: that of a session was free of links when it was new, and agents have worked in it since.
+            let found = fs::canonicalize(&dir);
+            *dir = found.map_err(|error| Error::File { verb: "use directory", path: dir.clone(), error })?;
+            self.directory(dir)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&self, dir: &Path) -> Result<(), Error> {
+        let asked = || format!("directory `{}`", dir.display());
+        for rules in &self.0 {
+            if let Some(blocked) = rules.blocked.iter().find(|blocked| dir.starts_with(blocked)) {
+                let allowed = format!("nothing in `{}`", blocked.display());
+                return Err(rules.refusal("blocked_workdir_prefixes", asked(), allowed));
+            }
+            if let Some(dirs) =
+                rules.dirs.as_ref().filter(|dirs| !dirs.iter().any(|prefix| dir.starts_with(prefix)))
+            {
+                let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+                return Err(rules.refusal("allowed_workdir_prefixes", asked(), listed(Some(&dirs))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest ceiling, and whose it is.
+    fn strictest<T: Copy + PartialEq>(
+        &self,
+        order: &[T],
+        ceiling: impl Fn(&Rules) -> Option<T>,
+    ) -> Option<(&Rules, T)> {
+        let ceilings = self.0.iter().filter_map(|rules| Some((rules, ceiling(rules)?)));
+        ceilings.min_by_key(|(_, most)| rank(order, *most))
+    }
+}
+
+impl Rules {
+    fn refusal(&self, key: &str, asked: String, allowed: String) -> Error {
+        Error::Policy { rule: format!("{}.{key}", self.section), asked, allowed }
+    }
+}
+
+/// An empty list of directories is no rule.
+fn some(dirs: Vec<PathBuf>) -> Option<Vec<PathBuf>> {
+    Some(dirs).filter(|dirs| !dirs.is_empty())
+}
+
+fn listed(list: Option<&[String]>) -> String {
+    match list.unwrap_or_default() {
+        [] => "none".to_owned(),
+        list => list.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Where a mode stands, from the strictest.
+fn rank<T: PartialEq>(order: &[T], mode: T) -> usize {
+    order.iter().position(|other| *other == mode).unwrap_or(order.len())
+}
+
+/// What a pair of modes really is with a backend: `lenient` takes away what it cannot honour, and an approval mode may take
+/// away the sandbox. `None` when the engine will refuse it.
+fn access(
+    approval: Approval,
+    sandbox: Sandbox,
+    lenient: bool,
+    backend: &dyn Backend,
+) -> Option<(Approval, Sandbox)> {
+    let mut probe = Task { approval, sandbox, ..Task::default() };
+    for option in probe.used() {
+        if backend.honours(option).is_err() {
+            if !lenient {
+                return None;
+            }
+            probe.drop_option(option);
+        }
+    }
+    Some((probe.approval, backend.reach(&probe)))
+}
+
+/// The mode that a task gets: its own where that is within the ceiling, else, when the request has not said it, the next
+/// stricter one that is. `None` is a refusal. A mode that the backend cannot honour counts as what it says, and is left to
+/// the engine to refuse.
+fn within<T: Copy + PartialEq>(
+    order: &[T],
+    most: T,
+    now: T,
+    is_said: bool,
+    real: impl Fn(T) -> Option<T>,
+) -> Option<T> {
+    let fits = |mode: T| rank(order, mode) <= rank(order, most);
+    if fits(now) && real(now).is_none_or(fits) {
+        return Some(now);
+    }
+    let stricter = order[..rank(order, now)].iter().rev().copied().filter(|mode| fits(*mode));
+    stricter.filter(|_| !is_said).find(|mode| real(*mode).is_some_and(fits))
+}
+
+/// The words for a mode, and for what it really is.
+fn of_mode(what: &str, mode: &str, real: Option<&str>, task: &Task) -> String {
+    match real.filter(|real| *real != mode) {
+        Some(real) => {
+            format!("{what} mode `{mode}`, which with backend `{}` is `{real}` here,", task.backend)
+        }
+        None => format!("{what} mode `{mode}`"),
+    }
+}
+
+fn prefixes(section: &str, key: &str, list: &[String]) -> Result<Vec<PathBuf>, Error> {
+    let read = |dir: &String| {
+        let refuse = |problem: String| Error::Config {
+            origin: format!("{section}.{key}"),
+            position: None,
+            problem: format!("`{dir}` {problem}"),
+        };
+        if !Path::new(dir).is_absolute() {
+            return Err(refuse("is not absolute".to_owned()));
+        }
+        fs::canonicalize(dir).map_err(|error| refuse(format!("cannot be used: {error}")))
+    };
+    list.iter().map(read).collect()
+}
+
+/// Where a request works that names no directory: `server.default_workdir`, or where the server was started.
+///
+/// # Errors
+/// When it is not there.
+pub fn default_workdir(server: &Server, cwd: &Path) -> Result<PathBuf, Error> {
+    directory(cwd, &server.default_workdir).map_err(|error| Error::Config {
+        origin: "server.default_workdir".to_owned(),
+        position: None,
+        problem: error.to_string(),
+    })
+}

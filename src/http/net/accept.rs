@@ -1,0 +1,295 @@
+//! The door: lets clients in, each on a thread of its own, as long as there is room; and the drain. The loop ends when it
+//! is told to, and for no other reason.
+
+use crate::base::sys::{self, Watch};
+use crate::exec::Cancel;
+use crate::http::net::Service;
+use crate::http::net::connection::{Connection, Peer};
+use crate::http::net::listen::{Listen, Listener};
+use crate::http::net::response;
+use crate::http::net::socket::Drain;
+use crate::http::net::watch::Watcher;
+use crate::model::error::Error;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long nobody is let in after that failed: there is no descriptor or no memory, and only time brings some.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a client that was refused may take to hear it, and how many may do so at once.
+const HEARING: (Duration, usize) = (Duration::from_millis(500), 64);
+/// How long the connections may take to end when nobody waits for them any more.
+const HURRY: Duration = Duration::from_secs(1);
+/// The stack of a client's thread: a whole run happens on it. One with the most deeply nested JSON that is read was seen to
+/// need 63 KiB, and 255 KiB without optimisation.
+const STACK: usize = if cfg!(debug_assertions) { 1 << 20 } else { 256 << 10 };
+
+/// How long things may take, where zero is for ever, and how many clients there may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The head of a request, from its first byte; and a new client's silence before it.
+    pub head: Duration,
+    /// A connection on which nothing more happens.
+    pub idle: Duration,
+    /// The body of a request.
+    pub read: Duration,
+    /// A reader that takes nothing; never more than 30 s.
+    pub write: Duration,
+    /// Connections at once.
+    pub connections: usize,
+    /// What is under way when the server shall stop.
+    pub drain: Duration,
+}
+
+/// What there is at the moment.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    connections: AtomicUsize,
+}
+
+impl Gauges {
+    /// Open connections, idle ones too.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// What the threads of all clients share.
+pub(crate) struct House {
+    pub limits: Limits,
+    pub service: Arc<dyn Service>,
+    pub drain: Arc<Drain>,
+    pub watcher: Arc<Watcher>,
+}
+
+/// Open listeners.
+pub struct Door {
+    listeners: Vec<Listener>,
+    gauges: Arc<Gauges>,
+}
+
+impl Door {
+    /// Binds all of them.
+    ///
+    /// # Errors
+    /// When one of them cannot be bound: which, why, and what to do.
+    pub fn open(listens: Vec<Listen>) -> Result<Door, Error> {
+        let listeners: Vec<Vec<Listener>> =
+            listens.into_iter().map(Listen::open).collect::<Result<_, _>>()?;
+        Ok(Door { listeners: listeners.into_iter().flatten().collect(), gauges: Arc::default() })
+    }
+
+    /// Where clients can connect: `http://127.0.0.1:43121`, `http://[::1]:8080`, `unix:/path`.
+    pub fn addresses(&self) -> Vec<String> {
+        self.listeners.iter().map(|listener| listener.address.clone()).collect()
+    }
+
+    /// What there is at the moment.
+    pub fn gauges(&self) -> Arc<Gauges> {
+        self.gauges.clone()
+    }
+
+    /// Serves until a byte comes from `stop`, or its end; then drains: nobody new is let in, idle connections are closed,
+    /// the others end with their next answer, and after the grace what still runs is cancelled. Returns when no connection
+    /// is left. With a second byte nothing has a grace any more.
+    ///
+    /// # Errors
+    /// When it cannot begin: there is no pipe or no thread.
+    pub fn serve(self, limits: Limits, service: Arc<dyn Service>, stop: OwnedFd) -> io::Result<()> {
+        if let Err(error) = sys::raise_open_files() {
+            log::warn!("cannot raise the limit of open files: {error}");
+        }
+        let drain = Arc::new(Drain { asked: Cancel::new()?, over: Cancel::new()? });
+        let (watcher, thread) = Watcher::start()?;
+        let house = Arc::new(House { limits, service, drain, watcher });
+        let result = self.let_in(&house, &mut File::from(stop));
+        house.watcher.end();
+        // It has nothing to wait for. Whether it panicked makes no difference now.
+        let _ = thread.join();
+        result
+    }
+
+    fn let_in(self, house: &Arc<House>, stop: &mut File) -> io::Result<()> {
+        // Every connection holds the writing end: when the last one is gone, the reading end wakes.
+        let (nobody_left, present) = sys::pipe()?;
+        let present = Arc::new(present);
+        let mut refused: Vec<Refused> = Vec::new();
+        let (mut paused, mut failing) = (false, false);
+        loop {
+            let listeners = if paused { &[] } else { self.listeners.as_slice() };
+            let mut watches = vec![Watch::readable(stop.as_fd())];
+            watches.extend(listeners.iter().map(|listener| Watch::readable(listener.as_fd())));
+            watches.extend(refused.iter().map(|refused| Watch::readable(refused.stream.as_fd())));
+            let patience = if paused || !refused.is_empty() { PAUSE } else { Duration::MAX };
+            if let Err(error) = sys::poll(&mut watches, patience) {
+                log::warn!("cannot wait for clients: {error}");
+                thread::sleep(PAUSE);
+            }
+            if watches[0].woke() {
+                break;
+            }
+            paused = false;
+            refused.retain_mut(Refused::listen);
+            for (listener, _) in listeners.iter().zip(&watches[1..]).filter(|(_, watch)| watch.woke()) {
+                match listener.accept() {
+                    Ok((stream, peer)) => {
+                        failing = false;
+                        refused.extend(self.welcome(stream, peer, house, &present));
+                    }
+                    // It left before we came to the door.
+                    Err(error) if is_of_client(&error) => {}
+                    Err(error) => {
+                        if !failing {
+                            log::warn!("cannot let clients in: {error}");
+                        }
+                        (paused, failing) = (true, true);
+                    }
+                }
+            }
+            refused.truncate(HEARING.1);
+        }
+        self.drain(house, stop, &nobody_left, present)
+    }
+
+    /// Gives a client its thread, or tells it why not.
+    fn welcome(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        house: &Arc<House>,
+        present: &Arc<OwnedFd>,
+    ) -> Option<Refused> {
+        let stream = Arc::new(stream);
+        let present = Present::new(self.gauges.clone(), present.clone());
+        if self.gauges.connections() <= house.limits.connections {
+            let (own, house) = (stream.clone(), house.clone());
+            let serve = move || {
+                let _present = present;
+                match Connection::new(own, peer, house) {
+                    Ok(connection) => connection.serve(),
+                    // It is gone already.
+                    Err(error) => log::debug!("a client left at the door: {error}"),
+                }
+            };
+            // Not joined: `Present` says when it is over.
+            let started = thread::Builder::new().name("client".to_owned()).stack_size(STACK).spawn(serve);
+            match started {
+                Ok(_) => return None,
+                Err(error) => log::warn!("no thread for a client: {error}"),
+            }
+        }
+        Refused::new(stream)
+    }
+
+    /// Lets everybody go. The listeners are closed at once.
+    fn drain(
+        self,
+        house: &House,
+        stop: &mut File,
+        nobody_left: &OwnedFd,
+        present: Arc<OwnedFd>,
+    ) -> io::Result<()> {
+        drop(self);
+        house.drain.asked.throw();
+        drop(present);
+        let grace = house.limits.drain;
+        let mut end = (!grace.is_zero()).then(|| Instant::now() + grace);
+        let mut is_over = false;
+        // The byte that has woken us.
+        let mut may_say_more = matches!(stop.read(&mut [0]), Ok(1..));
+        loop {
+            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            let mut watches = vec![Watch::readable(nobody_left.as_fd())];
+            watches.extend(may_say_more.then(|| Watch::readable(stop.as_fd())));
+            sys::poll(&mut watches, left)?;
+            if watches[0].woke() {
+                return Ok(());
+            }
+            if watches.get(1).is_some_and(Watch::woke) {
+                may_say_more = matches!(stop.read(&mut [0]), Ok(1..));
+                if may_say_more {
+                    // The second time takes away the grace of the runs, too.
+                    house.watcher.throw_all();
+                    (end, may_say_more) = (Some(Instant::now() + HURRY), false);
+                    is_over = over(house);
+                }
+            } else if end.is_some_and(|end| Instant::now() >= end) {
+                if is_over {
+                    return Ok(());
+                }
+                end = None;
+                is_over = over(house);
+            }
+        }
+    }
+}
+
+/// The grace is over: nobody waits for anything any more.
+fn over(house: &House) -> bool {
+    house.watcher.throw_all();
+    house.drain.over.throw();
+    true
+}
+
+/// Nothing that a server can do anything about.
+fn is_of_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+    )
+}
+
+/// A client for whom there is no room. It has been told, and may take a moment to hear it: closed at once, with its
+/// request unread, the connection would take the answer away.
+struct Refused {
+    stream: Arc<TcpStream>,
+    until: Instant,
+    left: usize,
+}
+
+impl Refused {
+    /// Tells it, as far as that is possible without waiting.
+    fn new(stream: Arc<TcpStream>) -> Option<Refused> {
+        stream.set_nonblocking(true).ok()?;
+        let words = response::last_words(503, "there are too many connections: try again in a second");
+        stream.as_ref().write_all(&words).ok()?;
+        stream.shutdown(Shutdown::Write).ok()?;
+        Some(Refused { stream, until: Instant::now() + HEARING.0, left: 256 << 10 })
+    }
+
+    /// Drops what it says. False when it need not be listened to any longer.
+    fn listen(&mut self) -> bool {
+        let mut buffer = [0; 4 << 10];
+        loop {
+            match self.stream.as_ref().read(&mut buffer) {
+                Ok(read @ 1..) if read < self.left => self.left -= read,
+                Err(error) if is_of_client(&error) => return Instant::now() < self.until,
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// One connection, as it is counted.
+struct Present {
+    gauges: Arc<Gauges>,
+    _held: Arc<OwnedFd>,
+}
+
+impl Present {
+    fn new(gauges: Arc<Gauges>, held: Arc<OwnedFd>) -> Present {
+        gauges.connections.fetch_add(1, Ordering::Relaxed);
+        Present { gauges, _held: held }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.gauges.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

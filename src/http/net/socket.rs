@@ -1,0 +1,140 @@
+//! A client's socket. Reads have a deadline for all of them together, writes one for each pause of the reader; neither
+//! outlives the drain.
+
+use crate::base::sys::{self, Watch};
+use crate::exec::Cancel;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What waits in the kernel for a client that does not read: enough for a fast one, little enough to notice a slow one.
+const SEND_BUFFER: i32 = 128 << 10;
+/// A reader that takes nothing for so long has stalled, whatever the configuration would allow it.
+const LONGEST_STALL: Duration = Duration::from_secs(30);
+/// How long a reader may take once the drain's grace is over.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The two moments of a drain.
+pub(crate) struct Drain {
+    /// Whoever says nothing now may go.
+    pub asked: Cancel,
+    /// Whoever is still there has to go.
+    pub over: Cancel,
+}
+
+/// A client's socket, of either family: std's calls for TCP are those for Unix sockets.
+pub(crate) struct Socket {
+    stream: Arc<TcpStream>,
+    drain: Arc<Drain>,
+    deadline: Option<Instant>,
+    /// Nothing is under way: the beginning of a drain ends the waiting too.
+    idle: bool,
+    stall: Duration,
+}
+
+impl Socket {
+    /// Never blocks; a write may stall so long, zero is as long as ever.
+    pub fn new(stream: Arc<TcpStream>, drain: Arc<Drain>, tcp: bool, stall: Duration) -> io::Result<Socket> {
+        let stall = if stall.is_zero() { LONGEST_STALL } else { stall.min(LONGEST_STALL) };
+        stream.set_nonblocking(true)?;
+        sys::set_send_buffer(stream.as_fd(), SEND_BUFFER)?;
+        if tcp {
+            stream.set_nodelay(true)?;
+            sys::set_tcp_user_timeout(stream.as_fd(), stall)?;
+        }
+        Ok(Socket { stream, drain, deadline: None, idle: false, stall })
+    }
+
+    /// The same socket, to watch.
+    pub fn stream(&self) -> Arc<TcpStream> {
+        self.stream.clone()
+    }
+
+    /// From now on all reads together may take so long; zero is for ever.
+    pub fn read_within(&mut self, limit: Duration) {
+        self.deadline = (!limit.is_zero()).then(|| Instant::now() + limit);
+        self.idle = false;
+    }
+
+    /// The same, and the beginning of a drain is the end.
+    pub fn idle_within(&mut self, limit: Duration) {
+        self.read_within(limit);
+        self.idle = true;
+    }
+
+    /// Writes all of it, or fails when the reader left or stalls.
+    pub fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut moved = Instant::now();
+        while !bytes.is_empty() {
+            match (&*self.stream).write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    moved = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room(moved)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room, which there has not been since then.
+    fn await_room(&self, since: Instant) -> io::Result<()> {
+        let is_over = self.drain.over.is_thrown();
+        let patience = if is_over { self.stall.min(FAREWELL) } else { self.stall };
+        let left = patience.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let room = Watch::writable(self.stream.as_fd());
+        // Once thrown it wakes at once, and for ever.
+        if is_over {
+            sys::poll(&mut [room], left)
+        } else {
+            sys::poll(&mut [room, self.drain.over.watch()], left)
+        }
+    }
+
+    /// Says that nothing more will be said.
+    pub fn end_writing(&self) {
+        // Whoever is gone already need not hear it.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let left = match self.deadline {
+                None => Duration::MAX,
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            };
+            let end = if self.idle { &self.drain.asked } else { &self.drain.over };
+            let mut watches = [Watch::readable(self.stream.as_fd()), end.watch()];
+            sys::poll(&mut watches, left)?;
+            if watches[0].woke() {
+                match self.stream.as_ref().read(buffer) {
+                    Err(error)
+                        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    }
+                    result => return result,
+                }
+            } else if watches[1].woke() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            } else if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // The client hears it now, although the watcher may still be looking.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}

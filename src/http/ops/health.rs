@@ -1,0 +1,89 @@
+//! How the server is: for people, for whoever restarts it, for whoever sends it work, and for Prometheus.
+
+use crate::http::front::errors::Fault;
+use crate::http::state::call::Call;
+use crate::http::state::metrics;
+use serde_json::{Value, json};
+
+/// `GET /health`
+///
+/// # Errors
+/// Never.
+pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let server = call.server;
+    let (store, found) = (server.sessions(), server.backends());
+    let backends: Vec<Value> = found
+        .iter()
+        .map(|(name, there, age)| json!({"name": name, "available": there, "checked_seconds_ago": age.as_secs()}))
+        .collect();
+    let default = &server.config.default_backend;
+    let is_there = found.iter().any(|(name, there, _)| name == default && *there);
+    let status = match (&store, is_there) {
+        (Err(_), _) => "unhealthy",
+        (Ok(_), false) => "degraded",
+        (Ok(_), true) => "ok",
+    };
+    let (used, waiting) = server.slots.used();
+    let uptime = server.since.elapsed();
+    let answer = json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": format!("{}s", uptime.as_secs()),
+        "uptime_millis": uptime.as_millis() as u64,
+        "backends": backends,
+        "session_store": {
+            "available": store.is_ok(),
+            "session_count": store.as_ref().ok(),
+            "error": store.as_ref().err(),
+        },
+        "slots": {"used": used, "total": server.slots.bounds().runs},
+        "queue": {"waiting": waiting, "length": server.slots.bounds().queue},
+        "connections": server.gauges.connections(),
+    });
+    let code = if store.is_ok() { 200 } else { crate::http::front::errors::UNHEALTHY };
+    call.answer(code, "application/json", answer.to_string());
+    Ok(())
+}
+
+/// `GET /live`: the process answers.
+///
+/// # Errors
+/// Never.
+pub fn live(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    call.json(&json!({"status": "ok"}))
+}
+
+/// `GET /ready`: it takes work.
+///
+/// # Errors
+/// When it is about to stop.
+pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    if call.exchange.is_draining() {
+        return Err(crate::model::error::Error::Draining.into());
+    }
+    call.json(&json!({"status": "ok"}))
+}
+
+/// `GET /metrics`
+///
+/// # Errors
+/// When they are not served.
+pub fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let server = call.server;
+    if !server.config.server.metrics_enabled {
+        return Err(Fault::no_path("GET", "/metrics (server.metrics_enabled)"));
+    }
+    let (used, waiting) = server.slots.used();
+    let gauges = metrics::Gauges {
+        sessions: server.sessions().unwrap_or(0),
+        slots_used: used,
+        slots: server.slots.bounds().runs,
+        queued: waiting,
+        connections: server.gauges.connections(),
+        backends: server.backends().into_iter().map(|(name, there, _)| (name, there)).collect(),
+        footprint: metrics::footprint(),
+    };
+    let text = server.metrics.render(&gauges);
+    call.answer(200, "text/plain; version=0.0.4; charset=utf-8", text);
+    Ok(())
+}

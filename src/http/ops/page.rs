@@ -1,0 +1,64 @@
+//! What there is to know about the API: for people as one page that can try a prompt, for programs as OpenAPI. Both are
+//! data that is compiled in; nothing of them depends on a request.
+
+use crate::base::sha256;
+use crate::http::front::errors::Fault;
+use crate::http::state::call::Call;
+use crate::model::task::to_base64;
+use std::sync::LazyLock;
+
+/// OpenAPI 3.1, kept by hand. A test holds it to the routes and to the fields that requests have.
+const OPENAPI: &str = include_str!("openapi.json");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page with everything that it needs in it.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let (style, script) = (format!("<style>{STYLE}</style>"), format!("<script>{SCRIPT}</script>"));
+    include_str!("page.html").replace("<!-- style -->", &style).replace("<!-- script -->", &script)
+});
+
+/// What the page may do: run this one script, and talk to the server that it came from. Nothing that an answer brings
+/// with it can run, not even where the page would let it in.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| format!("'sha256-{}'", to_base64(&sha256::digest(text.as_bytes())));
+    format!(
+        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+        hash(SCRIPT),
+        hash(STYLE),
+    )
+});
+
+/// `GET /docs`
+///
+/// # Errors
+/// Never.
+pub fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    add(call, &[("Content-Security-Policy", &POLICY), ("Cross-Origin-Opener-Policy", "same-origin")]);
+    answer(call, "text/html; charset=utf-8", &PAGE);
+    Ok(())
+}
+
+/// `GET /openapi.json`
+///
+/// # Errors
+/// Never.
+pub fn openapi(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    answer(call, "application/json", OPENAPI);
+    Ok(())
+}
+
+fn answer(call: &mut Call<'_, '_>, content_type: &str, body: &str) {
+    let common = [
+        ("Cache-Control", "no-cache"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+    ];
+    add(call, &common);
+    call.answer(200, content_type, body);
+}
+
+fn add(call: &mut Call<'_, '_>, headers: &[(&str, &str)]) {
+    call.headers.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+}

@@ -1,0 +1,237 @@
+//! One request on its way through the layers to its handler: what is known of it, and the ways to answer.
+
+use crate::exec::Control;
+use crate::http::front::errors::{Fault, Surface};
+use crate::http::front::keys::Key;
+use crate::http::net::{BodyError, Exchange, Response};
+use crate::http::routes::Route;
+use crate::http::state::server::Server;
+use crate::http::state::streaming::Outlet;
+use crate::model::error::Kind;
+use crate::model::fields::{Fields, Object};
+use crate::session::Filter;
+use serde_json::Value;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One request.
+pub struct Call<'a, 'c> {
+    /// The house.
+    pub server: &'a Arc<Server>,
+    /// The client's side.
+    pub exchange: &'a mut Exchange<'c>,
+    /// Whose request it is.
+    pub who: Who,
+    /// What stands at the places that the route leaves open.
+    pub params: Vec<String>,
+    /// The route, where the path has one.
+    pub route: Option<&'static Route>,
+    /// Headers of every answer.
+    pub headers: Vec<(String, String)>,
+    /// When it came.
+    pub since: Instant,
+}
+
+/// Whose request it is: all that outlives the connection.
+#[derive(Clone)]
+pub struct Who {
+    /// The request's id.
+    pub request: String,
+    /// The dialect of its path.
+    pub surface: Surface,
+    /// The route's pattern, for logs and metrics.
+    pub route: &'static str,
+    /// The client's address, or `unix`.
+    pub client: String,
+    /// The key that it came with.
+    pub key: Option<Arc<Key>>,
+    /// The trace that it belongs to, as W3C's `traceparent` has it.
+    pub trace: Option<String>,
+    /// How long what it runs may take.
+    pub limits: Limits,
+}
+
+/// The longest times of what a request runs; zero is for ever.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// A run whose answer comes whole.
+    pub whole: Duration,
+    /// A run whose answer is streamed.
+    pub streamed: Duration,
+    /// Until the first of the answer.
+    pub first_byte: Duration,
+}
+
+impl Limits {
+    /// Puts them over what was asked for: less is granted, more is not.
+    pub fn over(&self, mut control: Control, streamed: bool) -> Control {
+        let wall = if streamed { self.streamed } else { self.whole };
+        for (asked, most) in [(&mut control.wall, wall), (&mut control.first_byte, self.first_byte)] {
+            if asked.is_zero() || (!most.is_zero() && *asked > most) {
+                *asked = most;
+            }
+        }
+        control
+    }
+}
+
+impl Who {
+    /// To whom what is made belongs.
+    pub fn owner(&self) -> Option<String> {
+        self.key.as_ref().map(|key| key.owner.clone())
+    }
+
+    /// Whether it may see what belongs to that key, or to none. Without keys there is nobody to hide anything from.
+    pub fn sees(&self, owner: Option<&str>) -> bool {
+        self.key.as_ref().is_none_or(|key| key.admin || owner == Some(&key.owner))
+    }
+
+    /// The sessions that it may see.
+    pub fn filter(&self) -> Filter {
+        let owner = self.key.as_ref().filter(|key| !key.admin).map(|key| key.owner.clone());
+        Filter { owner, ..Filter::default() }
+    }
+}
+
+impl<'c> Call<'_, 'c> {
+    /// The body.
+    ///
+    /// # Errors
+    /// When it is too large, too slow or malformed, or the client left.
+    pub fn body(&mut self) -> Result<Vec<u8>, Fault> {
+        let most = self.server.config.server.max_request_body_bytes;
+        self.exchange.body(most).map_err(|error| match error {
+            BodyError::TooLarge => Fault::too_large(most),
+            BodyError::TimedOut => Fault::too_slow(),
+            BodyError::Malformed(what) => {
+                Fault::of(Kind::InvalidRequest, format!("the body is malformed: {what}"))
+            }
+            BodyError::Gone => Fault::of(Kind::Cancelled, "the client left"),
+        })
+    }
+
+    /// The body as an object with exactly these fields.
+    ///
+    /// # Errors
+    /// Those of `body`, and what is wrong with the object.
+    pub fn object<T: Fields>(&mut self) -> Result<T, Fault> {
+        let body = self.body()?;
+        read_object(&body)
+    }
+
+    /// Answers with JSON.
+    ///
+    /// # Errors
+    /// Never: a client that left has no use for one.
+    pub fn json(&mut self, value: &Value) -> Result<(), Fault> {
+        self.answer(200, "application/json", value.to_string());
+        Ok(())
+    }
+
+    /// Answers.
+    pub fn answer(&mut self, status: u16, content_type: &str, body: impl Into<Vec<u8>>) {
+        let mut headers = self.headers.clone();
+        headers.push(("Content-Type".to_owned(), content_type.to_owned()));
+        if let Err(error) = self.exchange.respond(Response { status, headers, body: body.into() }) {
+            log::debug!("{}: the client left before its answer: {error}", self.who.request);
+        }
+    }
+
+    /// Answers with a failure, in the dialect of the path. After the head of a stream there is nothing left to say.
+    pub fn fail(&mut self, fault: &Fault) {
+        let (surface, had) = (self.who.surface, self.headers.len());
+        self.headers.extend(fault.headers(surface));
+        let body = fault.body(surface, &self.who.request);
+        if self.exchange.sent().is_none() {
+            self.answer(fault.status(surface), "application/json", body);
+        }
+        self.headers.truncate(had);
+    }
+
+    /// A streamed answer of that type.
+    pub fn outlet(&mut self, content_type: &str) -> Outlet<'_, 'c> {
+        let mut headers = self.headers.clone();
+        headers.push(("Content-Type".to_owned(), content_type.to_owned()));
+        headers.push(("Cache-Control".to_owned(), "no-cache".to_owned()));
+        headers.push(("X-Accel-Buffering".to_owned(), "no".to_owned()));
+        Outlet::new(self.exchange, headers)
+    }
+
+    /// The switch that is thrown when the client leaves.
+    ///
+    /// # Errors
+    /// When no pipe can be had.
+    pub fn cancel(&mut self) -> Result<Arc<crate::exec::Cancel>, Fault> {
+        self.exchange
+            .watch()
+            .map_err(|error: io::Error| Fault::of(Kind::Internal, format!("no pipe: {error}")))
+    }
+
+    /// The value of a query parameter, decoded; the last one of several.
+    pub fn query(&self, name: &str) -> Option<String> {
+        pairs(&self.exchange.head.query)
+            .into_iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+}
+
+/// An object with exactly these fields. No body at all is an empty object.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn read_object<T: Fields>(body: &[u8]) -> Result<T, Fault> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    match serde_json::from_slice::<Object<T>>(body) {
+        Ok(Object(fields)) => Ok(fields),
+        Err(error) => Err(Fault::of(Kind::InvalidRequest, format!("the body is not as expected: {error}"))),
+    }
+}
+
+/// The pairs of a query, decoded.
+pub fn pairs(query: &str) -> Vec<(String, String)> {
+    let part = |text: &str| percent_decode(&text.replace('+', " "));
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (part(name), part(value)))
+        .collect()
+}
+
+/// Text with its `%41` decoded; what is no escape stays, bytes that are no UTF-8 become U+FFFD.
+pub fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let digit = |index: usize| behind.get(index).and_then(|byte| char::from(*byte).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = &behind[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_and_escapes_are_decoded() {
+        assert_eq!(percent_decode("org%2Fmo%20del%zz%4"), "org/mo del%zz%4");
+        assert_eq!(percent_decode("%e6%97%a5%ff"), "日\u{fffd}");
+        let expected = [("a", "1 2"), ("b", ""), ("c", "=")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(pairs("a=1+2&b&&c=%3D"), expected);
+    }
+}

@@ -1,0 +1,244 @@
+//! What is running: one entry a request that started something, from its beginning to its end, and for a while behind it
+//! where somebody may come back for it.
+
+use crate::base::world;
+use crate::exec::Cancel;
+use crate::http::state::event_log::Tape;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// A request that runs something.
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// Its route.
+    pub route: &'static str,
+    /// The client's address.
+    pub client: String,
+    /// The key that it belongs to.
+    pub owner: Option<String>,
+    /// Stops it.
+    pub cancel: Arc<Cancel>,
+    /// What it says, where somebody may come back for it.
+    pub tape: Option<Tape>,
+    /// It goes on without any client.
+    pub detached: bool,
+    since: (u64, u32),
+    began: Instant,
+    followers: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    backends: Vec<String>,
+    sessions: Vec<String>,
+    result: Option<(Finished, Instant)>,
+}
+
+/// The end of a run: a status and a body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// The status.
+    pub status: u16,
+    /// Headers that belong to it, such as `Retry-After`.
+    pub headers: Vec<(String, String)>,
+    /// The JSON.
+    pub body: String,
+}
+
+impl Run {
+    /// A run that begins now.
+    pub fn new(
+        id: String,
+        route: &'static str,
+        client: String,
+        owner: Option<String>,
+        cancel: Arc<Cancel>,
+    ) -> Run {
+        Run {
+            id,
+            route,
+            client,
+            owner,
+            cancel,
+            tape: None,
+            detached: false,
+            since: world::now(),
+            began: Instant::now(),
+            followers: AtomicUsize::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// A backend begins to work for it, in this session of ours.
+    pub fn begin(&self, backend: &str, session: Option<&str>) {
+        let mut state = self.state();
+        if !state.backends.iter().any(|known| known == backend) {
+            state.backends.push(backend.to_owned());
+        }
+        state.sessions.extend(session.map(str::to_owned));
+    }
+
+    /// The sessions that it has worked in.
+    pub fn sessions(&self) -> Vec<String> {
+        self.state().sessions.clone()
+    }
+
+    /// It is over; what is said first of its end counts. Whoever follows its tape is told.
+    pub fn finish(&self, finished: Finished) {
+        self.state().result.get_or_insert((finished, Instant::now()));
+        if let Some(tape) = &self.tape {
+            tape.end();
+        }
+    }
+
+    /// How it ended, once it did.
+    pub fn result(&self) -> Option<Finished> {
+        self.state().result.as_ref().map(|(finished, _)| finished.clone())
+    }
+
+    /// The status with which it ended, once it did.
+    pub fn status(&self) -> Option<u16> {
+        self.state().result.as_ref().map(|(finished, _)| finished.status)
+    }
+
+    /// Somebody follows it, as long as what is returned lives. A run that nobody follows any more is stopped, unless it is
+    /// detached.
+    pub fn follow(self: &Arc<Run>) -> Follower {
+        self.followers.fetch_add(1, Ordering::SeqCst);
+        Follower(self.clone())
+    }
+
+    /// Since when it has been over.
+    fn over_for(&self) -> Option<Duration> {
+        self.state().result.as_ref().map(|(_, at)| at.elapsed())
+    }
+
+    /// What is told of it.
+    pub fn told(&self) -> Value {
+        let state = self.state();
+        let end = state.result.as_ref().map(|(_, at)| *at);
+        json!({
+            "id": self.id,
+            "route": self.route,
+            "backend": state.backends.join(","),
+            "session_id": state.sessions.first(),
+            "since": world::timestamp(self.since),
+            "seconds": end.unwrap_or_else(Instant::now).duration_since(self.began).as_secs_f64(),
+            "client": self.client,
+            "key": self.owner,
+            "detached": self.detached,
+            "state": if state.result.is_some() { "done" } else { "running" },
+            "status": state.result.as_ref().map(|(finished, _)| finished.status),
+        })
+    }
+
+    /// The same with its result, which may be large.
+    pub fn told_whole(&self) -> Value {
+        let mut told = self.told();
+        let body = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
+        told["result"] =
+            self.state().result.as_ref().map_or(Value::Null, |(finished, _)| body(&finished.body));
+        told
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        crate::base::sync::lock(&self.state)
+    }
+}
+
+/// Somebody who follows a run.
+pub struct Follower(Arc<Run>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let run = &self.0;
+        let was_last = run.followers.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && !run.detached && run.status().is_none() {
+            run.cancel.throw();
+        }
+    }
+}
+
+/// All runs of the server.
+pub struct Runs {
+    runs: Mutex<BTreeMap<String, Arc<Run>>>,
+    retention: Duration,
+}
+
+impl Runs {
+    /// No runs. Those that are over are kept for so long.
+    pub fn new(retention: Duration) -> Runs {
+        Runs { runs: Mutex::default(), retention }
+    }
+
+    /// Lists a run until what is returned is dropped; one with a tape for the retention after its end.
+    pub fn add(&self, run: Run) -> Listed<'_> {
+        let run = Arc::new(run);
+        self.keep(run.clone());
+        Listed { runs: self, run }
+    }
+
+    /// Lists a run that somebody may come back for.
+    pub fn keep(&self, run: Arc<Run>) {
+        self.lock().insert(run.id.clone(), run);
+    }
+
+    /// The runs that are listed, oldest first.
+    pub fn all(&self) -> Vec<Arc<Run>> {
+        let mut all: Vec<Arc<Run>> = self.lock().values().cloned().collect();
+        all.sort_by_key(|run| run.began);
+        all
+    }
+
+    /// How many go on without any client.
+    pub fn detached(&self) -> usize {
+        self.lock().values().filter(|run| run.detached && run.status().is_none()).count()
+    }
+
+    /// The run of that id.
+    pub fn get(&self, id: &str) -> Option<Arc<Run>> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Stops all that still run.
+    pub fn cancel_all(&self) {
+        self.lock().values().for_each(|run| run.cancel.throw());
+    }
+
+    /// Forgets those that nobody came back for in time.
+    pub fn expire(&self) {
+        drop(self.lock());
+    }
+
+    /// The runs that are not to be forgotten yet.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Run>>> {
+        let mut runs = crate::base::sync::lock(&self.runs);
+        runs.retain(|_, run| run.over_for().is_none_or(|over| over < self.retention));
+        runs
+    }
+}
+
+/// A run that is listed for as long as this lives.
+pub struct Listed<'a> {
+    runs: &'a Runs,
+    run: Arc<Run>,
+}
+
+impl std::ops::Deref for Listed<'_> {
+    type Target = Arc<Run>;
+
+    fn deref(&self) -> &Arc<Run> {
+        &self.run
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.runs.lock().remove(&self.run.id);
+    }
+}

@@ -1,0 +1,363 @@
+//! The house behind the door: what all requests share, and the one way in which they run anything.
+
+use crate::base::sync::lock;
+use crate::base::world;
+use crate::config::Config;
+use crate::engine::fallback;
+use crate::engine::request::{Defaults, Request};
+use crate::engine::{Engine, Listener, Outcome};
+use crate::exec::{self, Cancel, Control};
+use crate::http::compat::reuse::Reuse;
+use crate::http::front::client_address::Proxies;
+use crate::http::front::keys::Keys;
+use crate::http::front::origin::Doors;
+use crate::http::front::policy::{self, Policy};
+use crate::http::front::rate::Buckets;
+use crate::http::front::request_id::TRACE_VARIABLE;
+use crate::http::layers;
+use crate::http::native::deliver::Work;
+use crate::http::net::Gauges;
+use crate::http::net::{Exchange, Service};
+use crate::http::state::admission::{Bounds, Claim, Slots};
+use crate::http::state::call::Who;
+use crate::http::state::idempotency::Idempotency;
+use crate::http::state::metrics::{Metrics, Ran};
+use crate::http::state::runs::Runs;
+use crate::http::state::self_reference;
+use crate::model::error::{Error, Kind};
+use crate::model::event::{Event, Sink};
+use crate::model::task::Task;
+use crate::session::{Filter, Session};
+use serde_json::json;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a vendor's program may take to say its version.
+const VERSION_TAKES: Duration = Duration::from_secs(10);
+
+/// How long one round of forgetting may take, so that the others of its thread have their turn.
+const FORGETTING: Duration = Duration::from_secs(5);
+
+/// How long what was found of the session store is true.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What all requests share.
+pub struct Server {
+    /// What the user configured.
+    pub config: Config,
+    /// The one door to the backends.
+    pub engine: Engine,
+    /// Who may come in.
+    pub keys: Keys,
+    /// What anybody may ask for.
+    pub policy: Policy,
+    /// Whose word on addresses is believed.
+    pub proxies: Proxies,
+    /// Which names and pages are ours.
+    pub doors: Doors,
+    /// How often each client may ask.
+    pub buckets: Buckets,
+    /// How many runs at once.
+    pub slots: Slots,
+    /// What runs.
+    pub runs: Runs,
+    /// Requests that may be sent again.
+    pub idempotency: Idempotency,
+    /// Conversations of compatible requests that may go on.
+    pub reuse: Reuse,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What the door counts.
+    pub gauges: Arc<Gauges>,
+    /// Where a request works that names no directory.
+    pub workdir: PathBuf,
+    /// Since when it serves.
+    pub since: Instant,
+    /// Variables that point at this very server, and where to.
+    loops: Vec<(String, String)>,
+    versions: Mutex<HashMap<PathBuf, Option<String>>>,
+    store: Mutex<Option<(Result<usize, String>, Instant)>>,
+}
+
+/// The server as the door sees it.
+pub struct Front(pub Arc<Server>);
+
+impl Service for Front {
+    fn serve(&self, exchange: &mut Exchange<'_>) {
+        layers::serve(&self.0, exchange);
+    }
+}
+
+impl Server {
+    /// Everything that can be wrong is found out here, before anybody is let in.
+    ///
+    /// # Errors
+    /// What the configuration says that cannot be used.
+    pub fn new(
+        config: Config,
+        engine: Engine,
+        keys: Keys,
+        gauges: Arc<Gauges>,
+        addresses: &[String],
+    ) -> Result<Server, Error> {
+        let of_server = &config.server;
+        let bounds = Bounds {
+            runs: of_server.max_runs,
+            per_backend: of_server.max_runs_per_backend,
+            queue: of_server.queue_length,
+            patience: Duration::from_secs(of_server.queue_timeout_secs),
+        };
+        Ok(Server {
+            policy: Policy::of(of_server)?,
+            proxies: Proxies::parse(&of_server.trusted_proxies)?,
+            doors: Doors::of(of_server, !keys.is_empty())?,
+            buckets: Buckets::new(of_server),
+            keys,
+            slots: Slots::new(bounds),
+            runs: Runs::new(Duration::from_secs(of_server.run_retention_secs)),
+            idempotency: Idempotency::default(),
+            reuse: Reuse::new(Duration::from_secs(of_server.reuse_secs), of_server.reuse_max),
+            metrics: Metrics::default(),
+            gauges,
+            workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
+            since: Instant::now(),
+            loops: self_reference::variables(&engine.world, addresses),
+            versions: Mutex::default(),
+            store: Mutex::default(),
+            config,
+            engine,
+        })
+    }
+
+    /// To be called every few seconds.
+    pub fn look_after(&self) {
+        self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
+        self.runs.expire();
+        self.idempotency.expire();
+        self.forget(false, Instant::now() + FORGETTING);
+    }
+
+    /// Removes sessions that were kept for clients to go on with and that nobody came back for, or all; ours and the
+    /// vendor's, one after the other, until that moment. What is left then has its turn the next time, or is found by the
+    /// next server.
+    pub fn forget(&self, all: bool, until: Instant) {
+        while let Some(id) = self.reuse.next_gone(all) {
+            let forgotten = self.engine.store.load(&id).and_then(|session| self.engine.forget(&session));
+            match forgotten {
+                Ok(()) | Err(Error::SessionNotFound { .. }) => {}
+                Err(error) => log::warn!("{error}"),
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Removes what another server kept and did not come to remove.
+    pub fn sweep(&self) {
+        let (secs, nanos) = world::now();
+        let before = world::timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
+        let old = Filter { before: Some(before), ..Filter::any() };
+        match self.engine.store.entries(&old, 0, usize::MAX, &mut |_| {}) {
+            Ok(entries) => {
+                entries.iter().filter(|entry| entry.hidden).for_each(|entry| self.reuse.forget(&entry.id))
+            }
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+
+    /// What a client's request is completed from.
+    pub fn defaults<'a>(&'a self, session: Option<&'a Session>) -> Defaults<'a> {
+        Defaults {
+            config: &self.config,
+            registry: &self.engine.registry,
+            base: &self.workdir,
+            temp: &self.engine.world.temp,
+            session,
+            reads_files: false,
+        }
+    }
+
+    /// The tasks of a client's request, within what it may ask for.
+    ///
+    /// # Errors
+    /// What cannot be used, and the rule that it breaks.
+    pub fn tasks(&self, who: &Who, request: &Request, session: Option<&Session>) -> Result<Vec<Task>, Error> {
+        let defaults = self.defaults(session);
+        let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
+        tasks.iter_mut().try_for_each(|task| self.admit(who, request, task))?;
+        Ok(tasks)
+    }
+
+    /// Makes a task one of that client's, if the rules allow it.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
+        let backend = self.engine.registry.get(&task.backend)?;
+        let is_obeyed = |(name, _): &&(String, String)| backend.base_url() == Some(name.as_str());
+        if let Some((name, url)) = self.loops.iter().find(is_obeyed) {
+            let problem = format!(
+                "`{url}` is this very server: backend `{}` would ask itself; start the server without {name}",
+                task.backend
+            );
+            return Err(Error::Config { origin: name.clone(), position: None, problem });
+        }
+        task.unset.extend(self.loops.iter().map(|(name, _)| name.clone()));
+        task.owner = who.owner();
+        task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
+        self.policy(who).admit(request, task, &*backend)
+    }
+
+    /// The rules for a client.
+    pub fn policy<'a>(&'a self, who: &'a Who) -> &'a Policy {
+        who.key.as_ref().map_or(&self.policy, |key| &key.policy)
+    }
+
+    /// The limits of a client's run.
+    pub fn control(&self, who: &Who, request: &Request, cancel: Arc<Cancel>, streamed: bool) -> Control {
+        who.limits.over(request.control(&self.config, cancel), streamed)
+    }
+
+    /// Runs tasks for a client: the one way in which the server runs anything. The tasks are admitted.
+    ///
+    /// # Errors
+    /// Those of `Engine::run`, and `busy`.
+    pub fn run(
+        &self,
+        work: &Work<'_>,
+        tasks: &[Task],
+        control: &Control,
+        listener: &mut dyn Listener,
+        of_batch: bool,
+    ) -> Result<Outcome, Error> {
+        let first = tasks.first().ok_or_else(|| Error::Internal("no task to run".to_owned()))?;
+        let key = work.who.key.as_ref().map(|key| (key.name.clone(), key.max_runs));
+        if self.config.server.log_commands {
+            self.log_command(work, first);
+        }
+        let _slot =
+            self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
+        let mut watch = Watch { listener, since: Instant::now(), heard: None };
+        let result = fallback::run(&self.engine, tasks, control, &mut watch);
+        let (took, heard) = (watch.since.elapsed(), watch.heard);
+        let backend = result.as_ref().map_or(&first.backend, |outcome| &outcome.backend);
+        let kind = match &result {
+            Ok(outcome) => outcome.failure.as_ref().map(|failure| failure.kind),
+            Err(error) => Some(error.kind()),
+        };
+        let usage = result.as_ref().map(|outcome| outcome.usage).unwrap_or_default();
+        self.metrics.run(backend, &Ran { kind, took, first_event: heard, usage });
+        crate::base::logging::record(
+            "run",
+            json!({
+                "request_id": work.who.request,
+                "backend": backend,
+                "kind": kind.map_or("ok", Kind::word),
+                "duration_ms": took.as_millis() as u64,
+                "input_tokens": usage.input,
+                "output_tokens": usage.output,
+            }),
+        );
+        result
+    }
+
+    /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments:
+    /// they are not in the log.
+    fn log_command(&self, work: &Work<'_>, task: &Task) {
+        let Ok(prepared) = self.engine.prepare(task) else { return };
+        let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
+        let task = prepared.task;
+        let (system, append_system) = (hidden(task.system), hidden(task.append_system));
+        let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
+        if let Ok(launch) = prepared.backend.launch(&silent) {
+            let (request, program) = (&work.who.request, &launch.program);
+            let facts =
+                json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
+            crate::base::logging::record("command", facts);
+        }
+    }
+
+    /// The backends that are not switched off, whether each is there, and since when that is known.
+    pub fn backends(&self) -> Vec<(String, bool, Duration)> {
+        let registry = &self.engine.registry;
+        let look = |name: String| {
+            let backend = registry.get(&name).ok()?;
+            let is_there = self.engine.locate(&*backend, false).is_some();
+            let age = registry.looked_for(backend.program()).map(|at| at.elapsed()).unwrap_or_default();
+            Some((name, is_there, age))
+        };
+        registry.names().into_iter().filter_map(look).collect()
+    }
+
+    /// How many sessions there are, if the store can be written: asked at most every few seconds.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn sessions(&self) -> Result<usize, String> {
+        let mut looked = lock(&self.store);
+        match &*looked {
+            Some((found, at)) if at.elapsed() < LOOK => found.clone(),
+            _ => {
+                let found = self.engine.store.look().map_err(|error| error.to_string());
+                *looked = Some((found.clone(), Instant::now()));
+                found
+            }
+        }
+    }
+
+    /// What a program says of its version, asked once.
+    pub fn version(&self, args: &[&str], program: &Path) -> Option<String> {
+        let known = |versions: &HashMap<PathBuf, Option<String>>| versions.get(program).cloned();
+        let lock = || lock(&self.versions);
+        if let Some(version) = known(&lock()) {
+            return version;
+        }
+        let name = program.to_string_lossy();
+        let argv: Vec<&str> = std::iter::once(&*name).chain(args.iter().copied()).collect();
+        let said = exec::output(&argv, &self.engine.world, VERSION_TAKES).ok();
+        let version = said.and_then(|said| {
+            let text = String::from_utf8_lossy(&said.out).into_owned();
+            text.lines().next().map(|line| line.trim().to_owned())
+        });
+        lock().insert(program.to_owned(), version.clone());
+        version
+    }
+}
+
+/// Notes when a run is first heard.
+struct Watch<'a> {
+    listener: &'a mut dyn Listener,
+    since: Instant,
+    heard: Option<Duration>,
+}
+
+impl Sink for Watch<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
+            self.heard.get_or_insert(self.since.elapsed());
+        }
+        self.listener.event(event)
+    }
+
+    fn quiet(&mut self) -> io::Result<()> {
+        self.listener.quiet()
+    }
+
+    fn raw(&mut self, line: &str) -> io::Result<()> {
+        self.listener.raw(line)
+    }
+}
+
+impl Listener for Watch<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) {
+        self.listener.begin(backend, session);
+    }
+
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.listener.done(outcome)
+    }
+}

@@ -1,0 +1,124 @@
+//! An answer that takes its time. The status line is held until there is something of the answer, so that a run that fails
+//! at once is still a failure by its status; after that only the stream itself can tell.
+
+use crate::http::net::{Exchange, Response};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Some clients give up on a server that says nothing at all: then the status line is held no longer.
+const HELD: Duration = Duration::from_secs(20);
+/// So long a stream may be silent before it says that it is alive. Proxies cut at 60 s.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Clients of a whole JSON answer give up at 300 s without a byte; all of them skip blanks before it.
+const PATIENCE_FOR_JSON: Duration = Duration::from_secs(240);
+
+/// A streamed answer.
+pub struct Outlet<'a, 'c> {
+    exchange: &'a mut Exchange<'c>,
+    headers: Vec<(String, String)>,
+    held: String,
+    open: bool,
+    since: Instant,
+    last: Instant,
+}
+
+impl<'a, 'c> Outlet<'a, 'c> {
+    /// An answer with these headers, of which nothing is sent yet.
+    pub fn new(exchange: &'a mut Exchange<'c>, headers: Vec<(String, String)>) -> Outlet<'a, 'c> {
+        let now = Instant::now();
+        Outlet { exchange, headers, held: String::new(), open: false, since: now, last: now }
+    }
+
+    /// A header, in place of one of that name, as long as the status line is held.
+    pub fn header(&mut self, name: &str, value: String) {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.to_owned(), value));
+    }
+
+    /// The client has the status line.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Says this, but only once there is something of the answer.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn hold(&mut self, text: &str) -> io::Result<()> {
+        if self.open {
+            return self.send(text);
+        }
+        self.held.push_str(text);
+        Ok(())
+    }
+
+    /// Says this, and what was held before it.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn send(&mut self, text: &str) -> io::Result<()> {
+        self.begin()?;
+        self.last = Instant::now();
+        if self.held.is_empty() {
+            return self.exchange.send(text.as_bytes());
+        }
+        let all = std::mem::take(&mut self.held) + text;
+        self.exchange.send(all.as_bytes())
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        if self.open {
+            return Ok(());
+        }
+        self.open = true;
+        self.exchange.stream(200, &self.headers)
+    }
+
+    /// A while of silence has passed: what was held for long enough is said, and so is what keeps the client waiting.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn quiet(&mut self, keep_alive: impl FnOnce() -> String) -> io::Result<()> {
+        if !self.open && self.since.elapsed() >= HELD {
+            return self.send("");
+        }
+        if self.open && self.last.elapsed() >= SILENCE { self.send(&keep_alive()) } else { Ok(()) }
+    }
+
+    /// The same for an answer that is one JSON value at its end.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn quiet_before_json(&mut self, blank: &str) -> io::Result<()> {
+        if self.since.elapsed() >= PATIENCE_FOR_JSON && self.last.elapsed() >= SILENCE {
+            self.send(blank)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The answer as one JSON text: with its length, unless blanks were sent before it.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn whole(&mut self, text: &str) -> io::Result<()> {
+        if self.open {
+            self.send(text)?;
+            return self.exchange.finish();
+        }
+        self.open = true;
+        let (headers, body) = (std::mem::take(&mut self.headers), text.as_bytes().to_vec());
+        self.exchange.respond(Response { status: 200, headers, body })
+    }
+
+    /// Nothing more comes.
+    ///
+    /// # Errors
+    /// When the client left.
+    pub fn end(&mut self) -> io::Result<()> {
+        if !self.open {
+            self.send("")?;
+        }
+        self.exchange.finish()
+    }
+}
