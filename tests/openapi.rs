@@ -18,7 +18,7 @@ fn document() -> Value {
 
 /// Method and path of everything that is served, as OpenAPI writes them.
 fn served() -> BTreeSet<(String, String)> {
-    let of_route = |route: &clinvk::http::routes::Route| {
+    let of_route = |route: &clinvk::http::state::call::Route| {
         let path = route.path.replace("...}", "}");
         route.methods.iter().map(|(method, _)| ((*method).to_owned(), path.clone())).collect::<Vec<_>>()
     };

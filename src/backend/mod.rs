@@ -8,6 +8,7 @@ pub mod echo;
 pub mod gemini;
 
 use crate::config::Config;
+pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, TRUNCATED};
 use crate::model::task::{Approval, Opt, Sandbox, Task, ToolUse};
@@ -257,17 +258,6 @@ pub trait Dialogue: Send {
 
     /// The program closed its output without a `Finished` step. `ended` says how it exited.
     fn eof(&mut self, ended: &Ended, steps: &mut Steps);
-}
-
-/// How a program ended by itself.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ended {
-    /// Its exit status; `None` when a signal ended it.
-    pub code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// The end of what it wrote to standard error, at most 8 KiB.
-    pub stderr: String,
 }
 
 /// What a dialogue wants done, in order.

@@ -1,14 +1,14 @@
 //! The nine layers between the door and a handler, outermost first. Each is a function that calls the next one, or answers
 //! instead of it.
 
-use super::routes::{self, Handler};
+use super::routes;
 use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys;
 use crate::http::front::origin::Asked;
 use crate::http::front::rate::{self, Rate};
 use crate::http::front::request_id::{self, Trace};
-use crate::http::net::{Exchange, Peer};
-use crate::http::state::call::{Call, Limits, Who};
+use crate::http::net::{Exchange, Peer, Service};
+use crate::http::state::call::{Call, Handler, Limits, Who};
 use crate::http::state::server::Server;
 use crate::model::error::Kind;
 use serde_json::json;
@@ -37,8 +37,17 @@ impl Next<'_> {
     }
 }
 
+/// The server as a connection sees it.
+pub struct Front(pub Arc<Server>);
+
+impl Service for Front {
+    fn serve(&self, exchange: &mut Exchange<'_>) {
+        serve(&self.0, exchange);
+    }
+}
+
 /// Answers one request.
-pub fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
+fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
     let path = exchange.head.path.clone();
     let found = routes::find(&path);
     let (route, params) = found.map_or((None, Vec::new()), |(route, params)| (Some(route), params));

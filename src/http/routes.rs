@@ -4,22 +4,7 @@ use super::compat::{catalogue, serve as compat};
 use crate::http::front::errors::Fault;
 use crate::http::native;
 use crate::http::ops::{health, page};
-use crate::http::state::call::{Call, percent_decode};
-
-/// What answers a request.
-pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
-
-/// One path.
-pub struct Route {
-    /// The path; `{id}` stands for one part, `{id...}` for all that follow.
-    pub path: &'static str,
-    /// Its methods, as the header `Allow` has them.
-    pub allow: &'static str,
-    /// No key is needed.
-    pub open: bool,
-    /// What answers each method. A GET handler answers HEAD too.
-    pub methods: &'static [(&'static str, Handler)],
-}
+use crate::http::state::call::{Handler, Route, percent_decode};
 
 const fn get(path: &'static str, open: bool, methods: &'static [(&'static str, Handler)]) -> Route {
     Route { path, allow: "GET, HEAD", open, methods }

@@ -85,8 +85,19 @@ impl Failure {
     }
 }
 
+/// How a program ended by itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ended {
+    /// Its exit status; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The end of what it wrote to standard error, at most 8 KiB.
+    pub stderr: String,
+}
+
 /// The best sentence for a program that ended badly: the last words of its standard error, else how it ended.
-pub fn words_of_stderr(ended: &crate::backend::Ended) -> String {
+pub fn words_of_stderr(ended: &Ended) -> String {
     let how = match (ended.code, ended.signal) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),

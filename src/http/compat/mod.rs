@@ -9,7 +9,7 @@ mod fields; // reading JSON fields, and naming those that nobody reads
 pub mod models; // /models on both, and which backend a model means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses
-pub mod reuse; // conversations that may go on
+mod history; // what a conversation is recognised by
 pub mod serve; // the endpoints
 mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called

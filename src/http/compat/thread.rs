@@ -1,7 +1,7 @@
 //! Which conversation a request goes on with, and whether it may be gone on with later: by a header, by the id of a
 //! response, or by what was said.
 
-use super::reuse::{self, Previous};
+use super::history;
 use super::{Chat, Format, Part, Role, Turn, transcript};
 use crate::backend::Backend;
 use crate::base::sync::lock;
@@ -9,6 +9,7 @@ use crate::engine::Outcome;
 use crate::http::front::errors::{Cause, Fault};
 use crate::http::native::sessions;
 use crate::http::state::call::Call;
+use crate::http::state::reuse::Previous;
 use crate::http::state::server::Server;
 use crate::model::error::{Error, Kind};
 use crate::model::task::Opt;
@@ -99,7 +100,7 @@ impl Thread {
         chat.store &= is_on;
         let by_id = chat.store.then(|| owner.clone());
         if let Some(id) = &chat.previous {
-            let key = reuse::key_of_response(owner.as_deref(), id);
+            let key = history::key_of_response(owner.as_deref(), id);
             let mut thread = match server.reuse.by_response(&key, !chat.store) {
                 None => return Err(Fault::no_response(id)),
                 Some(Previous::End(session)) => {
@@ -129,7 +130,7 @@ impl Thread {
             &chat.turns[..],
             [.., Turn { role: Role::Assistant, .. }, Turn { role: Role::User, .. }]
         );
-        let key = || reuse::key(owner.as_deref(), backend.name(), model, chat, &chat.turns[..last]);
+        let key = || history::key(owner.as_deref(), backend.name(), model, chat, &chat.turns[..last]);
         let session = goes_on.then(key).and_then(|key| server.reuse.by_history(&key));
         let by_history = Some((owner, backend.name().to_owned(), model.map(str::to_owned)));
         let mut thread = match session.and_then(|session| loaded(&server, &session)) {
@@ -187,10 +188,10 @@ impl Thread {
         // Another backend's session would be no use to whoever asks this one again.
         let by_history = self.by_history.as_ref().filter(|(_, backend, _)| *backend == outcome.backend);
         let history = by_history.map(|(owner, backend, model)| {
-            let turns = reuse::with_answer(&chat.turns, answer);
-            reuse::key(owner.as_deref(), backend, model.as_deref(), chat, &turns)
+            let turns = history::with_answer(&chat.turns, answer);
+            history::key(owner.as_deref(), backend, model.as_deref(), chat, &turns)
         });
-        let response = self.by_id.as_ref().map(|owner| reuse::key_of_response(owner.as_deref(), response));
+        let response = self.by_id.as_ref().map(|owner| history::key_of_response(owner.as_deref(), response));
         if history.is_some() || response.is_some() || self.way == Way::Kept {
             self.server.reuse.keep(session, history, response);
             lock(&self.sessions).0 = Some(session.clone());

@@ -1,12 +1,13 @@
 //! `POST /parallel`, `/compare` and `/chain`: many runs of one request, as many at once as there are slots.
 
-use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
+use super::deliver::{Failed, Feed, Format, Job, deliver};
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::dry_run;
 use crate::engine::request::Request;
 use crate::engine::{Listener, Outcome};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
+use crate::http::state::call::Work;
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Word, fields};

@@ -3,11 +3,10 @@
 use crate::base::world;
 use crate::exec::Cancel;
 use crate::http::front::errors::{Fault, Surface};
-use crate::http::state::call::{Call, Who};
+use crate::http::state::call::{Call, Who, Work};
 use crate::http::state::event_log::{Next, Tape};
 use crate::http::state::idempotency::Place;
 use crate::http::state::runs::{Finished, Run};
-use crate::http::state::server::Server;
 use crate::http::state::streaming::Outlet;
 use crate::model::error::{Error, Kind};
 use serde_json::{Value, json};
@@ -15,20 +14,6 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// What a job has to work with.
-pub struct Work<'a> {
-    /// The house.
-    pub server: &'a Arc<Server>,
-    /// Whose work it is.
-    pub who: &'a Who,
-    /// Its entry in the list of what runs, with the switch that stops it.
-    pub run: &'a Run,
-    /// Somebody may read its events while it runs.
-    pub streamed: bool,
-    /// Somebody wants the whole answer at the end.
-    pub keeps_answer: bool,
-}
 
 /// The work behind a request.
 pub type Job = Box<dyn FnOnce(&Work<'_>, &mut dyn Feed) -> Result<Value, Failed> + Send>;

@@ -1,6 +1,6 @@
 //! `POST /prompt` and `POST /sessions/{id}/resume`: one run.
 
-use super::deliver::{Failed, Feed, Format, Job, Work, deliver};
+use super::deliver::{Failed, Feed, Format, Job, deliver};
 use super::sessions;
 use crate::base::world;
 use crate::engine::dry_run;
@@ -8,6 +8,7 @@ use crate::engine::request::{Request, Span};
 use crate::engine::{Listener, MOST_ANSWER, Outcome};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
+use crate::http::state::call::Work;
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::Kind;
 use crate::model::event::{Event, Sink};

@@ -4,7 +4,7 @@ use crate::exec::Control;
 use crate::http::front::errors::{Fault, Surface};
 use crate::http::front::keys::Key;
 use crate::http::net::{BodyError, Exchange, Response};
-use crate::http::routes::Route;
+use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
 use crate::http::state::streaming::Outlet;
 use crate::model::error::Kind;
@@ -33,6 +33,21 @@ pub struct Call<'a, 'c> {
     pub since: Instant,
 }
 
+/// What answers a request.
+pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
+
+/// One path.
+pub struct Route {
+    /// The path; `{id}` stands for one part, `{id...}` for all that follow.
+    pub path: &'static str,
+    /// Its methods, as the header `Allow` has them.
+    pub allow: &'static str,
+    /// No key is needed.
+    pub open: bool,
+    /// What answers each method. A GET handler answers HEAD too.
+    pub methods: &'static [(&'static str, Handler)],
+}
+
 /// Whose request it is: all that outlives the connection.
 #[derive(Clone)]
 pub struct Who {
@@ -50,6 +65,20 @@ pub struct Who {
     pub trace: Option<String>,
     /// How long what it runs may take.
     pub limits: Limits,
+}
+
+/// What a job has to work with.
+pub struct Work<'a> {
+    /// What all requests share.
+    pub server: &'a Arc<Server>,
+    /// Whose work it is.
+    pub who: &'a Who,
+    /// Its entry in the list of what runs, with the switch that stops it.
+    pub run: &'a Run,
+    /// Somebody may read its events while it runs.
+    pub streamed: bool,
+    /// Somebody wants the whole answer at the end.
+    pub keeps_answer: bool,
 }
 
 /// The longest times of what a request runs; zero is for ever.

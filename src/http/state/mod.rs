@@ -5,6 +5,7 @@ pub mod call; // one request on its way
 pub mod event_log; // what a run says, for whoever listens later
 pub mod idempotency; // requests that are sent again
 pub mod metrics; // what is counted
+pub mod reuse; // conversations that may go on
 pub mod runs; // what runs
 pub mod self_reference; // backends that would ask this very server
 pub mod server; // what all requests share

@@ -7,21 +7,18 @@ use crate::engine::fallback;
 use crate::engine::request::{Defaults, Request};
 use crate::engine::{Engine, Listener, Outcome};
 use crate::exec::{self, Cancel, Control};
-use crate::http::compat::reuse::Reuse;
 use crate::http::front::client_address::Proxies;
 use crate::http::front::keys::Keys;
 use crate::http::front::origin::Doors;
 use crate::http::front::policy::{self, Policy};
 use crate::http::front::rate::Buckets;
 use crate::http::front::request_id::TRACE_VARIABLE;
-use crate::http::layers;
-use crate::http::native::deliver::Work;
 use crate::http::net::Gauges;
-use crate::http::net::{Exchange, Service};
 use crate::http::state::admission::{Bounds, Claim, Slots};
-use crate::http::state::call::Who;
+use crate::http::state::call::{Who, Work};
 use crate::http::state::idempotency::Idempotency;
 use crate::http::state::metrics::{Metrics, Ran};
+use crate::http::state::reuse::Reuse;
 use crate::http::state::runs::Runs;
 use crate::http::state::self_reference;
 use crate::model::error::{Error, Kind};
@@ -80,15 +77,6 @@ pub struct Server {
     loops: Vec<(String, String)>,
     versions: Mutex<HashMap<PathBuf, Option<String>>>,
     store: Mutex<Option<(Result<usize, String>, Instant)>>,
-}
-
-/// The server as the door sees it.
-pub struct Front(pub Arc<Server>);
-
-impl Service for Front {
-    fn serve(&self, exchange: &mut Exchange<'_>) {
-        layers::serve(&self.0, exchange);
-    }
 }
 
 impl Server {

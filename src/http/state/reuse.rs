@@ -1,8 +1,7 @@
 //! Conversations that were answered before and may go on: a history that extends one of them resumes the vendor's session
 //! and sends the new turn alone. Knows keys and sessions; what becomes of a session is its caller's affair.
 
-use super::{Chat, Part, Role, Turn};
-use crate::base::sha256;
+use crate::base::sync::lock;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -118,7 +117,7 @@ impl Reuse {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        crate::base::sync::lock(&self.state)
+        lock(&self.state)
     }
 }
 
@@ -141,83 +140,9 @@ impl Kept {
     }
 }
 
-/// The key of a conversation so far: whose it is, with whom, and all that was said, turn by turn.
-pub fn key(owner: Option<&str>, backend: &str, model: Option<&str>, chat: &Chat, turns: &[Turn]) -> Key {
-    let begin = [owner.unwrap_or(""), backend, model.unwrap_or(""), &chat.system.join("\n\n")];
-    turns.iter().fold(digest(&[], begin.iter().map(|part| part.as_bytes())), |before, turn| {
-        let parts = parts(turn);
-        digest(&before, parts.iter().map(Vec::as_slice))
-    })
-}
-
-/// The key of a response by its id.
-pub fn key_of_response(owner: Option<&str>, id: &str) -> Key {
-    digest(b"response", [owner.unwrap_or("").as_bytes(), id.as_bytes()].into_iter())
-}
-
-/// The turns that a history which goes on will have: the answer behind what was asked.
-pub fn with_answer(turns: &[Turn], answer: &str) -> Vec<Turn> {
-    let answer = Turn { role: Role::Assistant, name: None, parts: vec![Part::Text(answer.to_owned())] };
-    turns.iter().cloned().chain([answer]).collect()
-}
-
-/// A turn as bytes, its texts together as one: clients cut them as they like.
-fn parts(turn: &Turn) -> Vec<Vec<u8>> {
-    let role: &[u8] = match turn.role {
-        Role::User => b"user",
-        Role::Assistant => b"assistant",
-    };
-    let mut text = String::new();
-    let mut all = vec![role.to_vec(), turn.name.clone().unwrap_or_default().into_bytes()];
-    for part in &turn.parts {
-        match part {
-            Part::Text(piece) => text += piece,
-            Part::Image(image) => all.push(image.data.clone()),
-            other => all.push(format!("{other:?}").into_bytes()),
-        }
-    }
-    all.push(text.trim().as_bytes().to_vec());
-    all
-}
-
-/// The digest of what was before and of these parts, each with its length, so that no two lists look alike.
-fn digest<'a>(before: &[u8], parts: impl Iterator<Item = &'a [u8]>) -> Key {
-    let mut bytes = before.to_vec();
-    for part in parts {
-        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(part);
-    }
-    sha256::digest(&bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::compat::{Dialect, chat::Completions};
-    use serde_json::{Value, json};
-
-    fn read(messages: Value) -> Chat {
-        Completions.read(&json!({"model": "m", "messages": messages})).unwrap()
-    }
-
-    #[test]
-    fn a_history_that_goes_on_has_the_key_of_what_was_answered() {
-        let system = json!({"role": "system", "content": "brief"});
-        let first = read(json!([system, {"role": "user", "content": "one"}]));
-        let answered = key(None, "b", None, &first, &with_answer(&first.turns, "eins\n"));
-        let texts = json!([{"type": "text", "text": "ei"}, {"type": "text", "text": "ns"}]);
-        let next = read(json!([
-            system, {"role": "user", "content": "one"}, {"role": "assistant", "content": texts}, {"role": "user", "content": "two"},
-        ]));
-        let before = &next.turns[..next.turns.len() - 1];
-        assert_eq!(key(None, "b", None, &next, before), answered);
-        for (owner, backend, model) in [(Some("k"), "b", None), (None, "c", None), (None, "b", Some("m"))] {
-            assert_ne!(key(owner, backend, model, &next, before), answered);
-        }
-        let other =
-            read(json!([{"role": "user", "content": "one"}, {"role": "assistant", "content": "eins"}]));
-        assert_ne!(key(None, "b", None, &other, &other.turns), answered, "another system prompt");
-    }
 
     fn keys() -> [Key; 4] {
         [0, 1, 2, 3].map(|number| [number; 32])
