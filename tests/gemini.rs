@@ -208,7 +208,8 @@ fn a_configured_container_is_in_the_way_only_where_it_would_be_used() {
 fn what_gemini_cannot_honour_is_refused_by_name() {
     let refused: Vec<Opt> =
         Opt::ALL.iter().copied().filter(|option| gemini().honours(*option).is_err()).collect();
-    let expected = [Opt::AppendSystem, Opt::SandboxWorkspace, Opt::Schema, Opt::Effort, Opt::Resume];
+    let expected =
+        [Opt::AppendSystem, Opt::SandboxWorkspace, Opt::Schema, Opt::Effort, Opt::EffortUltra, Opt::Resume];
     assert_eq!(refused, expected);
     let task = Task {
         append_system: Some("x".into()),
