@@ -54,6 +54,22 @@ fn the_page_names_every_command() {
 }
 
 #[test]
+fn the_tested_versions_end_with_those_that_the_real_checks_pin() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let pins = std::fs::read_to_string(format!("{root}tests/real/vendor.py")).unwrap();
+    let pins = pins.lines().find_map(|line| line.strip_prefix("PINS = ")).unwrap();
+    let pins: BTreeMap<String, String> = serde_json::from_str(pins).unwrap();
+    let readme = std::fs::read_to_string(format!("{root}README.md")).unwrap();
+    for (text, sentence) in [(page("clinvk.1"), "Tested are "), (readme, "Tested with ")] {
+        let (_, rest) = text.split_once(sentence).unwrap();
+        let named = rest.lines().next().unwrap();
+        for (cli, pin) in &pins {
+            assert!(named.contains(cli.as_str()) && named.contains(pin.as_str()), "{cli} {pin}: {named}");
+        }
+    }
+}
+
+#[test]
 fn flags_have_one_name_and_letters_are_not_taken_twice() {
     let names: BTreeSet<&str> = FLAGS.iter().map(|flag| flag.name).collect();
     let letters: BTreeSet<char> = FLAGS.iter().filter_map(|flag| flag.short).collect();

@@ -137,9 +137,11 @@ CLAUDE = Backend(
     too_long=Failure(400, "prompt is too long: 250000 tokens > 200000 maximum"),
     # Its second try is not streamed, and breaks at the stand-in.
     kinds={"stream-error": "unreachable"},
-    # Where claude keeps what its tools print: left when it is killed without grace.
-    litter=r"claude-\d+/.*/tasks/\w+\.output",
+    # Where claude keeps what its tools print: left when it is killed without grace. And what 2.1.332 itself leaves: the
+    # pictures of prompts, and what it watches files with where it ends soon.
+    litter=r"claude-\d+/(.*/tasks/\w+\.output|.*/images/\d+\.\w+|fswatch-probe-\w+/probe)",
     paste='"result":"Hello from the stub."',
+    longest_prompt="Prompt is too long",
 )
 
 CODEX = Backend(

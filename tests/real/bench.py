@@ -64,11 +64,11 @@ def conversation(url, **headers):
     return time.monotonic() - since
 
 
-def reuse(clinvk, name):
+def reuse(clinvk, clis, name):
     """For reuse and without: the seconds of three turns, and how many of them the model was told as such in the last."""
     figures = {}
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd, StandIn(Text(["Hello", " there"])) as model:
-        env = vendor.environment([name], Path(home), model.url)
+        env = clis.environment([name], Path(home), model.url)
         config = Path(home, ".clinvk/config.json")
         config.parent.mkdir(exist_ok=True)
         config.write_text(json.dumps({"default_backend": name}))
@@ -94,11 +94,11 @@ def turns(told):
 
 def main():
     clinvk = str(Path(sys.argv[1]).resolve())
-    vendor.install()
+    clis = vendor.one()
     for name in ("claude", "codex", "gemini"):
         with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd:
             with StandIn(Text(["Hello", " there"], delay=0.05)) as server:
-                env = vendor.environment([name], Path(home), server.url)
+                env = clis.environment([name], Path(home), server.url)
                 pairs = [(ours(clinvk, name, env, cwd), raw(name, env, cwd)) for _ in range(RUNS)]
         with_us, without = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(
@@ -106,7 +106,7 @@ def main():
             f"({with_us * 1000:.0f} ms / {without * 1000:.0f} ms, {(with_us - without) * 1000:+.0f} ms)"
         )
     for name in ("claude", "codex"):
-        figures = reuse(clinvk, name)
+        figures = reuse(clinvk, clis, name)
         (with_it, sent), (without, sent_without) = figures["reuse"], figures["off"]
         print(
             f"three turns of chat/completions, {name}: {with_it:.2f} s with reuse, {without:.2f} s without "

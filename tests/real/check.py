@@ -4,11 +4,13 @@
     check.py [--clinvk PATH] [backend ...] [scenario ...]
 
 Without words everything runs; a word that is no backend chooses the scenarios whose names start
-with it.  CLINVK is another way to name the binary.  --list prints what there is.
+with it.  CLINVK is another way to name the binary; which versions of the CLIs run, CLINVK_VENDOR
+says (vendor.py).  --list prints what there is.
 """
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
@@ -44,10 +46,20 @@ def chosen(words):
     ]
 
 
-def play(scenario, clinvk):
+def of(clis, scenarios):
+    """Those of the scenarios that these CLIs are tested with."""
+    return [one for one in scenarios if one.backend is ALL or one.backend.name in clis.tested]
+
+
+def label(clis, scenario):
+    version = clis.label(scenario.backend.name)
+    return f"{version}: {scenario.label}" if version else scenario.label
+
+
+def play(scenario, clis, clinvk):
     """Play one scenario; gives (what went wrong or "", its runs, seconds)."""
     since, problem = time.monotonic(), ""
-    with Scene(clinvk, scenario.backend) as scene:
+    with Scene(clinvk, scenario.backend, clis) as scene:
         try:
             scenario.play(scene)
         except AssertionError as error:
@@ -71,17 +83,19 @@ def main():
     clinvk = os.path.abspath(options.clinvk)
     if not os.access(clinvk, os.X_OK):
         sys.exit(f"check.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
-    vendor.install()
+    rounds = [(clis, scenario) for clis in vendor.installed() for scenario in of(clis, scenarios)]
+    # A shell that starts this with `&` has it ignore SIGINT, and clinvk, which some scenarios interrupt, would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     since, failed = time.monotonic(), []
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = {pool.submit(play, scenario, clinvk): scenario for scenario in scenarios}
+        waiting = {pool.submit(play, scenario, clis, clinvk): label(clis, scenario) for clis, scenario in rounds}
         try:
             for done in as_completed(waiting):
-                scenario = waiting[done]
+                name = waiting[done]
                 problem, runs, seconds = done.result()
-                print(f"{'FAILED' if problem else 'ok':6} {seconds:6.2f} s  {scenario.label}", flush=True)
+                print(f"{'FAILED' if problem else 'ok':6} {seconds:6.2f} s  {name}", flush=True)
                 if problem:
-                    failed.append(scenario.label)
+                    failed.append(name)
                     print(f"    {problem}", *(ran.report() for ran in runs), sep="\n", flush=True)
                 else:
                     # A dry run has nothing to tell.
@@ -91,8 +105,8 @@ def main():
             print("interrupted: the scenarios that are under way come to their ends", file=sys.stderr)
             pool.shutdown(cancel_futures=True)
             return 130
-    print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {label}" for label in failed), sep="\n")
-    print(f"{len(scenarios) - len(failed)} passed, {len(failed)} failed")
+    print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {name}" for name in failed), sep="\n")
+    print(f"{len(rounds) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 

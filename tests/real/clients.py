@@ -5,7 +5,8 @@
 
 Behind the server is `echo`, and for some scenarios the vendors' CLIs with the stand-in model
 server.  Without words everything runs; a word that is no client chooses the scenarios whose names
-start with it.  CLINVK is another way to name the binary.
+start with it.  CLINVK is another way to name the binary; which versions of the CLIs run, CLINVK_VENDOR
+says (vendor.py).
 """
 
 import argparse
@@ -31,6 +32,8 @@ class Client:
     script: str
     packages: str = ""
     environment: dict = field(default_factory=dict)
+    # It is a vendor's CLI itself.
+    is_vendor: bool = False
 
     def command(self):
         if self.script.endswith(".mjs"):
@@ -38,17 +41,11 @@ class Client:
         # -S: nothing but the pinned packages.
         return [sys.executable, "-S", str(sdk.SCRIPTS / self.script)]
 
-    def variables(self):
-        env = dict(self.environment)
+    def variables(self, clis):
+        env = self.environment | ({"PATH": clis.path} if self.is_vendor else {})
         if self.packages:
             env["PYTHONPATH"] = str(sdk.TARGET / self.packages)
         return env | {"PYTHONDONTWRITEBYTECODE": "1"} if self.script.endswith(".py") else env
-
-
-def with_vendors():
-    """Where the vendors' CLIs are found, and Node for them."""
-    node = os.path.dirname(shutil.which("node"))
-    return {"PATH": os.pathsep.join([str(vendor.commands()), node, "/usr/bin", "/bin"])}
 
 
 # The longest first, so that nobody waits for one alone.
@@ -57,8 +54,8 @@ CLIENTS = {
     for client in [
         Client("openai-python", "openai_sdk.py", "openai"),
         Client("anthropic-python", "anthropic_sdk.py", "anthropic"),
-        Client("claude", "claude_cli.py", environment=with_vendors()),
-        Client("codex", "codex_cli.py", environment=with_vendors()),
+        Client("claude", "claude_cli.py", is_vendor=True),
+        Client("codex", "codex_cli.py", is_vendor=True),
         # It asks GitHub for a list of prices otherwise.
         Client("litellm", "litellm_sdk.py", "litellm", {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
         Client("langchain", "langchain_sdk.py", "langchain"),
@@ -71,15 +68,20 @@ CLIENTS = {
 }
 
 
-def play(client, clinvk, words):
-    with Served(clinvk, client.name, [*client.command(), *words], client.variables()) as world:
+def play(client, clis, clinvk, words):
+    with Served(clinvk, client.name, [*client.command(), *words], client.variables(clis), clis) as world:
         results = []
         for result in world.results():
             results.append(result)
             outcome = "FAILED" if result.problem else "ok"
             problem = "".join(f"\n    {line}" for line in result.problem.splitlines())
-            print(f"{outcome:6} {result.seconds:6.2f} s  {client.name} {result.name}{problem}", flush=True)
+            print(f"{outcome:6} {result.seconds:6.2f} s  {label(client, clis)} {result.name}{problem}", flush=True)
         return results
+
+
+def label(client, clis):
+    version = clis.label(client.name)
+    return f"{version}: {client.name}" if version else client.name
 
 
 def main():
@@ -93,13 +95,15 @@ def main():
     clinvk = os.path.abspath(options.clinvk)
     if not os.access(clinvk, os.X_OK):
         sys.exit(f"clients.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
-    vendor.install()
+    folders = vendor.installed()
     sdk.install()
     since, results = time.monotonic(), {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = {pool.submit(play, client, clinvk, words): client for client in clients}
+        # With other versions behind the server, all of the clients again.
+        rounds = [(client, clis) for clis in folders for client in clients]
+        waiting = {pool.submit(play, client, clis, clinvk, words): label(client, clis) for client, clis in rounds}
         for done in as_completed(waiting):
-            results[waiting[done].name] = done.result()
+            results[waiting[done]] = done.result()
     failed = [f"{name} {one.name}" for name, all_ in results.items() for one in all_ if one.problem]
     count = sum(map(len, results.values()))
     print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {label}" for label in failed), sep="\n")

@@ -174,14 +174,14 @@ def main():
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("prompts", nargs="+")
     options = parser.parse_intermixed_args()
-    vendor.install()
+    clis = vendor.one()
     refused = options.turn == ["refused"]
     with (
         tempfile.TemporaryDirectory() as home,
         tempfile.TemporaryDirectory() as cwd,
         Refused() if refused else StandIn(*map(_turn, options.turn)) as server,
     ):
-        dialogue = Dialogue(options.name, vendor.environment([options.name], Path(home), server.url), cwd)
+        dialogue = Dialogue(options.name, clis.environment([options.name], Path(home), server.url), cwd)
         try:
             dialogue.open()
             for prompt in options.prompts:

@@ -154,7 +154,7 @@ SCENARIOS = {
 }
 
 
-def record(path):
+def record(path, clis):
     scenario = SCENARIOS[path]
     name = path.partition("/")[0]
     with (
@@ -162,10 +162,10 @@ def record(path):
         tempfile.TemporaryDirectory() as cwd,
         # gemini ignores system settings unless root owns the whole path and nobody else may write
         # there, which rules out /tmp.
-        tempfile.TemporaryDirectory(dir=vendor.TARGET) as system,
+        tempfile.TemporaryDirectory(dir=clis.target) as system,
         StandIn(*scenario.turns) if scenario.turns else Refused() as server,
     ):
-        env = vendor.environment([name], Path(home), server.url)
+        env = clis.environment([name], Path(home), server.url)
         arguments = []
         if name == "gemini":
             settings = Path(system, "settings.json")
@@ -187,7 +187,7 @@ def record(path):
             (cwd, "/src/project"),
             (home, "/home/user"),
             (system, "/opt/system"),
-            (str(vendor.TARGET), "/opt/clis"),
+            (str(clis.target), "/opt/clis"),
         ):
             log = log.replace(real, neutral)
     target = DATA / f"{path}.log"
@@ -197,10 +197,10 @@ def record(path):
 
 
 def main():
-    vendor.install()
+    clis = vendor.one()
     # Two at a time: most of them only wait, but the start of a CLI keeps a core busy.
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(record, sys.argv[1:] or SCENARIOS))
+        list(pool.map(lambda path: record(path, clis), sys.argv[1:] or SCENARIOS))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import vendor
 from backends import ALL, BACKENDS
 from standin import StandIn
 
@@ -193,8 +192,8 @@ class Running:
 class Scene:
     """The world of one scenario."""
 
-    def __init__(self, clinvk, backend):
-        self.clinvk, self.backend = str(clinvk), backend
+    def __init__(self, clinvk, backend, clis):
+        self.clinvk, self.backend, self._clis = str(clinvk), backend, clis
         # Not in /tmp, which codex's sandbox lets everybody write to.  Resolved, because clinvk and
         # the CLIs name directories so.
         self._root = Path(tempfile.mkdtemp(prefix="check-", dir="/var/tmp")).resolve()
@@ -230,7 +229,7 @@ class Scene:
         """A user's clean environment, in which the vendor's CLI knows this address only."""
         name, value = self.marker.split("=")
         names = list(BACKENDS) if self.backend is ALL else [self.backend.name]
-        env = vendor.environment(names, self.home, url)
+        env = self._clis.environment(names, self.home, url)
         return env | {"TMPDIR": str(self.tmp), name: value}
 
     def start(self, *words, prompt=PROMPT, turns=None, env={}, url=None):

@@ -103,8 +103,8 @@ class Server:
 class Served:
     """The world of one client."""
 
-    def __init__(self, clinvk, name, words, environment):
-        self._clinvk, self.name = str(clinvk), name
+    def __init__(self, clinvk, name, words, environment, clis):
+        self._clinvk, self.name, self._clis = str(clinvk), name, clis
         self._root = Path(tempfile.mkdtemp(prefix="clients-", dir="/var/tmp")).resolve()
         self.home, self.tmp = self._root / "home", self._root / "tmp"
         for folder in (self.home, self.tmp):
@@ -199,7 +199,7 @@ class Served:
         if name not in self._servers:
             home = self._root / name
             # Without the CLIs nothing but echo is installed.
-            clis = vendor.environment(list(vendor.PACKAGES), home, self._model.url) if name == VENDORS else {}
+            clis = self._clis.environment(list(vendor.PACKAGES), home, self._model.url) if name == VENDORS else {}
             keys = {"CLINVK_API_KEYS": KEY} if name == "locked" else {}
             env = {"HOME": str(home), "PATH": "/usr/bin:/bin"} | clis | keys | self._common
             self._servers[name] = Server(self._clinvk, name, home, env)

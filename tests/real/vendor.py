@@ -1,53 +1,166 @@
-"""The real vendor CLIs for tests: which versions, how to get them, how to point them at a stand-in."""
+"""The real vendor CLIs for tests: which versions, how to get them, how to point them at a stand-in.
 
+CLINVK_VENDOR says which: without it the pinned versions, and the newest ones of the npm registry where they differ;
+`pinned` is the first alone; `claude@2.1.197,codex@0.169.0` are these versions and no others.
+"""
+
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGET = ROOT / "target" / "vendor"
+VARIABLE = "CLINVK_VENDOR"
 
 PACKAGES = {
-    "claude": "@anthropic-ai/claude-code@2.1.197",
-    "codex": "@openai/codex@0.169.0",
-    "gemini": "@google/gemini-cli@0.61.0",
+    "claude": "@anthropic-ai/claude-code",
+    "codex": "@openai/codex",
+    "gemini": "@google/gemini-cli",
 }
 
+PINS = {"claude": "2.1.332", "codex": "0.171.0", "gemini": "0.61.0"}
 
-def install(target: Path = TARGET) -> Path:
-    """Install the pinned CLIs unless that was done before; gives the folder of their commands."""
-    marker = target / "installed.json"
-    wanted = json.dumps(PACKAGES)
-    if not marker.exists() or marker.read_text() != wanted:
-        target.mkdir(parents=True, exist_ok=True)
+# A registry that does not answer is no reason to wait for long.
+PATIENCE = 120
+
+
+class Unreachable(Exception):
+    """The npm registry did not give what was asked of it."""
+
+
+@dataclass(frozen=True)
+class Clis:
+    """The three CLIs in one folder, and those of them that are to be tested."""
+
+    kind: str  # pinned, newest, named
+    target: Path
+    versions: dict
+    tested: tuple
+
+    @property
+    def commands(self):
+        return self.target / "node_modules" / ".bin"
+
+    def label(self, name):
+        """What tells a scenario's name from that of another folder: `newest codex 0.172.0`; "" for the pins."""
+        if self.kind == "pinned":
+            return ""
+        named = [name] if name in self.versions else self.tested
+        return " ".join([self.kind, *(f"{each} {self.versions[each]}" for each in named)])
+
+    def install(self):
+        """Install them unless that was done before."""
+        marker = self.target / "installed.json"
+        packages = [f"{PACKAGES[name]}@{version}" for name, version in self.versions.items()]
+        if marker.exists() and marker.read_text() == json.dumps(packages):
+            return
+        self.target.mkdir(parents=True, exist_ok=True)
         # Nothing is asked of the network but the packages, and those only when npm has no copy.
         flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--prefer-offline", "--loglevel=error"]
-        subprocess.run(["npm", "install", "--prefix", target, *flags, *PACKAGES.values()], check=True)
-        marker.write_text(wanted)
-    return commands(target)
+        command = ["npm", "install", "--save-exact", "--prefix", self.target, *flags, *packages]
+        if status := subprocess.run(command).returncode:
+            raise Unreachable(f"npm install of {' '.join(packages)} ended with {status}")
+        marker.write_text(json.dumps(packages))
+
+    def environment(self, names: list[str], home: Path, url: str) -> dict[str, str]:
+        """The complete environment in which these CLIs talk to `url` only, with their files under `home`.
+
+        It is a user's set-up behind a proxy, no more: what clinvk has to set for itself (gemini's
+        trust and retention, retries, ...) is left for clinvk to set.
+        """
+        env = {"HOME": str(home), "PATH": self.path, "LANG": "C.UTF-8"}
+        for name in names:
+            env |= _SETTERS[name](Path(home), url)
+        return env
+
+    @property
+    def path(self):
+        """PATH: the CLIs, Node for them, and the system."""
+        node = Path(shutil.which("node")).parent
+        return os.pathsep.join([str(self.commands), str(node), "/usr/bin", "/bin"])
 
 
-def commands(target: Path = TARGET) -> Path:
-    return target / "node_modules" / ".bin"
+def installed() -> list[Clis]:
+    """The folders to test, each installed.  Ends the program when that cannot be."""
+    with _registry():
+        folders = _all()
+        for clis in folders:
+            clis.install()
+    return folders
 
 
-def environment(names: list[str], home: Path, url: str, target: Path = TARGET) -> dict[str, str]:
-    """The complete environment in which these CLIs talk to `url` only, with their files under `home`.
+def one() -> Clis:
+    """The folder for what is no test: the pinned versions, or those that CLINVK_VENDOR names."""
+    with _registry():
+        clis = _chosen()
+        clis.install()
+    return clis
 
-    It is a user's set-up behind a proxy, no more: what clinvk has to set for itself (gemini's
-    trust and retention, retries, ...) is left for clinvk to set.
-    """
-    node = Path(shutil.which("node")).parent
-    env = {
-        "HOME": str(home),
-        "PATH": os.pathsep.join([str(commands(target)), str(node), "/usr/bin", "/bin"]),
-        "LANG": "C.UTF-8",
-    }
-    for name in names:
-        env |= _SETTERS[name](Path(home), url)
-    return env
+
+@contextlib.contextmanager
+def _registry():
+    try:
+        yield
+    except Unreachable as error:
+        sys.exit(f"the vendors' CLIs cannot be had from the npm registry: {error}")
+
+
+def _chosen():
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen in ("", "pinned"):
+        return Clis("pinned", ROOT / "target" / "vendor", PINS, tuple(PINS))
+    named = _named(chosen)
+    return Clis("named", ROOT / "target" / "vendor-named", PINS | named, tuple(named))
+
+
+def _all():
+    clis, chosen = _chosen(), os.environ.get(VARIABLE, "")
+    if chosen:
+        _say(f"{VARIABLE}={chosen}: the newest versions are not asked for and not tested")
+        return [clis]
+    newest = {name: _newest(name) for name in PACKAGES}
+    differ = tuple(name for name in PACKAGES if newest[name] != PINS[name])
+    if not differ:
+        _say("the pinned versions are the newest ones: " + ", ".join(f"{name} {newest[name]}" for name in newest))
+        return [clis]
+    for name in differ:
+        _say(f"newest {name} is {newest[name]}, pinned is {PINS[name]}: both are tested")
+    return [clis, Clis("newest", ROOT / "target" / "vendor-newest", newest, differ)]
+
+
+def _named(chosen):
+    """`claude@2.1.197,codex@0.169.0` by name."""
+    named = {}
+    for part in chosen.split(","):
+        name, _, version = part.strip().partition("@")
+        if name not in PACKAGES or not version:
+            sys.exit(f"{VARIABLE}: `{part}` is neither `pinned` nor a version such as `codex@0.169.0`")
+        named[name] = version
+    return named
+
+
+def _newest(name):
+    """The version that the registry calls the latest one."""
+    command = ["npm", "view", "--prefer-online", "--fetch-retries=1", "--json", PACKAGES[name], "dist-tags.latest"]
+    what = f"which {name} is the newest; {VARIABLE}=pinned does without"
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        version = json.loads(asked.stdout)
+    except subprocess.TimeoutExpired:
+        raise Unreachable(f"it does not say within {PATIENCE} s {what}") from None
+    except ValueError:
+        version = None
+    if asked.returncode or not isinstance(version, str):
+        raise Unreachable(f"it does not say {what}\n{asked.stderr.strip()}")
+    return version
+
+
+def _say(words):
+    print(f"vendors' CLIs: {words}", flush=True)
 
 
 def _claude(home, url):
@@ -102,4 +215,5 @@ def _write(path, text):
 
 
 if __name__ == "__main__":
-    print(install())
+    for clis in installed():
+        print(clis.commands)
