@@ -16,15 +16,17 @@ demo: all
 check:
 	$(CARGO) test --locked
 
-# The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs
-# from the npm registry under target/. Then the real SDKs and CLIs as clients of the server, from npm and PyPI; the
-# server's metrics through promtool, and its page in Chromium.
+# The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs and,
+# where they differ, the newest ones from the npm registry under target/; CLINVK_VENDOR=pinned does without the newest,
+# CLINVK_VENDOR=claude@2.1.197,codex@0.169.0 tests these alone. Then the real SDKs and CLIs as clients of the server, from
+# npm and PyPI; the server's metrics through promtool, its page in Chromium, and its keys from gopass.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
 	python3 tests/real/clients.py --clinvk $(BINARY)
 	python3 tests/real/check_metrics.py $(BINARY)
 	$(CARGO) test --locked --lib -- --ignored promtool
 	python3 tests/real/check_page.py $(BINARY)
+	$(CARGO) test --locked --test all -- --ignored gopass
 
 # Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.
 bench: all

@@ -18,6 +18,7 @@ mod dry_run;
 mod exec;
 mod fallback;
 mod gemini;
+mod gopass;
 mod in_process;
 mod keys;
 mod loops;

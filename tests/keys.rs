@@ -18,11 +18,12 @@ struct House {
     scene: Scene,
     server: Server,
     variable: Option<&'static str>,
+    path: Option<String>,
 }
 
 impl House {
     fn new() -> House {
-        House { scene: Scene::new(), server: Server::default(), variable: None }
+        House { scene: Scene::new(), server: Server::default(), variable: None, path: None }
     }
 
     fn with_file(text: &str) -> House {
@@ -58,6 +59,9 @@ impl House {
         let mut world = world(&self.scene);
         if let Some(text) = self.variable {
             world.env.insert("CLINVK_API_KEYS".to_owned(), text.to_owned());
+        }
+        if let Some(path) = &self.path {
+            world.env.insert("PATH".to_owned(), path.clone());
         }
         let root = format!("{}/", self.scene.text("home"));
         let loaded = Keys::load(&self.server, &Arc::new(world));
@@ -99,7 +103,7 @@ fn keys_come_from_all_sources() {
     house.server.api_keys_gopass_path = "work/clinvk".to_owned();
     house.scene.fake(
         "gopass",
-        r#"[ "$*" = "show --noparsing --unsafe work/clinvk" ] && printf 'from-gopass==\nci=from-file-1\n'"#,
+        r#"[ "$*" = "show --noparsing --unsafe work/clinvk" ] && printf 'RnJvbSBhIHRlc3QsIDE2IA==\nci=from-file-1\n'"#,
     );
     let keys = house.keys();
     assert!(!keys.is_empty());
@@ -109,7 +113,7 @@ fn keys_come_from_all_sources() {
         ("from-file-1", some("ci")),
         ("from-file-2", some("key2")),
         ("from-file-3", some("ci")),
-        ("from-gopass==", some("key3")),
+        ("RnJvbSBhIHRlc3QsIDE2IA==", some("key3")),
         ("from-file-", None),
         ("from-file-11", None),
         ("ci=from-file-1", None),
@@ -143,6 +147,8 @@ fn a_source_that_yields_no_key_keeps_the_server_from_starting() {
     };
     let mut absent = House::new();
     absent.server.api_keys_gopass_path = "work/clinvk".to_owned();
+    // The system may have one.
+    absent.path = Some(absent.scene.text("bin"));
     let nothing = "there is no API key in it";
     for (house, sentence) in [
         (House::with_variable(""), format!("CLINVK_API_KEYS: {nothing}")),
@@ -196,6 +202,10 @@ fn a_source_that_yields_no_key_keeps_the_server_from_starting() {
             format!("{gopass}line 1: a key has printable ASCII characters only, and no space"),
         ),
         (absent, format!("{gopass}gopass cannot be asked: `gopass` is not on PATH")),
+        (
+            House::with_gopass("echo 'Error: locked.' >&2; echo >&2; exit 1"),
+            format!("{gopass}gopass failed: Error: locked."),
+        ),
     ] {
         assert_eq!(house.load().map(|_| ()), Err(sentence));
     }
@@ -208,6 +218,59 @@ fn a_source_that_yields_no_key_keeps_the_server_from_starting() {
         assert_eq!(said, Err(format!("server.api_keys_gopass_path `{wrong}`: {rule}")));
     }
     assert!(path("a/b c").load().is_ok());
+}
+
+/// faults.md G3: `CLINVK_API_KEYS="production=$UNSET"` was a server whose key is `production=`.
+#[test]
+fn a_name_without_a_key_and_a_variable_that_nothing_replaced_keep_the_server_from_starting() {
+    let unset = "there is no key behind `=`, and a key without a name ends in `=` only as Base64 of 16 bytes or \
+                 more";
+    let variable = "a key is the name of a variable that nothing has replaced by its value";
+    let base64 = "pHk4Vn2yQw7fJz0LrT5cXbGmSd9uEo1KiAaB3CeD8Fg=";
+    for (text, problem) in [
+        ("production=", Some(unset)),
+        ("production= ", Some(unset)),
+        ("production==", Some(unset)),
+        ("name_of_a_key_of_our_own=", Some(unset)),
+        ("PRODUCTION_KEY_OF_CLINVK=", Some(unset)),
+        ("Production=", Some(unset)),
+        ("========", Some(unset)),
+        ("========================", Some(unset)),
+        ("good-enough====", Some(unset)),
+        ("pHk4Vn2yQw7fJz0LrT5cXbG====", Some(unset)),
+        ("good.enough.And.LonGer.==", Some(unset)),
+        ("production=${API_KEY}", Some(variable)),
+        ("production=$API_KEY_2", Some(variable)),
+        ("${API_KEY}", Some(variable)),
+        (base64, None),
+        ("production=good-enough", None),
+        ("production=good-enough==", None),
+        ("production==good-enough", None),
+        ("production=$ecret-enough", None),
+        ("production=$Ab1Cd2Ef3", None),
+    ] {
+        let in_gopass = House::with_gopass("cat \"$here/secret\"");
+        in_gopass.scene.file("bin/secret", format!("{text}\n"));
+        for (source, part, house) in [
+            ("CLINVK_API_KEYS", "key", House::with_variable(text)),
+            ("server.api_keys_file `keys`", "line", House::with_file(&format!("{text}\n"))),
+            ("server.api_keys_gopass_path `work/clinvk`", "line", in_gopass),
+        ] {
+            let sentence = problem.map(|problem| format!("{source}: {part} 1: {problem}"));
+            assert_eq!(house.load().err(), sentence, "{text}");
+        }
+    }
+    assert_eq!(name(&House::with_variable(base64).keys(), base64), some("key1"));
+    // One that is good does not make up for it.
+    assert!(House::with_variable("ci=good-enough,production=").load().is_err());
+    // Neither does it become one while the server runs.
+    let house = House::with_file("production=good-enough\n");
+    let (keys, start) = (house.keys(), Instant::now());
+    keys.reload(start);
+    house.write("production=\n");
+    let said = format!("server.api_keys_file `keys`: line 1: {unset}: the last good API keys hold");
+    assert_eq!(house.reload(&keys, start + 5 * SECOND), [said]);
+    assert_eq!([name(&keys, "good-enough"), name(&keys, "production=")], [some("production"), None]);
 }
 
 #[test]

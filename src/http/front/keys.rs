@@ -28,6 +28,8 @@ const LONGEST_FILE: u64 = 1 << 20;
 const FILE_EVERY: Duration = Duration::from_secs(5);
 /// How often gopass is asked. It may have to ask a person.
 const GOPASS_EVERY: Duration = Duration::from_secs(300);
+/// What programs written in Go say of a flag that they have not.
+const UNKNOWN_FLAG: &str = "flag provided but not defined";
 /// How long gopass may take.
 const GOPASS_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -337,10 +339,14 @@ fn keys_of<'a>(parts: impl Iterator<Item = &'a str>, what: &str) -> Result<Vec<W
 
 /// `secret`, or `name=secret`. What is wrong with it is said without it.
 fn key_of(part: &str) -> Result<Written, String> {
-    // Base64 ends with `=`: those belong to the secret.
     let (name, secret) = match part.split_once('=') {
         Some((name, secret)) if !secret.trim_matches('=').is_empty() => {
             (Some(name.trim_end()), secret.trim_start())
+        }
+        // `name=$VARIABLE` where the variable is not set: the name would be a key that anybody can guess.
+        Some(_) if !is_padded_base64(part) => {
+            let rule = "a key without a name ends in `=` only as Base64 of 16 bytes or more";
+            return Err(format!("there is no key behind `=`, and {rule}"));
         }
         _ => (None, part),
     };
@@ -355,7 +361,31 @@ fn key_of(part: &str) -> Result<Written, String> {
     if secret.len() < SHORTEST {
         return Err(format!("a key has at least {SHORTEST} characters"));
     }
+    if is_variable(secret) {
+        return Err("a key is the name of a variable that nothing has replaced by its value".to_owned());
+    }
     Ok(Written { name: name.map(str::to_owned), digest: sha256::digest(secret.as_bytes()) })
+}
+
+/// What an encoder of random bytes gives: whole groups of four, and letters of both sizes, which no name with a forgotten
+/// key behind it has.
+fn is_padded_base64(part: &str) -> bool {
+    let letters = part.trim_end_matches('=');
+    let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
+    part.len() % 4 == 0
+        && part.len() >= 24
+        && part.len() - letters.len() <= 2
+        && letters.bytes().all(is_of_it)
+        && letters.bytes().any(|byte| byte.is_ascii_lowercase())
+        && letters.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+/// `$NAME` or `${NAME}`: a service manager or a container's file replaces fewer of them than a shell does.
+fn is_variable(secret: &str) -> bool {
+    let name = secret.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let name = name.or_else(|| secret.strip_prefix('$'));
+    let is_of_it = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    name.is_some_and(|name| name.bytes().all(is_of_it))
 }
 
 /// Reads a file that nobody else can.
@@ -387,19 +417,25 @@ fn is_gopass_path(path: &str) -> bool {
     !path.starts_with('-') && !path.chars().any(char::is_control) && path.split('/').all(is_plain)
 }
 
-/// The whole secret: all lines of it, not only the first, which is the password. As it stands there, and also where gopass
-/// is configured to hide it.
+/// The whole secret: all lines of it, not only the first, which is the password.
 fn ask_gopass(path: &str, world: &World) -> Result<String, String> {
-    let argv = ["gopass", "show", "--noparsing", "--unsafe", path];
-    let printed = exec::output(&argv, world, GOPASS_PATIENCE).map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => format!("gopass has not ended after {GOPASS_PATIENCE:?}"),
-        _ => format!("gopass cannot be asked: {error}"),
-    })?;
+    let ask = |argv: &[&str]| {
+        exec::output(argv, world, GOPASS_PATIENCE).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => format!("gopass has not ended after {GOPASS_PATIENCE:?}"),
+            _ => format!("gopass cannot be asked: {error}"),
+        })
+    };
+    // As it stands there, and also where gopass is configured to hide it.
+    let mut printed = ask(&["gopass", "show", "--noparsing", "--unsafe", path])?;
+    if printed.ended.code != Some(0) && printed.ended.stderr.contains(UNKNOWN_FLAG) {
+        // Debian's program of that name is another one, which hides nothing and has none of these flags.
+        printed = ask(&["gopass", "show", path])?;
+    }
     match printed.ended.code {
         Some(0) => String::from_utf8(printed.out).map_err(|_| "what gopass says is not UTF-8".to_owned()),
         _ => {
-            let said = printed.ended.stderr.lines().last().unwrap_or("and says nothing on standard error");
-            Err(format!("gopass failed: {said}"))
+            let said = printed.ended.stderr.lines().rfind(|line| !line.trim().is_empty());
+            Err(format!("gopass failed: {}", said.unwrap_or("and says nothing on standard error")))
         }
     }
 }
