@@ -20,6 +20,7 @@ mod fallback;
 mod gemini;
 mod gopass;
 mod in_process;
+mod input;
 mod keys;
 mod loops;
 mod manual;

@@ -70,7 +70,7 @@ fn raw_is_what_the_program_wrote() {
         Scene::declaring(keys, r#"printf '{"text": "a"}\nno json\n'; say noise >&2; printf '{"text":"b"}'"#);
     scene.clinvk(["--raw", "x"]).is(
         "{\"text\": \"a\"}\nno json\n{\"text\":\"b\"}\n",
-        "clinvk: a line of the output is no JSON: no json\n",
+        "clinvk: a line of fake's output could not be read: no json\n",
         0,
     );
     Scene::playing("printf 'a\n\n'").clinvk(["--raw", "x"]).prints("a\n\n");

@@ -98,7 +98,7 @@ fn an_answer_without_its_done_field_is_cut() {
 #[test]
 fn a_line_that_is_no_json_is_a_warning() {
     let scene = printing(json!({"text": "text"}), &["Loading model", r#"{"text": "a"}"#], "");
-    let warning = "a line of the output is no JSON: Loading model";
+    let warning = "a line of fake's output could not be read: Loading model";
     scene.clinvk(["x"]).is("a\n", &format!("clinvk: {warning}\n"), 0);
     let seen = scene.clinvk(["-q", "-o", "json", "x"]).seen();
     assert!(answer(&seen.out)["warnings"] == json!([warning]) && seen.err.is_empty(), "{seen}");

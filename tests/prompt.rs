@@ -115,7 +115,7 @@ fn a_file_that_cannot_be_read_as_text_is_named() {
     for (name, why) in [
         ("missing", "No such file or directory (os error 2)"),
         (".", "Is a directory (os error 21)"),
-        ("picture", "stream did not contain valid UTF-8"),
+        ("picture", "not valid UTF-8"),
         ("secret", "Permission denied (os error 13)"),
     ] {
         let run = echo(&scene, &["hi", "--file", name]).by_nobody();

@@ -49,7 +49,7 @@ fn a_warning_is_a_line_of_its_own_beside_the_spinner() {
     let mut run = on_a_terminal(&scene, "clinvk hi").start();
     run.says("\r| fake: waiting");
     go.tell();
-    run.says("\r\x1b[Kclinvk: a line of the output is no JSON: odd\r\n");
+    run.says("\r\x1b[Kclinvk: a line of fake's output could not be read: odd\r\n");
     go.tell();
     let seen = run.end();
     let (_, behind) = seen.out.split_once("odd\r\n").unwrap();

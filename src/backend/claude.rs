@@ -1,6 +1,7 @@
 //! Claude Code: `claude -p` with stream-json in and out. Measured on 2.1.197: ../shared/real-clis.md section 2 and the
 //! recorded dialogues in tests/data/claude.
 
+use super::reader::Reader;
 use super::{
     Backend, Dialogue, Ended, Keeps, Launch, Step, Steps, StopSignal, narrowed, older, text, truncated,
 };
@@ -169,6 +170,7 @@ impl Backend for Claude {
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         let task = &*narrowed(task);
         Box::new(Turn {
+            reader: Reader::new("claude"),
             opening: opening(task),
             approval: task.approval,
             restricted: task.allowed_tools.is_some() || task.sandbox == Sandbox::ReadOnly,
@@ -234,6 +236,7 @@ fn opening(task: &Task) -> Vec<String> {
 
 /// One turn of a conversation.
 struct Turn {
+    reader: Reader,
     opening: Vec<String>,
     approval: Approval,
     /// Only listed tools exist: what asks nevertheless is not on the list.
@@ -262,8 +265,7 @@ impl Dialogue for Turn {
     }
 
     fn line(&mut self, line: &str, steps: &mut Steps) {
-        // What is no JSON is some library's chatter: claude's own lines all are.
-        let Ok(message) = serde_json::from_str::<Value>(line) else { return };
+        let Some(message) = self.reader.read(line, steps) else { return };
         let of_subagent = !message["parent_tool_use_id"].is_null();
         match text(&message["type"]) {
             "system" => self.system(&message, steps),

@@ -1,6 +1,7 @@
 //! Backends that the configuration declares: any program that takes a prompt and prints an answer. One way: the
 //! prompt goes in, its input is closed, text or JSON lines come out.
 
+use super::reader::Reader;
 use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
 use crate::config::{AnswerAs, Declared, Fields, PromptBy};
 use crate::model::error::{Error, Failure, Kind, words_of_stderr};
@@ -127,6 +128,7 @@ impl Backend for Command {
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(OneWay {
+            reader: Reader::new(self.name()),
             prompt: (self.0.declared.prompt == PromptBy::Stdin).then(|| task.prompt.clone()),
             fields: (self.0.declared.output == AnswerAs::Jsonl).then(|| self.0.declared.fields.clone()),
             started: Event::Started { model: task.model.clone(), session: task.resume.clone() },
@@ -165,6 +167,7 @@ impl Command {
 
 /// Prompt in, answer out.
 struct OneWay {
+    reader: Reader,
     prompt: Option<String>,
     /// None: the output is the answer itself.
     fields: Option<Fields>,
@@ -187,16 +190,8 @@ impl Dialogue for OneWay {
         match self.fields.take() {
             None => self.text(line, steps),
             Some(fields) => {
-                match serde_json::from_str::<Value>(line) {
-                    Ok(value) => self.object(&fields, &value, steps),
-                    Err(_) if line.trim().is_empty() => {}
-                    Err(_) => steps.push(Step::Event(Event::Progress {
-                        stage: "warning".to_owned(),
-                        message: format!(
-                            "a line of the output is no JSON: {}",
-                            line.chars().take(200).collect::<String>()
-                        ),
-                    })),
+                if let Some(value) = self.reader.read(line, steps) {
+                    self.object(&fields, &value, steps);
                 }
                 self.fields = Some(fields);
             }

@@ -6,6 +6,7 @@ pub mod codex;
 pub mod command;
 pub mod echo;
 pub mod gemini;
+mod reader; // lines of JSON, none of them lost
 
 use crate::config::Config;
 pub use crate::model::error::Ended;

@@ -1,8 +1,68 @@
-//! JSON on the wire: texts whose keys stay in the order in which they are written, because the clients' tests and eyes
-//! compare them so (serde_json's map sorts them), and the repairs that real clients' JSON needs.
+//! JSON, read and written.
+//!
+//! Read as real programs and files have it: what JSON forbids and is certain in its sense is taken all the same. A lone half
+//! of a surrogate pair (`JSON.stringify` writes one for a cut emoji) is U+FFFD, and a byte order mark is nothing.
+//!
+//! Written with the keys in the order in which they stand, because the clients' tests and eyes compare texts so
+//! (serde_json's map sorts them).
 
-use serde_json::Value;
+use super::text::without_mark;
+use serde::de::DeserializeOwned;
+use serde_json::{Result, Value};
 use std::borrow::Cow;
+
+/// Reads a text.
+///
+/// # Errors
+/// When it is no JSON, or no `T`.
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
+    from_slice(text.as_bytes())
+}
+
+/// Reads bytes. Only what is no JSON as it stands is looked through for something to mend.
+///
+/// # Errors
+/// When they are no JSON, or no `T`.
+pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    let text = without_mark(text);
+    serde_json::from_slice(text).or_else(|error| match mended(text) {
+        Cow::Borrowed(_) => Err(error),
+        Cow::Owned(mended) => serde_json::from_slice(&mended),
+    })
+}
+
+/// A text for readers that need more of it than its value. Every character stays where it is.
+pub fn mend(text: &str) -> Cow<'_, str> {
+    match mended(text.as_bytes()) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(mended) => Cow::Owned(String::from_utf8(mended).expect("escapes are ASCII")),
+    }
+}
+
+/// Every lone surrogate escape as `\ufffd`. Whole pairs and escaped backslashes are left as they are; a backslash stands in
+/// strings only.
+fn mended(text: &[u8]) -> Cow<'_, [u8]> {
+    let escape = |at: usize| -> Option<u32> {
+        let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
+        let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let (mut mended, mut at) = (Cow::Borrowed(text), 0);
+    while let Some(found) = text[at..].iter().position(|byte| *byte == b'\\') {
+        at += found;
+        at += match escape(at) {
+            Some(0xd800..=0xdbff) if matches!(escape(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            Some(0xd800..=0xdfff) => {
+                mended.to_mut()[at..at + 6].copy_from_slice(br"\ufffd");
+                6
+            }
+            Some(_) => 6,
+            // What is escaped may be a backslash itself, or the text may end with one.
+            None => 2.min(text.len() - at),
+        };
+    }
+    mended
+}
 
 /// A JSON text that is already written.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,37 +176,6 @@ impl<T: Into<Json>> From<Option<T>> for Json {
     }
 }
 
-/// JSON text in which every lone surrogate escape is U+FFFD: `JSON.stringify` writes one for a cut emoji, and serde_json
-/// refuses it. Whole pairs and escaped backslashes are left as they are.
-pub fn mend_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
-    let escape = |at: usize| -> Option<u32> {
-        let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
-        let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    let (mut mended, mut copied, mut at) = (Vec::new(), 0, 0);
-    while let Some(found) = text[at..].iter().position(|byte| *byte == b'\\') {
-        at += found;
-        match escape(at) {
-            Some(0xd800..=0xdbff) if matches!(escape(at + 6), Some(0xdc00..=0xdfff)) => at += 12,
-            Some(0xd800..=0xdfff) => {
-                mended.extend_from_slice(&text[copied..at]);
-                mended.extend_from_slice(br"\ufffd");
-                at += 6;
-                copied = at;
-            }
-            Some(_) => at += 6,
-            // What is escaped may be a backslash itself.
-            None => at = text.len().min(at + 2),
-        }
-    }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    mended.extend_from_slice(&text[copied..]);
-    Cow::Owned(mended)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,8 +197,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), "a\u{2028}b\u{2029}c\u{85}d\re\nf é");
     }
 
+    /// faults.md A6 and C2.
     #[test]
-    fn lone_surrogates_become_the_replacement_character() {
+    fn what_is_certain_in_its_sense_is_read() {
         for (sent, heard) in [
             (r#""cut \ud83d""#, "cut \u{fffd}"),
             (r#""\uDE00 low""#, "\u{fffd} low"),
@@ -179,20 +209,43 @@ mod tests {
             (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
             (r#""\ud83d\n""#, "\u{fffd}\n"),
             (r#""\ud83d\u0041""#, "\u{fffd}A"),
+            (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),
             (r#""\\ud83d""#, r"\ud83d"),
             (r#""\\\ud83d""#, "\\\u{fffd}"),
             (r#""\\\\ud83d""#, r"\\ud83d"),
             (r#""plain é""#, "plain é"),
+            ("\u{feff}\"marked\"", "marked"),
+            ("\u{feff}\"marked \\ud83d\"", "marked \u{fffd}"),
         ] {
-            let mended = mend_surrogates(sent.as_bytes());
-            assert_eq!(serde_json::from_slice::<String>(&mended).unwrap(), heard, "{sent}");
+            assert_eq!(from_str::<String>(sent).unwrap(), heard, "{sent}");
+        }
+        let pair: Vec<String> = from_str(r#"["\ud83d","\ude00"]"#).unwrap();
+        assert_eq!(pair, ["\u{fffd}", "\u{fffd}"]);
+    }
+
+    #[test]
+    fn what_is_no_json_is_none() {
+        for sent in [
+            &b"\\"[..],
+            br"\u",
+            br"\ud8",
+            br#""\u+123""#,
+            br#""\ud83d\u""#,
+            br#""\ud83d"#,
+            b"\"\\\xff\"",
+            b"",
+            b"\xef\xbb\xbf",
+        ] {
+            assert!(from_slice::<Value>(sent).is_err(), "{sent:?}");
         }
     }
 
     #[test]
-    fn what_is_no_json_is_left_to_the_parser() {
-        for sent in [&b"\\"[..], br"\u", br"\ud8", br#""\u+123""#, br#""\ud83d\u""#, b"\"\\\xff\"", b""] {
-            assert!(serde_json::from_slice::<Value>(&mend_surrogates(sent)).is_err(), "{sent:?}");
-        }
+    fn characters_stay_where_they_are() {
+        let (sent, plain) = ("{\"é\": \"\\ud83d\"\n", "{\"é\": \"x\"}");
+        assert_eq!(mend(sent), "{\"é\": \"\\ufffd\"\n");
+        assert!(matches!(mend(plain), Cow::Borrowed(_)));
+        let error = from_str::<Value>(sent).unwrap_err();
+        assert_eq!((error.line(), error.column()), (2, 0));
     }
 }

@@ -1,10 +1,11 @@
 //! Leaves that know nothing of clinvk: the operating system, what the process was given, text, JSON, the terminal.
 
-pub mod json; // JSON as the clients compare it
+pub mod json; // JSON as programs write it and clients compare it
 pub mod logging; // where `log` goes
 pub mod schema; // what JSON has to look like
 pub mod sha256; // digests
 pub mod sync; // the mutex that survives a panic
 pub mod sys; // all unsafe code
 pub mod terminal; // the bottom of the terminal
+pub mod text; // text as files and clients have it
 pub mod world; // what the process was given

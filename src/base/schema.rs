@@ -1,6 +1,7 @@
 //! Checks a JSON value against a JSON schema, and finds the JSON in an answer. A subset: what structured answers use.
 //! `pattern` is not in it (there is no regular expression here), and `format` is a remark, as the standard allows.
 
+use super::json;
 use serde_json::{Map, Value};
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::collections::BTreeSet;
@@ -427,7 +428,7 @@ fn kind_of(value: &Value) -> &'static str {
 /// The JSON in an answer, as it was written and as it is: the whole answer, else what is in a code fence, else the longest
 /// object or list in the prose around it.
 pub fn json_of(answer: &str) -> Option<(&str, Value)> {
-    let whole = |text: &'_ str| serde_json::from_str::<Value>(text.trim()).ok();
+    let whole = |text: &'_ str| json::from_str::<Value>(text.trim()).ok();
     if let Some(value) = whole(answer) {
         return Some((answer.trim(), value));
     }
@@ -439,10 +440,11 @@ pub fn json_of(answer: &str) -> Option<(&str, Value)> {
     }
     /// An answer has some braces in its prose, not thousands.
     const MOST_BEGINNINGS: usize = 100;
+    let mended = json::mend(answer);
     let (mut best, mut at): (Option<(&str, Value)>, usize) = (None, 0);
     for _ in 0..MOST_BEGINNINGS {
         let Some(begin) = answer[at..].find(['{', '[']).map(|found| at + found) else { break };
-        let mut values = serde_json::Deserializer::from_str(&answer[begin..]).into_iter::<Value>();
+        let mut values = serde_json::Deserializer::from_str(&mended[begin..]).into_iter::<Value>();
         match values.next() {
             Some(Ok(value)) => {
                 let text = &answer[begin..begin + values.byte_offset()];

@@ -4,6 +4,7 @@ use super::once::Job;
 use super::plan::wrong;
 use super::template::{Template, output_of};
 use super::{Batch, Course, Finished, Folder, Halt, Label, Report, State};
+use crate::base::json;
 use crate::engine::request::{Defaults, Request, read_text};
 use crate::model::error::{Error, nearest};
 use crate::model::fields::{Object, fields};
@@ -67,7 +68,7 @@ impl Chain {
     /// # Errors
     /// A sentence that says what is wrong, with line and column or the step's name.
     pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Chain, Error> {
-        let Object((settings, list)) = serde_json::from_str::<Object<(Steps, List)>>(text)
+        let Object((settings, list)) = json::from_str::<Object<(Steps, List)>>(text)
             .map_err(|error: serde_json::Error| wrong(origin, &error))?;
         if settings.detach.is_some() && defaults.reads_files {
             return Err(Error::Invalid("`detach` is for the server alone".to_owned()));

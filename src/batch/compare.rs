@@ -2,6 +2,7 @@
 
 use super::once::Job;
 use super::{Batch, Course, Finished, Halt, Label, Report, State, Workers, beginning, work};
+use crate::base::json;
 use crate::engine::Engine;
 use crate::engine::request::{Request, backend_and_model};
 use crate::model::error::Error;
@@ -104,7 +105,7 @@ pub fn dissenters(answers: &[&str]) -> Vec<usize> {
         text: &'a str,
         json: Option<Value>,
     }
-    let read = |text: &str| serde_json::from_str(text).ok();
+    let read = |text: &str| json::from_str(text).ok();
     let answers: Vec<Answer<'_>> =
         answers.iter().map(|text| Answer { text: text.trim(), json: read(text) }).collect();
     let last = |text: &str| text.lines().next_back().map(|line| line.trim().to_owned());

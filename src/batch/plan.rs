@@ -2,6 +2,7 @@
 
 use super::Label;
 use super::template::{Template, output_of};
+use crate::base::json;
 use crate::engine::request::{Defaults, Request, read_text};
 use crate::model::error::{Error, nearest};
 use crate::model::fields::{Fields, Object, fields};
@@ -83,6 +84,7 @@ impl Plan {
     /// # Errors
     /// A sentence that says what is wrong, with line and column or the task's id.
     pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Plan, Error> {
+        let text = &*json::mend(text);
         let (settings, facts, tasks) = if is_object_with_tasks(text, origin)? {
             one_object(text, origin)?
         } else {

@@ -7,6 +7,7 @@ use super::progress::{Progress, Show};
 use super::{exit, prompt, signals};
 use crate::base::sync::lock;
 use crate::base::sys;
+use crate::base::text;
 use crate::base::world::{self, World};
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
 use crate::config::Config;
@@ -183,9 +184,8 @@ pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, St
         Some(file) => bytes = fs::read(world.cwd.join(file)).map_err(fail)?,
         None => _ = io::stdin().lock().read_to_end(&mut bytes).map_err(fail)?,
     }
-    let text = String::from_utf8(bytes).map_err(|_| Error::Invalid(format!("{name} is not valid UTF-8")))?;
-    // Some editors put a mark in front, which is no JSON.
-    Ok((text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text), name.to_owned()))
+    let text = text::of(bytes).map_err(|_| Error::Invalid(format!("{name} is not valid UTF-8")))?;
+    Ok((text, name.to_owned()))
 }
 
 /// Shows progress, and hands the results on to be printed.

@@ -1,5 +1,6 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
+use crate::base::text::without_mark;
 use crate::base::world;
 use crate::engine::request;
 use crate::model::error::Error;
@@ -49,7 +50,7 @@ fn standard_input(may_be_silent: bool) -> Result<String, Error> {
     }
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes).map_err(fail)?;
-    match String::from_utf8_lossy(&bytes) {
+    match String::from_utf8_lossy(without_mark(&bytes)) {
         std::borrow::Cow::Borrowed(text) => Ok(text.to_owned()),
         std::borrow::Cow::Owned(text) => {
             log::warn!("standard input is not valid UTF-8: the bytes that are none became U+FFFD");

@@ -5,6 +5,7 @@ use super::flags::Typed;
 use super::parallel::total;
 use crate::base::sync::lock;
 use crate::base::sys::{self, Watch};
+use crate::base::text::without_mark;
 use crate::base::world::World;
 use crate::batch::map::Pattern;
 use crate::config::Config;
@@ -122,6 +123,9 @@ impl List {
                 item.pop();
             }
             seen = 0;
+            if self.count == 0 {
+                item = without_mark(&item).to_vec();
+            }
             if item.is_empty() {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use super::flags::{FLAGS, Typed};
 use super::{say, say_json, table};
+use crate::base::json;
 use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::engine::request;
@@ -300,7 +301,7 @@ fn import(store: &Store, file: &str) -> Result<u8, Error> {
         _ => std::fs::read_to_string(file).map_err(fail)?,
     };
     let wrong = |problem: String| Error::Invalid(format!("`{file}` is no exported session: {problem}"));
-    let document: Document = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let document: Document = json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let Document { clinvk_session: version, mut session, turns } = document;
     if version != VERSION {
         return Err(wrong(format!("its format is {version}, and this clinvk knows {VERSION}")));

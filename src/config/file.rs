@@ -5,6 +5,7 @@ use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unk
 use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
+use crate::base::{json, text};
 use crate::model::error::{Error, nearest};
 use fs2::FileExt;
 use serde_json::{Value, json};
@@ -16,7 +17,10 @@ use std::path::{Path, PathBuf};
 /// The text of the file; `None` when there is no file.
 pub(super) fn read(file: &Path) -> Result<Option<String>, Error> {
     match fs::read(file) {
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| broken(file, "not valid UTF-8")),
+        Ok(bytes) => match text::of(bytes) {
+            Ok(text) => Ok(Some(json::mend(&text).into_owned())),
+            Err(_) => Err(broken(file, "not valid UTF-8")),
+        },
         // A link to nowhere is a broken file, not a missing one.
         Err(error) if error.kind() == ErrorKind::NotFound && file.symlink_metadata().is_err() => Ok(None),
         Err(error) => Err(broken(file, &format!("cannot be read: {error}"))),

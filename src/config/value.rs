@@ -1,5 +1,6 @@
 //! The types that a key can have: how a value is checked, read from text, and turned into its Rust type.
 
+use crate::base::json;
 use crate::model::error::{Kind, nearest};
 use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse, words};
 use serde_json::{Value, json};
@@ -75,7 +76,7 @@ impl Type {
     /// Reads the text of a variable or of `config set`: lists with commas or as JSON, maps as `name=value` or JSON.
     pub(super) fn parse(&self, text: &str) -> Result<Value, String> {
         let trimmed = text.trim();
-        let as_json = || serde_json::from_str(trimmed).map_err(|error| format!("not valid JSON: {error}"));
+        let as_json = || json::from_str(trimmed).map_err(|error| format!("not valid JSON: {error}"));
         let parts = || trimmed.split(',').map(str::trim).filter(|part| !part.is_empty());
         let value = match self {
             Type::Flag => match trimmed {

@@ -2,6 +2,8 @@
 //! the configuration fills in what was not said, and it becomes a `Task`.
 
 use crate::backend::Registry;
+use crate::base::json;
+use crate::base::text;
 use crate::base::world;
 use crate::config::Config;
 use crate::exec::{Cancel, Control};
@@ -329,7 +331,9 @@ fn refuse_files(defaults: &Defaults<'_>, name: &str) -> Result<(), Error> {
 /// # Errors
 /// When that cannot be done.
 pub fn read_text(base: &Path, name: &str) -> Result<String, Error> {
-    fs::read_to_string(base.join(name)).map_err(|error| unreadable(name, error))
+    let bytes = fs::read(base.join(name)).map_err(|error| unreadable(name, error))?;
+    let invalid = |_| unreadable(name, io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8"));
+    text::of(bytes).map_err(invalid)
 }
 
 fn unreadable(name: &str, error: io::Error) -> Error {
@@ -355,7 +359,7 @@ fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
                 None => ("json_schema", text.clone()),
             };
             let invalid = |error| Error::Invalid(format!("{origin}: {error}"));
-            (origin, serde_json::from_str(&text).map_err(invalid)?)
+            (origin, json::from_str(&text).map_err(invalid)?)
         }
         other => ("json_schema", other.clone()),
     };

@@ -2,6 +2,7 @@
 //! that keep settings, sessions and logins in one place and take them from nowhere else.
 
 use crate::backend::Overlay;
+use crate::base::json;
 use crate::base::world::World;
 use crate::model::error::Error;
 use serde_json::Value;
@@ -123,7 +124,7 @@ fn read_settings(path: &Path) -> Result<Option<Value>, Error> {
     };
     let broken =
         |position, problem: String| Error::Config { origin: path.display().to_string(), position, problem };
-    let value: Value = serde_json::from_str(&without_comments(&text)).map_err(|error| {
+    let value: Value = json::from_str(&without_comments(&text)).map_err(|error| {
         let sentence = error.to_string();
         let reason = sentence.rsplit_once(" at line ").map_or(sentence.as_str(), |(reason, _)| reason);
         broken(Some((error.line(), error.column())), format!("not valid JSON: {reason}"))

@@ -61,6 +61,11 @@ impl Played {
     }
 }
 
+/// Whether a step only warns, e.g. of a line that could not be read.
+pub fn is_warning(step: &Step) -> bool {
+    matches!(step, Step::Event(Event::Progress { stage, .. }) if stage == "warning")
+}
+
 /// Lets the dialogue hear the child's lines of a log in the format of `shared/transcripts` (`   0.123 < line`), up to its end
 /// or the first `Finished`. A log of bare lines (a one-way `stdout`) is heard as it is, and then its end.
 pub fn play(dialogue: &mut dyn Dialogue, log: &str) -> Played {

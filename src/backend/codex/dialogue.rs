@@ -3,7 +3,9 @@
 
 use super::answer::Answer;
 use super::{OLDEST, Plan, failure};
+use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::base::json;
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{Event, Usage};
 use serde_json::{Map, Value, json};
@@ -29,6 +31,7 @@ const MERE_NOTICES: &[&str] = &[
 
 /// One turn.
 pub(super) struct Talk {
+    reader: Reader,
     plan: Plan,
     thread: Option<String>,
     turn: Option<String>,
@@ -52,6 +55,7 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn new(plan: Plan) -> Talk {
         Talk {
+            reader: Reader::new("codex"),
             plan,
             thread: None,
             turn: None,
@@ -77,7 +81,7 @@ impl Dialogue for Talk {
         if self.done {
             return;
         }
-        let Ok(message) = serde_json::from_str::<Value>(line) else { return };
+        let Some(message) = self.reader.read(line, steps) else { return };
         let params = &message["params"];
         match (message.get("id"), message["method"].as_str()) {
             (Some(id), Some(method)) => self.asked(id, method, params, steps),
@@ -368,7 +372,7 @@ impl Talk {
     /// The last message is the answer, and codex does not check it.
     fn json_answer(&mut self, steps: &mut Steps) -> Result<(), Failure> {
         let answer = self.answer.last();
-        if let Err(error) = serde_json::from_str::<Value>(answer) {
+        if let Err(error) = json::from_str::<Value>(answer) {
             let begin: String = answer.chars().take(200).collect();
             return Err(Failure::new(Kind::Unreadable, format!("the answer is no JSON ({error}): {begin}")));
         }

@@ -1,6 +1,7 @@
 //! What codex's errors mean: one table of its words for them, one of HTTP statuses, one of patterns.
 
 use crate::backend::Ended;
+use crate::base::json;
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 
@@ -130,7 +131,7 @@ fn words(error: &Value) -> &str {
 }
 
 fn body(error: &Value) -> Option<Value> {
-    serde_json::from_str(words(error)).ok().filter(Value::is_object)
+    json::from_str(words(error)).ok().filter(Value::is_object)
 }
 
 fn of_status(status: u64) -> Option<Kind> {

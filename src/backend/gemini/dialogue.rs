@@ -6,6 +6,7 @@
 
 use super::super::{Dialogue, Ended, Step, Steps, older, text};
 use super::failure;
+use crate::backend::reader::Reader;
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{Event, Usage};
 use crate::model::task::{Approval, Sandbox, Task};
@@ -31,6 +32,7 @@ const LOGIN_PAGE: &str = "Please visit the following URL to authorize";
 
 /// One turn of a conversation.
 pub(super) struct Turn {
+    reader: Reader,
     prompt: Vec<Value>,
     dir: String,
     approval: Approval,
@@ -53,6 +55,7 @@ impl Turn {
     pub(super) fn new(task: &Task) -> Turn {
         let looks_like_command = begins_like_a_command(&task.prompt);
         Turn {
+            reader: Reader::new("gemini"),
             prompt: blocks(task),
             dir: task.dir.to_string_lossy().into_owned(),
             approval: task.approval,
@@ -148,13 +151,11 @@ impl Dialogue for Turn {
     }
 
     fn line(&mut self, line: &str, steps: &mut Steps) {
-        let Ok(message) = serde_json::from_str::<Value>(line) else {
-            if line.contains(LOGIN_PAGE) {
-                let sentence = "gemini is not logged in: run `gemini` in a terminal, or set GEMINI_API_KEY";
-                fail(Kind::Login, sentence, steps);
-            }
-            return;
-        };
+        if line.contains(LOGIN_PAGE) && !line.starts_with('{') {
+            let sentence = "gemini is not logged in: run `gemini` in a terminal, or set GEMINI_API_KEY";
+            return fail(Kind::Login, sentence, steps);
+        }
+        let Some(message) = self.reader.read(line, steps) else { return };
         let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str() {
             Some("session/update") => self.update(&params["update"], steps),

@@ -1,6 +1,7 @@
 //! Why gemini failed: errors of its protocol, and ends without one.
 
 use super::super::{Ended, text};
+use crate::base::json;
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ pub(super) fn of_error(error: &Value) -> Failure {
 /// The sentence in a body that stands, as JSON, where a sentence should; sometimes one in another.
 fn sentence_in(told: &str) -> Option<String> {
     let body: Value =
-        serde_json::from_str(told.trim()).ok().filter(|body: &Value| body.is_object() || body.is_array())?;
+        json::from_str(told.trim()).ok().filter(|body: &Value| body.is_object() || body.is_array())?;
     let candidates = [&body["error"]["message"], &body[0]["error"]["message"], &body["message"]];
     let inner = candidates.into_iter().find_map(Value::as_str)?;
     Some(sentence_in(inner).unwrap_or_else(|| inner.to_owned()))

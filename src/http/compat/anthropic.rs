@@ -6,6 +6,7 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
     transcript,
 };
+use crate::base::json;
 use crate::base::json::{Json, ordered};
 use crate::http::front::errors::Fault;
 use crate::model::event::Usage;
@@ -75,7 +76,7 @@ impl Dialect for Messages {
             Reply::Text(text) => (ordered!({"type": "text", "text": text}), "end_turn"),
             Reply::Tool { name, arguments } => {
                 // It was checked against the tool's schema before it came here.
-                let input: Value = serde_json::from_str(arguments).unwrap_or(json!({}));
+                let input: Value = json::from_str(arguments).unwrap_or(json!({}));
                 (tool_use(&stamp.id("toolu_", 24), name, &input), "tool_use")
             }
         };

@@ -15,7 +15,7 @@ mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called
 pub mod transcript; // a conversation as one prompt
 
-use crate::base::json::{Json, mend_surrogates};
+use crate::base::json::{self, Json};
 use crate::http::front::errors::Fault;
 use crate::model::error::Kind;
 use crate::model::event::Usage;
@@ -251,14 +251,14 @@ pub trait Frames: Send {
     fn failed(&mut self, fault: &Fault, request_id: &str) -> String;
 }
 
-/// The JSON of a request's body, with what real clients get wrong in it mended.
+/// The JSON of a request's body.
 ///
 /// # Errors
 /// When it is no JSON object.
 pub fn parse(body: &[u8]) -> Result<Value, Fault> {
     let invalid = |message: String| Fault::of(Kind::InvalidRequest, message);
-    let value: Value = serde_json::from_slice(&mend_surrogates(body))
-        .map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
+    let value: Value =
+        json::from_slice(body).map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(invalid("the body must be a JSON object".to_owned())) }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::base::sha256;
 use crate::base::sync::lock;
+use crate::base::text;
 use crate::base::world::World;
 use crate::config::{Server, bad_key_name};
 use crate::exec;
@@ -406,9 +407,9 @@ fn read_file(path: &Path) -> Result<String, String> {
     if meta.len() > LONGEST_FILE {
         return Err("is too long for a list of keys".to_owned());
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    text::of(bytes).map_err(|_| "is not valid UTF-8".to_owned())
 }
 
 /// A path in the store: no flag, and not one out of it.

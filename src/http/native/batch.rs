@@ -1,6 +1,7 @@
 //! `POST /parallel`, `/compare` and `/chain`: many runs of one request, as many at once as there are slots.
 
 use super::deliver::{Failed, Feed, Format, Job, deliver};
+use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::dry_run;
 use crate::engine::request::Request;
@@ -139,7 +140,7 @@ pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 
 fn text(body: &[u8]) -> Result<&str, Fault> {
     let wrong = |_| Fault::of(Kind::InvalidRequest, "the body is not valid UTF-8");
-    std::str::from_utf8(body).map_err(wrong)
+    std::str::from_utf8(without_mark(body)).map_err(wrong)
 }
 
 /// More at once than there are slots would only wait in them.

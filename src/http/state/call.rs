@@ -1,5 +1,7 @@
 //! One request on its way through the layers to its handler: what is known of it, and the ways to answer.
 
+use crate::base::json;
+use crate::base::text::without_mark;
 use crate::exec::Control;
 use crate::http::front::errors::{Fault, Surface};
 use crate::http::front::keys::Key;
@@ -212,10 +214,10 @@ impl<'c> Call<'_, 'c> {
 /// # Errors
 /// What is wrong with it, and where.
 pub fn read_object<T: Fields>(body: &[u8]) -> Result<T, Fault> {
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if without_mark(body).iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
-    match serde_json::from_slice::<Object<T>>(body) {
+    match json::from_slice::<Object<T>>(body) {
         Ok(Object(fields)) => Ok(fields),
         Err(error) => Err(Fault::of(Kind::InvalidRequest, format!("the body is not as expected: {error}"))),
     }
