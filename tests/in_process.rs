@@ -9,6 +9,7 @@ use clinvk::model::error::{Error, Failure, Kind};
 use clinvk::model::event::{Event, Sink};
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -99,7 +100,7 @@ fn run_with(
 ) -> Result<Report, Error> {
     let file = |name: &&str| File { path: scene.path("tmp/scratch").join(name), text: (*name).to_owned() };
     let files = files.iter().map(file).collect();
-    let launch = Launch { dir: scene.path("work"), files, ..Launch::default() };
+    let launch = Launch { dir: fs::canonicalize(scene.path("work")).unwrap(), files, ..Launch::default() };
     let (program, marker) = (scene.path("bin").join(name), random_id().unwrap());
     exec::run(&program, &launch, &marker, &World::default(), &mut talk, control, ear)
 }
@@ -256,6 +257,25 @@ fn a_switch_that_was_thrown_before_stops_the_run_at_once() {
         let report = run(&scene, "fake", Talk::default(), &control, &mut Ear::default()).unwrap();
         assert_eq!(report.stop, Stop::Cancelled);
         scene.is_deserted();
+    });
+}
+
+/// faults.md G1.
+#[test]
+fn directories_that_have_become_links_since_they_were_checked_are_refused() {
+    alone("directories_that_have_become_links_since_they_were_checked_are_refused", || {
+        let scene = scene("say started >\"$here/started\"");
+        let root = fs::canonicalize(scene.path("")).unwrap();
+        symlink("home", root.join("link")).unwrap();
+        for (dir, reach) in [("link", "work"), ("work", "link"), ("work", "none")] {
+            let (dir, reach) = (root.join(dir), vec![root.join(reach)]);
+            let launch = Launch { dir, reach, ..Launch::default() };
+            let (control, marker, fake) = (control(HOUR), random_id().unwrap(), scene.path("bin/fake"));
+            let (world, mut talk, mut ear) = (World::default(), Talk::default(), Ear::default());
+            let refused = exec::run(&fake, &launch, &marker, &world, &mut talk, &control, &mut ear);
+            assert!(matches!(refused, Err(Error::File { verb: "use directory", .. })), "{refused:?}");
+        }
+        assert!(!scene.path("bin/started").exists());
     });
 }
 

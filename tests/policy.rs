@@ -8,6 +8,7 @@ use clinvk::http::front::policy::{Policy, default_workdir};
 use clinvk::model::error::Kind;
 use clinvk::model::fields::Object;
 use clinvk::model::task::{Approval, Sandbox, Task};
+use clinvk::session::Session;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,6 +45,11 @@ impl House {
 
     /// What becomes of a request.
     fn ask(&self, request: Value) -> Result<Task, String> {
+        self.go_on(None, request)
+    }
+
+    /// What becomes of a request in a session.
+    fn go_on(&self, session: Option<&Session>, request: Value) -> Result<Task, String> {
         let request = request.to_string().replace("ROOT", &self.scene.text("srv"));
         let Object(request): Object<Request> = serde_json::from_str(&request).unwrap();
         let (registry, _) = Registry::of(&self.config, "clinvk");
@@ -52,14 +58,16 @@ impl House {
             registry: &registry,
             base: &self.scene.path("srv/a"),
             temp: Path::new("/tmp"),
-            session: None,
+            session,
+            directories: &self.policy,
             reads_files: false,
         };
-        let tasks = request.tasks(&defaults, || Ok("hi".to_owned())).unwrap();
-        let mut task = tasks.into_iter().next().unwrap();
-        let backend = registry.get(&task.backend).unwrap();
-        let said = self.policy.admit(&request, &mut task, &*backend);
-        said.map(|()| task).map_err(|error| error.to_string().replace(&self.scene.text("srv"), "ROOT"))
+        let task = request.tasks(&defaults, || Ok("hi".to_owned())).and_then(|mut tasks| {
+            let mut task = tasks.swap_remove(0);
+            let backend = registry.get(&task.backend).unwrap();
+            self.policy.admit(&request, &mut task, &*backend).map(|()| task)
+        });
+        task.map_err(|error| error.to_string().replace(&self.scene.text("srv"), "ROOT"))
     }
 
     #[track_caller]
@@ -286,35 +294,88 @@ fn directories_are_compared_name_by_name_and_without_links() {
         assert_eq!(task.dir, house.scene.path("srv").join(dir), "{workdir}");
     }
     assert_eq!(house.ask(json!({})).unwrap().dir, house.scene.path("srv/a"));
-    for (workdir, dir, rule) in [
-        ("ROOT/ab", "ROOT/ab", outside),
-        ("ROOT/a/../ab", "ROOT/ab", outside),
-        ("ROOT", "ROOT", outside),
-        ("/", "/", outside),
-        ("/usr", "/usr", outside),
-        ("../ab", "ROOT/ab", outside),
-        ("ROOT/b", "ROOT/b", blocked),
-        ("ROOT/a/link", "ROOT/b", blocked),
-        ("link", "ROOT/b", blocked),
+    for (workdir, rule) in [
+        ("ROOT/ab", outside),
+        ("ROOT/a/../ab", outside),
+        ("ROOT", outside),
+        ("/", outside),
+        ("/usr", outside),
+        ("../ab", outside),
+        ("ROOT/b", blocked),
+        ("ROOT/a/link", blocked),
+        ("link", blocked),
     ] {
-        house.refuses(json!({"workdir": workdir}), &format!("directory `{dir}` {rule}"));
-        house.refuses(json!({"add_dirs": ["in", workdir]}), &format!("directory `{dir}` {rule}"));
+        house.refuses(json!({"workdir": workdir}), &format!("directory `{workdir}` {rule}"));
+        house.refuses(json!({"add_dirs": ["in", workdir]}), &format!("directory `{workdir}` {rule}"));
     }
 }
 
+/// faults.md F8.
 #[test]
-fn a_directory_that_became_a_link_is_where_the_link_leads() {
+fn what_is_there_cannot_be_told_from_what_is_not_where_a_client_may_not_go() {
+    let only = |rule: &str| {
+        let house = House::serving(json!({rule: ["ROOT/a"]}));
+        for (link, target) in [("out", "b"), ("nowhere", "b/none"), ("in_a", "a/in"), ("gone", "a/none")] {
+            symlink(house.scene.path("srv").join(target), house.scene.path("srv/a").join(link)).unwrap();
+        }
+        house.scene.file("srv/a/file", "");
+        house.scene.file("srv/b/file", "");
+        house
+    };
+    let missing = "No such file or directory (os error 2)";
+    let allowed = only("allowed_workdir_prefixes");
+    let outside = "is not allowed: `server.allowed_workdir_prefixes` allows `ROOT/a`";
+    for name in [
+        "ROOT/b",
+        "ROOT/b/none",
+        "ROOT/b/none/none",
+        "ROOT/b/file",
+        "ROOT/b/file/none",
+        "/no/such",
+        "/etc/passwd",
+        "out",
+        "out/none",
+        "nowhere",
+        "nowhere/none",
+        "none/../../b/none",
+        // Where it leads is not looked for.
+        "gone",
+    ] {
+        let refusal = match name {
+            // By the name alone it leads nowhere in a place that is allowed.
+            "none/../../b/none" => format!("cannot use directory `ROOT/a/{name}`: {missing}"),
+            _ => format!("directory `{name}` {outside}"),
+        };
+        allowed.refuses(json!({"workdir": name}), &refusal);
+    }
+    let blocked = only("blocked_workdir_prefixes");
+    let inside = "is not allowed: `server.blocked_workdir_prefixes` allows nothing in `ROOT/a`";
+    for name in ["ROOT/a", "in", "none", "none/none", "file", "file/none", "in_a", "gone", "nowhere"] {
+        blocked.refuses(json!({"workdir": name}), &format!("directory `{name}` {inside}"));
+    }
+    // Who may go there is told what is wrong.
+    for (house, name, path) in [
+        (&allowed, "none", "ROOT/a/none"),
+        (&allowed, "in/none", "ROOT/a/in/none"),
+        (&blocked, "/no/such", "/no/such"),
+        (&blocked, "ROOT/b/none", "ROOT/b/none"),
+    ] {
+        house.refuses(json!({"workdir": name}), &format!("cannot use directory `{path}`: {missing}"));
+    }
+    allowed.refuses(json!({"workdir": "file"}), "`file` is not a directory");
+    assert_eq!(allowed.ask(json!({"workdir": "in_a"})).unwrap().dir, allowed.scene.path("srv/a/in"));
+}
+
+#[test]
+fn a_sessions_directory_that_became_a_link_is_where_the_link_leads() {
     let house = House::serving(json!({"allowed_workdir_prefixes": ["ROOT/a"]}));
-    let (registry, _) = Registry::of(&house.config, "clinvk");
-    let claude = registry.get("claude").unwrap();
-    let task =
-        |dir: &str| Task { backend: "claude".to_owned(), dir: house.scene.path(dir), ..Task::default() };
     // As a session remembers it.
-    let mut moved = task("srv/a/link");
-    assert!(house.policy.admit(&Request::default(), &mut moved, &*claude).is_err());
-    let mut gone = task("srv/a/none");
-    let error = house.policy.admit(&Request::default(), &mut gone, &*claude).unwrap_err();
-    assert_eq!(error.kind(), Kind::InvalidRequest, "{error}");
+    let of = |dir: &str| Session::new("s".to_owned(), "claude", house.scene.path("srv/a").join(dir), "hi");
+    let refusal = "directory `ROOT/a/link` is not allowed: `server.allowed_workdir_prefixes` allows `ROOT/a`";
+    assert_eq!(house.go_on(Some(&of("link")), json!({})).map(drop), Err(refusal.to_owned()));
+    let gone = house.go_on(Some(&of("none")), json!({})).map(drop).unwrap_err();
+    assert!(gone.contains("its directory `ROOT/a/none` is gone"), "{gone}");
+    assert_eq!(house.go_on(Some(&of("in")), json!({})).unwrap().dir, house.scene.path("srv/a/in"));
 }
 
 #[test]

@@ -115,8 +115,10 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// Environment variables that are not inherited.
     pub unset: Vec<String>,
-    /// The directory it starts in.
+    /// The directory it starts in: absolute and free of links, as `Task::dir`.
     pub dir: PathBuf,
+    /// Further directories that it is told of by name, free of links like `dir`: the engine's, from the task.
+    pub reach: Vec<PathBuf>,
     /// Small files that are written before and removed after the run: they live in `Task::scratch`.
     pub files: Vec<File>,
     /// The home of its own that it gets, where it needs one.

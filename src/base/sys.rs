@@ -1,6 +1,10 @@
 //! All unsafe code: thin wrappers around libc, each with its argument. Knows nothing of clinvk.
 #![allow(unsafe_code)]
 
+mod place;
+
+pub use place::{in_directory, open_directory};
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};

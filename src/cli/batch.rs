@@ -11,9 +11,9 @@ use crate::base::text;
 use crate::base::world::{self, World};
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
 use crate::config::Config;
-use crate::engine::dry_run;
+use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback;
-use crate::engine::request::{Defaults, Request};
+use crate::engine::request::{AllDirectories, Defaults, Request};
 use crate::engine::{Engine, Listener, Outcome};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
@@ -60,6 +60,7 @@ impl<'a> Ready<'a> {
             base: &self.engine.world.cwd,
             temp: &self.engine.world.temp,
             session: None,
+            directories: &AllDirectories,
             reads_files: true,
         }
     }
@@ -155,7 +156,7 @@ impl Runner for Ready<'_> {
     fn rehearse(&self, task: &Task) -> Result<String, Error> {
         let prepared = self.engine.prepare(task)?;
         let program = self.engine.locate(&*prepared.backend, true);
-        Ok(dry_run::text(&prepared, program.as_deref()))
+        Ok(dry_run::text(&prepared, program.as_deref(), Reader::Owner))
     }
 }
 

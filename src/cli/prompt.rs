@@ -9,7 +9,9 @@ use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::engine::dry_run;
 use crate::engine::fallback;
-use crate::engine::request::{Defaults, Picture, Request, Span, Tools, list, prompt_with_files};
+use crate::engine::request::{
+    AllDirectories, Defaults, Picture, Request, Span, Tools, list, prompt_with_files,
+};
 use crate::engine::{Engine, Prepared};
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
@@ -110,6 +112,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
         base: &engine.world.cwd,
         temp: &engine.world.temp,
         session: session.as_ref(),
+        directories: &AllDirectories,
         reads_files: true,
     };
     let files = request.files.as_deref().unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::engine::request;
 use crate::model::error::Error;
 use crate::session::{Filter, Session, Store};
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 
 /// How many sessions the list to choose from has.
 const CHOICE: usize = 20;
@@ -25,7 +26,7 @@ pub fn chosen<'a>(
     let operands = &typed.operands[..];
     let only = |here: bool| -> Result<Filter, Error> {
         let dir = here
-            .then(|| request::directory(&world.cwd, typed.value("workdir").unwrap_or(".")))
+            .then(|| request::directory(&world.cwd, Path::new(typed.value("workdir").unwrap_or("."))))
             .transpose()?;
         Ok(Filter { backend: typed.value("backend").map(str::to_owned), dir, ..Filter::default() })
     };

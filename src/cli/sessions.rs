@@ -97,7 +97,7 @@ fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
         status: status.transpose()?,
         tags: typed.values("tag").map(str::to_owned).collect(),
         model: word("model"),
-        dir: typed.has("here").then(|| request::directory(&world.cwd, ".")).transpose()?,
+        dir: typed.has("here").then(|| request::directory(&world.cwd, &world.cwd)).transpose()?,
         since: typed.value("since").map(since).transpose()?,
         before: None,
         text: word("search"),

@@ -1,15 +1,49 @@
 //! A dry run: what would be executed, as text that a shell takes, or as data.
 
+use crate::backend::Launch;
+use crate::config::BackendConfig;
 use crate::engine::{self, Prepared};
 use crate::model::task::OutputFormat;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// What would be executed.
+/// Who reads it.
+#[derive(Clone, Copy)]
+pub enum Reader<'a> {
+    /// Whoever can read the configuration too.
+    Owner,
+    /// A client, or a log. Of what is configured for the backend it sees the names of variables and flags, and no values:
+    /// there may be keys among them.
+    Other(&'a BackendConfig),
+}
+
+impl Reader<'_> {
+    /// The arguments as this reader sees them.
+    pub fn args(self, launch: &Launch) -> Vec<String> {
+        let Reader::Other(config) = self else { return launch.args.clone() };
+        let is_configured = |word: &String| {
+            config.declared.command.iter().skip(1).chain(&config.extra_flags).any(|own| own == word)
+        };
+        let shown = |word: &String| match word.split_once('=') {
+            _ if !is_configured(word) => word.clone(),
+            Some((flag, _)) if flag.starts_with('-') => format!("{flag}={HIDDEN}"),
+            None if word.starts_with('-') => word.clone(),
+            _ => HIDDEN.to_owned(),
+        };
+        launch.args.iter().map(shown).collect()
+    }
+}
+
+/// Stands in the place of what a reader may not see.
+const HIDDEN: &str = "...";
+
+/// What would be executed, for its owner.
 pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputFormat) -> String {
     match format {
-        OutputFormat::Text => text(prepared, program),
-        OutputFormat::Json | OutputFormat::StreamJson => data(prepared, program).to_string() + "\n",
+        OutputFormat::Text => text(prepared, program, Reader::Owner),
+        OutputFormat::Json | OutputFormat::StreamJson => {
+            data(prepared, program, Reader::Owner).to_string() + "\n"
+        }
     }
 }
 
@@ -18,17 +52,22 @@ fn name(prepared: &Prepared, program: Option<&Path>) -> String {
 }
 
 /// The same as data.
-pub fn data(prepared: &Prepared, program: Option<&Path>) -> Value {
+pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> Value {
     let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
     let files: Vec<_> =
         launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
+    let value = |value: &String| match reader {
+        Reader::Owner => Value::from(value.as_str()),
+        Reader::Other(_) => Value::Null,
+    };
+    let env: Map<_, _> = launch.env.iter().map(|(name, set)| (name.clone(), value(set))).collect();
     json!({
         "dry_run": true,
         "backend": prepared.backend.name(),
         "model": prepared.task.model,
         "program": program,
-        "args": launch.args,
-        "env": launch.env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "args": reader.args(launch),
+        "env": env,
         "unset": launch.unset,
         "dir": launch.dir,
         "files": files,
@@ -42,7 +81,7 @@ pub fn data(prepared: &Prepared, program: Option<&Path>) -> Value {
 }
 
 /// The same as text that a shell takes.
-pub fn text(prepared: &Prepared, program: Option<&Path>) -> String {
+pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> String {
     let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
     let mut text = String::new();
     if let Some(overlay) = &launch.overlay {
@@ -55,12 +94,16 @@ pub fn text(prepared: &Prepared, program: Option<&Path>) -> String {
     text.extend(launch.files.iter().map(|file| writing(&file.path, &file.text)));
     let mut words = vec!["env".to_owned()];
     words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
-    words.extend(launch.env.iter().map(|(name, value)| format!("{name}={}", quote(value))));
+    words.extend(launch.env.iter().map(|(name, value)| match reader {
+        Reader::Owner => format!("{name}={}", quote(value)),
+        // As whoever pastes it has it.
+        Reader::Other(_) => format!("{name}=\"${name}\""),
+    }));
     if launch.env.is_empty() && launch.unset.is_empty() {
         words.pop();
     }
     words.push(quote(&program));
-    words.extend(launch.args.iter().map(|arg| quote(arg)));
+    words.extend(reader.args(launch).iter().map(|arg| quote(arg)));
     let (dir, command, said) = (quote(&launch.dir.to_string_lossy()), words.join(" "), said.concat());
     text + &match &*said {
         "" => format!("Would execute: cd {dir} && {command} </dev/null\n"),

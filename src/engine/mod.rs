@@ -212,6 +212,7 @@ impl Engine {
             }
         }
         let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        launch.reach.clone_from(&task.add_dirs);
         launch.env.extend(task.env.iter().cloned());
         launch.unset.extend(task.unset.iter().cloned());
         launch.unset.extend(never.map(|name| (*name).to_owned()));

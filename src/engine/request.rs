@@ -131,8 +131,28 @@ pub struct Defaults<'a> {
     pub temp: &'a Path,
     /// The session that is continued: its backend, model and directory come first.
     pub session: Option<&'a Session>,
+    /// Says which directories it may name.
+    pub directories: &'a dyn Directories,
     /// The request may name files for us to read. Not over the network: they are not the client's.
     pub reads_files: bool,
+}
+
+/// Turns the name of a directory into the path of one that may be used.
+pub trait Directories: Sync {
+    /// The directory: absolute and free of links.
+    ///
+    /// # Errors
+    /// When there is no such directory, or a rule against it.
+    fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error>;
+}
+
+/// Every directory there is: whoever asks has the rights of this process already.
+pub struct AllDirectories;
+
+impl Directories for AllDirectories {
+    fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error> {
+        directory(base, name)
+    }
 }
 
 impl Request {
@@ -206,16 +226,20 @@ impl Request {
             .as_ref()
             .or(of_session.and_then(|session| session.model.as_ref()))
             .unwrap_or(&of_backend.model);
+        let resolve = |name: &Path| defaults.directories.resolve(base, name);
         let dir = match (session, &self.workdir) {
-            (Some(session), None) if session.working_dir.is_dir() => session.working_dir.clone(),
-            (Some(session), None) => {
-                let why = format!(
-                    "its directory `{}` is gone: another one can be given (`-w DIR`, `workdir`)",
-                    session.working_dir.display()
-                );
-                return Err(Error::NotResumable { id: session.id.clone(), why });
-            }
-            (_, given) => directory(base, given.as_deref().unwrap_or("."))?,
+            // Once more: it was free of links when the session was new, and agents have worked in it since.
+            (Some(session), None) => resolve(&session.working_dir).map_err(|error| match error {
+                Error::Policy { .. } => error,
+                _ => {
+                    let dir = session.working_dir.display();
+                    let why = format!(
+                        "its directory `{dir}` is gone: another one can be given (`-w DIR`, `workdir`)"
+                    );
+                    Error::NotResumable { id: session.id.clone(), why }
+                }
+            })?,
+            (_, given) => resolve(given.as_ref().map_or(base, Path::new))?,
         };
         let general = &config.unified_flags;
         // The configuration's tags are for new ones.
@@ -254,7 +278,7 @@ impl Request {
             tools: ToolUse::AsConfigured,
             add_dirs: given(&self.add_dirs)
                 .iter()
-                .map(|dir| directory(base, dir))
+                .map(|dir| resolve(Path::new(dir)))
                 .collect::<Result<_, _>>()?,
             schema: self.json_schema.as_ref().map(|schema| read_schema(schema, defaults)).transpose()?,
             images: self.pictures(defaults)?,
@@ -374,14 +398,14 @@ fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
 ///
 /// # Errors
 /// When there is no such directory.
-pub fn directory(base: &Path, name: &str) -> Result<PathBuf, Error> {
+pub fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
     let path = base.join(name);
     let canonical =
         fs::canonicalize(&path).map_err(|error| Error::File { verb: "use directory", path, error })?;
     if canonical.is_dir() {
         Ok(canonical)
     } else {
-        Err(Error::Invalid(format!("`{name}` is not a directory")))
+        Err(Error::Invalid(format!("`{}` is not a directory", name.display())))
     }
 }
 

@@ -177,7 +177,8 @@ pub struct Report {
 /// it set going are gone. `finished` hears the result as soon as it is known, while the child may still be flushing.
 ///
 /// # Errors
-/// When the child's files cannot be written or the program cannot be started.
+/// When its directory is not there by the path without links that was checked, the child's files cannot be written, or the
+/// program cannot be started.
 pub fn run(
     program: &Path,
     launch: &Launch,
@@ -188,11 +189,13 @@ pub fn run(
     sink: &mut dyn Finishing,
 ) -> Result<Report, Error> {
     let _files = Files::write(launch, world)?;
+    let dir = open_directory(&launch.dir)?;
+    launch.reach.iter().try_for_each(|dir| open_directory(dir).map(drop))?;
     let start = |error| Error::Start { program: program.display().to_string(), error };
     sys::hear_of_ended_children();
     sys::become_subreaper();
     let (mut child, mut live) =
-        Live::start(command(program, launch, marker, world), marker).map_err(start)?;
+        Live::start(command(program, launch, dir, marker, world), marker).map_err(start)?;
     // Not the environment: keys are in it.
     log::debug!(
         target: crate::base::logging::DIALOGUE,
@@ -214,9 +217,19 @@ pub trait Finishing: Sink {
     fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()>;
 }
 
-fn command(program: &Path, launch: &Launch, marker: &str, world: &World) -> Command {
+/// A directory by the path that was checked. Where a name in it has become a link since, it is refused.
+fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    sys::open_directory(path).map_err(|error| Error::File {
+        verb: "use directory",
+        path: path.to_owned(),
+        error,
+    })
+}
+
+fn command(program: &Path, launch: &Launch, dir: OwnedFd, marker: &str, world: &World) -> Command {
     let mut command = Command::new(program);
-    command.args(&launch.args).current_dir(&launch.dir);
+    command.args(&launch.args);
+    sys::in_directory(&mut command, dir);
     sys::in_its_own_session(&mut command);
     sys::with_open_files_as_before(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

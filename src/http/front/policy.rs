@@ -3,7 +3,7 @@
 
 use crate::backend::Backend;
 use crate::config::{KeyPolicy, Server};
-use crate::engine::request::{Request, Tools, directory};
+use crate::engine::request::{Directories, Request, Tools, directory};
 use crate::engine::resolve_model;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Opt, Sandbox, Task};
@@ -94,12 +94,12 @@ impl Policy {
         }
     }
 
-    /// Holds a task against the rules before it is run: lowers what the request does not say, and puts directories without
-    /// links in the place of those with. `task` is what became of the request, or one that stands in for it; `backend` is
-    /// the task's.
+    /// Holds a task against the rules before it is run, and lowers what the request does not say. `task` is what became of
+    /// the request, or one that stands in for it; `backend` is the task's. Its directories were held against the rules when
+    /// they were resolved.
     ///
     /// # Errors
-    /// The rule that says no, or a directory that is gone.
+    /// The rule that says no.
     pub fn admit(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
         self.backend(&task.backend)?;
         self.model(task, backend)?;
@@ -107,8 +107,7 @@ impl Policy {
         self.approval(request, task, backend)?;
         self.sandbox(request, task, backend)?;
         self.unasked(request, task, backend)?;
-        self.project_config(request, task)?;
-        self.directories(task)
+        self.project_config(request, task)
     }
 
     fn model(&self, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
@@ -218,28 +217,22 @@ impl Policy {
         Ok(())
     }
 
-    fn directories(&self, task: &mut Task) -> Result<(), Error> {
-        for dir in [&mut task.dir].into_iter().chain(&mut task.add_dirs) {
-            // Once more: that of a session was free of links when it was new, and agents have worked in it since.
-            let found = fs::canonicalize(&dir);
-            *dir = found.map_err(|error| Error::File { verb: "use directory", path: dir.clone(), error })?;
-            self.directory(dir)?;
-        }
-        Ok(())
-    }
-
-    fn directory(&self, dir: &Path) -> Result<(), Error> {
-        let asked = || format!("directory `{}`", dir.display());
+    /// Refuses the directory of that name for where it really is; for where that cannot be found out, too.
+    fn place(&self, real: Option<&Path>, name: &Path) -> Result<(), Error> {
+        let asked = || format!("directory `{}`", name.display());
+        // None of the sentences says more of the place than the configuration does.
+        let all = |dirs: &[PathBuf]| {
+            let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+            listed(Some(&dirs))
+        };
+        let is_in = |dirs: &[PathBuf]| real.map(|real| dirs.iter().any(|dir| real.starts_with(dir)));
         for rules in &self.0 {
-            if let Some(blocked) = rules.blocked.iter().find(|blocked| dir.starts_with(blocked)) {
-                let allowed = format!("nothing in `{}`", blocked.display());
-                return Err(rules.refusal("blocked_workdir_prefixes", asked(), allowed));
+            if let Some(dirs) = rules.dirs.as_deref().filter(|dirs| is_in(dirs) != Some(true)) {
+                return Err(rules.refusal("allowed_workdir_prefixes", asked(), all(dirs)));
             }
-            if let Some(dirs) =
-                rules.dirs.as_ref().filter(|dirs| !dirs.iter().any(|prefix| dir.starts_with(prefix)))
-            {
-                let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-                return Err(rules.refusal("allowed_workdir_prefixes", asked(), listed(Some(&dirs))));
+            if !rules.blocked.is_empty() && is_in(&rules.blocked) != Some(false) {
+                let allowed = format!("nothing in {}", all(&rules.blocked));
+                return Err(rules.refusal("blocked_workdir_prefixes", asked(), allowed));
             }
         }
         Ok(())
@@ -254,6 +247,24 @@ impl Policy {
         let ceilings = self.0.iter().filter_map(|rules| Some((rules, ceiling(rules)?)));
         ceilings.min_by_key(|(_, most)| rank(order, *most))
     }
+}
+
+impl Directories for Policy {
+    fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error> {
+        match directory(base, name) {
+            Ok(real) => self.place(Some(&real), name).map(|()| real),
+            // What is not there is told only of places that may be used: else it could be told from what is.
+            Err(error) => self.place(end_of_way(&base.join(name)).as_deref(), name).and(Err(error)),
+        }
+    }
+}
+
+/// How far the way to a path leads that is no directory; none when it goes on from there by a link that leads nowhere.
+fn end_of_way(path: &Path) -> Option<PathBuf> {
+    let (end, real) = path.ancestors().find_map(|path| Some((path, fs::canonicalize(path).ok()?)))?;
+    let next = path.strip_prefix(end).ok()?.components().next();
+    let is_link = |name| fs::symlink_metadata(real.join(name)).is_ok_and(|meta| meta.is_symlink());
+    if next.is_some_and(is_link) { None } else { Some(real) }
 }
 
 impl Rules {
@@ -347,7 +358,7 @@ fn prefixes(section: &str, key: &str, list: &[String]) -> Result<Vec<PathBuf>, E
 /// # Errors
 /// When it is not there.
 pub fn default_workdir(server: &Server, cwd: &Path) -> Result<PathBuf, Error> {
-    directory(cwd, &server.default_workdir).map_err(|error| Error::Config {
+    directory(cwd, Path::new(&server.default_workdir)).map_err(|error| Error::Config {
         origin: "server.default_workdir".to_owned(),
         position: None,
         problem: error.to_string(),

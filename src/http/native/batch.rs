@@ -3,7 +3,7 @@
 use super::deliver::{Failed, Feed, Format, Job, deliver};
 use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
-use crate::engine::dry_run;
+use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::Request;
 use crate::engine::{Listener, Outcome};
 use crate::exec::Control;
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What the client is told.
 pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.body()?;
-    let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(None))?;
+    let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
     let of_config = &call.server.config.parallel;
     let (workers, fail_fast) = (
         plan.settings.max_parallel.unwrap_or(Workers(of_config.max_workers)),
@@ -66,7 +66,7 @@ fields! {
 pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.body()?;
     let (given, extra): (Request, Extra) = read_object(&body)?;
-    let prompt = given.text(&call.server.defaults(None))?;
+    let prompt = given.text(&call.server.defaults(&call.who, None))?;
     let (mut candidates, missing) = match (&extra.backends, extra.all_backends) {
         (Some(words), None | Some(false)) => (compare::candidates(words)?, Vec::new()),
         (None, Some(true)) => compare::all(&call.server.engine),
@@ -117,7 +117,7 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.body()?;
-    let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(None))?;
+    let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
     if chain.wants_input() && chain.settings.input.is_none() {
         return Err(Fault::invalid("input", "`{{input}}` is used, and there is no `input`"));
     }
@@ -200,7 +200,7 @@ fn run(
         // The watcher goes with the batch: that is how its end is heard.
         let (observer, runner) = (Watcher { work, tell: Mutex::new(tell) }, Admitted(work));
         begin(&Batch {
-            defaults: work.server.defaults(None),
+            defaults: work.server.defaults(work.who, None),
             given,
             store: &work.server.engine.store,
             keep_sessions: false,
@@ -279,6 +279,7 @@ impl Runner for Admitted<'_> {
         let engine = &self.0.server.engine;
         let prepared = engine.prepare(task)?;
         let program = engine.locate(&*prepared.backend, false);
-        Ok(dry_run::text(&prepared, program.as_deref()))
+        let reader = Reader::Other(self.0.server.config.backend(&task.backend));
+        Ok(dry_run::text(&prepared, program.as_deref(), reader))
     }
 }

@@ -3,7 +3,7 @@
 use super::deliver::{Failed, Feed, Format, Job, deliver};
 use super::sessions;
 use crate::base::world;
-use crate::engine::dry_run;
+use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::{Request, Span};
 use crate::engine::{Listener, MOST_ANSWER, Outcome};
 use crate::exec::Control;
@@ -99,6 +99,7 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
             Some(session.id)
         }
     };
+    let reader = Reader::Other(call.server.config.backend(&task.backend));
     let answer = json!({
         "dry_run": true,
         "session_id": session,
@@ -106,9 +107,9 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
         "model": prepared.task.model,
         "exit_code": 0,
         "duration_ms": 0,
-        "output": dry_run::text(&prepared, program.as_deref()),
+        "output": dry_run::text(&prepared, program.as_deref(), reader),
         "token_usage": unified::usage(&Default::default()),
-        "command": dry_run::data(&prepared, program.as_deref()),
+        "command": dry_run::data(&prepared, program.as_deref(), reader),
         "warnings": prepared.warnings,
     });
     call.json(&answer)

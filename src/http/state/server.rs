@@ -3,6 +3,7 @@
 use crate::base::sync::lock;
 use crate::base::world;
 use crate::config::Config;
+use crate::engine::dry_run::Reader;
 use crate::engine::fallback;
 use crate::engine::request::{Defaults, Request};
 use crate::engine::{Engine, Listener, Outcome};
@@ -158,13 +159,14 @@ impl Server {
     }
 
     /// What a client's request is completed from.
-    pub fn defaults<'a>(&'a self, session: Option<&'a Session>) -> Defaults<'a> {
+    pub fn defaults<'a>(&'a self, who: &'a Who, session: Option<&'a Session>) -> Defaults<'a> {
         Defaults {
             config: &self.config,
             registry: &self.engine.registry,
             base: &self.workdir,
             temp: &self.engine.world.temp,
             session,
+            directories: self.policy(who),
             reads_files: false,
         }
     }
@@ -174,7 +176,7 @@ impl Server {
     /// # Errors
     /// What cannot be used, and the rule that it breaks.
     pub fn tasks(&self, who: &Who, request: &Request, session: Option<&Session>) -> Result<Vec<Task>, Error> {
-        let defaults = self.defaults(session);
+        let defaults = self.defaults(who, session);
         let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
         tasks.iter_mut().try_for_each(|task| self.admit(who, request, task))?;
         Ok(tasks)
@@ -253,8 +255,8 @@ impl Server {
         result
     }
 
-    /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments:
-    /// they are not in the log.
+    /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments, and
+    /// some keys: they are not in the log.
     fn log_command(&self, work: &Work<'_>, task: &Task) {
         let Ok(prepared) = self.engine.prepare(task) else { return };
         let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
@@ -263,8 +265,8 @@ impl Server {
         let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
         if let Ok(launch) = prepared.backend.launch(&silent) {
             let (request, program) = (&work.who.request, &launch.program);
-            let facts =
-                json!({"request_id": request, "program": program, "args": launch.args, "dir": silent.dir});
+            let args = Reader::Other(self.config.backend(&silent.backend)).args(&launch);
+            let facts = json!({"request_id": request, "program": program, "args": args, "dir": silent.dir});
             crate::base::logging::record("command", facts);
         }
     }
