@@ -36,6 +36,7 @@ mod schema;
 mod secrecy;
 mod serve;
 mod serve_layers;
+mod session_bounds;
 mod session_faults;
 mod sessions;
 mod stop;

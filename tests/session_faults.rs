@@ -123,6 +123,7 @@ fn count(store: &Store, id: &str) {
     let one_more = |session: &mut Session| {
         let number = session.metadata.get("n").and_then(Value::as_u64).unwrap_or(0);
         session.metadata.insert("n".to_owned(), json!(number + 1));
+        Ok(())
     };
     store.update(id, false, one_more).unwrap();
 }

@@ -63,11 +63,12 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
         ["delete", _, ..] => delete(&store, &operands[1..]),
         ["clean"] => clean(typed, world, &store, config),
         ["fork", id] => fork(&store, id),
-        ["rename", id, title] => edit(&store, id, |session| session.title = title.to_owned()),
+        ["rename", id, title] => edit(&store, id, |session| session.set_title(title.to_owned())),
         ["tag", id, _, ..] => edit(&store, id, |session| session.add_tags(&typed.operands[2..])),
-        ["untag", id, _, ..] => {
-            edit(&store, id, |session| session.tags.retain(|tag| !operands[2..].contains(&tag.as_str())))
-        }
+        ["untag", id, _, ..] => edit(&store, id, |session| {
+            session.tags.retain(|tag| !operands[2..].contains(&tag.as_str()));
+            Ok(())
+        }),
         ["pause", id] => store.pause(&store.find(id)?.id).map(|_| 0),
         ["export", id] => export(typed, &store, id),
         ["import", file] => import(&store, file),
@@ -264,7 +265,11 @@ fn fork(store: &Store, id: &str) -> Result<u8, Error> {
     say(&(store.fork(session, owner)? + "\n"))
 }
 
-fn edit(store: &Store, id: &str, change: impl FnOnce(&mut Session)) -> Result<u8, Error> {
+fn edit(
+    store: &Store,
+    id: &str,
+    change: impl FnOnce(&mut Session) -> Result<(), Error>,
+) -> Result<u8, Error> {
     store.update(&store.find(id)?.id, false, change).map(|_| 0)
 }
 
@@ -315,6 +320,7 @@ fn import(store: &Store, file: &str) -> Result<u8, Error> {
     if !session.working_dir.is_absolute() {
         return Err(wrong(format!("`{}` is not an absolute path", session.working_dir.display())));
     }
+    session.check().map_err(|error| wrong(error.to_string()))?;
     if session.status == Status::Active {
         session.status = Status::Completed;
     }

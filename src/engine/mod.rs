@@ -11,7 +11,7 @@ use crate::exec::{self, Control, Finishing, Stop};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, TRUNCATED, Usage};
 use crate::model::task::{Opt, Task};
-use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, replay};
+use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, bounds, replay};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -102,10 +102,10 @@ impl Engine {
         }
         let backend = self.registry.get(&task.backend)?;
         let (mut task, mut warnings) = (task.clone(), Vec::new());
-        if let Some(session) =
-            task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()?
-        {
-            warnings = self.continue_session(&mut task, &*backend, &session)?;
+        let session = task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()?;
+        check_stored(&task, session.as_ref())?;
+        if let Some(session) = &session {
+            warnings = self.continue_session(&mut task, &*backend, session)?;
         }
         for option in task.used() {
             let Err(why) = backend.honours(option) else { continue };
@@ -292,8 +292,8 @@ impl Engine {
         }
         let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &asked.prompt);
         session.model = task.model.clone();
-        session.tags = task.tags.clone();
-        session.metadata = task.metadata.clone();
+        session.set_tags(&task.tags)?;
+        session.set_metadata(task.metadata.clone())?;
         (session.owner, session.hidden) = (task.owner.clone(), task.hidden);
         if session.hidden {
             // Nobody looks for it by its words, and the index would keep them for longer than it lives.
@@ -347,6 +347,17 @@ pub fn rehearse(prepared: &Prepared) -> Vec<String> {
 pub(crate) fn resolve_model(models: &[(String, String)], asked: &str) -> Option<String> {
     let model = models.iter().find(|(alias, _)| alias == asked).map_or(asked, |(_, model)| model);
     Some(model.to_owned()).filter(|model| !model.is_empty())
+}
+
+/// Whatever will be stored of a task has its bounds, which are told before anything is run.
+fn check_stored(task: &Task, session: Option<&Session>) -> Result<(), Error> {
+    task.model.as_deref().map_or(Ok(()), bounds::model)?;
+    bounds::metadata(&task.metadata)?;
+    if !task.tags.is_empty() {
+        let before: &[String] = session.map_or(&[], |session| &session.tags);
+        bounds::tags(before.iter().chain(&task.tags))?;
+    }
+    Ok(())
 }
 
 /// Every word that looks like a flag has to be on the list; a value follows in the same word or the next.

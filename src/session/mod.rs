@@ -1,6 +1,7 @@
 //! Sessions on disk: shared by many processes, never lost, as fast with a hundred thousand as with ten. The session
 //! files are the truth, the journal is a cache of them. Two locks: `RwLock` in the process, then flock between processes.
 
+pub mod bounds;
 mod find;
 mod fsck;
 mod journal;

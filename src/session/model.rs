@@ -1,6 +1,8 @@
 //! What is kept of a conversation. The JSON is ours: a session file may be read by anybody and is the truth.
 
+use super::bounds;
 use crate::base::world;
+use crate::model::error::Error;
 use crate::model::event::Usage;
 use crate::model::task::words;
 use serde::{Deserialize, Serialize};
@@ -161,13 +163,57 @@ impl Session {
     }
 }
 
+/// What clients store in it, each within its bounds.
 impl Session {
+    /// Gives it another name for people.
+    ///
+    /// # Errors
+    /// When it is too long. So for the others.
+    pub fn set_title(&mut self, title: String) -> Result<(), Error> {
+        bounds::title(&title)?;
+        self.title = title;
+        Ok(())
+    }
+
+    /// Gives it these tags, each once, in place of those it has.
+    pub fn set_tags(&mut self, tags: &[String]) -> Result<(), Error> {
+        self.tags = bounds::tags(tags)?;
+        Ok(())
+    }
+
     /// Adds tags that it does not have yet.
-    pub fn add_tags(&mut self, tags: &[String]) {
-        for tag in tags {
-            if !self.tags.contains(tag) {
-                self.tags.push(tag.clone());
-            }
+    pub fn add_tags(&mut self, tags: &[String]) -> Result<(), Error> {
+        self.tags = bounds::tags(self.tags.iter().chain(tags))?;
+        Ok(())
+    }
+
+    /// Keeps these with it, in place of what is there.
+    pub fn set_metadata(&mut self, pairs: Map<String, Value>) -> Result<(), Error> {
+        bounds::metadata(&pairs)?;
+        self.metadata = pairs;
+        Ok(())
+    }
+
+    /// Whether all of it is within the bounds: one that comes from elsewhere may have anything.
+    pub fn check(&self) -> Result<(), Error> {
+        bounds::title(&self.title)?;
+        bounds::tags(&self.tags)?;
+        bounds::metadata(&self.metadata)?;
+        self.model.as_deref().map_or(Ok(()), bounds::model)?;
+        bounds::text("the first prompt's beginning", &self.initial_prompt, INITIAL_PROMPT)?;
+        bounds::text(
+            "the backend's session id",
+            self.backend_session_id.as_deref().unwrap_or(""),
+            bounds::BACKEND_SESSION,
+        )?;
+        bounds::text("the last error", self.last_error.as_deref().unwrap_or(""), bounds::LAST_ERROR)?;
+        let all = serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))?;
+        match all.len() {
+            ..=bounds::FILE => Ok(()),
+            length => Err(Error::Invalid(format!(
+                "the session has {length} bytes: at most {} are kept",
+                bounds::FILE
+            ))),
         }
     }
 }

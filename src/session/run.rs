@@ -1,7 +1,8 @@
 //! A turn in progress: it holds its session from start to end, and puts it right whatever happens.
 
+use super::bounds;
 use super::lock::Lock;
-use super::model::{Session, Status, Tokens, Turn};
+use super::model::{Session, Status, Tokens, Turn, shorten};
 use super::store::Store;
 use crate::base::world;
 use crate::model::error::Error;
@@ -80,6 +81,7 @@ impl Store {
         let taken = self.update(id, true, |session| {
             session.status = Status::Active;
             session.last_used_at = world::timestamp(world::now());
+            Ok(())
         });
         match taken {
             Ok(session) => Ok(Run::new(self, session, lock, prompt, keep)),
@@ -150,16 +152,18 @@ impl<'a> Run<'a> {
             session.last_used_at = now;
             session.status = if failed { Status::Error } else { Status::Completed };
             session.turn_count += u64::from(!failed);
-            session.last_error = end.error;
+            session.last_error = end.error.map(|error| shorten(&error, bounds::LAST_ERROR));
             session.token_usage.add(&usage);
             // A turn that failed with another backend is no part of the conversation: that stays where it was. One that
             // failed with the same may never have reached the vendor: what could be continued before still can.
             if same || !failed {
-                session.backend_session_id =
-                    end.backend_session_id.or(session.backend_session_id.take().filter(|_| same));
-                session.model = end.model.or(session.model.take().filter(|_| same));
+                let theirs = end.backend_session_id.filter(|id| id.len() <= bounds::BACKEND_SESSION);
+                session.backend_session_id = theirs.or(session.backend_session_id.take().filter(|_| same));
+                let model = end.model.map(|model| shorten(&model, bounds::MODEL));
+                session.model = model.or(session.model.take().filter(|_| same));
                 session.backend = end.backend;
             }
+            Ok(())
         });
         kept.and(saved.map(drop))
     }
@@ -173,6 +177,7 @@ impl Drop for Run<'_> {
         let interrupted = self.store.update(&self.session.id, true, |session| {
             session.status = Status::Error;
             session.last_error = Some("the run was interrupted".to_owned());
+            Ok(())
         });
         if let Err(error) = interrupted {
             log::warn!("{error}");

@@ -70,11 +70,16 @@ impl Store {
     /// Changes a session: nobody else changes any in the meantime. `used`: this is a use of it and moves it to the top.
     ///
     /// # Errors
-    /// When there is none of that id, or it cannot be read or written.
-    pub fn update(&self, id: &str, used: bool, change: impl FnOnce(&mut Session)) -> Result<Session, Error> {
+    /// When there is none of that id, or it cannot be read or written; what `change` says no to.
+    pub fn update(
+        &self,
+        id: &str,
+        used: bool,
+        change: impl FnOnce(&mut Session) -> Result<(), Error>,
+    ) -> Result<Session, Error> {
         let locked = self.lock()?;
         let mut session = self.read_session(id)?;
-        change(&mut session);
+        change(&mut session)?;
         self.save(&locked, &session, used)?;
         Ok(session)
     }
@@ -218,7 +223,10 @@ impl Store {
     /// When it is busy, is not there, or cannot be written.
     pub fn pause(&self, id: &str) -> Result<Session, Error> {
         let _held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
-        self.update(id, false, |session| session.status = Status::Paused)
+        self.update(id, false, |session| {
+            session.status = Status::Paused;
+            Ok(())
+        })
     }
 
     /// Holds a session against other runs. `patience`: none waits for ever, zero not at all. `go_on` is asked whether to
@@ -258,29 +266,30 @@ impl Store {
         if session.status != Status::Active || Lock::is_held(&path) {
             return session;
         }
-        let put_right = |session: &mut Session| {
+        let put_right = |session: &mut Session| -> Result<(), Error> {
             if session.status == Status::Active {
                 session.status = Status::Error;
                 session.last_error = Some("its run was killed, or could not save how it ended".to_owned());
             }
+            Ok(())
         };
         match Lock::try_get(&path) {
             // Somebody took it up in this moment, or looks at it too.
             Ok(Tried::Busy(_)) => {
                 session = self.load(&session.id).unwrap_or(session);
                 if !Lock::is_held(&path) {
-                    put_right(&mut session);
+                    let _ = put_right(&mut session);
                 }
                 session
             }
             Ok(Tried::Held(_lock)) => self.update(&session.id, false, put_right).unwrap_or_else(|error| {
                 log::warn!("{error}");
-                put_right(&mut session);
+                let _ = put_right(&mut session);
                 session
             }),
             // Who may not write may still be told.
             Err(_) => {
-                put_right(&mut session);
+                let _ = put_right(&mut session);
                 session
             }
         }
@@ -380,7 +389,7 @@ impl Store {
         let path = self.path(&session.id, "json");
         let temporary = self.path(&session.id, "json.tmp");
         let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
-        let mut text = serde_json::to_vec_pretty(session).map_err(|error| fail(error.into()))?;
+        let mut text = serde_json::to_vec(session).map_err(|error| fail(error.into()))?;
         text.push(b'\n');
         let is_new = !path.exists();
         if is_new {

@@ -121,12 +121,9 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         if session.status == Status::Paused && change.status == Some(Word(Status::Completed)) {
             session.status = Status::Completed;
         }
-        session.title = change.title.unwrap_or(std::mem::take(&mut session.title));
-        session.metadata = change.metadata.unwrap_or(std::mem::take(&mut session.metadata));
-        if let Some(tags) = change.tags {
-            session.tags.clear();
-            session.add_tags(&tags);
-        }
+        change.title.map_or(Ok(()), |title| session.set_title(title))?;
+        change.metadata.map_or(Ok(()), |pairs| session.set_metadata(pairs))?;
+        change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
     })?;
     call.json(&json!(changed))
 }
