@@ -1,5 +1,7 @@
 //! Claude: what a task becomes on its command line and in its dialogue, and what recorded dialogues mean.
 
+mod newest;
+
 use crate::util::replay::{Played, data, is_warning, play};
 use clinvk::backend::claude::Claude;
 use clinvk::backend::{Backend, Dialogue, Ended, Step};
@@ -174,12 +176,13 @@ fn every_effort_that_claude_has_becomes_its_word_and_the_one_that_it_has_not_is_
 fn the_environment_bounds_retries_and_keeps_files_out_of_prompts() {
     let env = |task: &Task| claude().launch(task).unwrap().env;
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let literal = pair("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
-    assert_eq!(env(&task("x")), [pair("CLAUDE_CODE_MAX_RETRIES", "2"), literal.clone()]);
+    let (tells, literal) =
+        (pair("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"), pair("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"));
+    assert_eq!(env(&task("x")), [pair("CLAUDE_CODE_MAX_RETRIES", "2"), tells.clone(), literal]);
     let task = Task { interpret: true, max_tokens: Some(99), vendor_retries: 0, ..task("x") };
     assert_eq!(
         env(&task),
-        [pair("CLAUDE_CODE_MAX_RETRIES", "0"), pair("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "99")]
+        [pair("CLAUDE_CODE_MAX_RETRIES", "0"), tells, pair("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "99")]
     );
 }
 
@@ -302,7 +305,7 @@ fn an_answer_of_nothing_is_none_unless_the_agent_did_something() {
 
 #[test]
 fn every_recording_is_in_the_table() {
-    let table = include_str!("claude.rs");
+    let table = concat!(include_str!("claude.rs"), include_str!("claude/newest.rs"));
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/claude");
     for entry in std::fs::read_dir(dir).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

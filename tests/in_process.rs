@@ -20,7 +20,7 @@ fn alone(name: &str, body: impl FnOnce()) {
     crate::util::run::alone(&format!("in_process::{name}"), "", body);
 }
 
-/// Says its lines; a line `done` finishes it, the rest is text.
+/// Says its lines; a line `done` finishes it, one `alarm` sets an alarm that does, the rest is text.
 #[derive(Default)]
 struct Talk {
     says: Vec<&'static str>,
@@ -35,11 +35,15 @@ impl Dialogue for Talk {
     }
 
     fn line(&mut self, line: &str, steps: &mut Steps) {
-        steps.push(if line == "done" {
-            Step::Finished(Ok(()))
-        } else {
-            Step::Event(Event::Text(line.to_owned()))
+        steps.push(match line {
+            "done" => Step::Finished(Ok(())),
+            "alarm" => Step::Alarm(Duration::from_millis(20)),
+            _ => Step::Event(Event::Text(line.to_owned())),
         });
+    }
+
+    fn alarm(&mut self, steps: &mut Steps) {
+        steps.extend([Step::Event(Event::Text("alarm".to_owned())), Step::Finished(Ok(()))]);
     }
 
     fn interrupt(&mut self, steps: &mut Steps) {
@@ -109,6 +113,18 @@ fn scene(play: &str) -> Scene {
     let scene = Scene::new();
     scene.fake("fake", play);
     scene
+}
+
+#[test]
+fn a_dialogue_hears_of_the_time_that_it_asked_for() {
+    alone("a_dialogue_hears_of_the_time_that_it_asked_for", || {
+        // It would wait for ever.
+        let scene = scene("say alarm; cat >/dev/null");
+        let mut ear = Ear::default();
+        let report =
+            run(&scene, "fake", Talk { stays: true, ..Talk::default() }, &control(HOUR), &mut ear).unwrap();
+        assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "alarm"));
+    });
 }
 
 #[test]

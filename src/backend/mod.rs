@@ -259,6 +259,9 @@ pub trait Dialogue: Send {
     /// Asks the program to stop, in its own words where it has some.
     fn interrupt(&mut self, _steps: &mut Steps) {}
 
+    /// The time of the last `Step::Alarm` is up.
+    fn alarm(&mut self, _steps: &mut Steps) {}
+
     /// The program closed its output without a `Finished` step. `ended` says how it exited.
     fn eof(&mut self, ended: &Ended, steps: &mut Steps);
 }
@@ -279,6 +282,8 @@ pub enum Step {
     Asked,
     /// The model has given a sign of life.
     Answering,
+    /// Say when so much time has passed, in the place of any earlier alarm.
+    Alarm(Duration),
     /// Tell the listener.
     Event(Event),
     /// The run is over: success, or what kind of failure.

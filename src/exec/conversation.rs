@@ -63,6 +63,8 @@ pub(super) struct Conversation<'a> {
     last_stage_of_model: Duration,
     model_answers: bool,
     answered: bool,
+    /// When the dialogue wants to hear of the time.
+    alarm: Option<Duration>,
     stop: Option<Stop>,
     stage: Option<(Stage, Duration)>,
     exit: Option<(Exit, Duration)>,
@@ -118,6 +120,7 @@ impl<'a> Conversation<'a> {
             last_stage_of_model: Duration::ZERO,
             model_answers: false,
             answered: false,
+            alarm: None,
             stop: None,
             stage: None,
             exit: None,
@@ -129,6 +132,10 @@ impl<'a> Conversation<'a> {
         self.step(|dialogue, steps| dialogue.start(steps));
         loop {
             self.check_limits();
+            if self.stop.is_none() && self.alarm.is_some_and(|at| at <= self.clock.ran()) {
+                self.alarm = None;
+                self.step(|dialogue, steps| dialogue.alarm(steps));
+            }
             self.advance_stop();
             if self.is_over() {
                 break;
@@ -158,6 +165,7 @@ impl<'a> Conversation<'a> {
             Step::CloseStdin => self.close_stdin = true,
             Step::Asked => self.last_stage_of_model = self.clock.ran(),
             Step::Answering => self.model_answers = true,
+            Step::Alarm(after) => self.alarm = Some(self.clock.ran() + after),
             Step::Event(event) => {
                 if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
                     (self.model_answers, self.answered) = (true, true);
@@ -349,6 +357,7 @@ impl<'a> Conversation<'a> {
             .filter(|(limit, _)| !limit.is_zero())
             .map(|(limit, from)| (from + limit).saturating_sub(now))
             .chain(self.stage.map(|(_, until)| until.saturating_sub(now)))
+            .chain(self.alarm.map(|at| at.saturating_sub(now)))
             .filter(|left| !left.is_zero())
             .min()
             .unwrap_or(TICK)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import vendor
 from probe import Dialogue
-from standin import Failure, Refused, StandIn, Text, shell, tool, write_file
+from standin import Failure, Refused, StandIn, Text, agent, command_in_background, shell, tool, write_file
 
 DATA = vendor.ROOT / "tests" / "data"
 
@@ -41,6 +41,27 @@ def ask_twice(dialogue, server):
     ask(dialogue, server)
     server.play(Text(HELLO))
     ask(dialogue, server)
+
+
+def ask_until_idle(dialogue, server):
+    """A turn to its real end: claude goes on by itself when what it left in the background has ended."""
+    dialogue.ask("hi there")
+    tasks, state, answered = [], "running", False
+    while tasks or state != "idle" or not answered:
+        message = dialogue.wait(lambda message: message["type"] in ("system", "result"))
+        answered = answered or message["type"] == "result"
+        tasks, state = message.get("tasks", tasks), message.get("state", state)
+        # When the last task has ended there is one more turn to come.
+        answered = answered and message.get("tasks") != []
+
+
+def deny(dialogue, server):
+    dialogue.ask("do it")
+    request = dialogue.wait(lambda message: message["type"] == "control_request")
+    response = {"subtype": "success", "request_id": request["request_id"], "response": {"behavior": "deny", "message": "no"}}
+    dialogue.send({"type": "control_response", "response": response})
+    dialogue.answer()
+    dialogue.settle()
 
 
 def interrupt_when(ready):
@@ -106,6 +127,8 @@ class Scenario:
     turns: Sequence  # of the stand-in; none: nobody listens there
     talk: Callable = ask
     session: dict = field(default_factory=dict)  # parameters of the new thread or session
+    arguments: Sequence[str] = ()  # more of them for the CLI
+    turns_before: int = 0  # each in a process of its own; then the session goes on in the one that is recorded
 
 
 QUOTA = Failure(429, "You exceeded your current quota.", "insufficient_quota")
@@ -118,7 +141,28 @@ ESCALATION = tool(
 UNTRUSTED = {"approvalPolicy": "untrusted", "sandbox": "read-only"}
 ON_REQUEST = {"approvalPolicy": "on-request", "sandbox": "read-only"}
 
+SLOW = {"delay": 0.3}
+REFUSAL = Text(["I cannot", " help."], refused=True)
+
 SCENARIOS = {
+    "claude/agent": Scenario([agent("Report."), Text("I started an agent."), Text("The agent has reported.")], ask_until_idle),
+    "claude/background-command": Scenario(
+        [command_in_background("sleep 2"), Text("I started it."), Text("It is done.")], ask_until_idle
+    ),
+    # The command has ended before the agent has answered, and it goes on all the same.
+    "claude/background-command-ended": Scenario(
+        [command_in_background("echo done"), Text(HELLO, **SLOW), Text("It is done.")], ask_until_idle
+    ),
+    "claude/cut-twice": Scenario([Text(HELLO, cut_after=2, **SLOW)] * 2 + [Text(HELLO)], ask_until_idle),
+    "claude/cut-after-thinking": Scenario([Text(HELLO, thinking=["hm"], cut_after=3, **SLOW), Text(HELLO)], ask_until_idle),
+    "claude/refused": Scenario([REFUSAL], ask_until_idle),
+    "claude/refused-once": Scenario([REFUSAL, Text(HELLO)], ask_until_idle),
+    "claude/model-fallback": Scenario(
+        [Failure(529)] * 3 + [Text(HELLO)], ask_until_idle, arguments=["--fallback-model", "claude-sonnet-4-5"]
+    ),
+    "claude/third-turn": Scenario([Text(HELLO)], ask_until_idle, turns_before=2),
+    "claude/unreachable": Scenario([], ask_until_idle),
+    "claude/denied": Scenario([write_file("made.txt", "hello\n"), Text(HELLO)], deny),
     "codex/refused": Scenario([], interrupt_when(lambda dialogue: time.sleep(20))),
     "codex/error-400": Scenario([Failure(400)], ask_twice),
     "codex/error-401": Scenario([Failure(401)], ask_twice),
@@ -154,6 +198,24 @@ SCENARIOS = {
 }
 
 
+# What claude tells of itself in every line or with every turn, and nobody reads.
+CHATTER = {
+    "agents", "apiKeySource", "capabilities", "mcp_servers", "memory_paths", "output_style", "plugins", "skills",
+    "slash_commands", "terminal_slash_commands", "timestamp", "tools", "uuid",
+}  # fmt: skip
+
+
+def short(line):
+    """A line of the log without claude's chatter."""
+    head, brace, rest = line.partition(" < {")
+    if not brace:
+        return line
+    message = json.loads("{" + rest)
+    if CHATTER.isdisjoint(message) or "session_id" not in message:
+        return line
+    return f"{head} < " + json.dumps({name: value for name, value in message.items() if name not in CHATTER})
+
+
 def record(path, clis):
     scenario = SCENARIOS[path]
     name = path.partition("/")[0]
@@ -166,7 +228,17 @@ def record(path, clis):
         StandIn(*scenario.turns) if scenario.turns else Refused() as server,
     ):
         env = clis.environment([name], Path(home), server.url)
-        arguments = []
+        arguments = list(scenario.arguments)
+        if name == "claude":
+            # As clinvk starts it, with few attempts.
+            env |= {"CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1", "CLAUDE_CODE_MAX_RETRIES": "2"}
+            arguments += ["--permission-prompt-tool", "stdio"]
+            for _ in range(scenario.turns_before):
+                before = Dialogue(name, env, cwd, *arguments)
+                ask(before, server)
+                session = before.wait(lambda message: "session_id" in message)["session_id"]
+                before.close()
+                arguments = [*scenario.arguments, "--permission-prompt-tool", "stdio", "--resume", session]
         if name == "gemini":
             settings = Path(system, "settings.json")
             settings.write_text(json.dumps(GEMINI_SETTINGS))
@@ -180,7 +252,7 @@ def record(path, clis):
         except (TimeoutError, EOFError) as error:
             dialogue.log.append(f"# {error}")
         dialogue.close()
-        log = "\n".join(dialogue.log) + "\n"
+        log = "\n".join(map(short, dialogue.log)) + "\n"
         asked = "none" if isinstance(server, Refused) else str(len(server.asked))
         log += f"# requests to the model: {asked}\n"
         for real, neutral in (

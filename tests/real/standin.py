@@ -8,7 +8,8 @@ and Gemini (gemini).  What it answers is a script of turns set by the test that 
         assert server.user_texts(1) == [...]    # what did its second request contain?
 
 Every turn answers one request; the last one repeats.  Requests that a CLI makes on its own account
-(a title, a routing question) are answered plainly, use up no turn, and are marked `side`.
+(a title, a routing question) are answered plainly, use up no turn, and are marked `side`; those of
+sub-agents, which come when they like, have turns of their own.
 """
 
 import itertools
@@ -48,6 +49,7 @@ class Text:
     gated: bool = False  # wait for release() before each chunk
     cut_after: int | None = None  # break the connection after so many chunks
     error_after: int | None = None  # send the dialect's in-stream error after so many chunks
+    refused: bool = False  # end as a model that will not answer (anthropic only)
 
     def __post_init__(self):
         if isinstance(self.chunks, str):
@@ -88,6 +90,16 @@ def shell(command: str) -> Call:
         return "exec_command", {"cmd": command}
 
     return choose
+
+
+def agent(prompt: str) -> Call:
+    """A call of claude's tool that starts a sub-agent."""
+    return tool("Agent", {"description": "a report", "prompt": prompt, "subagent_type": "general-purpose"})
+
+
+def command_in_background(command: str) -> Call:
+    """A call of claude's shell that does not wait for its end."""
+    return tool("Bash", {"command": command, "description": "a command", "run_in_background": True})
 
 
 def write_file(path: str, content: str) -> Call:
@@ -137,6 +149,9 @@ class Anthropic:
 
     def owns(self, path):
         return path == "/v1/messages"
+
+    def is_of_agent(self, headers):
+        return "x-claude-code-agent-id" in headers
 
     def is_side(self, path, body):
         # The quota probe asks for one token; the question for a title wants JSON and has no tools.
@@ -220,7 +235,10 @@ class Anthropic:
 
     def whole(self, turn, call, model):
         content = [end for _, _, end in self._blocks(turn, call)]
-        return self._message(model, content, "tool_use" if call else "end_turn")
+        return self._message(model, content, self._stop(turn, call))
+
+    def _stop(self, turn, call):
+        return "refusal" if turn.refused else "tool_use" if call else "end_turn"
 
     def _event(self, kind, **fields):
         return f"event: {kind}\ndata: {json.dumps({'type': kind} | fields)}\n\n"
@@ -236,7 +254,7 @@ class Anthropic:
                 delta = {"type": "signature_delta", "signature": end["signature"]}
                 yield False, self._event("content_block_delta", index=index, delta=delta)
             yield False, self._event("content_block_stop", index=index)
-        delta = {"stop_reason": "tool_use" if call else "end_turn", "stop_sequence": None}
+        delta = {"stop_reason": self._stop(turn, call), "stop_sequence": None}
         yield False, self._event("message_delta", delta=delta, usage={"output_tokens": OUTPUT})
         yield False, self._event("message_stop")
 
@@ -258,6 +276,9 @@ class OpenAI:
 
     def owns(self, path):
         return path == "/v1/responses"
+
+    def is_of_agent(self, headers):
+        return False
 
     def is_side(self, path, body):
         return False
@@ -390,6 +411,9 @@ class Gemini:
         methods = ("generateContent", "streamGenerateContent")
         return path.startswith("/v1beta/models/") and method in methods
 
+    def is_of_agent(self, headers):
+        return False
+
     def is_side(self, path, body):
         # Routing and summaries want JSON or go to the smallest model, never streamed; the
         # conversation always is.
@@ -515,11 +539,12 @@ class StandIn:
 
     # -- what it answers
 
-    def play(self, *turns):
-        """Replace the script: the next request gets the first of these turns."""
+    def play(self, *turns, agents=(Text("The agent's report."),)):
+        """Replace the script: the next request gets the first of these turns, a sub-agent's the first of `agents`."""
         with self._changed:
             # A bare call, as shell() gives it, is an answer without text.
-            self._turns = [Text(call=turn) if callable(turn) else turn for turn in turns]
+            plain = lambda turns: [Text(call=turn) if callable(turn) else turn for turn in turns]
+            self._turns, self._agents = plain(turns), plain(agents)
 
     def release(self, chunks=1):
         """Let so many chunks of gated turns go (or hanging requests end)."""
@@ -527,16 +552,17 @@ class StandIn:
             self._permits += chunks
             self._changed.notify_all()
 
-    def _next_turn(self):
+    def _next_turn(self, of_agent):
         with self._changed:
-            return self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
+            turns = self._agents if of_agent else self._turns
+            return turns.pop(0) if len(turns) > 1 else turns[0]
 
     # -- what it was asked
 
     @property
     def asked(self):
         """The requests of the conversation itself; the numbers below count these."""
-        return [request for request in self.requests if not request["side"]]
+        return [request for request in self.requests if not (request["side"] or request["of_agent"])]
 
     def wait_asked(self, count, timeout=30):
         """Wait until so many requests of the conversation have arrived."""
@@ -639,7 +665,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._side(404, {"error": {"message": "not here"}}, body)
         side = dialect.is_side(path, body)
         request = self._log(dialect, path, body, side)
-        turn = Text(dialect.side_text(body)) if side else self.owner._next_turn()
+        turn = Text(dialect.side_text(body)) if side else self.owner._next_turn(request["of_agent"])
         try:
             self._answer(turn, request)
         except (Gone, OSError):
@@ -653,6 +679,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers={name.lower(): value for name, value in self.headers.items()},
             body=body,
             side=side,
+            of_agent=dialect is not None and dialect.is_of_agent(self.headers),
             time=time.monotonic(),
             gone=False,  # becomes true when the client hangs up before the end of the answer
         )

@@ -55,7 +55,7 @@ impl Played {
                 Step::SendRaw(text) => self.said.push(text),
                 Step::Event(event) => self.events.push(event),
                 Step::Finished(result) => self.result = self.result.take().or(Some(result)),
-                Step::CloseStdin | Step::Asked | Step::Answering => {}
+                Step::CloseStdin | Step::Asked | Step::Answering | Step::Alarm(_) => {}
             }
         }
     }

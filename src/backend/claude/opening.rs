@@ -1,0 +1,41 @@
+//! What claude is told at the start: system prompts and schema by the protocol (they may be long, and are nobody's
+//! business in `ps`), then the prompt.
+
+use crate::model::task::Task;
+use serde_json::{Value, json};
+
+/// The settings, where there are some, then the prompt.
+pub(super) fn opening(task: &Task) -> Vec<String> {
+    let mut request = json!({"subtype": "initialize"});
+    if let Some(system) = &task.system {
+        request["systemPrompt"] = json!([system]);
+    }
+    if let Some(system) = &task.append_system {
+        request["appendSystemPrompt"] = json!(system);
+    }
+    if let Some(schema) = &task.schema {
+        request["jsonSchema"] = schema.clone();
+    }
+    if task.resume.is_some() {
+        // Newer versions would go on with the system prompt of the first turn, whatever this one asks for; older ones
+        // know neither the field nor the habit.
+        request["systemPromptSnapshot"] = json!(false);
+    }
+    let mut content: Vec<Value> = task
+        .images
+        .iter()
+        .map(|image| {
+            let source = json!({"type": "base64", "media_type": image.mime, "data": image.base64()});
+            json!({"type": "image", "source": source})
+        })
+        .collect();
+    content.push(json!({"type": "text", "text": task.prompt}));
+    if task.prompt.starts_with('/') && !task.interpret {
+        // Only the last block is taken for a slash command, so a blank one behind keeps the prompt as it is.
+        content.push(json!({"type": "text", "text": " "}));
+    }
+    let has_settings = request.as_object().is_some_and(|request| request.len() > 1);
+    let initialize = json!({"type": "control_request", "request_id": "initialize", "request": request});
+    let user = json!({"type": "user", "message": {"role": "user", "content": content}});
+    has_settings.then(|| initialize.to_string()).into_iter().chain([user.to_string()]).collect()
+}
