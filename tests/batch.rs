@@ -403,7 +403,10 @@ fn a_signal_stops_everything_and_what_is_finished_is_printed() {
         let said = object(&seen);
         let expected = ["cancelled", "completed", "cancelled", "cancelled"];
         assert_eq!(field(&said["results"], "status"), expected, "{seen}");
-        assert!(said["results"][1]["output"] == "b" && said["cancelled"] == 3 && seen.status == 7, "{seen}");
+        assert!(
+            said["results"][1]["output"] == "b" && said["cancelled"] == 3 && seen.status == -sys::SIGINT,
+            "{seen}"
+        );
         assert!(!asked(&scene).contains(&"d".to_owned()), "{seen}");
     }
 }
@@ -491,7 +494,10 @@ fn a_signal_ends_the_wait_for_another_try() {
     run.signal(sys::SIGINT);
     let seen = run.end();
     let result: Value = serde_json::from_str(&seen.out).unwrap();
-    assert!(result["kind"] == "quota" && result["status"] == "failed" && seen.status == 7, "{seen}");
+    assert!(
+        result["kind"] == "quota" && result["status"] == "failed" && seen.status == -sys::SIGINT,
+        "{seen}"
+    );
 }
 
 #[test]

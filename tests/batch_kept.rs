@@ -213,7 +213,7 @@ fn a_signal_ends_the_wait_for_the_next_item() {
     run.says("\"output\":\"first\"");
     run.signal(sys::SIGINT);
     let seen = run.end();
-    assert!(seen.status == 7 && mapped(&seen).len() == 1, "{seen}");
+    assert!(seen.status == -sys::SIGINT && mapped(&seen).len() == 1, "{seen}");
     assert!(
         seen.err.ends_with(" s)\n") && seen.err.contains("\nTotal: 1 items, 1 completed, 0 failed ("),
         "{seen}"

@@ -456,19 +456,35 @@ fn time_limits_of_requests_hold_and_what_is_asked_cannot_exceed_them() {
 
 #[test]
 fn a_drain_refuses_what_is_new_and_ends_what_is_old() {
-    let scene = Scene::playing("tell up; await go; printf done");
-    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
-    let server = scene.serve([]);
-    let mut asked = server.post_stream("/api/v1/prompt", &json!({"prompt": "x"}));
-    up.told();
-    server.process.signal(sys::SIGTERM);
-    until("nobody new is let in", || std::net::TcpStream::connect(&server.address).is_err());
-    go.tell();
-    let mut answer = asked.head();
-    answer.body = asked.rest(&answer);
-    assert!(answer.status == 200 && answer.header("connection") == Some("close"), "{answer}");
-    assert_eq!(server.process.end().status, 0);
-    scene.is_deserted();
+    // faults.md B2. What asks for no drain has one too, and its death.
+    for signal in sys::ending_signals() {
+        let scene = Scene::playing("tell up; await go; printf done");
+        let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+        let server = scene.serve([]);
+        let mut asked = server.post_stream("/api/v1/prompt", &json!({"prompt": "x"}));
+        up.told();
+        server.process.signal(signal);
+        until("nobody new is let in", || std::net::TcpStream::connect(&server.address).is_err());
+        go.tell();
+        let mut answer = asked.head();
+        answer.body = asked.rest(&answer);
+        assert!(answer.status == 200 && answer.header("connection") == Some("close"), "{signal}: {answer}");
+        let is_request = [sys::SIGHUP, sys::SIGINT, sys::SIGQUIT, sys::SIGTERM].contains(&signal);
+        assert_eq!(server.process.end().status, if is_request { 0 } else { -signal });
+        scene.is_deserted();
+    }
+}
+
+#[test]
+fn a_server_that_was_started_to_outlive_its_terminal_does() {
+    let scene = Scene::playing("cat");
+    let line = format!("trap '' HUP; exec '{}' serve --port 0", env!("CARGO_BIN_EXE_clinvk"));
+    let server = Server::of(scene.program("/bin/sh").args(["-c", &line]).start());
+    server.process.signal(sys::SIGHUP);
+    for _ in 0..20 {
+        assert_eq!(server.post("/api/v1/prompt", &json!({"prompt": "x"})).status, 200);
+    }
+    assert_eq!(server.stop().status, 0);
 }
 
 #[test]
@@ -481,8 +497,8 @@ fn a_second_signal_ends_at_once_and_leaves_no_process() {
     assert_eq!(detached.status, 202);
     up.told();
     up.told();
-    server.process.signal(sys::SIGTERM);
-    server.process.signal(sys::SIGINT);
+    server.process.signal(sys::SIGHUP);
+    server.process.signal(sys::SIGHUP);
     server.process.end();
     scene.is_deserted();
 }

@@ -561,7 +561,7 @@ fn who_waits_can_be_interrupted() {
     crate::util::scene::until("the thread that hears signals", || {
         fs::read_dir(format!("/proc/{}/task", second.pid)).is_ok_and(|tasks| tasks.count() == 2)
     });
-    second.signal(sys::SIGINT);
+    second.signal(sys::SIGTERM);
     second.ends("", "clinvk: cancelled\n", 7);
     go.tell();
     first.ends("one\n", "", 0);
@@ -602,12 +602,12 @@ fn however_a_run_ends_its_session_says_why() {
         assert_eq!(home.turns(kept["id"].as_str().unwrap())[0]["error"], kept["last_error"], "{kept}");
         format!("{}: {}", kept["status"].as_str().unwrap(), kept["last_error"].as_str().unwrap())
     };
-    for signal in [sys::SIGINT, sys::SIGTERM, sys::SIGHUP] {
+    for (signal, status) in [(sys::SIGINT, -sys::SIGINT), (sys::SIGTERM, 7), (sys::SIGHUP, 7)] {
         let home = hanging();
         let mut run = home.clinvk(["hi"]).start();
         run.says("hi");
         run.signal(signal);
-        run.ends("hi\n", "clinvk: cancelled\n", 7);
+        run.ends("hi\n", "clinvk: cancelled\n", status);
         assert_eq!(told(&home), "error: cancelled", "{signal}");
     }
     let home = hanging();

@@ -70,16 +70,39 @@ fn a_time_limit_is_told_in_every_format() {
 
 #[test]
 fn a_signal_cancels_a_run_with_all_its_processes() {
-    for signal in [sys::SIGINT, sys::SIGTERM, sys::SIGHUP, sys::SIGQUIT] {
+    for signal in sys::ending_signals() {
         let scene = Scene::playing(HANG);
         let mut up = scene.fifo("up");
-        let mut run = scene.clinvk(["x"]).start();
+        let run = scene.clinvk(["-o", "json", "x"]).start();
         up.told();
-        run.says("half");
         run.signal(signal);
-        run.ends("half\n", "clinvk: cancelled\n", 7);
+        let seen = run.end();
+        // Whatever it dies of, it has said what there is to be said.
+        let said: serde_json::Value = serde_json::from_str(&seen.out).unwrap_or_default();
+        let status = match signal {
+            sys::SIGTERM | sys::SIGHUP | sys::SIGQUIT => 7,
+            // faults.md F5.
+            signal => -signal,
+        };
+        assert!(said["kind"] == "cancelled" && said["content"] == "half", "{signal}: {seen}");
+        assert_eq!((&*seen.err, seen.status), ("clinvk: cancelled\n", status), "{signal}");
         scene.is_deserted();
     }
+}
+
+/// faults.md E4.
+#[test]
+fn a_shells_loop_ends_with_the_prompt_that_was_interrupted() {
+    let scene = Scene::playing("printf \"$(cat) \"; tell up; exec \"$here/sleep\" 1000");
+    let mut up = scene.fifo("up");
+    let line = format!("for i in 1 2 3; do '{}' $i; done; echo on", env!("CARGO_BIN_EXE_clinvk"));
+    let mut run = scene.program("setsid").args(["/bin/bash", "-c", &line]).start();
+    up.told();
+    run.says("1");
+    // As a terminal does it: to all that it has in the foreground.
+    sys::kill_group(run.pid, sys::SIGINT).unwrap();
+    run.ends("1 \n", "clinvk: cancelled\n", -sys::SIGINT);
+    scene.is_deserted();
 }
 
 #[test]
@@ -90,7 +113,7 @@ fn a_stubborn_program_is_killed_after_the_grace() {
     up.told();
     run.says("half");
     run.signal(sys::SIGINT);
-    run.ends("half\n", "clinvk: cancelled\n", 7);
+    run.ends("half\n", "clinvk: cancelled\n", -sys::SIGINT);
     scene.is_deserted();
 }
 
@@ -154,7 +177,7 @@ fn a_second_signal_takes_away_the_grace_of_a_stubborn_program() {
     run.signal(sys::SIGINT);
     asked.told();
     run.signal(sys::SIGINT);
-    run.ends("", "clinvk: cancelled\n", 7);
+    run.ends("", "clinvk: cancelled\n", -sys::SIGINT);
     scene.is_deserted();
 }
 

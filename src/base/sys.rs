@@ -2,12 +2,16 @@
 #![allow(unsafe_code)]
 
 mod place;
+mod signals;
 
 pub use place::{in_directory, open_directory};
+pub use signals::{
+    die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
+};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// There is no such kind of address here.
@@ -34,12 +38,6 @@ pub fn is_alive(pid: u32) -> bool {
 /// Sends a signal to a process group.
 pub fn kill_group(group: i32, signal: i32) -> io::Result<()> {
     kill(-group, signal)
-}
-
-/// Sends a signal to this very thread's process; returns after a stop when it is continued.
-pub fn raise(signal: i32) {
-    // SAFETY: raise takes a plain integer.
-    unsafe { libc::raise(signal) };
 }
 
 /// The user whose rights this process has.
@@ -275,53 +273,6 @@ pub fn poll(watches: &mut [Watch], timeout: Duration) -> io::Result<()> {
             Ok(())
         }
         Ok(_) => Ok(()),
-    }
-}
-
-/// Where the signal handler writes.
-static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
-
-/// From now on each of these signals is a byte with its number in the pipe whose reading end is returned. To be
-/// called once a process. Signals are not blocked: a child would inherit the mask.
-pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
-    extern "C" fn note(signal: libc::c_int) {
-        let byte = signal as u8;
-        // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is restored for whoever we interrupted.
-        unsafe {
-            let errno = *libc::__errno_location();
-            libc::write(SIGNAL_PIPE.load(Ordering::Relaxed), std::ptr::from_ref(&byte).cast(), 1);
-            *libc::__errno_location() = errno;
-        }
-    }
-    let (read, write) = pipe()?;
-    SIGNAL_PIPE.store(std::os::fd::IntoRawFd::into_raw_fd(write), Ordering::Relaxed);
-    for &signal in signals {
-        // SAFETY: a zeroed sigaction is a valid one; the handler is async-signal-safe.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            check(libc::sigaction(signal, std::ptr::null(), &mut action))?;
-            // Whoever started us wants it so: `nohup`, or `&` in a script.
-            if action.sa_sigaction == libc::SIG_IGN {
-                continue;
-            }
-            action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
-            action.sa_flags = libc::SA_RESTART;
-            check(libc::sigaction(signal, &action, std::ptr::null_mut()))?;
-        }
-    }
-    Ok(read)
-}
-
-/// A write beyond the limit of a file's size (`ulimit -f`) is an error from now on and does not kill us. A handler that
-/// does nothing, because a child would inherit it if the signal were ignored.
-pub fn survive_file_size_limit() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: a zeroed sigaction is a valid one; the handler does nothing.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigaction(libc::SIGXFSZ, &action, std::ptr::null_mut());
     }
 }
 

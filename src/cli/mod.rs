@@ -51,6 +51,7 @@ fn end(result: Result<u8, Error>) -> ExitCode {
         crate::base::logging::line(&format!("clinvk: {error}"));
         exit::status(error.kind(), 0)
     });
+    signals::pass_on(status);
     ExitCode::from(status)
 }
 

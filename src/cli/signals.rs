@@ -1,10 +1,12 @@
-//! Signals of a command-line run: the first asks the run to stop, the second takes away its grace; Ctrl-Z stops and
-//! continues the whole tree.
+//! Signals: the first asks whatever runs to stop, the second takes away its grace; Ctrl-Z stops and continues the whole
+//! tree of a command-line run. What means no request to stop ends us all the same, once nothing is left.
 
+use super::exit;
 use crate::base::sys;
 use crate::exec::{self, Cancel};
+use crate::model::error::Kind;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::{io, thread};
@@ -15,7 +17,7 @@ use std::{io, thread};
 /// When no pipe can be had.
 pub fn stop_pipe() -> io::Result<OwnedFd> {
     sys::survive_file_size_limit();
-    sys::signals_to_pipe(&[sys::SIGINT, sys::SIGTERM])
+    sys::signals_to_pipe(&sys::ending_signals())
 }
 
 /// From now on signals throw this switch.
@@ -24,7 +26,7 @@ pub fn stop_pipe() -> io::Result<OwnedFd> {
 /// When no pipe or no thread can be had.
 pub fn watch(cancel: Arc<Cancel>) -> io::Result<()> {
     sys::survive_file_size_limit();
-    let read = sys::signals_to_pipe(&[sys::SIGINT, sys::SIGTERM, sys::SIGHUP, sys::SIGQUIT, sys::SIGTSTP])?;
+    let read = sys::signals_to_pipe(&[sys::ending_signals(), vec![sys::SIGTSTP]].concat())?;
     let listen = move || {
         let mut signals = File::from(read);
         let mut signal = [0];
@@ -37,4 +39,21 @@ pub fn watch(cancel: Arc<Cancel>) -> io::Result<()> {
     };
     // Never joined: it waits for signals until the process ends.
     thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+}
+
+/// Dies of the signal that ended the command, where its parent has to see that: a shell leaves its loop only when a program
+/// died of Ctrl-C. To be called last: returns where the exit status says it all.
+pub fn pass_on(status: u8) {
+    let Some(signal) = sys::signal_that_came() else { return };
+    let is_to_be_seen = match signal {
+        sys::SIGINT => status == exit::status(Kind::Cancelled, 0),
+        // They ask a program to stop, and it did.
+        sys::SIGHUP | sys::SIGQUIT | sys::SIGTERM => false,
+        _ => true,
+    };
+    if is_to_be_seen {
+        // What cannot be written now could not be on the way out.
+        let _ = io::stdout().flush();
+        sys::die_of(signal);
+    }
 }

@@ -25,15 +25,19 @@ impl Scene {
     pub fn serve_with<const N: usize>(&self, args: [&str; N], env: &[(&str, &str)]) -> Server {
         let run = self.clinvk(["serve", "--port", "0"]).args(args);
         let run = env.iter().fold(run, |run, (name, value)| run.env(name, value));
-        let mut process = run.start();
+        Server::of(run.start())
+    }
+}
+
+impl Server {
+    /// A `clinvk serve` that has just been started, once it listens.
+    pub fn of(mut process: Running) -> Server {
         process.says("Press Ctrl+C to stop\n");
         let said = process.said();
         let address = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
         Server { address: address.unwrap_or_default().to_owned(), process }
     }
-}
 
-impl Server {
     /// A request.
     pub fn ask(&self, method: &str, path: &str) -> Ask {
         Ask {
