@@ -21,6 +21,7 @@ mod gemini;
 mod gopass;
 mod in_process;
 mod input;
+mod json;
 mod keys;
 mod loops;
 mod manual;

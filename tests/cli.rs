@@ -97,7 +97,8 @@ fn a_failure_is_told_in_every_format() {
         let said = lines(&seen.out);
         let [.., failed, done] = &said[..] else { panic!("{seen}") };
         assert!(
-            failed["content"] == json!({"code": kind, "message": message}) && done["type"] == "done",
+            failed["content"] == json!({"code": kind, "message": message, "kind": kind, "error": message})
+                && done["type"] == "done",
             "{seen}"
         );
         assert!(seen.err == error && seen.status == status, "{seen}");

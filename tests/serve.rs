@@ -43,7 +43,8 @@ fn a_prompt_is_answered_with_one_object() {
     let (_scene, server) = echo();
     let answer = server.post("/api/v1/prompt", &json!({"prompt": "two words", "ephemeral": true}));
     let mut told = answer.json();
-    assert!(told["duration_ms"].take().is_u64(), "{answer}");
+    assert!(told["duration_ms"].take().is_u64() && told["duration_seconds"].take().is_f64(), "{answer}");
+    let usage = json!({"input_tokens": 2, "output_tokens": 2, "total_tokens": 4, "cached_tokens": 0, "reasoning_tokens": 0});
     assert_eq!(
         (answer.status, answer.header("content-type"), told),
         (
@@ -51,8 +52,8 @@ fn a_prompt_is_answered_with_one_object() {
             Some("application/json"),
             json!({
                 "session_id": null, "backend": "echo", "backend_session_id": "echo", "model": "echo", "exit_code": 0,
-                "duration_ms": null, "output": "two words", "cost": null, "warnings": [], "tried": [],
-                "token_usage": {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4, "cached_tokens": 0, "reasoning_tokens": 0},
+                "duration_ms": null, "duration_seconds": null, "output": "two words", "content": "two words",
+                "cost": null, "kind": null, "error": null, "warnings": [], "tried": [], "usage": usage, "token_usage": usage,
             })
         )
     );

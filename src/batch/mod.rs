@@ -18,7 +18,7 @@ mod template;
 pub use chain::{Chain, OfStep, Steps};
 pub use folder::Folder;
 pub use plan::{OfTask, Plan, Settings, Workers};
-pub use result::{Answer, Entry, Finished, InOrder, Label, State, Totals};
+pub use result::{Entry, Finished, InOrder, Label, State, Step, Told, Totals};
 
 use crate::base::sync::lock;
 use crate::engine::request::{Defaults, Request};

@@ -4,7 +4,7 @@ use crate::engine::Outcome;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::Usage;
 use crate::model::task::words;
-use crate::model::unified;
+use crate::model::unified::{self, Answer};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -77,6 +77,8 @@ pub struct Finished {
     pub unavailable: bool,
     /// Our session, where it was kept.
     pub session: Option<String>,
+    /// The backend's own.
+    pub backend_session: Option<String>,
     /// What it used.
     pub usage: Usage,
     /// What was left out or is worth knowing.
@@ -107,6 +109,7 @@ impl Finished {
             failure: failure.into(),
             unavailable: false,
             session: None,
+            backend_session: None,
             usage: Usage::default(),
             warnings: Vec::new(),
             tried: Vec::new(),
@@ -146,6 +149,7 @@ impl Finished {
             unavailable: outcome.failure.as_ref().is_some_and(|failure| is_unavailable(failure.kind)),
             failure: outcome.failure,
             session: outcome.session,
+            backend_session: outcome.backend_session,
             usage: outcome.usage,
             warnings: outcome.warnings,
             tried: outcome.tried,
@@ -156,23 +160,27 @@ impl Finished {
         }
     }
 
-    /// The parts that every result has, with the names of clinvk 0.2 and ours behind them.
-    pub fn answer(&self) -> Answer<'_> {
-        Answer {
-            backend: &self.backend,
-            model: self.model.as_deref(),
+    /// The result of a run of several: the answer, and what came of the run.
+    pub fn told(&self) -> Told<'_> {
+        Told {
+            answer: Answer {
+                backend: Some(&self.backend),
+                model: self.model.as_deref(),
+                content: Some(&self.output),
+                session_id: self.session.as_deref(),
+                backend_session_id: self.backend_session.as_deref(),
+                usage: unified::usage(&self.usage),
+                cost: self.usage.cost,
+                duration_seconds: self.duration.as_secs_f64(),
+                exit_code: self.exit_code,
+                kind: self.failure.as_ref().map(|failure| failure.kind.word()),
+                error: self.failure.as_ref().map(|failure| failure.message.clone()),
+                warnings: &self.warnings,
+                tried: unified::tried(&self.tried),
+            },
             status: self.state.word(),
             output: &self.output,
-            duration_seconds: self.duration.as_secs_f64(),
-            exit_code: self.exit_code,
-            kind: self.failure.as_ref().map(|failure| failure.kind.word()),
-            error: self.failure.as_ref().map(|failure| failure.message.as_str()),
-            session_id: self.session.as_deref(),
-            usage: unified::usage(&self.usage),
-            cost: self.usage.cost,
             attempts: self.attempts,
-            tried: unified::tried(&self.tried),
-            warnings: &self.warnings,
             resumed: self.resumed,
             dry_run: self.dry_run,
         }
@@ -186,10 +194,16 @@ impl Finished {
             task_id: id.as_deref(),
             task_name: name.as_deref(),
             item: item.as_deref(),
-            answer: self.answer(),
+            told: self.told(),
             tags,
             meta: meta.as_ref(),
         }
+    }
+
+    /// The result of a step of a `chain`: they are counted from 1, and all have names.
+    pub fn step(&self) -> Step<'_> {
+        let Label { index, id, .. } = &self.label;
+        Step { step: index + 1, name: id.as_deref().unwrap_or_default(), told: self.told() }
     }
 
     /// A result that `entry` made, for the same task.
@@ -207,6 +221,7 @@ impl Finished {
             failure: None,
             unavailable: false,
             session: text("session_id"),
+            backend_session: text("backend_session_id"),
             usage: Usage {
                 input: number("input_tokens"),
                 output: number("output_tokens"),
@@ -230,25 +245,15 @@ fn is_unavailable(kind: Kind) -> bool {
     matches!(kind, Kind::UnknownBackend | Kind::NotInstalled)
 }
 
-/// What every result has.
+/// The answer of a run of several, and what came of the run.
 #[derive(Serialize)]
-pub struct Answer<'a> {
-    backend: &'a str,
-    model: Option<&'a str>,
+pub struct Told<'a> {
+    #[serde(flatten)]
+    answer: Answer<'a>,
     status: &'static str,
+    /// The answer as clinvk 0.2 called it here.
     output: &'a str,
-    duration_seconds: f64,
-    exit_code: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    session_id: Option<&'a str>,
-    usage: Value,
-    cost: Option<f64>,
     attempts: u32,
-    tried: Vec<Value>,
-    warnings: &'a [String],
     #[serde(skip_serializing_if = "is_false")]
     resumed: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -264,11 +269,20 @@ pub struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<&'a str>,
     #[serde(flatten)]
-    answer: Answer<'a>,
+    told: Told<'a>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tags: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a Map<String, Value>>,
+}
+
+/// The result of a step.
+#[derive(Serialize)]
+pub struct Step<'a> {
+    step: usize,
+    name: &'a str,
+    #[serde(flatten)]
+    told: Told<'a>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it so

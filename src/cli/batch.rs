@@ -4,7 +4,7 @@
 use super::flags::Typed;
 use super::print::Out;
 use super::progress::{Progress, Show};
-use super::{exit, prompt, signals};
+use super::{asks_json, complain, exit, prompt, signals};
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::text;
@@ -126,12 +126,14 @@ impl<'a> Ready<'a> {
         Ok(planned.unwrap_or(Workers(self.config.parallel.max_workers)))
     }
 
-    /// How progress is shown.
+    /// How progress is shown. A program that asked for JSON may read both outputs as one: it gets no lines between.
     pub fn show(&self, typed: &Typed) -> Show {
         if typed.has("quiet") {
             Show::Nothing
         } else if world::stderr_is_terminal() && !log::log_enabled!(log::Level::Debug) {
             Show::Live(self.has_colours())
+        } else if asks_json(typed) {
+            Show::Nothing
         } else {
             Show::Lines
         }
@@ -255,7 +257,7 @@ pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
     match report.broken {
         // Whoever closed our output has what it wanted.
         Some(Error::ReaderGone) => return Ok(0),
-        Some(error) => return Err(error),
+        Some(error) => return Ok(complain(&error)),
         None => {}
     }
     Ok(if report.cancelled {
@@ -281,15 +283,14 @@ pub fn problem(finished: &Finished) -> Option<String> {
 /// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
 pub fn wants_json(typed: &Typed) -> Result<bool, Error> {
     match prompt::output_format(typed)? {
+        Some(OutputFormat::Json) if typed.has("jsonl") => {
+            Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
+        }
         Some(OutputFormat::StreamJson) => {
             let sentence =
                 format!("`{}` prints no unified events: `--json` prints its results", typed.command);
             Err(Error::Invalid(sentence))
         }
-        Some(OutputFormat::Json) => Ok(true),
-        Some(OutputFormat::Text) if typed.has("json") => {
-            Err(Error::Invalid("`--json` and `-o text` exclude each other".to_owned()))
-        }
-        _ => Ok(typed.has("json")),
+        format => Ok(format == Some(OutputFormat::Json)),
     }
 }

@@ -2,8 +2,9 @@
 
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
+use super::progress::Show;
 use crate::base::world::{self, World};
-use crate::batch::{Answer, Chain, Finished, State};
+use crate::batch::{Chain, Finished, State, Step};
 use crate::config::Config;
 use crate::model::error::Error;
 use serde::Serialize;
@@ -38,7 +39,8 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let folder = ready.folder(typed, None, "step")?;
     ready.begin()?;
     let mut results = Vec::new();
-    let screen = Screen::new(ready.show(typed), Some(chain.len()), ready.out(), |_, finished| {
+    let show = ready.show(typed);
+    let screen = Screen::new(show, Some(chain.len()), ready.out(), |_, finished| {
         results.push(finished);
         Ok(())
     });
@@ -55,7 +57,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             completed_steps: report.totals.completed,
             failed_step: failed(&results).map_or(0, |finished| finished.label.index + 1),
             total_duration_seconds: seconds,
-            results: results.iter().map(Step::of).collect(),
+            results: results.iter().map(Finished::step).collect(),
         })
     } else {
         let last = results.last().filter(|finished| finished.state == State::Completed);
@@ -69,7 +71,8 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             .iter()
             .try_for_each(|finished| out.put(&format!("{}\n", finished.output.trim_end_matches('\n'))))
     };
-    if let (Some(finished), None) = (failed(&results), &report.broken) {
+    // Where lines tell of the progress, one has told it.
+    if let (Some(finished), None, true) = (failed(&results), &report.broken, show != Show::Lines) {
         let problem = batch::problem(finished).unwrap_or_default();
         let name = finished.label.id.as_deref().unwrap_or_default();
         let line =
@@ -99,19 +102,4 @@ struct Chained<'a> {
     failed_step: usize,
     total_duration_seconds: f64,
     results: Vec<Step<'a>>,
-}
-
-#[derive(Serialize)]
-struct Step<'a> {
-    step: usize,
-    name: &'a str,
-    #[serde(flatten)]
-    answer: Answer<'a>,
-}
-
-impl Step<'_> {
-    fn of(finished: &Finished) -> Step<'_> {
-        let name = finished.label.id.as_deref().unwrap_or_default();
-        Step { step: finished.label.index + 1, name, answer: finished.answer() }
-    }
 }

@@ -7,7 +7,7 @@ use super::{input, prompt};
 use crate::base::world::World;
 use crate::batch::compare::{all, candidates, dissenters, title};
 use crate::batch::diff::unified;
-use crate::batch::{Answer, Finished, InOrder, Report, State, Workers};
+use crate::batch::{Finished, InOrder, Report, State, Told, Workers};
 use crate::config::Config;
 use crate::engine::request::{list, prompt_with_files};
 use crate::model::error::Error;
@@ -79,8 +79,11 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 
 /// The exit status; who differs, or what went wrong, on standard error.
 fn end(report: Report, has_winner: bool, verdict: Option<Verdict>, out: &mut Out) -> Result<u8, Error> {
-    let was_cancelled = report.cancelled;
+    let (was_cancelled, was_broken) = (report.cancelled, report.broken.is_some());
     let status = batch::status(report, out)?;
+    if was_broken {
+        return Ok(status);
+    }
     if has_winner {
         return Ok(0);
     }
@@ -117,7 +120,7 @@ impl Style {
             return out.put_line(&Comparison {
                 prompt,
                 backends: results.iter().map(|finished| finished.label.backend.as_str()).collect(),
-                results: results.iter().map(Finished::answer).collect(),
+                results: results.iter().map(Finished::told).collect(),
                 winner: winner.map(title),
                 agree: verdict.as_ref().map(|verdict| verdict.sentences.is_empty()),
                 total_duration_seconds: report.duration.as_secs_f64(),
@@ -138,7 +141,7 @@ impl Style {
 struct Comparison<'a> {
     prompt: &'a str,
     backends: Vec<&'a str>,
-    results: Vec<Answer<'a>>,
+    results: Vec<Told<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     winner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

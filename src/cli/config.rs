@@ -1,6 +1,7 @@
 //! `clinvk config`: shows and changes the configuration.
 
 use super::flags::Typed;
+use super::{say, say_either};
 use crate::base::world::World;
 use crate::config::{self, Config, Loaded};
 use crate::model::error::Error;
@@ -9,11 +10,11 @@ use std::path::Path;
 
 const SUBCOMMANDS: &[&str] = &["show", "get", "set", "unset", "path", "validate"];
 
-/// What is to be printed.
+/// Runs it. Everything is printed; the exit status is returned.
 ///
 /// # Errors
 /// Everything that the configuration module says no to.
-pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<String, Error> {
+pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let file = config::file_in_use(&world.home, explicit);
     let load = || -> Result<Loaded, Error> {
@@ -21,20 +22,33 @@ pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<Stri
         loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         Ok(loaded)
     };
+    let path = file.display().to_string();
     match operands[..] {
-        ["path"] => Ok(format!("{}\n", file.display())),
-        ["validate"] => load().map(|loaded| format!("{} is valid\n", loaded.path.display())),
-        ["show"] if typed.has("json") => Ok(show_json(&load()?, typed.has("origin"))),
-        ["show"] => Ok(show(&load()?, typed.has("origin"))),
-        ["get", key] => load()?.get(key).map(|value| plain(&value, typed.has("json")) + "\n"),
+        ["path"] => say_either(typed, json!({"path": path}), &format!("{path}\n")),
+        ["validate"] => {
+            let path = load()?.path.display().to_string();
+            say_either(typed, json!({"path": path, "valid": true}), &format!("{path} is valid\n"))
+        }
+        ["show"] => {
+            let (loaded, with_origin) = (load()?, typed.has("origin"));
+            say_either(typed, show_json(&loaded, with_origin), &show(&loaded, with_origin))
+        }
+        ["get", key] => match load()?.get(key)? {
+            // Text for a shell: without quotes.
+            Value::String(text) if !typed.has("json") => say(&format!("{text}\n")),
+            value => say(&format!("{value}\n")),
+        },
         ["set", key, value] => {
             let value = config::set(&file, key, value)?;
-            Ok(format!("{key} = {value} in {}\n", file.display()))
+            let text = format!("{key} = {value} in {path}\n");
+            say_either(typed, json!({"key": key, "value": value, "path": path}), &text)
         }
-        ["unset", key] => Ok(match config::unset(&file, key)? {
-            true => format!("{key} taken out of {}\n", file.display()),
-            false => format!("{key} is not in {}\n", file.display()),
-        }),
+        ["unset", key] => {
+            let removed = config::unset(&file, key)?;
+            let how = if removed { "taken out of" } else { "is not in" };
+            let data = json!({"key": key, "removed": removed, "path": path});
+            say_either(typed, data, &format!("{key} {how} {path}\n"))
+        }
         [] => Err(Error::Invalid(format!("`config` needs one of: {}", SUBCOMMANDS.join(", ")))),
         [given, ..] if !SUBCOMMANDS.contains(&given) => Err(Error::Unknown {
             what: "config command",
@@ -55,7 +69,7 @@ fn show(loaded: &Loaded, with_origin: bool) -> String {
     loaded.show().iter().map(line).collect()
 }
 
-fn show_json(loaded: &Loaded, with_origin: bool) -> String {
+fn show_json(loaded: &Loaded, with_origin: bool) -> Value {
     let entry = |row: &config::Row| {
         let value = if with_origin {
             json!({"value": row.value, "origin": row.origin.to_string()})
@@ -64,14 +78,5 @@ fn show_json(loaded: &Loaded, with_origin: bool) -> String {
         };
         (row.key.clone(), value)
     };
-    let all: serde_json::Map<String, Value> = loaded.show().iter().map(entry).collect();
-    format!("{:#}\n", Value::Object(all))
-}
-
-/// A value for a shell: text without quotes.
-fn plain(value: &Value, as_json: bool) -> String {
-    match value {
-        Value::String(text) if !as_json => text.clone(),
-        other => other.to_string(),
-    }
+    Value::Object(loaded.show().iter().map(entry).collect())
 }

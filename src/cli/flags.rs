@@ -2,7 +2,7 @@
 
 use crate::model::error::{Error, nearest};
 use lexopt::{Arg, ValueExt};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// A command.
 pub struct Command {
@@ -113,7 +113,7 @@ pub const FLAGS: &[Flag] = &[
     flag("keep-sessions",      None,      "",         BATCH, "leave sessions behind"),
     flag("output-dir",         None,      "DIR",      KEPT,  "keep the results there: a file each, and summary.json"),
     flag("resume",             None,      "DIR",      LISTS, "the same, without what has succeeded there already"),
-    flag("jsonl",              None,      "",         &["parallel"], "print each result as it ends, a JSON line each"),
+    flag("jsonl",              None,      "",         LISTS, "print each result as it ends, a JSON line each"),
     flag("null",               Some('0'), "",         MAP,   "items end with NUL, not with the line"),
     flag("replace",            Some('I'), "TEXT",     MAP,   "what stands for the item in the prompt; {} otherwise"),
     flag("backends",           None,      "LIST",     COMPARE, "who is asked: backend or backend:model"),
@@ -149,10 +149,11 @@ pub const FLAGS: &[Flag] = &[
     flag("log-format",         None,      "FORMAT",   SERVE, "text or json"),
     flag("log-level",          None,      "LEVEL",    SERVE, "off, error, warn, info or debug"),
     flag("origin",             None,      "",         CONFIG, "say where each value comes from"),
-    flag("json",               None,      "",         &["sessions", "config", "version", "parallel", "compare", "chain"], "print JSON"),
+    flag("json",               None,      "",         &[],    "print JSON, errors too; of a prompt: the same as -o json"),
     flag("config",             None,      "FILE",     &[],    "the configuration file"),
     flag("quiet",              Some('q'), "",         &[],    "print no warnings and no spinner"),
     flag("verbose",            Some('v'), "",         &[],    "say on standard error what is done"),
+    flag("version",            Some('V'), "",         &[],    "print the version"),
     flag("help",               Some('h'), "",         &[],    "print help"),
 ];
 
@@ -190,13 +191,15 @@ impl Typed {
     }
 }
 
-/// Parses the words behind the program's name.
+/// Parses the words behind the program's name: what could be understood, and the first error. Whoever asks for JSON behind
+/// a misspelt flag gets the error as JSON.
 ///
 /// # Errors
 /// Unknown flags and commands, with the nearest known ones; flags of other commands; values that are missing or not text.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> {
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Typed, Result<(), Error>) {
     let mut parser = lexopt::Parser::from_args(words);
     let mut typed = Typed::default();
+    let mut understood = Ok(());
     // Only a first word before any `--` can be a command: everything else is a prompt.
     let mut may_be_command = true;
     let mut only_operands = false;
@@ -204,23 +207,32 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> 
         if !only_operands && next_is_separator(&mut parser) {
             (only_operands, may_be_command, typed.literal) = (true, false, typed.operands.is_empty());
         }
-        let Some(arg) = parser.next().map_err(bad_word)? else { break };
-        let flag = match &arg {
-            Arg::Long(name) => by_name(name)?,
-            Arg::Short(letter) => by_letter(*letter)?,
-            Arg::Value(word) => {
-                let word = word.to_str().ok_or_else(|| not_text(word))?;
-                match COMMANDS
-                    .iter()
-                    .find(|command| may_be_command && !word.is_empty() && command.name == word)
-                {
-                    Some(command) => typed.command = command.name,
-                    None => typed.operands.push(word.to_owned()),
-                }
-                may_be_command = false;
-                continue;
+        let taken = match parser.next() {
+            Ok(None) => break,
+            Ok(Some(Arg::Value(word))) => typed.take_word(&word, std::mem::take(&mut may_be_command)),
+            Ok(Some(Arg::Long(name))) => by_name(name).and_then(|flag| typed.take_flag(flag, &mut parser)),
+            Ok(Some(Arg::Short(letter))) => {
+                by_letter(letter).and_then(|flag| typed.take_flag(flag, &mut parser))
             }
+            Err(error) => Err(bad_word(error)),
         };
+        understood = understood.and(taken);
+    }
+    let understood = understood.and_then(|()| check(&typed));
+    (typed, understood)
+}
+
+impl Typed {
+    fn take_word(&mut self, word: &OsStr, may_be_command: bool) -> Result<(), Error> {
+        let word = word.to_str().ok_or_else(|| not_text(word))?;
+        match COMMANDS.iter().find(|command| may_be_command && !word.is_empty() && command.name == word) {
+            Some(command) => self.command = command.name,
+            None => self.operands.push(word.to_owned()),
+        }
+        Ok(())
+    }
+
+    fn take_flag(&mut self, flag: &'static Flag, parser: &mut lexopt::Parser) -> Result<(), Error> {
         let value = if flag.value.is_empty() {
             String::new()
         } else if flag.value.starts_with('[') {
@@ -228,10 +240,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Error> 
         } else {
             parser.value().map_err(|_| missing(flag))?.string().map_err(bad_word)?
         };
-        typed.flags.push((flag.name, value));
+        self.flags.push((flag.name, value));
+        Ok(())
     }
-    check(&typed)?;
-    Ok(typed)
 }
 
 /// Whether the next word is the `--` that ends the flags: lexopt swallows it, and a prompt behind it is no command.
@@ -240,7 +251,7 @@ fn next_is_separator(parser: &mut lexopt::Parser) -> bool {
 }
 
 fn check(typed: &Typed) -> Result<(), Error> {
-    if typed.has("help") {
+    if typed.has("help") || typed.has("version") {
         return Ok(());
     }
     for (name, _) in &typed.flags {
@@ -284,7 +295,7 @@ fn bad_word(error: lexopt::Error) -> Error {
     }
 }
 
-fn not_text(word: &std::ffi::OsStr) -> Error {
+fn not_text(word: &OsStr) -> Error {
     Error::Invalid(format!("`{}` is not valid UTF-8", word.to_string_lossy()))
 }
 

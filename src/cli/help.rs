@@ -1,7 +1,8 @@
 //! `help` and `-h`: from the flag table.
 
-use super::flags::{COMMANDS, FLAGS};
+use super::flags::{COMMANDS, Command, FLAGS, Flag};
 use crate::model::error::Error;
+use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// What `clinvk` alone prints on a terminal.
@@ -14,15 +15,46 @@ clinvk: one interface to AI command-line tools
     clinvk -h                                all commands and flags
 ";
 
-/// The help of a command; the empty name is the prompt and the list of all commands.
+/// The command of that name; the empty one is the prompt.
 ///
 /// # Errors
 /// When there is no such command.
-pub fn of(name: &str) -> Result<String, Error> {
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        let known = COMMANDS.iter().skip(1).map(|command| command.name.to_owned()).collect();
-        return Err(Error::Unknown { what: "command", given: name.to_owned(), known });
+pub fn find(name: &str) -> Result<&'static Command, Error> {
+    COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Error::Unknown {
+        what: "command",
+        given: name.to_owned(),
+        known: COMMANDS.iter().skip(1).map(|command| command.name.to_owned()).collect(),
+    })
+}
+
+/// The help of a command as data: that of the prompt has all commands.
+pub fn data(command: &Command) -> Value {
+    let of = |command: &Command| {
+        let flags = flags_of(command).map(|flag| {
+            let value = Some(flag.value).filter(|value| !value.is_empty());
+            json!({"name": flag.name, "letter": flag.short, "value": value, "help": flag.help})
+        });
+        json!({
+            "command": command.name,
+            "operands": command.operands,
+            "help": command.help,
+            "flags": flags.collect::<Vec<_>>(),
+        })
     };
+    let mut told = of(command);
+    if command.name.is_empty() {
+        told["commands"] = COMMANDS.iter().skip(1).map(of).collect();
+    }
+    told
+}
+
+fn flags_of(command: &Command) -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&command.name))
+}
+
+/// The help of a command: that of the prompt lists all commands.
+pub fn text(command: &Command) -> String {
+    let name = command.name;
     let words = ["clinvk", command.name, "[FLAGS]", command.operands];
     let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
     let mut text = format!("usage: {}\n\n{}\n", line.join(" "), command.help);
@@ -34,7 +66,7 @@ pub fn of(name: &str) -> Result<String, Error> {
         }
     }
     text += "\nflags:\n";
-    for flag in FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&name)) {
+    for flag in flags_of(command) {
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
         let gap = if flag.value.starts_with('[') { "" } else { " " };
         let long = format!("--{}{gap}{}", flag.name, flag.value);
@@ -44,5 +76,5 @@ pub fn of(name: &str) -> Result<String, Error> {
         text += "\nexit status: 0 done, 1 failed, 2 no such backend, 3 configuration, 4 session, 5 remote server, 6 timed out,\n\
                  7 cancelled, 8 and above the backend's own. See clinvk(1) and clinvk-config(5).\n";
     }
-    Ok(text)
+    text
 }

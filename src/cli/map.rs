@@ -1,8 +1,9 @@
 //! `clinvk map`: a prompt for each item of a list. Nothing of the list is kept.
 
+use super::asks_json;
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
-use super::parallel::total;
+use super::parallel::{Form, Printer, total};
 use crate::base::sync::lock;
 use crate::base::sys::{self, Watch};
 use crate::base::text::without_mark;
@@ -29,7 +30,8 @@ const LONGEST_ITEM: usize = 16 << 20;
 /// # Errors
 /// What is wrong with the flags; what broke the batch.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    if !batch::wants_json(typed)? && typed.has("output-format") {
+    let json = batch::wants_json(typed)?;
+    if !json && typed.has("output-format") {
         return Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()));
     }
     let ready = Ready::new(typed, world, config)?;
@@ -64,8 +66,9 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     });
     let folder = ready.folder(typed, None, "item")?;
     ready.begin()?;
+    let mut printer = Printer::new(if json { Form::Json } else { Form::Lines }, None, false);
     let screen =
-        Screen::new(ready.show(typed), None, ready.out(), |out, finished| out.put_line(&finished.entry()));
+        Screen::new(ready.show(typed), None, ready.out(), |out, finished| printer.take(out, finished));
     let report = ready.batch(&screen).map(
         &pattern,
         &|cancel| lock(&list).next(cancel),
@@ -75,9 +78,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     );
     let mut out = screen.end();
     let report = report?;
+    let _ = printer.end(&mut out, &report);
     match report.totals.all() {
         0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),
-        _ if !typed.has("quiet") => crate::base::logging::line(&total(&report, "items")),
+        _ if !typed.has("quiet") && !asks_json(typed) => crate::base::logging::line(&total(&report, "items")),
         _ => {}
     }
     batch::status(report, &mut out)

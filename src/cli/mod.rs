@@ -25,6 +25,8 @@ use crate::backend::echo;
 use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::model::error::Error;
+use crate::model::task::OutputFormat;
+use crate::model::unified;
 use flags::Typed;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -42,22 +44,49 @@ pub fn main() -> ExitCode {
         let options: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
         return end(echo::repeat(&options, &mut io::stdin().lock(), &mut io::stdout().lock()));
     }
-    end(flags::parse(words).and_then(|typed| dispatch(&typed)))
+    let (typed, understood) = flags::parse(words);
+    end(understood.and_then(|()| dispatch(&typed)).inspect_err(|error| refuse(&typed, error)))
 }
 
-/// Prints the error there is, and turns it into an exit status.
+/// Says what went wrong, if anything did, and ends as the signal has it that ended the runs.
 fn end(result: Result<u8, Error>) -> ExitCode {
-    let status = result.unwrap_or_else(|error| {
-        crate::base::logging::line(&format!("clinvk: {error}"));
-        exit::status(error.kind(), 0)
-    });
+    let status = result.unwrap_or_else(|error| complain(&error));
     signals::pass_on(status);
     ExitCode::from(status)
 }
 
+/// Says on standard error what went wrong. Returns the exit status for it.
+fn complain(error: &Error) -> u8 {
+    crate::base::logging::line(&format!("clinvk: {error}"));
+    exit::status(error.kind(), 0)
+}
+
+/// Where JSON was asked for, an error that came before anything was printed is JSON too.
+fn refuse(typed: &Typed, error: &Error) {
+    if !asks_json(typed) {
+        return;
+    }
+    match (typed.command, prompt::output_format(typed)) {
+        ("" | "resume", Ok(Some(format))) => print::refusal(format, typed.value("backend"), error),
+        ("" | "resume", _) => print::refusal(OutputFormat::Json, typed.value("backend"), error),
+        // Whoever does not read that may still read standard error.
+        _ => _ = say(&table::safe_json(format!("{}\n", unified::refusal(error)))),
+    }
+}
+
+/// Some kind of JSON is asked for by a flag.
+fn asks_json(typed: &Typed) -> bool {
+    typed.has("json")
+        || typed.has("jsonl")
+        || matches!(prompt::output_format(typed), Ok(Some(OutputFormat::Json | OutputFormat::StreamJson)))
+}
+
 fn dispatch(typed: &Typed) -> Result<u8, Error> {
     if typed.has("help") {
-        return say(&help::of(typed.command)?);
+        return say_help(typed, typed.command);
+    }
+    if typed.has("version") {
+        return say_version(typed);
     }
     let most = match typed.command {
         "help" => 1,
@@ -68,10 +97,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
         return Err(Error::Invalid(format!("`{}` takes no `{word}`: see `clinvk {0} -h`", typed.command)));
     }
     match typed.command {
-        "help" => say(&help::of(typed.operands.first().map_or("", String::as_str))?),
-        "version" => say(&version::text(typed.has("json"))),
+        "help" => say_help(typed, typed.operands.first().map_or("", String::as_str)),
+        "version" => say_version(typed),
         "" if typed.operands.is_empty() && world::stdin_is_terminal() && !typed.has("file") => {
-            say(help::SHORT).map(|_| 0)
+            say_either(typed, help::data(help::find("")?), help::SHORT)
         }
         command => {
             let world = World::read()?;
@@ -81,7 +110,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let explicit = typed.value("config").or(world.env.get("CLINVK_CONFIG").map(String::as_str));
             let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
             if command == "config" {
-                return say(&config::run(typed, &world, explicit.as_deref())?);
+                return config::run(typed, &world, explicit.as_deref());
             }
             let loaded = Config::load(&world.home, explicit.as_deref(), &world.env)?;
             if loaded.config.unified_flags.verbose && !typed.has("quiet") {
@@ -99,6 +128,20 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             }
         }
     }
+}
+
+fn say_help(typed: &Typed, command: &str) -> Result<u8, Error> {
+    let command = help::find(command)?;
+    say_either(typed, help::data(command), &help::text(command))
+}
+
+fn say_version(typed: &Typed) -> Result<u8, Error> {
+    say(&if typed.has("json") { format!("{}\n", version::data()) } else { version::text() })
+}
+
+/// Prints the data where JSON is asked for, else the text.
+fn say_either(typed: &Typed, data: serde_json::Value, text: &str) -> Result<u8, Error> {
+    if typed.has("json") { say_json(&data) } else { say(text) }
 }
 
 /// Prints JSON for people and programs alike.

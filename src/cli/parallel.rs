@@ -19,9 +19,6 @@ use std::time::Duration;
 /// What is wrong with the flags or the plan; what broke the batch.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
-    if json && typed.has("jsonl") {
-        return Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()));
-    }
     let ready = Ready::new(typed, world, config)?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "tasks")?;
     let plan = Plan::read(&text, &origin, &ready.defaults())?;
@@ -35,15 +32,11 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         (_, true) => Form::Lines,
         _ => Form::Text { answers: config.parallel.aggregate_output, quiet: typed.has("quiet") },
     };
-    let mut printer = Printer {
-        form,
-        in_order: InOrder::default(),
-        rows: Vec::new(),
-        has_colours: ready.has_colours() && world::stdout_is_terminal(),
-    };
+    let has_colours = ready.has_colours() && world::stdout_is_terminal();
+    let mut printer = Printer::new(form, Some(plan.len()), has_colours);
     let mut out = ready.out();
     // Nobody reads: that is noticed again by the first run.
-    let _ = printer.begin(&mut out, plan.len(), workers);
+    let _ = printer.begin(&mut out, workers);
     let screen =
         Screen::new(ready.show(typed), Some(plan.len()), out, |out, finished| printer.take(out, finished));
     let report = ready.batch(&screen).parallel(&plan, workers, fail_fast, folder.as_ref());
@@ -55,7 +48,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 
 /// What is printed.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+pub enum Form {
     /// The answers, and a table.
     Text {
         /// With the answers.
@@ -69,9 +62,14 @@ enum Form {
     Lines,
 }
 
-struct Printer {
+/// Prints results as they come, of `map` too.
+pub struct Printer {
     form: Form,
+    /// How many there will be, where that is known.
+    planned: Option<usize>,
     in_order: InOrder,
+    /// The object has begun.
+    has_head: bool,
     rows: Vec<Row>,
     has_colours: bool,
 }
@@ -85,26 +83,44 @@ struct Row {
 }
 
 impl Printer {
-    fn begin(&self, out: &mut Out, tasks: usize, workers: Workers) -> io::Result<()> {
-        match self.form {
-            Form::Text { quiet: false, .. } => {
+    /// A printer that has printed nothing.
+    pub fn new(form: Form, planned: Option<usize>, has_colours: bool) -> Printer {
+        let in_order = InOrder::default();
+        Printer { form, planned, in_order, has_head: false, rows: Vec::new(), has_colours }
+    }
+
+    fn begin(&self, out: &mut Out, workers: Workers) -> io::Result<()> {
+        match (self.form, self.planned) {
+            (Form::Text { quiet: false, .. }, Some(tasks)) => {
                 out.put(&format!("Running {tasks} tasks (max {} parallel)...\n\n", workers.0))
             }
-            Form::Json => out.put(&format!("{{\"total_tasks\":{tasks},\"results\":[")),
-            Form::Text { quiet: true, .. } | Form::Lines => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    fn take(&mut self, out: &mut Out, finished: Finished) -> io::Result<()> {
+    /// The beginning of the object. It waits for the first result: until then an error may come in its place.
+    fn head(&mut self) -> String {
+        match (std::mem::replace(&mut self.has_head, true), self.planned) {
+            (true, _) => String::new(),
+            (false, Some(tasks)) => format!("{{\"total_tasks\":{tasks},\"results\":["),
+            (false, None) => "{\"results\":[".to_owned(),
+        }
+    }
+
+    /// Prints a result, or those whose turn has come.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn take(&mut self, out: &mut Out, finished: Finished) -> io::Result<()> {
         if self.form == Form::Lines {
             return out.put_line(&finished.entry());
         }
         for finished in self.in_order.take(finished) {
             match self.form {
                 Form::Json => {
-                    let comma = if finished.label.index == 0 { "" } else { "," };
+                    let before = if finished.label.index == 0 { self.head() } else { ",".to_owned() };
                     let entry = super::table::safe_json(to_string(&finished.entry())?);
-                    out.put(&format!("{comma}\n{entry}"))?;
+                    out.put(&format!("{before}\n{entry}"))?;
                 }
                 Form::Text { answers, .. } => {
                     if answers {
@@ -123,14 +139,23 @@ impl Printer {
         Ok(())
     }
 
-    fn end(&self, out: &mut Out, report: &Report) -> io::Result<()> {
+    /// Prints what they came to.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn end(&mut self, out: &mut Out, report: &Report) -> io::Result<()> {
         let (totals, seconds) = (&report.totals, report.duration.as_secs_f64());
         match self.form {
-            Form::Json => out.put(&format!(
-                "\n],\"completed\":{},\"failed\":{},\"cancelled\":{},\"skipped\":{},\"resumed\":{},\
-                 \"total_duration_seconds\":{seconds}}}\n",
-                totals.completed, totals.failed, totals.cancelled, totals.skipped, totals.resumed
-            )),
+            Form::Json => {
+                let head = self.head();
+                let all =
+                    self.planned.map_or(format!("\"total_tasks\":{},", totals.all()), |_| String::new());
+                out.put(&format!(
+                    "{head}\n],{all}\"completed\":{},\"failed\":{},\"cancelled\":{},\"skipped\":{},\
+                     \"resumed\":{},\"total_duration_seconds\":{seconds}}}\n",
+                    totals.completed, totals.failed, totals.cancelled, totals.skipped, totals.resumed
+                ))
+            }
             Form::Text { answers, .. } => {
                 if answers {
                     out.put("\n")?;

@@ -115,8 +115,10 @@ fn refused(format: OutputFormat, events: &mut Events, error: &Error) -> Option<S
 
 impl Sink for Printer {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if self.style.verbose {
-            log::debug!("event {}", self.events.line(event));
+        let streams = self.style.format == OutputFormat::StreamJson && !self.style.raw;
+        let line = (self.style.verbose || streams).then(|| self.events.next(event));
+        if let (Some(line), true) = (&line, self.style.verbose) {
+            log::debug!("event {line}");
         } else if let Event::Progress { stage, message } = event {
             if stage == "warning" {
                 if let Some(spinner) = &mut self.spinner {
@@ -134,12 +136,9 @@ impl Sink for Printer {
         if self.style.raw {
             return Ok(());
         }
-        if self.style.format == OutputFormat::StreamJson {
-            let line = self.events.next(event);
-            return self.out.put_line(&line);
-        }
-        match event {
-            Event::Text(text) => self.text(text),
+        match (line, event) {
+            (Some(line), _) if streams => self.out.put_line(&line),
+            (_, Event::Text(text)) => self.text(text),
             _ => Ok(()),
         }
     }
@@ -174,7 +173,7 @@ impl Listener for Printer {
         match self.style.format {
             OutputFormat::Text if self.ends_with_newline => Ok(()),
             OutputFormat::Text => self.out.put("\n"),
-            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, &self.content)),
+            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content))),
             OutputFormat::StreamJson => {
                 if let Some(failure) = failure(outcome) {
                     self.out.put_line(&self.events.error(failure))?;

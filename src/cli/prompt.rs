@@ -3,7 +3,7 @@
 use super::flags::{Typed, prompt_operand};
 use super::print::{self, Printer, Style};
 use super::spinner::Spinner;
-use super::{exit, input, resume, signals};
+use super::{complain, exit, input, resume, signals};
 use crate::backend::Registry;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -31,8 +31,14 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     // Which one a session has is not known before it is found.
     let continues = typed.command == "resume" || typed.has("continue");
     let backend = typed.value("backend").or((!continues).then_some(&*config.default_backend));
-    let Ready { tasks, engine, prepared, control } =
-        ready(typed, world, config).inspect_err(|error| print::refusal(format, backend, error))?;
+    let Ready { tasks, engine, prepared, control } = match ready(typed, world, config) {
+        Ok(ready) => ready,
+        Err(error) => {
+            // The configuration may ask for JSON, too.
+            print::refusal(format, backend, &error);
+            return Ok(complain(&error));
+        }
+    };
     let task = &tasks[0];
     if typed.has("dry-run") || config.unified_flags.dry_run {
         let program = engine.locate(&*prepared.backend, true);
@@ -76,7 +82,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             // Whoever does not read that may still read standard error.
             let _ = printer.error(&error);
             drop(printer);
-            Err(error)
+            Ok(complain(&error))
         }
     }
 }
@@ -207,10 +213,17 @@ pub fn format(typed: &Typed, config: &Config) -> Result<OutputFormat, Error> {
     Ok(output_format(typed)?.unwrap_or(config.output.format))
 }
 
-/// The format that is asked for.
+/// The format that is asked for: `--json` is `-o json`.
 pub fn output_format(typed: &Typed) -> Result<Option<OutputFormat>, Error> {
     let given = word(typed, "output-format", "output format", OutputFormat::parse, OutputFormat::WORDS)?;
-    Ok(given.map(|Word(format)| format))
+    match given.map(|Word(format)| format) {
+        Some(other @ (OutputFormat::Text | OutputFormat::StreamJson)) if typed.has("json") => {
+            let sentence = format!("`--json` and `-o {}` exclude each other", other.word());
+            Err(Error::Invalid(sentence))
+        }
+        None if typed.has("json") => Ok(Some(OutputFormat::Json)),
+        given => Ok(given),
+    }
 }
 
 /// A word from a closed list.

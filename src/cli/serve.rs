@@ -10,6 +10,7 @@ use crate::http::layers::Front;
 use crate::http::net::{Door, Limits, Listen};
 use crate::http::state::server::Server;
 use crate::model::error::Error;
+use serde_json::json;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -54,7 +55,11 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let limits = limits(&config);
     let door = Door::open(vec![listen])?;
     let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
-    say(&banner(&door.addresses()))?;
+    // A program that reads the address reads a line.
+    match typed.has("json") {
+        true => say(&format!("{}\n", json!({"listening": door.addresses()})))?,
+        false => say(&banner(&door.addresses()))?,
+    };
     let over = Arc::new(AtomicBool::new(false));
     let rounds = look_after(&server, &over)?;
     let served = door.serve(limits, Arc::new(Front(server.clone())), stop);

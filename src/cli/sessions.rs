@@ -1,7 +1,7 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
 use super::flags::{FLAGS, Typed};
-use super::{say, say_json, table};
+use super::{say, say_either, say_json, table};
 use crate::base::json;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -9,15 +9,15 @@ use crate::engine::request;
 use crate::model::error::Error;
 use crate::session::{self, Entry, Filter, Session, Status, Store, Tokens, Turn};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Every subcommand, and the flags it has: another one would do nothing, which may be the opposite of what was meant.
 const SUBCOMMANDS: &[(&str, &[&str])] = &[
-    ("list", &["backend", "model", "here", "tag", "status", "since", "search", "limit", "offset", "json"]),
-    ("show", &["turns", "json"]),
+    ("list", &["backend", "model", "here", "tag", "status", "since", "search", "limit", "offset"]),
+    ("show", &["turns"]),
     ("delete", &[]),
     (
         "clean",
@@ -30,8 +30,8 @@ const SUBCOMMANDS: &[(&str, &[&str])] = &[
     ("pause", &[]),
     ("export", &["markdown"]),
     ("import", &[]),
-    ("stats", &["json"]),
-    ("fsck", &["dry-run", "json"]),
+    ("stats", &[]),
+    ("fsck", &["dry-run"]),
 ];
 
 /// The shortest beginning of an id that something may be deleted by.
@@ -60,18 +60,18 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
     match operands[..] {
         ["list"] => list(typed, world, &store),
         ["show", id] => show(typed, &store, id),
-        ["delete", _, ..] => delete(&store, &operands[1..]),
+        ["delete", _, ..] => delete(typed, &store, &operands[1..]),
         ["clean"] => clean(typed, world, &store, config),
-        ["fork", id] => fork(&store, id),
-        ["rename", id, title] => edit(&store, id, |session| session.set_title(title.to_owned())),
-        ["tag", id, _, ..] => edit(&store, id, |session| session.add_tags(&typed.operands[2..])),
-        ["untag", id, _, ..] => edit(&store, id, |session| {
+        ["fork", id] => fork(typed, &store, id),
+        ["rename", id, title] => edit(typed, &store, id, |session| session.set_title(title.to_owned())),
+        ["tag", id, _, ..] => edit(typed, &store, id, |session| session.add_tags(&typed.operands[2..])),
+        ["untag", id, _, ..] => edit(typed, &store, id, |session| {
             session.tags.retain(|tag| !operands[2..].contains(&tag.as_str()));
             Ok(())
         }),
-        ["pause", id] => store.pause(&store.find(id)?.id).map(|_| 0),
+        ["pause", id] => changed(typed, &store.pause(&store.find(id)?.id)?),
         ["export", id] => export(typed, &store, id),
-        ["import", file] => import(&store, file),
+        ["import", file] => import(typed, &store, file),
         ["stats"] => stats(typed, &store),
         ["fsck"] => fsck(typed, &store),
         _ => Err(Error::Invalid(format!("wrong number of words behind `sessions {name}`: see clinvk(1)"))),
@@ -181,7 +181,8 @@ fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
     let listing = store.list(&filter(typed, world)?, offset, limit, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     if typed.has("json") {
-        return say_json(&json!({"sessions": listing.sessions, "limit": limit, "offset": offset}));
+        let sessions: Vec<Value> = listing.sessions.iter().map(Session::told).collect();
+        return say_json(&json!({"sessions": sessions, "limit": limit, "offset": offset}));
     }
     say(&table::table(&listing.sessions))
 }
@@ -190,9 +191,11 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = if typed.has("turns") { store.turns(&session.id)? } else { Vec::new() };
     if typed.has("json") {
-        let document =
-            if typed.has("turns") { json!({"session": session, "turns": turns}) } else { json!(session) };
-        return say_json(&document);
+        let turns: Vec<Value> = turns.iter().map(Turn::told).collect();
+        return say_json(&match typed.has("turns") {
+            true => json!({"session": session.told(), "turns": turns}),
+            false => session.told(),
+        });
     }
     let safe = |text: &str| text.lines().map(|line| table::safe(line) + "\n").collect::<String>();
     let failed = |turn: &Turn| {
@@ -204,7 +207,7 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     say(&(table::fields(&session) + &told.collect::<String>()))
 }
 
-fn delete(store: &Store, words: &[&str]) -> Result<u8, Error> {
+fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
     // All of them are found before the first one is deleted.
     let found = words.iter().map(|word| match word.len() {
         0..SHORTEST_TO_DELETE => Err(Error::Invalid(format!(
@@ -215,11 +218,13 @@ fn delete(store: &Store, words: &[&str]) -> Result<u8, Error> {
     // Two words may mean the same one.
     let ids: BTreeSet<String> =
         found.map(|found| found.map(|session| session.id)).collect::<Result<_, Error>>()?;
-    for id in ids {
-        store.delete(&id, &Filter::any())?;
-        say(&format!("deleted {id}\n"))?;
+    for id in &ids {
+        store.delete(id, &Filter::any())?;
+        if !typed.has("json") {
+            say(&format!("deleted {id}\n"))?;
+        }
     }
-    Ok(0)
+    if typed.has("json") { say_json(&json!({"deleted": ids})) } else { Ok(0) }
 }
 
 fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
@@ -231,7 +236,8 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
         let age = match typed.value("older-than") {
             Some(word) => age("older-than", word)?,
             None if config.session.retention_days == 0 => {
-                return say("nothing is cleaned: session.retention_days is 0, which is for ever\n");
+                let sentence = "nothing is cleaned: session.retention_days is 0, which is for ever\n";
+                return say_either(typed, json!({"deleted": []}), sentence);
             }
             None => Duration::from_secs(u64::from(config.session.retention_days) * 86_400),
         };
@@ -240,37 +246,51 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
         }
         filter.before = Some(ago(age));
     }
-    let mut cleaned = 0;
+    let (dry_run, json) = (typed.has("dry-run"), typed.has("json"));
+    let mut cleaned = Vec::new();
     for entry in store.entries(&filter, 0, usize::MAX, &mut progress("reading sessions"))? {
-        if typed.has("dry-run") {
-            say(&format!("would delete {}  {}\n", entry.id, table::safe(&entry.title)))?;
-            cleaned += 1;
+        if dry_run {
+            if !json {
+                say(&format!("would delete {}  {}\n", entry.id, table::safe(&entry.title)))?;
+            }
+            cleaned.push(entry.id);
             continue;
         }
         match store.delete(&entry.id, &filter) {
-            Ok(deleted) => cleaned += usize::from(deleted),
+            Ok(true) => cleaned.push(entry.id),
+            Ok(false) => {}
             Err(Error::SessionNotFound { .. }) => {}
             // One that is in use now, or makes no sense, is no reason to keep the others.
             Err(error @ (Error::SessionBusy { .. } | Error::SessionBroken { .. })) => log::warn!("{error}"),
             Err(error) => return Err(error),
         }
     }
-    let verb = if typed.has("dry-run") { "would delete" } else { "deleted" };
-    say(&format!("{verb} {cleaned} sessions\n"))
+    let (verb, name) = if dry_run { ("would delete", "would_delete") } else { ("deleted", "deleted") };
+    say_either(typed, json!({name: cleaned}), &format!("{verb} {} sessions\n", cleaned.len()))
 }
 
-fn fork(store: &Store, id: &str) -> Result<u8, Error> {
+fn fork(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let owner = session.owner.clone();
-    say(&(store.fork(session, owner)? + "\n"))
+    say_id(typed, &store.fork(session, owner)?)
 }
 
 fn edit(
+    typed: &Typed,
     store: &Store,
     id: &str,
     change: impl FnOnce(&mut Session) -> Result<(), Error>,
 ) -> Result<u8, Error> {
-    store.update(&store.find(id)?.id, false, change).map(|_| 0)
+    changed(typed, &store.update(&store.find(id)?.id, false, change)?)
+}
+
+/// A session that was changed: there is nothing to say of it but to a program.
+fn changed(typed: &Typed, session: &Session) -> Result<u8, Error> {
+    say_either(typed, session.told(), "")
+}
+
+fn say_id(typed: &Typed, id: &str) -> Result<u8, Error> {
+    say_either(typed, json!({"id": id}), &format!("{id}\n"))
 }
 
 /// The format of what is exported.
@@ -285,6 +305,9 @@ struct Document {
 }
 
 fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
+    if typed.has("markdown") && typed.has("json") {
+        return Err(Error::Invalid("`--markdown` and `--json` exclude each other".to_owned()));
+    }
     let session = store.find(id)?;
     let turns = store.turns(&session.id)?;
     if typed.has("markdown") {
@@ -299,7 +322,7 @@ fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     say(&table::safe_json(text + "\n"))
 }
 
-fn import(store: &Store, file: &str) -> Result<u8, Error> {
+fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
     let fail = |error| Error::File { verb: "read", path: file.into(), error };
     let text = match file {
         "-" => std::io::read_to_string(std::io::stdin()).map_err(fail)?,
@@ -328,7 +351,7 @@ fn import(store: &Store, file: &str) -> Result<u8, Error> {
         session.id = world::random_id()?;
     }
     // Never in place of one that is here: then it becomes another one.
-    say(&(store.insert(session, &turns)? + "\n"))
+    say_id(typed, &store.insert(session, &turns)?)
 }
 
 /// Counts and tokens of a group.

@@ -1,16 +1,21 @@
 //! `clinvk version`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// The version line, or the facts as JSON.
-pub fn text(as_json: bool) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    // Set by the Makefile; a build from an archive has none.
-    let commit = option_env!("SOURCE_COMMIT").unwrap_or("unknown");
-    if as_json {
-        let features = ["claude", "codex", "gemini", "command", "echo"];
-        format!("{}\n", json!({"version": version, "commit": commit, "features": features}))
-    } else {
-        format!("clinvk {version} ({commit})\n")
-    }
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Set by the Makefile; a build from an archive has none.
+fn commit() -> &'static str {
+    option_env!("SOURCE_COMMIT").unwrap_or("unknown")
+}
+
+/// The version in a line.
+pub fn text() -> String {
+    format!("clinvk {VERSION} ({})\n", commit())
+}
+
+/// The same as data.
+pub fn data() -> Value {
+    let features = ["claude", "codex", "gemini", "command", "echo"];
+    json!({"version": VERSION, "commit": commit(), "features": features})
 }

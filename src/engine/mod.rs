@@ -204,8 +204,8 @@ impl Engine {
                     Ok(fresh) => Prepared { task, launch, warnings, .. } = fresh,
                     Err(error) => {
                         // What is wrong is more than that it could not be saved.
-                        let (backend, error_text) = (name.to_owned(), Some(error.to_string()));
-                        let _ = run.end(TurnEnd { backend, error: error_text, ..TurnEnd::default() });
+                        let (backend, failure) = (name.to_owned(), Some(Failure::from(&error)));
+                        let _ = run.end(TurnEnd { backend, failure, ..TurnEnd::default() });
                         return Err(error);
                     }
                 }
@@ -428,7 +428,7 @@ impl Finishing for Fold<'_> {
             failure.message += " (`--replay` starts a new one from the stored turns)";
         }
         self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
-        self.save(self.outcome.failure.as_ref().map(|failure| failure.message.clone()));
+        self.save();
         if let Some(failure) = &self.outcome.session_failure {
             self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
         }
@@ -439,10 +439,10 @@ impl Finishing for Fold<'_> {
 impl Fold<'_> {
     /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
     fn stopped(&mut self, error: &Error) {
-        self.save(Some(error.to_string()));
         self.outcome.duration = self.since.elapsed();
         self.outcome.failure = Some(Failure::from(error));
         self.outcome.exit_code = 1;
+        self.save();
         if !matches!(error, Error::ReaderGone) {
             // Whoever does not listen any more has no use for an error either.
             let _ = self.listener.done(&self.outcome);
@@ -450,14 +450,15 @@ impl Fold<'_> {
     }
 
     /// Saves the session's turn, and lets the session go.
-    fn save(&mut self, error: Option<String>) {
+    fn save(&mut self) {
         let Some(mut run) = self.run.take() else { return };
         let saved = run.end(TurnEnd {
             backend: self.outcome.backend.clone(),
             model: self.outcome.model.clone(),
             backend_session_id: self.outcome.backend_session.clone(),
             usage: Tokens::from(&self.outcome.usage),
-            error,
+            duration: self.outcome.duration,
+            failure: self.outcome.failure.clone(),
         });
         self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
     }

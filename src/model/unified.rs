@@ -1,5 +1,5 @@
-//! Runs as JSON: the unified events and the answer, with the names of clinvk 0.2 and ours behind them. The command line
-//! and the server print the same.
+//! Runs as JSON: the answer and the unified events. An answer has the same fields wherever it is told, on the command line
+//! and over HTTP, alone, among others or at the end of a stream; names of clinvk 0.2 stand beside them where they differ.
 
 use crate::base::world;
 use crate::engine::Outcome;
@@ -8,32 +8,46 @@ use crate::model::event::{Event, Usage};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The answer of a run as one object.
 #[derive(Serialize)]
 pub struct Answer<'a> {
-    backend: Option<&'a str>,
-    model: Option<&'a str>,
-    content: &'a str,
-    session_id: Option<&'a str>,
-    backend_session_id: Option<&'a str>,
-    usage: Value,
-    cost: Option<f64>,
-    duration_seconds: f64,
-    exit_code: Option<i32>,
-    kind: Option<&'static str>,
-    error: Option<String>,
-    warnings: &'a [String],
-    tried: Vec<Value>,
+    /// Who answered, or was asked.
+    pub backend: Option<&'a str>,
+    /// The model that answered.
+    pub model: Option<&'a str>,
+    /// The answer; null where it was longer than what a stream repeats.
+    pub content: Option<&'a str>,
+    /// Our session.
+    pub session_id: Option<&'a str>,
+    /// The backend's own.
+    pub backend_session_id: Option<&'a str>,
+    /// Tokens.
+    pub usage: Value,
+    /// US dollars, where the backend tells.
+    pub cost: Option<f64>,
+    /// From start to result.
+    pub duration_seconds: f64,
+    /// The backend's exit status, where it ran.
+    pub exit_code: Option<i32>,
+    /// The kind of failure; null is a success.
+    pub kind: Option<&'static str>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What was left out or is worth knowing.
+    pub warnings: &'a [String],
+    /// Who was asked before and could not answer.
+    pub tried: Vec<Value>,
 }
 
 impl<'a> Answer<'a> {
     /// What a backend answered.
-    pub fn of(outcome: &'a Outcome, content: &'a str) -> Answer<'a> {
+    pub fn of(outcome: &'a Outcome, content: Option<&'a str>) -> Answer<'a> {
         Answer {
             backend: Some(&outcome.backend),
             model: outcome.model.as_deref(),
-            content: content.trim_end_matches('\n'),
+            content: content.map(|content| content.trim_end_matches('\n')),
             session_id: outcome.session.as_deref(),
             backend_session_id: outcome.backend_session.as_deref(),
             usage: usage(&outcome.usage),
@@ -47,24 +61,39 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The same where nothing was run.
-    pub fn refused(backend: Option<&'a str>, error: &Error) -> Answer<'a> {
+    /// The same where nothing was run, nor anything is wrong.
+    pub fn unrun(backend: Option<&'a str>) -> Answer<'a> {
         Answer {
             backend,
             model: None,
-            content: "",
+            content: Some(""),
             session_id: None,
             backend_session_id: None,
             usage: usage(&Usage::default()),
             cost: None,
             duration_seconds: 0.0,
             exit_code: None,
-            kind: Some(error.kind().word()),
-            error: Some(error.to_string()),
+            kind: None,
+            error: None,
             warnings: &[],
             tried: Vec::new(),
         }
     }
+
+    /// The same where nothing was run, because of this.
+    pub fn refused(backend: Option<&'a str>, error: &Error) -> Answer<'a> {
+        Answer { kind: Some(error.kind().word()), error: Some(error.to_string()), ..Answer::unrun(backend) }
+    }
+}
+
+/// A failure that has no answer around it, as a command or a request is refused.
+pub fn refusal(error: &Error) -> Value {
+    json!({"error": {"kind": error.kind().word(), "message": error.to_string()}})
+}
+
+/// A length of time in whole milliseconds, as clinvk 0.2 told it over HTTP.
+pub fn millis(duration: Duration) -> Value {
+    json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Who could not answer before the one that did, and why.
@@ -99,13 +128,26 @@ pub struct Events {
     after_tools: bool,
     session: Option<String>,
     sequence: u64,
+    /// The answer so far, for the last event; none when it became longer than what that repeats.
+    text: Option<String>,
 }
+
+/// The longest answer that the last event of a stream repeats, in bytes: all of it was told already.
+const MOST_REPEATED: usize = 1 << 20;
 
 impl Events {
     /// Events of a run of that backend.
     pub fn new(backend: Option<&str>, working_dir: &Path) -> Events {
         let (backend, working_dir) = (backend.map(str::to_owned), working_dir.to_owned());
-        Events { backend, working_dir, turns: 1, after_tools: false, session: None, sequence: 0 }
+        Events {
+            backend,
+            working_dir,
+            turns: 1,
+            after_tools: false,
+            session: None,
+            sequence: 0,
+            text: Some(String::new()),
+        }
     }
 
     /// From now on it is about a run of this backend, in this session of ours.
@@ -128,65 +170,55 @@ impl Events {
             }
             _ => {}
         }
-        let line = self.line(event);
-        self.sequence += 1;
-        line
-    }
-
-    /// The event as the next one would be, without counting it.
-    pub fn line(&self, event: &Event) -> Value {
-        match event {
-            Event::Started { model, session } => self.envelope(
+        if let (Event::Text(text), Some(whole)) = (event, &mut self.text) {
+            whole.push_str(text);
+            self.text.take_if(|whole| whole.len() > MOST_REPEATED);
+        }
+        let (kind, content) = match event {
+            Event::Started { model, session } => (
                 "init",
                 json!({"model": model, "backend_session_id": session, "working_dir": self.working_dir}),
             ),
-            Event::Text(text) => {
-                self.envelope("message", json!({"text": text, "role": "assistant", "is_partial": true}))
-            }
-            Event::Thinking(text) => self.envelope("thinking", json!({"text": text, "is_partial": true})),
+            Event::Text(text) => ("message", json!({"text": text, "role": "assistant", "is_partial": true})),
+            Event::Thinking(text) => ("thinking", json!({"text": text, "is_partial": true})),
             Event::ToolUse { id, name, input } => {
-                self.envelope("tool_use", json!({"tool_id": id, "tool_name": name, "input": input}))
+                ("tool_use", json!({"tool_id": id, "tool_name": name, "input": input}))
             }
-            Event::ToolResult { id, name, output, is_error } => self.envelope(
+            Event::ToolResult { id, name, output, is_error } => (
                 "tool_result",
                 json!({"tool_id": id, "tool_name": name, "output": output, "is_error": is_error}),
             ),
-            Event::Progress { stage, message } => {
-                self.envelope("progress", json!({"stage": stage, "message": message}))
-            }
-            Event::Usage(used) => self.envelope("token_usage", usage(used)),
-        }
+            Event::Progress { stage, message } => ("progress", json!({"stage": stage, "message": message})),
+            Event::Usage(used) => ("token_usage", usage(used)),
+        };
+        self.envelope(kind, content)
     }
 
     /// What went wrong.
     pub fn error(&mut self, failure: &Failure) -> Value {
-        let line = self.envelope("error", json!({"code": failure.kind.word(), "message": failure.message}));
-        self.sequence += 1;
-        line
+        let (kind, message) = (failure.kind.word(), &failure.message);
+        let content = json!({"code": kind, "message": message, "kind": kind, "error": message});
+        self.envelope("error", content)
     }
 
     /// The last one.
     pub fn done(&mut self, outcome: &Outcome) -> Value {
-        let content = json!({
-            "token_usage": usage(&outcome.usage),
-            "cost": outcome.usage.cost,
-            "duration": outcome.duration.as_secs_f64(),
-            "turn_count": self.turns,
-            "exit_code": outcome.exit_code,
-            "kind": failure(outcome).map(|failure| failure.kind.word()),
-            "warnings": outcome.warnings,
-            "tried": tried(&outcome.tried),
-        });
+        let mut content = json!(Answer::of(outcome, self.text.as_deref()));
+        content["token_usage"] = content["usage"].clone();
+        content["duration"] = content["duration_seconds"].clone();
+        content["turn_count"] = json!(self.turns);
         self.envelope("done", content)
     }
 
-    fn envelope(&self, kind: &str, content: Value) -> Value {
+    fn envelope(&mut self, kind: &str, content: Value) -> Value {
+        let sequence = self.sequence;
+        self.sequence += 1;
         json!({
             "type": kind,
             "backend": self.backend,
             "session_id": self.session,
             "timestamp": world::timestamp(world::now()),
-            "sequence": self.sequence,
+            "sequence": sequence,
             "content": content,
         })
     }

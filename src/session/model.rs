@@ -6,7 +6,7 @@ use crate::model::error::Error;
 use crate::model::event::Usage;
 use crate::model::task::words;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 words! {
@@ -58,6 +58,13 @@ impl Tokens {
     /// Input and output together.
     pub fn total(&self) -> u64 {
         self.input_tokens + self.output_tokens
+    }
+
+    /// The tokens as they are told: with their total.
+    fn told(&self) -> Value {
+        let mut told = json!(self);
+        told["total_tokens"] = json!(self.total());
+        told
     }
 }
 
@@ -163,6 +170,15 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The session as it is told: its tokens have the name, too, that they have in answers.
+    pub fn told(&self) -> Value {
+        let mut told = json!(self);
+        told["usage"] = self.token_usage.told();
+        told
+    }
+}
+
 /// What clients store in it, each within its bounds.
 impl Session {
     /// Gives it another name for people.
@@ -246,9 +262,29 @@ pub struct Turn {
     /// What it used.
     #[serde(default)]
     pub usage: Tokens,
+    /// From start to end; a turn of an earlier version has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<f64>,
+    /// The kind of failure, by its word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// What went wrong; such a turn is never replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Turn {
+    /// The turn as it is told: with the fields that every answer has.
+    pub fn told(&self) -> Value {
+        let mut told = json!(self);
+        told["content"] = json!(self.answer);
+        told["usage"] = self.usage.told();
+        told["cost"] = json!(self.usage.cost);
+        told["duration_seconds"] = json!(self.duration_seconds);
+        told["kind"] = json!(self.kind);
+        told["error"] = json!(self.error);
+        told
+    }
 }
 
 pub(super) fn is_false(value: &bool) -> bool {

@@ -40,7 +40,18 @@ mod tests {
     fn turn(prompt: &str, answer: &str) -> Turn {
         let (prompt, answer) = (prompt.to_owned(), answer.to_owned());
         let (time, backend, model, usage) = (String::new(), "echo".to_owned(), None, Tokens::default());
-        Turn { time, backend, model, prompt, answer, truncated: false, usage, error: None }
+        Turn {
+            time,
+            backend,
+            model,
+            prompt,
+            answer,
+            truncated: false,
+            usage,
+            duration_seconds: None,
+            kind: None,
+            error: None,
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::lock::Lock;
 use super::model::{Session, Status, Tokens, Turn, shorten};
 use super::store::Store;
 use crate::base::world;
-use crate::model::error::Error;
+use crate::model::error::{Error, Failure};
 use std::time::Duration;
 
 /// How much of an answer is kept. More than any conversation that can be replayed; a flood is not kept in memory.
@@ -44,8 +44,10 @@ pub struct TurnEnd {
     pub backend_session_id: Option<String>,
     /// What it used.
     pub usage: Tokens,
+    /// From start to end.
+    pub duration: Duration,
     /// What went wrong.
-    pub error: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 impl Store {
@@ -144,15 +146,17 @@ impl<'a> Run<'a> {
             answer: std::mem::take(&mut self.answer).trim_end_matches('\n').to_owned(),
             truncated: self.truncated,
             usage,
-            error: end.error.clone(),
+            duration_seconds: Some(end.duration.as_secs_f64()),
+            kind: end.failure.as_ref().map(|failure| failure.kind.word().to_owned()),
+            error: end.failure.as_ref().map(|failure| failure.message.clone()),
         };
         let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
         let saved = self.store.update(&self.session.id, true, |session| {
-            let (failed, same) = (end.error.is_some(), session.backend == end.backend);
+            let (failed, same) = (end.failure.is_some(), session.backend == end.backend);
             session.last_used_at = now;
             session.status = if failed { Status::Error } else { Status::Completed };
             session.turn_count += u64::from(!failed);
-            session.last_error = end.error.map(|error| shorten(&error, bounds::LAST_ERROR));
+            session.last_error = end.failure.map(|failure| shorten(&failure.message, bounds::LAST_ERROR));
             session.token_usage.add(&usage);
             // A turn that failed with another backend is no part of the conversation: that stays where it was. One that
             // failed with the same may never have reached the vendor: what could be continued before still can.

@@ -13,6 +13,7 @@ use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Word, fields};
 use crate::model::task::{OutputFormat, Task};
+use crate::model::unified;
 use crate::session::Session;
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -155,23 +156,24 @@ fn totals(report: &Report) -> Value {
         "failed": report.totals.failed,
         "cancelled": report.totals.cancelled,
         "skipped": report.totals.skipped,
-        "total_duration_ms": report.duration.as_millis() as u64,
+        "total_duration_ms": unified::millis(report.duration),
+        "total_duration_seconds": report.duration.as_secs_f64(),
     })
 }
 
-/// A result, with its time as this API counts it.
+/// A task's result.
 fn entry(finished: &Finished) -> Value {
-    let mut told = json!(finished.entry());
-    told["duration_ms"] = json!(finished.duration.as_millis() as u64);
-    told
+    timed(json!(finished.entry()), finished)
 }
 
-/// A step's result: they are counted from 1, and have names.
+/// A step's result.
 fn step(finished: &Finished) -> Value {
-    let mut told = json!(finished.answer());
-    told["step"] = json!(finished.label.index + 1);
-    told["name"] = json!(finished.label.id);
-    told["duration_ms"] = json!(finished.duration.as_millis() as u64);
+    timed(json!(finished.step()), finished)
+}
+
+/// With its time as clinvk 0.2 counts it here.
+fn timed(mut told: Value, finished: &Finished) -> Value {
+    told["duration_ms"] = unified::millis(finished.duration);
     told
 }
 

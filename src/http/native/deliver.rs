@@ -190,7 +190,7 @@ impl Call<'_, '_> {
 /// A result as status, headers and body.
 fn finished(result: Result<&Value, &Failed>, who: &Who) -> Finished {
     match result {
-        Ok(value) => Finished { status: 200, headers: Vec::new(), body: value.to_string() },
+        Ok(value) => Finished::new(200, Vec::new(), value),
         Err(Failed { fault, known }) => {
             let told = serde_json::from_str(&fault.body(Surface::Native, &who.request));
             let mut body: Value = told.unwrap_or_else(|_| json!({}));
@@ -199,8 +199,7 @@ fn finished(result: Result<&Value, &Failed>, who: &Who) -> Finished {
                     body.insert(name.clone(), value.clone());
                 });
             }
-            let (status, headers) = (fault.status(Surface::Native), fault.headers(Surface::Native));
-            Finished { status, headers, body: body.to_string() }
+            Finished::new(fault.status(Surface::Native), fault.headers(Surface::Native), &body)
         }
     }
 }

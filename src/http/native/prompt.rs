@@ -14,7 +14,7 @@ use crate::model::error::Kind;
 use crate::model::event::{Event, Sink};
 use crate::model::fields::{Word, fields};
 use crate::model::task::{Continue, OutputFormat, Task};
-use crate::model::unified::{self, Events};
+use crate::model::unified::{self, Answer, Events};
 use crate::session::{Session, Status};
 use serde_json::{Value, json};
 use std::io;
@@ -100,18 +100,20 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
         }
     };
     let reader = Reader::Other(call.server.config.backend(&task.backend));
-    let answer = json!({
-        "dry_run": true,
-        "session_id": session,
-        "backend": task.backend,
-        "model": prepared.task.model,
-        "exit_code": 0,
-        "duration_ms": 0,
-        "output": dry_run::text(&prepared, program.as_deref(), reader),
-        "token_usage": unified::usage(&Default::default()),
-        "command": dry_run::data(&prepared, program.as_deref(), reader),
-        "warnings": prepared.warnings,
-    });
+    let text = dry_run::text(&prepared, program.as_deref(), reader);
+    let mut answer = told(
+        Answer {
+            model: prepared.task.model.as_deref(),
+            content: Some(&text),
+            session_id: session.as_deref(),
+            exit_code: Some(0),
+            warnings: &prepared.warnings,
+            ..Answer::unrun(Some(&task.backend))
+        },
+        Duration::ZERO,
+    );
+    answer["dry_run"] = json!(true);
+    answer["command"] = dry_run::data(&prepared, program.as_deref(), reader);
     call.json(&answer)
 }
 
@@ -127,32 +129,19 @@ fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task
         return Err(Fault::of(Kind::Unreadable, sentence).into());
     }
     let outcome = result?;
-    let known = told(&outcome, &output);
+    let known = told(Answer::of(&outcome, Some(&output)), outcome.duration);
     match &outcome.failure {
         None => Ok(known),
         Some(failure) => Err(Failed { fault: Fault::of_failure(failure, world::now().0), known }),
     }
 }
 
-/// The JSON answer of a run.
-pub fn told(outcome: &Outcome, output: &str) -> Value {
-    let mut told = json!({
-        "session_id": outcome.session,
-        "backend": outcome.backend,
-        "backend_session_id": outcome.backend_session,
-        "model": outcome.model,
-        "exit_code": outcome.exit_code,
-        "duration_ms": outcome.duration.as_millis() as u64,
-        "output": output.trim_end_matches('\n'),
-        "token_usage": unified::usage(&outcome.usage),
-        "cost": outcome.usage.cost,
-        "warnings": outcome.warnings,
-        "tried": unified::tried(&outcome.tried),
-    });
-    if let Some(failure) = unified::failure(outcome) {
-        told["kind"] = json!(failure.kind.word());
-        told["error"] = json!(failure.message);
-    }
+/// An answer with the names that clinvk 0.2 had for it here, too.
+fn told(answer: Answer<'_>, duration: Duration) -> Value {
+    let mut told = json!(answer);
+    told["output"] = told["content"].clone();
+    told["token_usage"] = told["usage"].clone();
+    told["duration_ms"] = unified::millis(duration);
     told
 }
 
@@ -202,7 +191,7 @@ impl Listener for Teller<'_> {
         let line = self.events.done(outcome);
         self.feed.event(&line, failure.is_none() || self.feed.is_open())?;
         match failure {
-            None => self.feed.result(&told(outcome, &self.output)),
+            None => self.feed.result(&told(Answer::of(outcome, Some(&self.output)), outcome.duration)),
             Some(_) => Ok(()),
         }
     }

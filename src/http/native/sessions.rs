@@ -5,7 +5,7 @@ use crate::http::native::deliver::{Format, Job, deliver};
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Word, fields};
-use crate::session::{Filter, Session, Status};
+use crate::session::{Filter, Session, Status, Turn};
 use serde_json::{Map, Value, json};
 
 /// How many sessions a listing has when nothing is said.
@@ -62,7 +62,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let total = store.entries(&filter, 0, usize::MAX, &mut |_| {})?.len();
     let listing = store.list(&filter, offset, limit, &mut |_| {})?;
     let answer = json!({
-        "sessions": listing.sessions,
+        "sessions": listing.sessions.iter().map(Session::told).collect::<Vec<_>>(),
         "problems": listing.problems,
         "total": total,
         "limit": limit,
@@ -77,7 +77,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
-    call.json(&json!(session))
+    call.json(&session.told())
 }
 
 /// `GET /sessions/{id}/turns`
@@ -87,6 +87,7 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let turns = call.server.engine.store.turns(&session.id)?;
+    let turns: Vec<Value> = turns.iter().map(Turn::told).collect();
     call.json(&json!({"id": session.id, "turns": turns}))
 }
 
@@ -125,7 +126,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         change.metadata.map_or(Ok(()), |pairs| session.set_metadata(pairs))?;
         change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
     })?;
-    call.json(&json!(changed))
+    call.json(&changed.told())
 }
 
 /// `DELETE /sessions/{id}`
@@ -156,7 +157,7 @@ pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let job: Job = Box::new(move |work, _| {
         let store = &work.server.engine.store;
         let id = store.fork(session, work.who.owner())?;
-        Ok(json!(store.load(&id)?))
+        Ok(store.load(&id)?.told())
     });
     deliver(call, &body, Format::Json, false, job)
 }

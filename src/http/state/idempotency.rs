@@ -101,6 +101,7 @@ mod tests {
     use super::*;
     use crate::exec::Cancel;
     use crate::http::state::runs::{Finished, Runs};
+    use serde_json::Value;
 
     #[test]
     fn nobody_has_to_come_for_what_is_kept_to_be_forgotten() {
@@ -110,8 +111,8 @@ mod tests {
         let place = Place { owner: None, route: "/x", key: "k".to_owned() };
         let run = known.first(&place, b"", || Ok(Arc::new(run))).ok().unwrap();
         runs.keep(run.clone());
-        run.finish(Finished { status: 500, headers: Vec::new(), body: String::new() });
-        run.finish(Finished { status: 200, headers: Vec::new(), body: String::new() });
+        run.finish(Finished::new(500, Vec::new(), &Value::Null));
+        run.finish(Finished::new(200, Vec::new(), &Value::Null));
         assert_eq!(run.status(), Some(500), "an end is told once");
         let kept = Arc::downgrade(&run);
         drop(run);

@@ -48,6 +48,21 @@ pub struct Finished {
     pub headers: Vec<(String, String)>,
     /// The JSON.
     pub body: String,
+    /// The kind of failure in it; null is a success.
+    kind: Value,
+    /// The sentence of that failure.
+    error: Value,
+}
+
+impl Finished {
+    /// The end with this body: an answer, or a failure.
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: &Value) -> Finished {
+        let error = &body["error"];
+        // A failure has both in one object, an answer side by side.
+        let (kind, error) =
+            if error.is_object() { (&error["kind"], &error["message"]) } else { (&body["kind"], error) };
+        Finished { status, headers, body: body.to_string(), kind: kind.clone(), error: error.clone() }
+    }
 }
 
 impl Run {
@@ -122,18 +137,23 @@ impl Run {
     pub fn told(&self) -> Value {
         let state = self.state();
         let end = state.result.as_ref().map(|(_, at)| *at);
+        let result = state.result.as_ref().map(|(finished, _)| finished);
+        let seconds = end.unwrap_or_else(Instant::now).duration_since(self.began).as_secs_f64();
         json!({
             "id": self.id,
             "route": self.route,
             "backend": state.backends.join(","),
             "session_id": state.sessions.first(),
             "since": world::timestamp(self.since),
-            "seconds": end.unwrap_or_else(Instant::now).duration_since(self.began).as_secs_f64(),
+            "seconds": seconds,
+            "duration_seconds": seconds,
             "client": self.client,
             "key": self.owner,
             "detached": self.detached,
-            "state": if state.result.is_some() { "done" } else { "running" },
-            "status": state.result.as_ref().map(|(finished, _)| finished.status),
+            "state": if result.is_some() { "done" } else { "running" },
+            "status": result.map(|finished| finished.status),
+            "kind": result.map(|finished| &finished.kind),
+            "error": result.map(|finished| &finished.error),
         })
     }
 
@@ -141,8 +161,10 @@ impl Run {
     pub fn told_whole(&self) -> Value {
         let mut told = self.told();
         let body = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
-        told["result"] =
-            self.state().result.as_ref().map_or(Value::Null, |(finished, _)| body(&finished.body));
+        let result = self.state().result.as_ref().map_or(Value::Null, |(finished, _)| body(&finished.body));
+        told["usage"] = result["usage"].clone();
+        told["content"] = result["content"].clone();
+        told["result"] = result;
         told
     }
 
