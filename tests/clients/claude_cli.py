@@ -25,9 +25,18 @@ def claude(*words, prompt=PROMPT, name="echo", key="dummy", model="echo"):
     return subprocess.run(words, env=environment(name, key), **how)
 
 
+# What newer ones note on standard error of a model that they do not know.
+NOTES = ("[claude-code:unrecognized_model]", "Claude Code doesn't recognize the model")
+
+
+def succeeds(ran):
+    said = [line for line in ran.stderr.splitlines() if not line.startswith(NOTES)]
+    same((ran.returncode, said), (0, []), f"(status, stderr), with {ran.stdout}")
+
+
 def answer(*words, **how):
     ran = claude(*words, "--output-format", "json", **how)
-    same((ran.returncode, ran.stderr), (0, ""), f"(status, stderr), with {ran.stdout}")
+    succeeds(ran)
     return json.loads(ran.stdout)
 
 
@@ -40,7 +49,7 @@ def fails(says, **how):
 @scenario()
 def text():
     ran = claude()
-    same((ran.returncode, ran.stderr), (0, ""), f"(status, stderr), with {ran.stdout}")
+    succeeds(ran)
     holds(PROMPT in ran.stdout, f"answer: {ran.stdout}")
 
 
@@ -89,8 +98,9 @@ def wrong_key():
     fails("Invalid API key", name="locked", key="a-guessed-key")
 
 
-@scenario(requests=1)
+@scenario(runs=6)
 def login():
+    """On a 400 it leaves out what is new in its requests, one thing after the other: 2.1.332 does so five times."""
     fails("login", name="login")
 
 
