@@ -130,6 +130,7 @@ fn a_folder_that_cannot_be_used_is_an_error_before_anything_runs() {
         "clinvk: `--resume` and `--output-dir` name two directories: results are kept where they were\n";
     parallel(&scene, &plan, &["--output-dir", "a", "--resume", "b"]).fails(1, error);
     fs::create_dir(scene.path("work/closed")).unwrap();
+    fs::set_permissions(scene.path("work/closed"), PermissionsExt::from_mode(0o555)).unwrap();
     fs::set_permissions(scene.path(""), PermissionsExt::from_mode(0o755)).unwrap();
     let seen = parallel(&scene, &plan, &["--output-dir", "closed"]).by_nobody().seen();
     assert!(seen.err.contains("cannot open `ROOT/work/closed/.lock`") && seen.status == 1, "{seen}");

@@ -331,7 +331,7 @@ fn what_is_there_cannot_be_told_from_what_is_not_where_a_client_may_not_go() {
         "ROOT/b/none/none",
         "ROOT/b/file",
         "ROOT/b/file/none",
-        "/no/such",
+        "/proc/none",
         "/etc/passwd",
         "out",
         "out/none",
@@ -357,7 +357,7 @@ fn what_is_there_cannot_be_told_from_what_is_not_where_a_client_may_not_go() {
     for (house, name, path) in [
         (&allowed, "none", "ROOT/a/none"),
         (&allowed, "in/none", "ROOT/a/in/none"),
-        (&blocked, "/no/such", "/no/such"),
+        (&blocked, "/proc/none", "/proc/none"),
         (&blocked, "ROOT/b/none", "ROOT/b/none"),
     ] {
         house.refuses(json!({"workdir": name}), &format!("cannot use directory `{path}`: {missing}"));
@@ -435,8 +435,8 @@ fn of_the_server_and_the_key_the_stricter_holds() {
 #[test]
 fn a_prefix_that_is_not_there_keeps_the_server_from_starting() {
     let list = |dir: &str| vec![dir.to_owned()];
-    let server = Server { blocked_workdir_prefixes: list("/no/such"), ..Server::default() };
-    let missing = "`/no/such` cannot be used: No such file or directory (os error 2)";
+    let server = Server { blocked_workdir_prefixes: list("/proc/none"), ..Server::default() };
+    let missing = "`/proc/none` cannot be used: No such file or directory (os error 2)";
     assert_eq!(
         Policy::of(&server).unwrap_err().to_string(),
         format!("server.blocked_workdir_prefixes: {missing}")
@@ -451,7 +451,7 @@ fn a_prefix_that_is_not_there_keeps_the_server_from_starting() {
     assert_eq!(default_workdir(&server(""), Path::new("/usr")).unwrap(), Path::new("/usr"));
     assert_eq!(default_workdir(&server("/usr/bin/.."), Path::new("/")).unwrap(), Path::new("/usr"));
     assert_eq!(
-        default_workdir(&server("/no/such"), Path::new("/")).unwrap_err().to_string(),
-        "server.default_workdir: cannot use directory `/no/such`: No such file or directory (os error 2)"
+        default_workdir(&server("/proc/none"), Path::new("/")).unwrap_err().to_string(),
+        "server.default_workdir: cannot use directory `/proc/none`: No such file or directory (os error 2)"
     );
 }

@@ -1,7 +1,7 @@
 //! What goes wrong with sessions: writers that are killed, many of them at once, disks that are full, files that may not
 //! be read or make no sense. Nothing is lost, and the answer is printed all the same.
 
-use crate::util::run::Run;
+use crate::util::run::{Run, is_superuser};
 use crate::util::store::Home;
 use clinvk::model::error::Error;
 use clinvk::session::{self, Filter, Keep, Session, Store, TurnEnd};
@@ -427,7 +427,11 @@ fn as_nobody(home: &Home, args: &[&str]) -> Run {
     home.clinvk(args).by_nobody()
 }
 
+/// To the user as whom `as_nobody` runs: without a superuser that is the one who owns it.
 fn give_to_nobody(home: &Home) {
+    if !is_superuser() {
+        return;
+    }
     chown(home.dir(), Some(NOBODY), Some(NOBODY)).unwrap();
     home.files().keys().for_each(|name| chown(home.dir().join(name), Some(NOBODY), Some(NOBODY)).unwrap());
 }

@@ -137,7 +137,10 @@ fn a_session_that_the_vendor_has_lost_is_told_anew_in_the_same_request() {
 fn a_turn_that_failed_is_asked_again_from_the_beginning_and_one_that_never_began_is_not() {
     let scene = scene(json!({"max_runs": 1, "queue_length": 0}));
     let server = scene.serve([]);
+    // An answer does not wait for the end of its run, which has the slot until then.
+    let is_idle = || server.get("/api/v1/runs").json()["runs"] == json!([]);
     says(&server.post(CHAT, &chat(&["one"])), "answer 1");
+    until("the slot is free", is_idle);
     let goes_on = chat(&["one", "answer 1", "two"]);
     // Another conversation has the only slot.
     let (mut up, mut gate) = (scene.fifo("up"), scene.fifo("gate"));
@@ -147,9 +150,10 @@ fn a_turn_that_failed_is_asked_again_from_the_beginning_and_one_that_never_began
     gate.tell();
     other.head();
     fs::remove_file(scene.path("bin/gate")).unwrap();
-    until("the slot is free", || server.get("/api/v1/runs").json()["runs"] == json!([]));
+    until("the slot is free", is_idle);
     scene.file("bin/fails", "");
     assert_eq!(server.post(CHAT, &goes_on).status, 503);
+    until("the slot is free", is_idle);
     assert_eq!(told(&scene, 3), ("two".to_owned(), Some(FIRST.to_owned())), "its session was not lost");
     fs::remove_file(scene.path("bin/fails")).unwrap();
     assert_eq!(server.post(CHAT, &goes_on).status, 200);
