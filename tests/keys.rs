@@ -326,7 +326,10 @@ fn a_named_key_has_its_own_rules_and_a_name_that_is_nobodys_is_a_warning() {
         KeyPolicy { allowed_workdir_prefixes: vec!["/proc/none".to_owned()], ..KeyPolicy::default() },
     );
     let said = house.load().map(|_| ()).unwrap_err();
-    assert!(said.starts_with("server.keys.ci.allowed_workdir_prefixes: `/proc/none` cannot be used"), "{said}");
+    assert!(
+        said.starts_with("server.keys.ci.allowed_workdir_prefixes: `/proc/none` cannot be used"),
+        "{said}"
+    );
 }
 
 #[test]
