@@ -29,6 +29,7 @@ mod openapi;
 mod options;
 mod output;
 mod page;
+mod permissions;
 mod places;
 mod policy;
 mod prompt;

@@ -106,7 +106,7 @@ fn json_has_the_names_of_0_2_and_ours() {
         json!({
             "index": 0, "task_id": "x", "task_name": "n", "backend": "fake", "model": null, "status": "completed",
             "output": "a", "content": "a", "duration_seconds": null, "exit_code": 0, "kind": null, "error": null,
-            "session_id": null, "backend_session_id": null, "usage": null, "cost": null, "attempts": 1, "tried": [], "warnings": [], "tags": ["t"], "meta": {"k": [1]},
+            "session_id": null, "backend_session_id": null, "usage": null, "cost": null, "attempts": 1, "tried": [], "warnings": [], "permission_denials": 0, "tags": ["t"], "meta": {"k": [1]},
         })
     );
     let second = &said["results"][1];

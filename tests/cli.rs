@@ -45,7 +45,8 @@ fn json_is_one_object() {
     let usage = json!({"input_tokens": 2, "output_tokens": 2, "total_tokens": 4, "cached_tokens": 0, "reasoning_tokens": 0});
     let expected = json!({
         "backend": "echo", "model": "echo", "content": "two words", "session_id": null, "backend_session_id": "echo",
-        "usage": usage, "cost": null, "duration_seconds": null, "exit_code": 0, "kind": null, "error": null, "warnings": [], "tried": [],
+        "usage": usage, "cost": null, "duration_seconds": null, "exit_code": 0, "kind": null, "error": null, "warnings": [], "permission_denials": 0,
+        "tried": [],
     });
     assert_eq!(said[0], expected);
 }

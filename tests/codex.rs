@@ -279,7 +279,8 @@ fn approval_and_sandbox_are_one_table() {
         let steps = hear(&mut *in_turn(&task), &[question]);
         let decision = if granted { "accept" } else { "decline" };
         assert_eq!(sent(&steps), [json!({"id": 0, "result": {"decision": decision}})], "{name}");
-        assert_eq!(progress(&steps).len(), usize::from(!granted), "{name}: {steps:#?}");
+        let denied = steps.iter().any(|step| matches!(step, Step::Event(Event::PermissionDenied { .. })));
+        assert_eq!(denied, !granted, "{name}: {steps:#?}");
     }
 }
 
@@ -458,9 +459,7 @@ fn tools_reasoning_and_warnings_are_told_as_they_come() {
             .into_iter()
             .filter(|event| match event {
                 Event::Progress { stage, .. } => stage != "notice",
-                event => {
-                    matches!(event, Event::Thinking(_) | Event::ToolUse { .. } | Event::ToolResult { .. })
-                }
+                event => !matches!(event, Event::Started { .. } | Event::Text(_) | Event::Usage(_)),
             })
             .collect::<Vec<_>>()
     };
@@ -472,6 +471,7 @@ fn tools_reasoning_and_warnings_are_told_as_they_come() {
         output: output.into(),
         is_error,
     };
+    let denied = |what: &str| Event::PermissionDenied { what: what.into() };
     let stage = |stage: &str, message: &str| Event::Progress { stage: stage.into(), message: message.into() };
     let shell =
         |command: &str| json!({"command": format!("/bin/bash -lc '{command}'"), "cwd": "/src/project"});
@@ -486,7 +486,7 @@ fn tools_reasoning_and_warnings_are_told_as_they_come() {
         told("decline-command"),
         [
             uses("call_54", "commandExecution", shell("touch made.txt")),
-            stage("permission", "refused: /bin/bash -lc 'touch made.txt'"),
+            denied("/bin/bash -lc 'touch made.txt'"),
             result("call_54", "commandExecution", "", true),
         ]
     );
@@ -499,7 +499,7 @@ fn tools_reasoning_and_warnings_are_told_as_they_come() {
                 json!({"changes": [
             {"path": "/src/project/made.txt", "kind": {"type": "add"}, "diff": "hello\n"}]})
             ),
-            stage("permission", "refused: a change of files that needs approval"),
+            denied("a change of files that needs approval"),
             result("call_8", "fileChange", "/src/project/made.txt", true),
         ]
     );
@@ -507,7 +507,7 @@ fn tools_reasoning_and_warnings_are_told_as_they_come() {
         told("mcp-decline"),
         [
             uses("call_15", "probe.poke", json!({"a": "b"})),
-            stage("permission", "refused: Allow the probe MCP server to run tool \"poke\"?"),
+            denied("Allow the probe MCP server to run tool \"poke\"?"),
             result("call_15", "probe.poke", "user rejected MCP tool call", true),
         ]
     );

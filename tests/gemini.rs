@@ -351,9 +351,9 @@ fn questions_are_answered_by_the_approval_mode() {
             [json!({"jsonrpc": "2.0", "id": 7, "result": {"outcome": outcome}})],
             "{name}"
         );
-        let refused = steps.iter().any(|step| {
-            matches!(step, Step::Event(Event::Progress { stage, message }) if stage == "permission" && message.contains(tool))
-        });
+        let refused = steps
+            .iter()
+            .any(|step| matches!(step, Step::Event(Event::PermissionDenied { what }) if what.contains(tool)));
         let answered =
             steps.iter().any(|step| matches!(step, Step::Event(Event::ToolResult { is_error: true, .. })));
         assert_eq!((refused, answered), (chosen == "cancel", chosen == "cancel"), "{name}");

@@ -53,7 +53,7 @@ fn a_prompt_is_answered_with_one_object() {
             json!({
                 "session_id": null, "backend": "echo", "backend_session_id": "echo", "model": "echo", "exit_code": 0,
                 "duration_ms": null, "duration_seconds": null, "output": "two words", "content": "two words",
-                "cost": null, "kind": null, "error": null, "warnings": [], "tried": [], "usage": usage, "token_usage": usage,
+                "cost": null, "kind": null, "error": null, "warnings": [], "permission_denials": 0, "tried": [], "usage": usage, "token_usage": usage,
             })
         )
     );

@@ -83,6 +83,8 @@ pub struct Finished {
     pub usage: Usage,
     /// What was left out or is worth knowing.
     pub warnings: Vec<String>,
+    /// How often the agent needed a permission and did not get it.
+    pub permission_denials: u64,
     /// Who was asked before and could not answer for now.
     pub tried: Vec<(String, Failure)>,
     /// How often it was begun.
@@ -112,6 +114,7 @@ impl Finished {
             backend_session: None,
             usage: Usage::default(),
             warnings: Vec::new(),
+            permission_denials: 0,
             tried: Vec::new(),
             attempts: 0,
             resumed: false,
@@ -152,6 +155,7 @@ impl Finished {
             backend_session: outcome.backend_session,
             usage: outcome.usage,
             warnings: outcome.warnings,
+            permission_denials: outcome.permission_denials,
             tried: outcome.tried,
             attempts: 1,
             resumed: false,
@@ -176,6 +180,7 @@ impl Finished {
                 kind: self.failure.as_ref().map(|failure| failure.kind.word()),
                 error: self.failure.as_ref().map(|failure| failure.message.clone()),
                 warnings: &self.warnings,
+                permission_denials: self.permission_denials,
                 tried: unified::tried(&self.tried),
             },
             status: self.state.word(),
@@ -230,6 +235,7 @@ impl Finished {
                 cost: value["cost"].as_f64(),
             },
             warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
+            permission_denials: value["permission_denials"].as_u64().unwrap_or(0),
             tried: Vec::new(),
             attempts: value["attempts"].as_u64().and_then(|attempts| u32::try_from(attempts).ok())?,
             resumed: true,

@@ -224,6 +224,9 @@ impl<F: FnMut(&mut Out, Finished) -> io::Result<()> + Send> Observer for Screen<
 
     fn event(&self, index: usize, event: &Event) -> io::Result<()> {
         self.progress.event(index, event);
+        if let Some(warning) = event.warning() {
+            log::warn!("[{}] {warning}", index + 1);
+        }
         if self.out.try_lock().is_ok() {
             self.progress.draw();
         }

@@ -119,13 +119,11 @@ impl Sink for Printer {
         let line = (self.style.verbose || streams).then(|| self.events.next(event));
         if let (Some(line), true) = (&line, self.style.verbose) {
             log::debug!("event {line}");
-        } else if let Event::Progress { stage, message } = event {
-            if stage == "warning" {
-                if let Some(spinner) = &mut self.spinner {
-                    spinner.clear();
-                }
-                log::warn!("{message}");
+        } else if let Some(warning) = event.warning() {
+            if let Some(spinner) = &mut self.spinner {
+                spinner.clear();
             }
+            log::warn!("{warning}");
         }
         if let Some(spinner) = &mut self.spinner {
             spinner.hear(event);

@@ -110,7 +110,7 @@ impl Progress {
             Event::Progress { stage, message } if stage == "retry" => {
                 (run.state, run.last) = ("retrying", safe(message));
             }
-            Event::Progress { .. } | Event::Usage(_) => {}
+            Event::PermissionDenied { .. } | Event::Progress { .. } | Event::Usage(_) => {}
         }
     }
 

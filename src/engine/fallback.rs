@@ -105,7 +105,10 @@ impl Sink for Trial<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let is_of_answer = match event {
             Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. } | Event::ToolResult { .. } => true,
-            Event::Started { .. } | Event::Progress { .. } | Event::Usage(_) => false,
+            Event::Started { .. }
+            | Event::PermissionDenied { .. }
+            | Event::Progress { .. }
+            | Event::Usage(_) => false,
         };
         if is_of_answer && !self.delivered {
             self.release()?;

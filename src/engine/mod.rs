@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// How long a vendor's program may take to remove a session.
 const FORGETTING_TAKES: Duration = Duration::from_secs(10);
 
+/// As many denied permissions are told one by one; the rest are counted.
+const MOST_DENIALS_TOLD: u64 = 10;
+
 /// The longest answer that is kept in memory until its end, in bytes.
 pub const MOST_ANSWER: usize = 64 << 20;
 
@@ -76,6 +79,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// What was left out or is worth knowing.
     pub warnings: Vec<String>,
+    /// How often the agent needed a permission and did not get it.
+    pub permission_denials: u64,
     /// The answer was cut at a limit of tokens.
     pub truncated: bool,
     /// Who was asked before and could not answer for now, and why (`fallback`).
@@ -230,6 +235,7 @@ impl Engine {
                 exit_code: 0,
                 failure: None,
                 warnings,
+                permission_denials: 0,
                 truncated: false,
                 tried: Vec::new(),
             },
@@ -395,10 +401,8 @@ impl Sink for Fold<'_> {
                 self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
             }
             Event::Usage(usage) => self.outcome.usage = *usage,
-            Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {
-                self.outcome.truncated |= stage == TRUNCATED;
-                self.outcome.warnings.push(message.clone());
-            }
+            Event::Progress { stage, .. } => self.outcome.truncated |= stage == TRUNCATED,
+            Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
             Event::Text(text) => {
                 if let Some(run) = &mut self.run {
                     run.hear(text);
@@ -406,6 +410,9 @@ impl Sink for Fold<'_> {
             }
             _ => {}
         }
+        let is_one_more = matches!(event, Event::PermissionDenied { .. })
+            && self.outcome.permission_denials > MOST_DENIALS_TOLD;
+        self.outcome.warnings.extend(event.warning().filter(|_| !is_one_more));
         self.listener.event(event)
     }
 
@@ -428,6 +435,7 @@ impl Finishing for Fold<'_> {
             failure.message += " (`--replay` starts a new one from the stored turns)";
         }
         self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
+        self.count_denials();
         self.save();
         if let Some(failure) = &self.outcome.session_failure {
             self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
@@ -439,6 +447,7 @@ impl Finishing for Fold<'_> {
 impl Fold<'_> {
     /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
     fn stopped(&mut self, error: &Error) {
+        self.count_denials();
         self.outcome.duration = self.since.elapsed();
         self.outcome.failure = Some(Failure::from(error));
         self.outcome.exit_code = 1;
@@ -446,6 +455,14 @@ impl Fold<'_> {
         if !matches!(error, Error::ReaderGone) {
             // Whoever does not listen any more has no use for an error either.
             let _ = self.listener.done(&self.outcome);
+        }
+    }
+
+    /// Says how many permissions were denied besides those that were told one by one.
+    fn count_denials(&mut self) {
+        let more = self.outcome.permission_denials.saturating_sub(MOST_DENIALS_TOLD);
+        if more > 0 {
+            self.outcome.warnings.push(format!("{more} more permissions were denied"));
         }
     }
 

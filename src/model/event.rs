@@ -40,9 +40,14 @@ pub enum Event {
         /// The tool failed or was refused.
         is_error: bool,
     },
+    /// The agent needed a permission and did not get it.
+    PermissionDenied {
+        /// The tool and what it was to do, as people read it.
+        what: String,
+    },
     /// Something worth knowing that is not part of the answer: a retry, a stage, a vendor's warning.
     Progress {
-        /// A short word: `retry`, `warning`, `permission`, `TRUNCATED` ...
+        /// A short word: `retry`, `warning`, `TRUNCATED` ...
         stage: String,
         /// The sentence.
         message: String,
@@ -50,6 +55,26 @@ pub enum Event {
     /// Tokens used by this run so far; a later one replaces an earlier one.
     Usage(Usage),
 }
+
+impl Event {
+    /// The sentence about it that whoever reads the answer has to see; none where there is nothing to see.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {
+                Some(message.clone())
+            }
+            Event::PermissionDenied { what } => {
+                let end = what.char_indices().nth(LONGEST_QUOTE).map_or(what.len(), |(at, _)| at);
+                let dots = if end < what.len() { "..." } else { "" };
+                Some(format!("permission denied: {}{dots}", &what[..end]))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// So many characters of what an agent was not allowed to do are quoted: it may be a whole file.
+const LONGEST_QUOTE: usize = 200;
 
 /// The stage of a `Progress` that says that the answer was cut at a limit of tokens.
 pub const TRUNCATED: &str = "truncated";

@@ -37,6 +37,8 @@ pub struct Answer<'a> {
     pub error: Option<String>,
     /// What was left out or is worth knowing.
     pub warnings: &'a [String],
+    /// How often the agent needed a permission and did not get it.
+    pub permission_denials: u64,
     /// Who was asked before and could not answer.
     pub tried: Vec<Value>,
 }
@@ -57,6 +59,7 @@ impl<'a> Answer<'a> {
             kind: failure(outcome).map(|failure| failure.kind.word()),
             error: failure(outcome).map(|failure| failure.message.clone()),
             warnings: &outcome.warnings,
+            permission_denials: outcome.permission_denials,
             tried: tried(&outcome.tried),
         }
     }
@@ -76,6 +79,7 @@ impl<'a> Answer<'a> {
             kind: None,
             error: None,
             warnings: &[],
+            permission_denials: 0,
             tried: Vec::new(),
         }
     }
@@ -188,6 +192,9 @@ impl Events {
                 "tool_result",
                 json!({"tool_id": id, "tool_name": name, "output": output, "is_error": is_error}),
             ),
+            Event::PermissionDenied { what } => {
+                ("progress", json!({"stage": "permission", "message": format!("refused: {what}")}))
+            }
             Event::Progress { stage, message } => ("progress", json!({"stage": stage, "message": message})),
             Event::Usage(used) => ("token_usage", usage(used)),
         };

@@ -10,6 +10,7 @@ use crate::model::error::{Failure, Kind, words_of_stderr};
 use crate::model::event::Event;
 use crate::model::task::{Approval, Sandbox, Task};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long background commands may go on after the agent has answered; `claude -p` waits so long too. A server that the
@@ -35,6 +36,8 @@ pub(super) struct Turn {
     answer: Answer,
     /// The agent did something: then it may end without a word.
     used_tools: bool,
+    /// The uses of tools that were denied.
+    denials: BTreeSet<String>,
     used: Used,
     started: bool,
     work: Work,
@@ -81,6 +84,7 @@ impl Turn {
             cut: false,
             answer: Answer::default(),
             used_tools: false,
+            denials: BTreeSet::new(),
             used: Used::default(),
             started: false,
             work: Work::default(),
@@ -269,11 +273,7 @@ impl Turn {
             let answer = json!({"behavior": "allow", "updatedInput": request["input"]});
             json!({"subtype": "success", "request_id": id, "response": answer})
         } else {
-            let tool = text(&request["tool_name"]);
-            steps.push(Step::Event(Event::Progress {
-                stage: "permission".to_owned(),
-                message: format!("refused: {tool} {}", request["input"]),
-            }));
+            self.denied(&request["tool_use_id"], &request["tool_name"], &request["input"], steps);
             let sentence =
                 "Permission denied: nobody is there to ask, and the approval mode does not allow it.";
             let answer = json!({"behavior": "deny", "message": sentence});
@@ -284,6 +284,9 @@ impl Turn {
 
     /// The agent has answered. It may go on by itself when what it left in the background has ended.
     fn result(&mut self, message: Value, steps: &mut Steps) {
+        for denial in message["permission_denials"].as_array().into_iter().flatten() {
+            self.denied(&denial["tool_use_id"], &denial["tool_name"], &denial["tool_input"], steps);
+        }
         steps.push(Step::Event(Event::Usage(self.used.with(&message))));
         if self.cut {
             let cut = match self.wants_schema {
@@ -320,6 +323,13 @@ impl Turn {
         let message = format!("waiting for what goes on in the background: {}", self.work.tasks.join(", "));
         steps.push(Step::Event(Event::Progress { stage: "background".to_owned(), message }));
         steps.push(Step::Alarm(BACKGROUND_MAY_TAKE));
+    }
+
+    /// A permission was denied: by us, or by a rule of the user's, of which only the result tells. Told once.
+    fn denied(&mut self, id: &Value, tool: &Value, input: &Value, steps: &mut Steps) {
+        if !id.is_string() || self.denials.insert(text(id).to_owned()) {
+            steps.push(Step::Event(Event::PermissionDenied { what: format!("{} {input}", text(tool)) }));
+        }
     }
 
     /// The end, when the agent has answered.

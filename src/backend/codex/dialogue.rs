@@ -186,29 +186,30 @@ impl Talk {
         let decision = if accept { "accept" } else { "decline" };
         // With fields to fill in it asks a person, not for a permission.
         let fields = params["requestedSchema"]["properties"].as_object().map_or(0, Map::len);
-        let (reply, refused) = match method {
+        let (reply, denied) = match method {
             "item/commandExecution/requestApproval" => {
                 let command = params["command"].as_str().unwrap_or("a command");
-                (Ok(json!({"decision": decision})), (!accept).then(|| format!("refused: {command}")))
+                (Ok(json!({"decision": decision})), (!accept).then(|| command.to_owned()))
             }
             "item/fileChange/requestApproval" => {
-                let refused = (!accept).then(|| "refused: a change of files that needs approval".to_owned());
-                (Ok(json!({"decision": decision})), refused)
+                let denied = (!accept).then(|| "a change of files that needs approval".to_owned());
+                (Ok(json!({"decision": decision})), denied)
             }
             "item/permissions/requestApproval" => {
                 let granted = if accept { params["permissions"].clone() } else { json!({}) };
-                let refused = (!accept).then(|| "refused: more permissions".to_owned());
-                (Ok(json!({"permissions": granted, "scope": "turn"})), refused)
+                let denied = (!accept).then(|| "more permissions".to_owned());
+                (Ok(json!({"permissions": granted, "scope": "turn"})), denied)
             }
             "mcpServer/elicitation/request" if accept && fields == 0 && params["mode"] == "form" => {
                 (Ok(json!({"action": "accept", "content": {}})), None)
             }
             "mcpServer/elicitation/request" => {
                 let what = params["message"].as_str().unwrap_or("what an MCP server asked");
-                (Ok(json!({"action": "decline", "content": null})), Some(format!("refused: {what}")))
+                (Ok(json!({"action": "decline", "content": null})), Some(what.to_owned()))
             }
             "item/tool/requestUserInput" => {
-                (Ok(json!({"answers": {}})), Some("no answer: codex asked a person".to_owned()))
+                self.progress("warning", "no answer: codex asked a person".to_owned(), steps);
+                (Ok(json!({"answers": {}})), None)
             }
             _ => (Err(format!("clinvk does not answer `{method}`")), None),
         };
@@ -217,9 +218,7 @@ impl Talk {
             Err(message) => json!({"id": id, "error": {"code": -32601, "message": message}}),
         };
         steps.push(Step::Send(reply.to_string()));
-        if let Some(message) = refused {
-            self.progress("permission", message, steps);
-        }
+        steps.extend(denied.map(|what| Step::Event(Event::PermissionDenied { what })));
     }
 
     fn notified(&mut self, method: &str, params: &Value, steps: &mut Steps) {

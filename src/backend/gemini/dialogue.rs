@@ -293,7 +293,7 @@ impl Turn {
         };
         if !yes || outcome["outcome"] == "cancelled" {
             let title = text(&call["title"]);
-            progress("permission", format!("refused: {name} {title}"), steps);
+            steps.push(Step::Event(Event::PermissionDenied { what: format!("{name} {title}") }));
             // After a no gemini says nothing more of this use.
             let output = format!("refused by approval mode `{}`", self.approval.word());
             let (id, name) = (text(&call["toolCallId"]).to_owned(), name.to_owned());

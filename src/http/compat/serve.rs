@@ -221,6 +221,9 @@ fn too_long() -> Fault {
     Fault::of(Kind::Unreadable, format!("the answer has more than {MOST_ANSWER} bytes"))
 }
 
+/// The header that says how often the agent needed a permission and did not get it.
+const DENIALS: &str = "x-clinvk-permission-denials";
+
 /// One request under way.
 struct Asked<'a> {
     chat: &'a Chat,
@@ -296,7 +299,10 @@ impl Answered<'_> {
     fn headers(&self, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
         let Outcome { backend, model, session, .. } = self.outcome;
         let estimated = self.is_estimate.then(|| ("x-clinvk-usage", "estimated".to_owned()));
-        asked.told(backend, model.as_deref(), session.as_deref()).into_iter().chain(estimated).collect()
+        let denials = self.outcome.permission_denials;
+        let denied = (denials > 0).then(|| (DENIALS, denials.to_string()));
+        let told = asked.told(backend, model.as_deref(), session.as_deref());
+        told.into_iter().chain(estimated).chain(denied).collect()
     }
 }
 
@@ -336,7 +342,7 @@ impl Asked<'_> {
 
     /// Runs it once, and passes the text on.
     fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
-        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new() };
+        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new(), denials: 0 };
         let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
         if pieces.bytes > MOST_ANSWER {
             return Err(too_long());
@@ -430,6 +436,8 @@ struct Pieces<'a, 'o, 'e, 'c> {
     bytes: usize,
     /// The text itself, where the conversation is kept.
     text: String,
+    /// How often the agent needed a permission and did not get it.
+    denials: u64,
 }
 
 impl Sink for Pieces<'_, '_, '_, '_> {
@@ -448,6 +456,11 @@ impl Sink for Pieces<'_, '_, '_, '_> {
             }
             Event::Started { model: Some(model), .. } => {
                 self.outlet.header("x-clinvk-model", model.clone());
+                Ok(())
+            }
+            Event::PermissionDenied { .. } => {
+                self.denials += 1;
+                self.outlet.header(DENIALS, self.denials.to_string());
                 Ok(())
             }
             _ => Ok(()),

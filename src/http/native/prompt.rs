@@ -162,7 +162,10 @@ impl Sink for Teller<'_> {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
         }
-        let is_of_answer = !matches!(event, Event::Started { .. } | Event::Progress { .. } | Event::Usage(_));
+        let is_of_answer = matches!(
+            event,
+            Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. } | Event::ToolResult { .. }
+        );
         let line = self.events.next(event);
         self.feed.event(&line, is_of_answer)
     }
