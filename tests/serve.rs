@@ -456,6 +456,36 @@ fn time_limits_of_requests_hold_and_what_is_asked_cannot_exceed_them() {
 }
 
 #[test]
+fn a_run_on_which_nothing_moves_ends_on_every_surface_whatever_the_client_asks() {
+    let scene = Scene::playing("cat >/dev/null; exec \"$here/sleep\" 1000");
+    scene.edit_config(|config| config["server"] = json!({"stall_timeout_secs": 1}));
+    let server = scene.serve([]);
+    let user = json!([{"role": "user", "content": "x"}]);
+    for (path, body) in [
+        ("/api/v1/prompt", json!({"prompt": "x"})),
+        ("/api/v1/prompt", json!({"prompt": "x", "stall_secs": 0})),
+        ("/api/v1/prompt", json!({"prompt": "x", "stall_secs": 1000, "output_format": "stream-json"})),
+        ("/api/v1/parallel", json!({"tasks": [{"prompt": "x", "stall_secs": 1000}]})),
+        ("/api/v1/chain", json!({"steps": [{"prompt": "x"}]})),
+        ("/api/v1/compare", json!({"prompt": "x", "backends": ["fake"]})),
+        ("/openai/v1/chat/completions", json!({"model": "fake", "messages": user})),
+        ("/openai/v1/chat/completions", json!({"model": "fake", "messages": user, "stream": true})),
+        ("/openai/v1/responses", json!({"model": "fake", "input": "x"})),
+        ("/openai/v1/completions", json!({"model": "fake", "prompt": "x"})),
+        (
+            "/anthropic/v1/messages",
+            json!({"model": "fake", "max_tokens": 9, "messages": user, "stream": true}),
+        ),
+    ] {
+        let answer = server.post(path, &body).to_string();
+        assert!(answer.contains("no output for 1s"), "{path} {body}: {answer}");
+    }
+    let detached = server.post("/api/v1/prompt", &json!({"prompt": "x", "detach": true}));
+    assert_eq!(detached.status, 202);
+    until("nothing is left", || scene.processes().len() == 1);
+}
+
+#[test]
 fn a_drain_refuses_what_is_new_and_ends_what_is_old() {
     // faults.md B2. What asks for no drain has one too, and its death.
     for signal in sys::ending_signals() {

@@ -207,6 +207,7 @@ table! {
         port: u16 = "8080", "the port to listen on; 0 takes a free one";
         request_timeout_secs: u64 [0, YEAR] = "300", "longest time of a run that is not streamed; 0 is no limit";
         stream_timeout_secs: u64 [0, YEAR] = "0", "longest time of a streamed run; 0 is no limit";
+        stall_timeout_secs: u64 [0, YEAR] = "600", "longest silence of a run's program, whatever is asked; 0 is no limit";
         first_byte_timeout_secs: u64 [0, YEAR] = "120", "longest time until the first of the answer; 0 is no limit";
         read_timeout_secs: u64 [0, YEAR] = "30", "longest time to read a request; 0 is no limit";
         write_timeout_secs: u64 [0, YEAR] = "300", "longest time that a client takes to read; 0 is no limit";

@@ -203,6 +203,7 @@ fn timeout(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     call.who.limits = Limits {
         whole: Duration::from_secs(of_server.request_timeout_secs),
         streamed: Duration::from_secs(of_server.stream_timeout_secs),
+        stall: Duration::from_secs(of_server.stall_timeout_secs),
         first_byte: Duration::from_secs(of_server.first_byte_timeout_secs),
     };
     next.go(call)

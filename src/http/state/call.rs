@@ -90,6 +90,8 @@ pub struct Limits {
     pub whole: Duration,
     /// A run whose answer is streamed.
     pub streamed: Duration,
+    /// Without any output of the program: no run holds a slot for ever.
+    pub stall: Duration,
     /// Until the first of the answer.
     pub first_byte: Duration,
 }
@@ -98,7 +100,12 @@ impl Limits {
     /// Puts them over what was asked for: less is granted, more is not.
     pub fn over(&self, mut control: Control, streamed: bool) -> Control {
         let wall = if streamed { self.streamed } else { self.whole };
-        for (asked, most) in [(&mut control.wall, wall), (&mut control.first_byte, self.first_byte)] {
+        let limits = [
+            (&mut control.wall, wall),
+            (&mut control.stall, self.stall),
+            (&mut control.first_byte, self.first_byte),
+        ];
+        for (asked, most) in limits {
             if asked.is_zero() || (!most.is_zero() && *asked > most) {
                 *asked = most;
             }
