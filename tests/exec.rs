@@ -328,8 +328,14 @@ fn a_run_has_a_marker_and_a_nested_one_appends_its_own() {
     let marker = |args: &[&str]| scene.clinvk(args).seen().out.trim_end().to_owned();
     let (one, two) = (marker(&["x"]), marker(&["-b", "outer", "x"]));
     let parts: Vec<&str> = two.split(':').collect();
-    assert!(one.len() == 32 && parts.len() == 2 && parts.iter().all(|part| part.len() == 32), "{one}, {two}");
-    assert_ne!(parts[0], parts[1]);
+    // What is random, and whose it is: process, start, namespace, home.
+    let words: Vec<Vec<&str>> = parts.iter().map(|part| part.split('-').collect()).collect();
+    assert!(!one.contains(':') && words.len() == 2, "{one}, {two}");
+    assert!(words.iter().all(|words| words.len() == 5 && words[0].len() == 32), "{two}");
+    assert!(
+        words[0][0] != words[1][0] && words[0][1] != words[1][1] && words[0][3..] == words[1][3..],
+        "{two}"
+    );
 }
 
 #[test]

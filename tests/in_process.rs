@@ -155,14 +155,44 @@ fn cancelling_one_run_leaves_the_tree_and_the_orphans_of_another() {
             let before = other.processes();
             cancel.throw();
             assert_eq!(first.join().unwrap(), Stop::Cancelled);
+            // faults.md G4: the daemon without a marker has lived as long as any other run went on.
+            ours.is_deserted();
             let after = other.processes();
             assert!(before == after && after.keys().all(|pid| !is_stopped(*pid)), "{before:#?}\n{after:#?}");
             go.tell();
             assert_eq!(second.join().unwrap(), (Stop::Finished(Ok(())), "fine".to_owned()));
         });
-        // With the last run the last orphan goes, whosever it was.
-        ours.is_deserted();
         other.is_deserted();
+    });
+}
+
+/// faults.md B5.
+#[test]
+fn what_ends_without_a_parent_is_reaped_while_the_run_goes_on() {
+    alone("what_ends_without_a_parent_is_reaped_while_the_run_goes_on", || {
+        let scene = scene("for i in 1 2 3 4 5 6; do (setsid true &); done; tell up; await go");
+        let [mut up, mut go] = ["up", "go"].map(|name| scene.fifo(name));
+        let zombies = || {
+            let me = std::process::id().to_string();
+            let stats = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("stat"));
+            let stats = stats.filter_map(|stat| fs::read_to_string(stat).ok());
+            let is_zombie = |stat: &String| {
+                let fields: Vec<&str> =
+                    stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap();
+                fields[0] == "Z" && fields[1] == me
+            };
+            stats.filter(is_zombie).count()
+        };
+        thread::scope(|threads| {
+            let over = threads.spawn(|| {
+                run(&scene, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap().stop
+            });
+            up.told();
+            until("they are all there", || zombies() == 6);
+            until("none is", || zombies() == 0);
+            go.tell();
+            assert_eq!(over.join().unwrap(), Stop::Finished(Ok(())));
+        });
     });
 }
 

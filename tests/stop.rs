@@ -242,6 +242,39 @@ fn a_program_that_reads_to_the_end_of_its_input_ends_when_clinvk_is_killed() {
     over.told();
 }
 
+/// faults.md F5: for SIGKILL.
+#[test]
+fn what_a_killed_clinvk_has_left_is_named_by_the_next_run_and_ended_by_fsck() {
+    let scene =
+        Scene::playing("exec <&- >&- 2>&-; setsid \"$here/sleep\" 1000 & tell up; exec \"$here/sleep\" 1000");
+    let mut up = scene.fifo("up");
+    let run = scene.clinvk(["--ephemeral", "x"]).start();
+    up.told();
+    let fsck = |args: &[&str]| scene.clinvk(["sessions", "fsck"]).args(args).seen();
+    assert_eq!(fsck(&[]).out, "nothing is wrong\n", "its clinvk is still there");
+    run.signal(sys::SIGKILL);
+    assert_eq!(run.end().status, -sys::SIGKILL);
+    until("both sleep", || {
+        scene.processes().values().filter(|line| line.ends_with("sleep 1000 ")).count() == 2
+    });
+    let left: Vec<i32> = scene.processes().into_keys().collect();
+    let elsewhere = scene.clinvk(["sessions", "fsck"]).env("CLINVK_HOME", scene.text("other")).seen();
+    assert_eq!(elsewhere.out, "nothing is wrong\n");
+    // Read from /proc, in whatever order it has them.
+    let told = |text: &str| left.iter().all(|pid| text.contains(&pid.to_string()));
+    let next =
+        scene.clinvk(["-b", "echo", "--timeout", "1s", "x"]).env("CLINVK_BACKENDS_ECHO_HANG", "true").seen();
+    let words = "are left of a run whose clinvk was killed: `clinvk sessions fsck` ends what is left\n";
+    assert!(next.err.contains(words) && told(&next.err), "{next}");
+    let dry = fsck(&["--dry-run"]);
+    assert!(dry.out.contains("process: process ") && told(&dry.out), "{dry}");
+    assert_eq!(scene.processes().len(), 2);
+    let said = fsck(&[]);
+    assert!(told(&said.out), "{said}");
+    until("they are gone", || scene.processes().is_empty());
+    assert_eq!(fsck(&[]).out, "nothing is wrong\n");
+}
+
 #[test]
 fn a_reader_that_leaves_ends_the_run_quietly() {
     for play in [

@@ -3,11 +3,13 @@
 
 mod place;
 mod signals;
+mod tag;
 
 pub use place::{in_directory, open_directory};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
 };
+pub use tag::{has_tag, tag};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -92,6 +94,16 @@ pub fn has_children() -> bool {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` lives through the call.
     unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) == 0 }
+}
+
+/// One of the children that have ended and were not reaped, whoever started it: which is the system's choice.
+pub fn ended_child() -> Option<i32> {
+    // SAFETY: a zeroed siginfo_t is a valid one.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` lives through the call, which fills the SIGCHLD fields or leaves the zeroes.
+    let (result, pid) = unsafe { (libc::waitid(libc::P_ALL, 0, &mut info, flags), info.si_pid()) };
+    (result == 0 && pid > 0).then_some(pid)
 }
 
 /// Reaps one ended child that std does not own: an orphan that was handed to us.

@@ -8,6 +8,7 @@ mod exit;
 mod flags;
 mod help;
 mod input;
+mod leftovers;
 mod map;
 mod parallel;
 mod print;
@@ -31,9 +32,13 @@ use flags::Typed;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 pub use flags::{COMMANDS, FLAGS};
 pub use table::{safe, safe_lines};
+
+/// Behind a command that took so long, we look for what is left of others.
+const LONG: Duration = Duration::from_secs(1);
 
 /// Runs the process' own command line.
 #[allow(clippy::disallowed_methods)] // the arguments are the one thing that the command line reads itself
@@ -117,7 +122,8 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 crate::base::logging::to_stderr(true, false);
             }
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-            match command {
+            let (since, outside) = (Instant::now(), world.clone());
+            let result = match command {
                 "sessions" => sessions::run(typed, &world, &loaded.config),
                 "parallel" => parallel::run(typed, world, &loaded.config),
                 "map" => map::run(typed, world, &loaded.config),
@@ -125,7 +131,12 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "chain" => chain::run(typed, world, &loaded.config),
                 "serve" => serve::run(typed, world, &loaded.config),
                 _ => prompt::run(typed, world, &loaded.config),
+            };
+            // It takes some milliseconds: what was quick stays quick.
+            if since.elapsed() >= LONG {
+                leftovers::warn(&outside);
             }
+            result
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `clinvk serve`: opens the door, says where it is, and serves until it is told to stop.
 
 use super::flags::Typed;
-use super::{prompt, say, signals};
+use super::{leftovers, prompt, say, signals};
 use crate::base::logging::{LogFormat, LogLevel};
 use crate::base::world::World;
 use crate::config::Config;
+use crate::exec;
 use crate::http::front::keys::Keys;
 use crate::http::layers::Front;
 use crate::http::net::{Door, Limits, Listen};
@@ -51,6 +52,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     guard(&listen, &keys, &config)?;
+    leftovers::warn(&engine.world);
     let stop = signals::stop_pipe().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let limits = limits(&config);
     let door = Door::open(vec![listen])?;
@@ -169,6 +171,7 @@ fn look_after(server: &Arc<Server>, over: &Arc<AtomicBool>) -> Result<JoinHandle
         while !over.load(Ordering::SeqCst) {
             thread::park_timeout(ROUND);
             server.look_after();
+            exec::reap_orphans();
         }
     };
     let started = thread::Builder::new().name("rounds".to_owned()).spawn(rounds);

@@ -6,8 +6,9 @@ use crate::base::json;
 use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::engine::request;
+use crate::exec;
 use crate::model::error::Error;
-use crate::session::{self, Entry, Filter, Session, Status, Store, Tokens, Turn};
+use crate::session::{self, Entry, Filter, Finding, Session, Status, Store, Tokens, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +74,7 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
         ["export", id] => export(typed, &store, id),
         ["import", file] => import(typed, &store, file),
         ["stats"] => stats(typed, &store),
-        ["fsck"] => fsck(typed, &store),
+        ["fsck"] => fsck(typed, world, &store),
         _ => Err(Error::Invalid(format!("wrong number of words behind `sessions {name}`: see clinvk(1)"))),
     }
 }
@@ -406,8 +407,19 @@ fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
     say(&text)
 }
 
-fn fsck(typed: &Typed, store: &Store) -> Result<u8, Error> {
-    let findings = session::fsck(store, typed.has("dry-run"), &mut progress("reading sessions"))?;
+fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
+    let mut findings = session::fsck(store, typed.has("dry-run"), &mut progress("reading sessions"))?;
+    let left = exec::leftovers(world);
+    if !typed.has("dry-run") {
+        exec::end_leftovers(&left);
+    }
+    findings.extend(left.iter().map(|left| Finding {
+        kind: "process",
+        sentence: format!(
+            "process {} (`{}`) is left of a run whose clinvk was killed",
+            left.pid, left.program
+        ),
+    }));
     if typed.has("json") {
         let findings: Vec<_> = findings
             .iter()

@@ -242,7 +242,7 @@ impl Engine {
             run,
             listener,
         };
-        let marker = world::random_id()?;
+        let marker = exec::marker(&self.world)?;
         let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
         let finished = report.and_then(|report| stopped(&report.stop));
         if let Err(error) = &finished {

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How often a silent run looks around: for a child that ended without closing its pipes, and to say `quiet`.
 const TICK: Duration = Duration::from_millis(100);
+/// How often what was left to us and has ended is reaped.
+const REAP: Duration = Duration::from_secs(5);
 /// How long pipes may stay open after the child is gone: a grandchild holds them.
 const LINGER: Duration = Duration::from_millis(200);
 /// How much of standard error is kept for messages.
@@ -60,6 +62,7 @@ pub(super) struct Conversation<'a> {
     /// Began with the run; every other time is counted on it.
     clock: Clock,
     last_output: Duration,
+    last_reaping: Duration,
     last_stage_of_model: Duration,
     model_answers: bool,
     answered: bool,
@@ -117,6 +120,7 @@ impl<'a> Conversation<'a> {
             watches_model: launch.model_is_remote,
             clock: Clock::start(),
             last_output: Duration::ZERO,
+            last_reaping: Duration::ZERO,
             last_stage_of_model: Duration::ZERO,
             model_answers: false,
             answered: false,
@@ -345,6 +349,10 @@ impl<'a> Conversation<'a> {
             self.read_stdout();
         } else {
             self.tell(|sink| sink.quiet());
+        }
+        if self.clock.ran() >= self.last_reaping + REAP {
+            self.last_reaping = self.clock.ran();
+            super::reap_orphans();
         }
         Ok(())
     }

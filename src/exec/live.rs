@@ -33,6 +33,16 @@ pub fn suspend() {
     all(sys::SIGCONT);
 }
 
+/// Reaps what others left to us and has ended. To be called now and then: a run takes its own with it at its end, and until
+/// then what it left behind would pile up, as would what is handed to the first process of a container.
+pub fn reap_orphans() {
+    if sys::ended_child().is_some() {
+        // Held, so that every child of ours is on the list of those that are owned.
+        let _live = lock(&LIVE);
+        tree::reap_orphans();
+    }
+}
+
 /// A clock that stands still while this process is suspended.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {

@@ -4,13 +4,15 @@
 #![allow(clippy::disallowed_methods)] // the one place that starts processes
 
 mod conversation;
+mod leftovers;
 mod lines;
 mod live;
 mod output;
 mod overlay;
 mod tree;
 
-pub use live::{Clock, suspend};
+pub use leftovers::{Leftover, end_leftovers, leftovers, marker};
+pub use live::{Clock, reap_orphans, suspend};
 pub use output::{Printed, output};
 
 use crate::backend::{Dialogue, Ended, Launch};
@@ -231,6 +233,7 @@ fn command(program: &Path, launch: &Launch, dir: OwnedFd, marker: &str, world: &
     command.args(&launch.args);
     sys::in_directory(&mut command, dir);
     sys::in_its_own_session(&mut command);
+    sys::tag(&mut command, tree::tag(marker));
     sys::with_open_files_as_before(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in &launch.unset {

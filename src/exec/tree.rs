@@ -1,10 +1,11 @@
 //! The processes of a run: found, stopped and reaped. Tool children start sessions of their own, so the process
-//! group is not the tree; what counts is descent and the marker in the environment.
+//! group is not the tree; what counts is descent, the marker in the environment, and a tag that outlives both.
 
 use crate::base::sync::lock;
 use crate::base::sys;
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Child;
 use std::sync::{Mutex, OnceLock};
 
@@ -14,8 +15,9 @@ pub(super) struct Process {
     pub pid: i32,
     parent: i32,
     group: i32,
-    started: u64,
-    zombie: bool,
+    pub started: u64,
+    /// It has ended, and was not reaped.
+    pub zombie: bool,
 }
 
 /// The children that std owns: everything else that ends as our child is an orphan to be reaped by us.
@@ -42,12 +44,12 @@ impl Drop for Owned {
 }
 
 /// Every process there is. Empty where there is no /proc.
-fn processes() -> Vec<Process> {
+pub(super) fn processes() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-fn process(pid: i32) -> Option<Process> {
+pub(super) fn process(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in brackets and may contain anything; the last bracket ends it (proc(5)).
     let (_, rest) = stat.rsplit_once(')')?;
@@ -135,14 +137,20 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
     found
 }
 
-/// Whether a process carries the marker of a run in the environment it was started with.
-fn carries(pid: i32, marker: &str) -> bool {
-    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+/// The markers of runs, with colons between them, in the environment that a process was started with.
+pub(super) fn markers(pid: i32) -> Option<String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{}=", super::MARKER);
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(&prefix))
-        .any(|value| value.split(':').any(|part| part == marker))
+    let mut entries = environ.split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok());
+    entries.find_map(|entry| entry.strip_prefix(&prefix)).map(str::to_owned)
+}
+
+/// The tag of all that a run sets going. What throws its environment away and leaves its parent, as daemons do, has it
+/// still; only what starts another clinvk, or sets that very limit, has not.
+pub(super) fn tag(marker: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    marker.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The tree of one run: its child, and everything that the child set going.
@@ -171,7 +179,7 @@ impl Tree {
             }
         } else {
             let mine = below(std::process::id() as i32, &all).into_iter();
-            found.extend(mine.filter(|process| carries(process.pid, &self.marker)));
+            found.extend(mine.filter(|process| self.has_set_going(process.pid)));
         }
         // Still the same processes, perhaps with other parents.
         let still = |now: &&Process| {
@@ -186,6 +194,12 @@ impl Tree {
         found.retain(|process| !owned.contains(&process.pid));
         self.remembered = found.clone();
         found.into_iter().collect()
+    }
+
+    /// Whether a process has something of this run that it can have from its ancestors alone.
+    fn has_set_going(&self, pid: i32) -> bool {
+        sys::has_tag(pid, tag(&self.marker))
+            || markers(pid).is_some_and(|markers| markers.split(':').any(|marker| marker == self.marker))
     }
 
     /// Remembers the tree as it is, before the first signal scatters it.
@@ -223,12 +237,20 @@ impl Tree {
     }
 }
 
-/// Reaps by pid the orphans that were handed to us and have ended: `waitpid(-1)` would steal std's children.
-fn reap_orphans() {
-    for orphan in orphans(&processes()) {
-        if orphan.zombie {
-            let _reaping = lock(&REAPING);
-            sys::reap(orphan.pid);
+/// Reaps by pid the orphans that were handed to us and have ended: `waitpid(-1)` would steal std's children. The first
+/// process of a container reaps whatever std does not own: there is nobody else to do it.
+pub(super) fn reap_orphans() {
+    let (all, me) = (processes(), std::process::id() as i32);
+    let handed_to_us = match me {
+        1 => {
+            let owned = lock(&OWNED);
+            let is_nobodys = |process: &&Process| process.parent == me && !owned.contains(&process.pid);
+            all.iter().filter(is_nobodys).copied().collect()
         }
+        _ => orphans(&all),
+    };
+    for orphan in handed_to_us.iter().filter(|orphan| orphan.zombie) {
+        let _reaping = lock(&REAPING);
+        sys::reap(orphan.pid);
     }
 }
