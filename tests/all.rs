@@ -4,7 +4,6 @@
 mod batch;
 mod batch_chain;
 mod batch_compare;
-mod batch_diff;
 mod batch_kept;
 mod claude;
 mod cli;

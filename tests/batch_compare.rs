@@ -129,19 +129,6 @@ fn whether_answers_agree_is_the_exit_status_and_who_differs_is_told() {
 }
 
 #[test]
-fn a_diff_says_how_the_others_differ_from_the_first() {
-    let scene = scene(&[("one", "say a; say b; say c"), ("two", "say a; say x; say c"), ("bad", "exit 9")]);
-    let seen = compare(&scene, "one,two,one:large", &["--diff"]);
-    assert!(seen.out == "--- one\n+++ two\n@@ -1,3 +1,3 @@\n a\n-b\n+x\n c\n" && seen.status == 0, "{seen}");
-    let seen = compare(&scene, "bad,two,one", &["--diff"]);
-    let (bad, diff) = seen.out.split_once("\n\n").unwrap();
-    assert!(
-        bad.starts_with("== bad (") && diff.starts_with("--- two\n+++ one\n") && seen.status == 1,
-        "{seen}"
-    );
-}
-
-#[test]
 fn the_prompt_is_put_together_as_always() {
     let scene = Scene::new();
     let cat = scene.fake("cat", "exec /bin/cat");
@@ -187,8 +174,4 @@ fn a_comparison_that_makes_no_sense_is_an_error() {
     ] {
         scene.clinvk([&["compare"], args].concat()).fails(1, &format!("clinvk: {error}\n"));
     }
-    let error = "`--diff` prints text: `--json` has the whole answers";
-    let out = json!({"error": {"kind": "invalid_request", "message": error}}).to_string() + "\n";
-    let run = scene.clinvk(["compare", "--backends", "one", "--diff", "--json", "x"]);
-    run.is(&out, &format!("clinvk: {error}\n"), 1);
 }

@@ -4,7 +4,6 @@
 
 mod chain;
 pub mod compare;
-pub mod diff;
 mod folder;
 mod graph;
 pub mod map;

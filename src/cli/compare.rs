@@ -6,7 +6,6 @@ use super::print::Out;
 use super::{input, prompt};
 use crate::base::world::World;
 use crate::batch::compare::{all, candidates, dissenters, title};
-use crate::batch::diff::unified;
 use crate::batch::{Finished, InOrder, Report, State, Told, Workers};
 use crate::config::Config;
 use crate::engine::request::{list, prompt_with_files};
@@ -21,13 +20,10 @@ use std::io;
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
-    for (one, other) in [("race", "agree"), ("race", "diff"), ("backends", "all-backends")] {
+    for (one, other) in [("race", "agree"), ("backends", "all-backends")] {
         if typed.has(one) && typed.has(other) {
             return Err(Error::Invalid(format!("`--{one}` and `--{other}` exclude each other")));
         }
-    }
-    if json && typed.has("diff") {
-        return Err(Error::Invalid("`--diff` prints text: `--json` has the whole answers".to_owned()));
     }
     let candidates = match typed.value("backends") {
         Some(words) => candidates(&list(words))?,
@@ -53,7 +49,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         prompt_with_files(input::prompt(argument, waits, !files.is_empty())?, &files, &ready.defaults())?;
     ready.begin()?;
     let workers = Workers(if typed.has("sequential") { 1 } else { candidates.len() });
-    let style = Style { json, diff: typed.has("diff"), race: typed.has("race") };
+    let style = Style { json, race: typed.has("race") };
     let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);
     let screen =
         Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished: Finished| {
@@ -61,7 +57,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
                 winner.get_or_insert(finished.label.index);
             }
             for finished in in_order.take(finished) {
-                if !style.json && !style.diff && !style.race {
+                if !style.json && !style.race {
                     out.put(&section(&finished))?;
                 }
                 results.push(finished);
@@ -102,7 +98,6 @@ fn end(report: Report, has_winner: bool, verdict: Option<Verdict>, out: &mut Out
 #[derive(Clone, Copy)]
 struct Style {
     json: bool,
-    diff: bool,
     race: bool,
 }
 
@@ -126,13 +121,12 @@ impl Style {
                 total_duration_seconds: report.duration.as_secs_f64(),
             });
         }
-        if self.race {
-            return match winner {
-                Some(finished) => out.put(&format!("{}\n", finished.output)),
-                None => results.iter().try_for_each(|finished| out.put(&section(finished))),
-            };
+        match winner {
+            // Without `--race` each was printed as it ended.
+            _ if !self.race => Ok(()),
+            Some(finished) => out.put(&format!("{}\n", finished.output)),
+            None => results.iter().try_for_each(|finished| out.put(&section(finished))),
         }
-        if self.diff { differences(out, results) } else { Ok(()) }
     }
 }
 
@@ -160,19 +154,6 @@ fn section(finished: &Finished) -> String {
         text += &format!("{problem}\n");
     }
     text + "\n"
-}
-
-/// The first answer, and how the others differ from it.
-fn differences(out: &mut Out, results: &[Finished]) -> io::Result<()> {
-    let mut answers = results.iter().filter(|finished| finished.state == State::Completed);
-    let first = answers.next();
-    for finished in results.iter().filter(|finished| finished.state != State::Completed) {
-        out.put(&section(finished))?;
-    }
-    let Some(first) = first else { return Ok(()) };
-    let whole = |finished: &Finished| format!("{}\n", finished.output.trim_end_matches('\n'));
-    answers
-        .try_for_each(|other| out.put(&unified(&whole(first), &whole(other), &title(first), &title(other))))
 }
 
 /// Whether they agree: sentences about those who do not.

@@ -121,7 +121,6 @@ pub const FLAGS: &[Flag] = &[
     flag("sequential",         None,      "",         COMPARE, "ask one after the other"),
     flag("race",               None,      "",         COMPARE, "take the first answer, and stop the others"),
     flag("agree",              None,      "",         COMPARE, "fail unless all answers agree"),
-    flag("diff",               None,      "",         COMPARE, "print how the other answers differ from the first"),
     flag("input",              None,      "TEXT",     CHAIN, "what {{input}} stands for; standard input otherwise"),
     flag("from",               None,      "STEP",     CHAIN, "begin there, with the answers before it from --output-dir"),
     flag("show-tokens",        None,      "",         PROMPT, "print token counts on standard error"),
