@@ -204,13 +204,6 @@ def model(scene):
     holds(scene.backend.fast in scene.server.model(), f"model for `fast`: {scene.server.model()}")
 
 
-@scenario(lambda backend: {words.split()[0].strip("-"): words for words in backend.seen})
-def option(scene, words):
-    scene.run(*words.split(), turns=PLAIN).gives()
-    seen = scene.backend.seen[words]
-    holds(seen in body(scene), f"not in the request: {seen}")
-
-
 def pixel():
     """A PNG of one pixel."""
 
