@@ -353,7 +353,7 @@ fn ten_thousand_tasks_are_read_and_ordered() {
         said["completed"]
     );
     assert!(results.iter().enumerate().all(|(index, result)| result["index"] == index));
-    assert!(results[9_999]["output"].as_str().unwrap().starts_with("Would execute: "));
+    assert!(results[9_999]["output"].as_str().unwrap().starts_with("# Would execute:\n"));
     // A circle of so many is found, too.
     let mut plan = plan;
     plan["tasks"][0]["depends_on"] = json!(["9999"]);
@@ -557,7 +557,10 @@ fn a_dry_run_says_what_each_would_execute_and_runs_nothing() {
     for (index, prompt) in [(0, "printf %s a"), (1, "printf %s 'b {{a.output}}'")] {
         let result = &said["results"][index];
         let output = result["output"].as_str().unwrap();
-        assert!(output.starts_with("Would execute: cd ROOT/work && ") && output.contains(prompt), "{seen}");
+        assert!(
+            output.starts_with("# Would execute:\ncd ROOT/work && ") && output.contains(prompt),
+            "{seen}"
+        );
         assert!(result["dry_run"] == true && seen.status == 0, "{seen}");
     }
     let plan = json!({"tasks": [{"prompt": "a"}, {"prompt": "b", "dry_run": true}]});

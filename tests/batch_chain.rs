@@ -219,6 +219,6 @@ fn a_dry_run_of_a_chain_says_every_step() {
     let scene = Scene::playing(ACTOR);
     let plan = json!({"steps": [{"prompt": "a"}, {"prompt": "b {{previous}}"}]});
     let seen = chain(&scene, &plan, &["--dry-run"]).seen();
-    assert!(seen.out.matches("Would execute: ").count() == 2 && seen.status == 0, "{seen}");
+    assert!(seen.out.matches("# Would execute:\n").count() == 2 && seen.status == 0, "{seen}");
     assert!(seen.out.contains("'b {{previous}}'") && asked(&scene).is_empty(), "{seen}");
 }

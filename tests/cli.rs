@@ -190,9 +190,9 @@ fn words_that_nobody_knows_are_errors() {
         ),
         (&["-o", "yaml", "hi"], 1, "unknown output format `yaml`: known are text, json, stream-json"),
         (
-            &["--timeout", "90", "hi"],
+            &["--timeout", "soon", "hi"],
             1,
-            "`--timeout 90`: expected a duration such as 90s, 5m or 1h30m; 0 is no limit",
+            "`--timeout soon`: expected seconds or a duration such as 90s, 5m or 1h30m; 0 is no limit",
         ),
         (&["--max-turns", "-1", "hi"], 1, "`--max-turns -1`: expected a whole number; 0 is no limit"),
         (
@@ -334,8 +334,36 @@ fn help_and_version_need_no_home_and_no_valid_configuration() {
 }
 
 #[test]
+fn a_time_limit_is_read_the_same_everywhere() {
+    // faults.md C8
+    let scene = echo(json!({"hang": true}));
+    for (args, limit) in [
+        (&["--timeout", "1", "hi"][..], "1s (--timeout)"),
+        (&["--timeout", "0.5", "--stall-timeout", "1d", "hi"], "500ms (--timeout)"),
+        (&["--stall-timeout", "500ms", "--timeout", "1w", "hi"], "500ms (--stall-timeout)"),
+    ] {
+        let seen = scene.clinvk(args).seen();
+        assert!(seen.err.contains(limit) && seen.status == 6, "{args:?}: {seen}");
+    }
+    for word in ["1", "1s"] {
+        let plan = json!({"tasks": [{"prompt": "a", "timeout": word}]}).to_string();
+        let seen = scene.clinvk(["parallel", "--jsonl"]).stdin(plan).seen();
+        assert_eq!(lines(&seen.out)[0]["kind"], "timeout", "{seen}");
+    }
+    scene.clinvk(["sessions", "list", "--since", "1d12h", "-n", "0"]).seen();
+    let server = scene.serve([]);
+    let answer = server.post("/api/v1/prompt", &json!({"prompt": "hi", "timeout_secs": "1"}));
+    assert_eq!((answer.status, &answer.json()["kind"]), (504, &json!("timeout")), "{answer}");
+}
+
+#[test]
 fn the_version_is_a_line_or_an_object() {
     let scene = Scene::new();
+    let line = scene.clinvk(["version"]).seen();
+    // faults.md C8
+    for args in [&["--version"][..], &["-V"], &["sessions", "-V"], &["hi", "--version"]] {
+        assert_eq!(scene.clinvk(args).seen(), line, "{args:?}");
+    }
     let seen = scene.clinvk(["version"]).seen();
     let begins = format!("clinvk {} (", env!("CARGO_PKG_VERSION"));
     assert!(seen.out.starts_with(&begins) && seen.out.lines().count() == 1 && seen.status == 0, "{seen}");

@@ -22,11 +22,8 @@ const ODD: &[&str] = &[
 /// What a shell prints that is given the dry run.
 fn pasted(scene: &Scene, args: &[&str], prompt: &str) -> String {
     let dry = scene.clinvk(["--dry-run"]).args(args).args(["--", prompt]).start().end();
-    let script = dry
-        .out
-        .strip_prefix("Would execute: ")
-        .unwrap_or_else(|| panic!("{dry}"))
-        .replace("ROOT", &scene.text(""));
+    assert!(dry.out.lines().any(|line| line.contains("Would execute")), "{dry}");
+    let script = dry.out.replace("ROOT", &scene.text(""));
     scene.program("/bin/sh").dir("/").stdin(script).seen().out
 }
 
@@ -69,6 +66,30 @@ fn arguments_variables_and_directories_survive_the_shell() {
 }
 
 #[test]
+fn the_text_is_a_script_for_every_backend() {
+    // faults.md E5: `clinvk --dry-run hi | sh`
+    let scene = Scene::new();
+    for (backend, stdin) in [("claude", "set"), ("codex", "set"), ("gemini", "set"), ("echo", "")] {
+        // The real ones are not there: this one says what came of its words.
+        if !stdin.is_empty() {
+            scene.fake(backend, "printf '%s: ' \"$0\" | sed 's,.*/,,'; cat | wc -l");
+        }
+        for flags in [&[][..], &["--system-prompt", "it's\ntwo # lines", "--allowed-tools", "Read"]] {
+            let lenient = scene.clinvk(["-q", "--dry-run", "--lenient", "-b", backend]).args(flags);
+            let dry = lenient.args(["first\n# second; exit 3"]).seen();
+            let script = dry.out.replace("ROOT", &scene.text(""));
+            let run = scene.program("/bin/sh").dir("/").stdin(script).seen();
+            let answered = if stdin.is_empty() {
+                run.out == "first\n# second; exit 3"
+            } else {
+                run.out.starts_with(&format!("{backend}: "))
+            };
+            assert!(answered && run.err.is_empty() && run.status == 0, "{dry}\n{run}");
+        }
+    }
+}
+
+#[test]
 fn the_data_is_what_would_be_executed() {
     let keys = json!({"env": {"A": "1"}, "model_args": ["-m", "{model}"]});
     let scene = Scene::declaring(keys, "say started >>\"$here/started\"");
@@ -104,7 +125,7 @@ fn it_needs_no_program_and_refuses_what_the_run_would() {
     scene.config(
         &json!({"default_backend": "odd", "backends": {"odd": {"command": ["no-such-program", "a"]}}}),
     );
-    let out = "Would execute: cd ROOT/work && printf %s hi | no-such-program a\n";
+    let out = "# Would execute:\ncd ROOT/work && printf %s hi | no-such-program a\n";
     scene.clinvk(["--dry-run", "hi"]).prints(out);
     scene.clinvk(["hi"]).env("CLINVK_UNIFIED_FLAGS_DRY_RUN", "1").prints(out);
     let seen = scene.clinvk(["--dry-run", "--effort", "low", "hi"]).seen();

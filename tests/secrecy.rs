@@ -28,7 +28,7 @@ fn a_dry_run_shows_a_client_the_names_of_what_is_configured_and_no_values() {
     let command = &told["command"];
     assert_eq!((&command["env"], &command["args"]), (&json!({"TOKEN": null, "EMPTY": null}), &json!(words)));
     let line = format!(
-        "Would execute: cd {} && printf %s hi | env EMPTY=\"$EMPTY\" TOKEN=\"$TOKEN\" {} ... --key=... --key ... -k -m m\n",
+        "# Would execute:\ncd {} && printf %s hi | env EMPTY=\"$EMPTY\" TOKEN=\"$TOKEN\" {} ... --key=... --key ... -k -m m\n",
         scene.text("work"),
         scene.text("bin/fake")
     );
@@ -65,7 +65,7 @@ fn a_log_of_commands_and_a_program_that_does_not_start_show_no_values_either() {
 
 #[test]
 fn its_owner_sees_the_values() {
-    let line = "Would execute: cd ROOT/work && printf %s hi | env EMPTY='' TOKEN=key-4 ROOT/bin/fake key-1 --key=key-2 \
+    let line = "# Would execute:\ncd ROOT/work && printf %s hi | env EMPTY='' TOKEN=key-4 ROOT/bin/fake key-1 --key=key-2 \
                 --key key-3 -k\n";
     scene().clinvk(["--dry-run", "hi"]).prints(line);
 }

@@ -718,7 +718,7 @@ fn words_that_mean_nothing_are_refused() {
         (&["list", "--status", "done"], "unknown status `done`: known are active, completed, error, paused"),
         (&["clean", "--older-than", "12"], &format!("`--older-than 12`: {age}")),
         (&["clean", "--older-than", "12hx"], &format!("`--older-than 12hx`: {age}")),
-        (&["clean", "--older-than", "1d12h"], &format!("`--older-than 1d12h`: {age}")),
+        (&["clean", "--older-than", "1d 12h"], &format!("`--older-than 1d 12h`: {age}")),
         (&["clean", "--older-than", ""], &format!("`--older-than `: {age}")),
         (&["clean", "--older-than", "日"], &format!("`--older-than 日`: {age}")),
         (&["clean", "--older-than", "+3d"], &format!("`--older-than +3d`: {age}")),

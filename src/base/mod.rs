@@ -8,4 +8,5 @@ pub mod sync; // the mutex that survives a panic
 pub mod sys; // all unsafe code
 pub mod terminal; // the bottom of the terminal
 pub mod text; // text as files and clients have it
+pub mod time; // lengths of time as text
 pub mod world; // what the process was given

@@ -59,14 +59,14 @@ fn standard_input(may_be_silent: bool) -> Result<String, Error> {
     }
 }
 
-/// A flag's duration: `90s`, `5m`, `1h30m`; `0` is none.
+/// A flag's time limit: `90s`, `5m`, `1d`, or a number of seconds; `0` is none.
 ///
 /// # Errors
 /// Anything else, with what is expected.
 pub fn duration(flag: &str, word: &str) -> Result<Duration, Error> {
-    request::duration(word).ok_or_else(|| {
+    request::limit(word).ok_or_else(|| {
         Error::Invalid(format!(
-            "`--{flag} {word}`: expected a duration such as 90s, 5m or 1h30m; 0 is no limit"
+            "`--{flag} {word}`: expected seconds or a duration such as 90s, 5m or 1h30m; 0 is no limit"
         ))
     })
 }

@@ -3,6 +3,7 @@
 use super::flags::{FLAGS, Typed};
 use super::{say, say_either, say_json, table};
 use crate::base::json;
+use crate::base::time;
 use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::engine::request;
@@ -141,26 +142,12 @@ fn is_time(word: &str) -> bool {
         .all(|is_within| *is_within)
 }
 
-/// An age: `30d`, `12h`, `2w`, `90m`.
+/// An age: `30d`, `12h`, `2w`, `1d12h`. Its unit has to be said: who types `--older-than 30` may mean days.
 fn age(flag: &str, word: &str) -> Result<Duration, Error> {
-    let wrong = || Error::Invalid(format!("`--{flag} {word}`: expected an age such as 30d, 12h or 2w"));
-    let (number, unit) = word.split_at(word.len() - word.chars().next_back().map_or(0, char::len_utf8));
-    let seconds: u64 = match unit {
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(wrong()),
-    };
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(wrong)
+    let has_unit = word.ends_with(|letter: char| letter.is_ascii_alphabetic());
+    time::duration(word)
+        .filter(|_| has_unit)
+        .ok_or_else(|| Error::Invalid(format!("`--{flag} {word}`: expected an age such as 30d, 12h or 2w")))
 }
 
 fn ago(age: Duration) -> String {

@@ -1,4 +1,4 @@
-//! A dry run: what would be executed, as text that a shell takes, or as data.
+//! A dry run: what would be executed, as a script that a shell runs, or as data.
 
 use crate::backend::Launch;
 use crate::config::BackendConfig;
@@ -80,15 +80,16 @@ pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
     })
 }
 
-/// The same as text that a shell takes.
+/// The same as a script: what is no command in it is a comment.
 pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> String {
     let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
     let mut text = String::new();
     if let Some(overlay) = &launch.overlay {
         let (name, ours) = &overlay.settings;
-        text += &format!("Would make: {}, with links to what is in the user's\n", overlay.home.display());
-        text += &format!("Would merge: the user's {name} with the one below\n");
-        text += &format!("Would write: mkdir -p {}\n", quote(&overlay.temp.to_string_lossy()));
+        let home = overlay.home.display();
+        text += &comment(&format!("Would make: {home}, with links to what is in the user's"));
+        text += &comment(&format!("Would merge: the user's {name} with the one below"));
+        text += &format!("mkdir -p {}\n", quote(&overlay.temp.to_string_lossy()));
         text += &writing(&overlay.home.join(name), &ours.to_string());
     }
     text.extend(launch.files.iter().map(|file| writing(&file.path, &file.text)));
@@ -105,17 +106,18 @@ pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
     words.push(quote(&program));
     words.extend(reader.args(launch).iter().map(|arg| quote(arg)));
     let (dir, command, said) = (quote(&launch.dir.to_string_lossy()), words.join(" "), said.concat());
+    text += &comment("Would execute:");
     text + &match &*said {
-        "" => format!("Would execute: cd {dir} && {command} </dev/null\n"),
+        "" => format!("cd {dir} && {command} </dev/null\n"),
         // Two-way programs end at the end of their input, whether they have answered or not.
         lines if !prepared.backend.rehearsal(&prepared.task).is_empty() => {
-            format!("Would execute: cd {dir} && {{ cat; sleep 5; }} <<'{END}' | {command}\n{lines}{END}\n")
+            format!("cd {dir} && {{ cat; sleep 5; }} <<'{END}' | {command}\n{lines}{END}\n")
         }
         // Lines are easier to read as they are; a text without a last line's end can only be a word.
         lines if lines.ends_with('\n') && !lines.lines().any(|line| line == END) => {
-            format!("Would execute: cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
+            format!("cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
         }
-        word => format!("Would execute: cd {dir} && printf %s {} | {command}\n", quote(word)),
+        word => format!("cd {dir} && printf %s {} | {command}\n", quote(word)),
     }
 }
 
@@ -123,7 +125,12 @@ pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
 fn writing(path: &Path, text: &str) -> String {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let (dir, path) = (quote(&dir.to_string_lossy()), quote(&path.to_string_lossy()));
-    format!("Would write: mkdir -p {dir} && printf %s {} >{path}\n", quote(text))
+    comment("Would write:") + &format!("mkdir -p {dir} && printf %s {} >{path}\n", quote(text))
+}
+
+/// Words for people, which a shell passes over: no line of them is a command.
+fn comment(words: &str) -> String {
+    words.lines().map(|line| format!("# {line}\n")).collect()
 }
 
 /// The line that ends what is said on standard input.

@@ -4,6 +4,7 @@
 use crate::backend::Registry;
 use crate::base::json;
 use crate::base::text;
+use crate::base::time;
 use crate::base::world;
 use crate::config::Config;
 use crate::exec::{Cancel, Control};
@@ -102,19 +103,18 @@ impl<'de> Deserialize<'de> for Picture {
     }
 }
 
-/// A length of time: a number of seconds, or a text such as `90s`, `5m` or `1h30m`; 0 is no limit.
+/// A time limit: a number of seconds, or a text such as `90s`, `5m` or `1d`; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span(pub Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
         let word = match Value::deserialize(deserializer)? {
-            Value::Number(seconds) => format!("{seconds}s"),
             Value::String(word) => word,
             other => other.to_string(),
         };
         let expected = || D::Error::custom(format!("expected seconds or a text such as 90s, found `{word}`"));
-        duration(&word).map(Span).ok_or_else(expected)
+        limit(&word).map(Span).ok_or_else(expected)
     }
 }
 
@@ -409,49 +409,19 @@ pub fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A duration: numbers with units (`ms`, `s`, `m`, `h`), such as `90s`, `5m` or `1h30m`; `0` is none. `None` for anything
-/// else, and for more than a year.
-pub fn duration(word: &str) -> Option<Duration> {
-    if word == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut total) = (word, Duration::ZERO);
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, behind) = rest.split_at(digits);
-        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, behind) = behind.split_at(letters);
-        let millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        let part = number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)?;
-        total = total.checked_add(part)?;
-        rest = behind;
-    }
-    // More than a year would overflow the clock's arithmetic somewhere.
-    (!word.is_empty() && total <= Duration::from_secs(31_536_000)).then_some(total)
+/// The longest time limit: more would overflow the clock's arithmetic somewhere.
+const LONGEST: Duration = Duration::from_secs(31_536_000);
+
+/// A time limit as text: `90s`, `5m`, `1d`, or a number of seconds; `0` is none. `None` for anything else, and for more than
+/// a year.
+pub fn limit(word: &str) -> Option<Duration> {
+    time::duration(word).filter(|limit| *limit <= LONGEST)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::fields::Object;
-
-    #[test]
-    fn durations_are_read_strictly() {
-        for (word, millis) in
-            [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("250ms", 250), ("0", 0)]
-        {
-            assert_eq!(duration(word), Some(Duration::from_millis(millis)), "{word}");
-        }
-        for word in ["", "5", "s", "5 m", "-5s", "5sm", "1.5s", "12d", "99999999999999h", "5s3"] {
-            assert_eq!(duration(word), None, "{word}");
-        }
-    }
 
     #[test]
     fn a_request_is_read_strictly() {
@@ -475,8 +445,8 @@ mod tests {
             ),
             (r#"{"model": "a", "model": "b"}"#, "field `model` stands there twice at line 1 column 22"),
             (
-                r#"{"timeout_secs": 1.5}"#,
-                "`timeout_secs`: expected seconds or a text such as 90s, found `1.5s` at line 1 column 21",
+                r#"{"timeout_secs": -1}"#,
+                "`timeout_secs`: expected seconds or a text such as 90s, found `-1` at line 1 column 20",
             ),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), error, "{text}");

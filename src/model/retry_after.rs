@@ -1,5 +1,6 @@
 //! When a vendor wants to be asked again, as far as its sentences say so.
 
+use crate::base::time::leading;
 use std::time::Duration;
 
 /// How long to wait by a vendor's sentence: `try again in 1m30s`, `retry in 34.07s`, `resets at 2026-11-22T14:00:00Z`.
@@ -23,38 +24,10 @@ pub fn wait_in(message: &str, now: u64) -> Option<Duration> {
         starts.iter().filter_map(|start| words.split_once(start)).map(|(_, rest)| rest).collect()
     };
     let spans =
-        behind(IN).into_iter().filter_map(|rest| span(rest.trim_start_matches([' ', ':', '=', '"', '~'])));
+        behind(IN).into_iter().filter_map(|rest| leading(rest.trim_start_matches([' ', ':', '=', '"', '~'])));
     let moments = behind(AT).into_iter().filter_map(moment);
     let waits = moments.filter_map(|moment| moment.checked_sub(now)).map(Duration::from_secs);
-    spans.chain(waits).find(|wait| *wait <= LONGEST)
-}
-
-/// The span that a text begins with: numbers with their units. A number alone is seconds.
-fn span(text: &str) -> Option<Duration> {
-    let (mut seconds, mut rest, mut any) = (0.0, text, false);
-    loop {
-        let digits = rest.len()
-            - rest.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.').len();
-        // The last dot may be the sentence's.
-        let number = rest[..digits].trim_end_matches('.');
-        let Ok(amount) = number.parse::<f64>() else { break };
-        let behind = &rest[number.len()..];
-        let word = behind.trim_start_matches(' ');
-        let unit: String = word.chars().take_while(char::is_ascii_alphabetic).collect();
-        let factor = match unit.as_str() {
-            "ms" | "millisecond" | "milliseconds" => 0.001,
-            "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
-            "h" | "hr" | "hrs" | "hour" | "hours" => 3600.0,
-            "d" | "day" | "days" => 86_400.0,
-            "" if !any => return Duration::try_from_secs_f64(amount).ok(),
-            _ => return None,
-        };
-        (seconds, any) = (seconds + amount * factor, true);
-        let behind = word[unit.len()..].trim_start_matches([' ', ',']);
-        rest = behind.strip_prefix("and ").unwrap_or(behind);
-    }
-    any.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+    spans.map(|(span, _)| span).chain(waits).find(|wait| *wait <= LONGEST)
 }
 
 /// The moment that a text begins with, in seconds since 1970: `2026-11-22t14:00:00z`, with or without a fraction.

@@ -121,19 +121,22 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
 fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<Value, Failed> {
     let control: Control = work.server.control(work.who, request, work.run.cancel.clone(), work.streamed);
     let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
-    let mut teller = Teller { work, feed, events, output: String::new(), ended: false };
+    let mut teller = Teller { work, feed, events, output: String::new(), told: None };
     let result = work.server.run(work, tasks, &control, &mut teller, false);
-    let Teller { output, .. } = teller;
+    let Teller { output, told: known, .. } = teller;
     if output.len() > MOST_ANSWER {
         let sentence = format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
         return Err(Fault::of(Kind::Unreadable, sentence).into());
     }
-    let outcome = result?;
-    let known = told(Answer::of(&outcome, Some(&output)), outcome.duration);
-    match &outcome.failure {
-        None => Ok(known),
-        Some(failure) => Err(Failed { fault: Fault::of_failure(failure, world::now().0), known }),
-    }
+    let known = known.unwrap_or(json!({}));
+    let fault = match &result {
+        Ok(outcome) => match &outcome.failure {
+            None => return Ok(known),
+            Some(failure) => Fault::of_failure(failure, world::now().0),
+        },
+        Err(error) => Fault::from(error),
+    };
+    Err(Failed { fault, known })
 }
 
 /// An answer with the names that clinvk 0.2 had for it here, too.
@@ -151,7 +154,8 @@ struct Teller<'a> {
     feed: &'a mut dyn Feed,
     events: Events,
     output: String,
-    ended: bool,
+    /// The answer as it is told, once there is an outcome.
+    told: Option<Value>,
 }
 
 impl Sink for Teller<'_> {
@@ -182,9 +186,11 @@ impl Listener for Teller<'_> {
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        if std::mem::replace(&mut self.ended, true) {
+        if self.told.is_some() {
             return Ok(());
         }
+        let told = told(Answer::of(outcome, Some(&self.output)), outcome.duration);
+        let told = self.told.insert(told);
         let failure = unified::failure(outcome);
         // Before anybody has heard anything, a failure is told by the status.
         if let Some(failure) = failure {
@@ -194,7 +200,7 @@ impl Listener for Teller<'_> {
         let line = self.events.done(outcome);
         self.feed.event(&line, failure.is_none() || self.feed.is_open())?;
         match failure {
-            None => self.feed.result(&told(Answer::of(outcome, Some(&self.output)), outcome.duration)),
+            None => self.feed.result(told),
             Some(_) => Ok(()),
         }
     }
