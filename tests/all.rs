@@ -16,6 +16,7 @@ mod door;
 mod dry_run;
 mod exec;
 mod fallback;
+mod formed;
 mod gemini;
 mod gopass;
 mod in_process;

@@ -1,6 +1,7 @@
 //! The one door: every run of every surface goes through `Engine::run`. Checks the task against the backend, finds
 //! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
 
+pub mod answer; // one that has to follow a schema
 pub mod dry_run; // what would be executed
 pub mod fallback; // who is asked when one cannot answer for now
 pub mod request; // what is asked for, before defaults
@@ -12,6 +13,7 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, TRUNCATED, Usage};
 use crate::model::task::{Opt, Task};
 use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, bounds, replay};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -240,6 +242,7 @@ impl Engine {
                 tried: Vec::new(),
             },
             run,
+            formed: task.schema.clone().map(|schema| (schema, String::new())),
             listener,
         };
         let marker = exec::marker(&self.world)?;
@@ -390,6 +393,8 @@ struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
     run: Option<Run<'a>>,
+    /// The schema that the answer has to follow, and what there is of it: nobody hears of one that does not.
+    formed: Option<(Value, String)>,
     listener: &'a mut dyn Listener,
 }
 
@@ -404,6 +409,10 @@ impl Sink for Fold<'_> {
             Event::Progress { stage, .. } => self.outcome.truncated |= stage == TRUNCATED,
             Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
             Event::Text(text) => {
+                if let Some((_, answer)) = &mut self.formed {
+                    answer.push_str(text);
+                    return Ok(());
+                }
                 if let Some(run) = &mut self.run {
                     run.hear(text);
                 }
@@ -427,24 +436,37 @@ impl Sink for Fold<'_> {
 
 impl Finishing for Fold<'_> {
     fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()> {
+        let (told, result) = match result {
+            Ok(()) => self.tell_formed(),
+            Err(failure) => (Ok(()), Err(failure.clone())),
+        };
         self.outcome.duration = self.since.elapsed();
-        self.outcome.failure = result.as_ref().err().cloned();
+        self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
+        self.outcome.failure = result.err();
         if let Some(failure) =
             self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
         {
             failure.message += " (`--replay` starts a new one from the stored turns)";
         }
-        self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
         self.count_denials();
         self.save();
         if let Some(failure) = &self.outcome.session_failure {
             self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
         }
-        self.listener.done(&self.outcome)
+        told.and_then(|()| self.listener.done(&self.outcome))
     }
 }
 
 impl Fold<'_> {
+    /// The answer that was kept back until it was whole: told where it follows its schema, else the run has failed.
+    fn tell_formed(&mut self) -> (io::Result<()>, Result<(), Failure>) {
+        let Some((schema, answer)) = self.formed.take() else { return (Ok(()), Ok(())) };
+        match answer::formed(&schema, &answer) {
+            Ok((text, _)) => (self.event(&Event::Text(text.to_owned())), Ok(())),
+            Err(failure) => (Ok(()), Err(failure)),
+        }
+    }
+
     /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
     fn stopped(&mut self, error: &Error) {
         self.count_denials();

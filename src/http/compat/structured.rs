@@ -2,9 +2,9 @@
 //! call is an answer that has to follow the schema of the tool's arguments. Tools that are not forced stay unused.
 
 use super::{Chat, Forced, Format, Reply, Tool};
-use crate::base::schema;
+use crate::engine::answer;
 use crate::http::front::errors::Fault;
-use crate::model::error::{Failure, Kind};
+use crate::model::error::Failure;
 use serde_json::{Value, json};
 
 /// The schema that the answer has to follow, for backends that know how.
@@ -50,13 +50,8 @@ pub fn reply(chat: &Chat, answer: &str) -> Result<Reply, Failure> {
     if chat.forced.is_none() && chat.format == Format::Text {
         return Ok(Reply::Text(answer.to_owned()));
     }
-    let unreadable = |why: String| {
-        let shown: String = answer.chars().take(200).collect();
-        Failure::new(Kind::Unreadable, format!("the answer is not what was asked for: {why}: {shown}"))
-    };
-    let (text, value) = schema::json_of(answer).ok_or_else(|| unreadable("it has no JSON".to_owned()))?;
     let wanted = schema(chat).unwrap_or_else(|| json!({"type": "object"}));
-    schema::check(&wanted, &value).map_err(unreadable)?;
+    let (text, value) = answer::formed(&wanted, answer)?;
     match chat.forced.as_ref().map(|forced| forced.tools.as_slice()) {
         None => Ok(Reply::Text(text.to_owned())),
         Some([tool]) => Ok(Reply::Tool { name: tool.name.clone(), arguments: text.to_owned() }),
