@@ -6,7 +6,7 @@
 
 use super::super::{Dialogue, Ended, Step, Steps, older, text};
 use super::failure;
-use crate::backend::reader::Reader;
+use crate::backend::reader::{Reader, is_awaited};
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{Event, Usage};
 use crate::model::task::{Approval, Sandbox, Task};
@@ -26,6 +26,9 @@ const COMMAND_MARKS: [char; 2] = ['/', '$'];
 
 /// A text of its own before the prompt, which says nothing and which gemini does not skip: a zero width space.
 const NOTHING: &str = "\u{200b}";
+
+/// What gemini answers of a command that outlives its tool's use.
+const IN_BACKGROUND: &str = "Command moved to background";
 
 /// What gemini prints, on standard output and not as JSON, when it wants a person to log in.
 const LOGIN_PAGE: &str = "Please visit the following URL to authorize";
@@ -49,6 +52,8 @@ pub(super) struct Turn {
     new_message: bool,
     /// Uses of tools that were told.
     tools: BTreeSet<String>,
+    /// Commands that went on in the background.
+    in_background: u32,
 }
 
 impl Turn {
@@ -68,6 +73,7 @@ impl Turn {
             told_any: false,
             new_message: false,
             tools: BTreeSet::new(),
+            in_background: 0,
         }
     }
 }
@@ -155,7 +161,14 @@ impl Dialogue for Turn {
             let sentence = "gemini is not logged in: run `gemini` in a terminal, or set GEMINI_API_KEY";
             return fail(Kind::Login, sentence, steps);
         }
-        let Some(message) = self.reader.read(line, steps) else { return };
+        let Some(message) = self.reader.read(line, steps) else {
+            if is_awaited(line) {
+                let sentence =
+                    "a line of gemini's that clinvk waited for, or has to answer, could not be read";
+                fail(Kind::Unreadable, sentence, steps);
+            }
+            return;
+        };
         let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str() {
             Some("session/update") => self.update(&params["update"], steps),
@@ -262,12 +275,10 @@ impl Turn {
             _ => return,
         };
         self.tool_use(call, steps);
-        steps.push(Step::Event(Event::ToolResult {
-            id: text(&call["toolCallId"]).to_owned(),
-            name: tool_name(call).to_owned(),
-            output: output(&call["content"]),
-            is_error,
-        }));
+        let output = output(&call["content"]);
+        self.in_background += u32::from(output.starts_with(IN_BACKGROUND));
+        let (id, name) = (text(&call["toolCallId"]).to_owned(), tool_name(call).to_owned());
+        steps.push(Step::Event(Event::ToolResult { id, name, output, is_error }));
     }
 
     /// Gemini asks for a permission; nobody is there, so the approval mode answers.
@@ -322,7 +333,14 @@ impl Turn {
             "end_turn" if !self.told_any && self.tools.is_empty() => {
                 (Kind::Unreadable, "the model's answer is empty".to_owned())
             }
-            "end_turn" => return steps.push(Step::Finished(Ok(()))),
+            "end_turn" => {
+                // They do not wake the model, and the end of the run ends them. Which of them still run it does not say.
+                if let commands @ 1.. = self.in_background {
+                    let what = format!("{commands} commands went to the background: what still runs of them was ended");
+                    progress("warning", what, steps);
+                }
+                return steps.push(Step::Finished(Ok(())));
+            }
             "cancelled" => (Kind::Cancelled, "gemini was cancelled".to_owned()),
             "max_tokens" => {
                 (Kind::ContextTooLong, "the prompt is too long: it exceeds the context window of the model".to_owned())

@@ -13,18 +13,33 @@ pub(super) fn of_error(error: &Value) -> Failure {
         Some(sentence) => (sentence, true),
         None => (told.to_owned(), false),
     };
-    let kind = kind_of_words(told).unwrap_or(match error["code"].as_i64() {
+    // Of an answer without a body gemini makes one, whose code is the status; its own code is 500 then.
+    let status = status_in(told).or(error["code"].as_i64());
+    let kind = kind_of_words(told).unwrap_or(match status {
         Some(-32000 | 401 | 403) => Kind::Login,
         Some(404) => Kind::UnknownModel,
         Some(429) => Kind::Quota,
         Some(413) => Kind::ContextTooLong,
         Some(400..500) => Kind::InvalidRequest,
+        // What a server says that has no models, or not this one: its words are all that gemini passes on.
+        Some(500) if told.to_lowercase().contains("not found") => Kind::UnknownModel,
         // A whole body says that it really was the vendor's.
         Some(500) if !is_body => Kind::Crash,
         Some(500..600) => Kind::Overloaded,
         _ => Kind::Crash,
     });
-    Failure::new(kind, if words.is_empty() { "gemini failed and did not say why".to_owned() } else { words })
+    let words = match (words.as_str(), status) {
+        ("", Some(status @ 400..600)) => format!("the server answers with status {status} and says no more"),
+        ("", _) => "gemini failed and did not say why".to_owned(),
+        _ => words,
+    };
+    Failure::new(kind, words)
+}
+
+/// The HTTP status in a body that stands where a sentence should.
+fn status_in(told: &str) -> Option<i64> {
+    let body: Value = serde_json::from_str(told.trim()).ok()?;
+    body["error"]["code"].as_i64()
 }
 
 /// The sentence in a body that stands, as JSON, where a sentence should; sometimes one in another.
