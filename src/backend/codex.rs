@@ -5,10 +5,13 @@
 mod answer;
 mod dialogue;
 mod failure;
+mod items;
+mod model;
+mod provider;
 
 use super::{Backend, Dialogue, Keeps, Launch, StopSignal, narrowed};
 use crate::model::error::Error;
-use crate::model::task::{Approval, Opt, Sandbox, Task, ToolUse};
+use crate::model::task::{Approval, Effort, Opt, Sandbox, Task, ToolUse};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -18,8 +21,6 @@ const OLDEST: &str = "0.160.0";
 const REHEARSED: &str = "0.169.0";
 /// The longest prompt that `turn/start` takes, in characters.
 const LONGEST_PROMPT: usize = 1 << 20;
-/// The model aliases, by `model/list`: its fast and affordable one, codex's own default, its frontier one.
-const MODELS: [(&str, &str); 3] = [("fast", "gpt-6-luna"), ("balanced", ""), ("best", "gpt-6-astra")];
 
 /// The sandbox modes, in codex's words.
 const READ_ONLY: &str = "read-only";
@@ -51,7 +52,10 @@ pub struct Codex {
 impl Codex {
     /// `program`: where it is, when it is not simply `codex` on PATH. `models`: aliases that replace or add to ours.
     pub fn new(program: Option<String>, models: &[(String, String)]) -> Codex {
-        Codex { program: program.unwrap_or("codex".to_owned()), models: super::aliases(&MODELS, models) }
+        Codex {
+            program: program.unwrap_or("codex".to_owned()),
+            models: super::aliases(&model::aliases(), models),
+        }
     }
 }
 
@@ -159,11 +163,14 @@ impl Backend for Codex {
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {
         let thread = task.resume.as_deref().filter(|_| !task.ephemeral).unwrap_or("<threadId>");
-        let is_asked = |line: &&Value| line["id"] != 6 || task.tools != ToolUse::AsConfigured;
+        let wants_models = Plan::new(task).wants_models();
+        let is_asked = |line: &&Value| line["id"] != 7 || wants_models;
         let greeting = json!({"id": 1, "result": {"userAgent": format!("clinvk/{REHEARSED}")}});
         let settings = json!({"id": 6, "result": {"config": {}}});
-        let opened = json!({"id": 2, "result": {"thread": {"id": thread}}});
-        [greeting, settings, opened].iter().filter(is_asked).map(Value::to_string).collect()
+        let known = json!({"model": "<model>", "supportedReasoningEfforts": [{"reasoningEffort": "ultra"}]});
+        let models = json!({"id": 7, "result": {"data": [known]}});
+        let opened = json!({"id": 2, "result": {"thread": {"id": thread}, "model": "<model>"}});
+        [greeting, settings, models, opened].iter().filter(is_asked).map(Value::to_string).collect()
     }
 }
 
@@ -219,6 +226,11 @@ struct Plan {
     thread: Map<String, Value>,
     /// Developer instructions that only a message of their own can bring into an old thread.
     developer: Option<String>,
+    /// The alias whose model codex has to tell.
+    alias: Option<model::Alias>,
+    /// The effort that only some models have was asked for; where it is not there: a failure, or `lenient` a warning.
+    ultra: bool,
+    lenient: bool,
     /// The parameters of `turn/start` but for the thread's id.
     turn: Map<String, Value>,
     /// The session that has to be continued.
@@ -247,7 +259,8 @@ impl Plan {
         put("approvalsReviewer", access.policy.map(|_| Value::from("user")));
         put("approvalPolicy", word(access.policy));
         put("sandbox", word(access.sandbox));
-        put("model", word(task.model.as_deref()));
+        let alias = task.model.as_deref().and_then(model::alias);
+        put("model", word(task.model.as_deref().filter(|_| alias.is_none())));
         put("baseInstructions", word(task.system.as_deref()));
         put("config", config(task).map(Value::Object));
         let open = match (&task.resume, task.ephemeral) {
@@ -273,6 +286,9 @@ impl Plan {
         Plan {
             open,
             thread,
+            alias,
+            ultra: task.effort == Some(Effort::Ultra),
+            lenient: task.lenient,
             // `developerInstructions` are silently ignored when a thread is resumed or forked.
             developer: task.append_system.clone().filter(|_| task.resume.is_some()),
             turn: turn(task),
@@ -282,6 +298,21 @@ impl Plan {
             without_servers: task.tools != ToolUse::AsConfigured,
             retries: task.vendor_retries,
         }
+    }
+
+    /// Codex's list of models is needed before a thread is opened.
+    fn wants_models(&self) -> bool {
+        self.alias.is_some() || self.ultra
+    }
+
+    fn put(&mut self, key: &str, value: Value) {
+        self.thread.insert(key.to_owned(), value);
+    }
+
+    /// A setting for this thread alone.
+    fn config(&mut self, key: &str, value: Value) {
+        let config = self.thread.entry("config").or_insert_with(|| json!({}));
+        config[key] = value;
     }
 }
 

@@ -76,6 +76,9 @@ impl Event {
 /// So many characters of what an agent was not allowed to do are quoted: it may be a whole file.
 const LONGEST_QUOTE: usize = 200;
 
+/// The stage of a `Progress` for what the agent says while it works and is no part of its answer.
+pub const COMMENTARY: &str = "commentary";
+
 /// The stage of a `Progress` that says that the answer was cut at a limit of tokens.
 pub const TRUNCATED: &str = "truncated";
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import vendor
 from probe import Dialogue
-from standin import Failure, Refused, StandIn, Text, agent, command_in_background, shell, tool, write_file
+from standin import (
+    Failure, Hang, Refused, StandIn, Text, agent, command_in_background, shell, tool, write_file,
+)  # fmt: skip
 
 DATA = vendor.ROOT / "tests" / "data"
 
@@ -138,6 +140,8 @@ ESCALATION = tool(
     "exec_command",
     {"cmd": "touch made.txt", "sandbox_permissions": "require_escalated", "justification": "to make it"},
 )
+BACKGROUND = tool("exec_command", {"cmd": "sleep 5", "yield_time_ms": 300})
+AGENT = tool("multi_agent_v1.spawn_agent", {"message": "help", "agent_type": "worker"})
 UNTRUSTED = {"approvalPolicy": "untrusted", "sandbox": "read-only"}
 ON_REQUEST = {"approvalPolicy": "on-request", "sandbox": "read-only"}
 
@@ -175,6 +179,9 @@ SCENARIOS = {
     "codex/cut": Scenario([Text(HELLO, cut_after=2)], ask_twice),
     "codex/cut-once": Scenario([Text(HELLO, cut_after=2), Text(HELLO)]),
     "codex/stream-error": Scenario([Text(HELLO, error_after=2)], ask_twice),
+    "codex/background": Scenario([BACKGROUND, Text("It runs.")], session=ON_REQUEST | {"sandbox": "danger-full-access"}),
+    "codex/agent": Scenario([AGENT, Text("I started an agent."), Hang()]),
+    "codex/commentary": Scenario([Text("I look.", phase="commentary", call=shell("true")), Text(HELLO, phase="final_answer")]),
     "codex/empty": Scenario([Text()], ask_twice),
     "codex/approve-command": Scenario(COMMAND, decide({"decision": "accept"}), UNTRUSTED),
     "codex/decline-command": Scenario(COMMAND, decide({"decision": "decline"}), UNTRUSTED),

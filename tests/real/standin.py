@@ -46,6 +46,7 @@ class Text:
     delay: float = 0.0  # seconds between two chunks
     thinking: Sequence[str] = ()
     call: Call | None = None
+    phase: str | None = None  # what a message is to codex: commentary, final_answer
     gated: bool = False  # wait for release() before each chunk
     cut_after: int | None = None  # break the connection after so many chunks
     error_after: int | None = None  # send the dialect's in-stream error after so many chunks
@@ -72,7 +73,7 @@ class Hang:
 
 
 def tool(name: str, arguments: dict) -> Call:
-    """A call of one named tool, whoever asks."""
+    """A call of one named tool, whoever asks; codex's may stand in a namespace (`space.name`)."""
     return lambda dialect, offered: (name, arguments)
 
 
@@ -330,6 +331,7 @@ class OpenAI:
             yield item | {"summary": []}, events, item | {"summary": [text]}
         if turn.chunks:
             item = {"type": "message", "id": f"msg_{next(_serial)}", "role": "assistant"}
+            item |= {"phase": turn.phase} if turn.phase else {}
             place = {"item_id": item["id"], "content_index": 0}
             text = {"type": "output_text", "text": "".join(turn.chunks), "annotations": []}
             events = [(False, "response.content_part.added", {"part": text | {"text": ""}})]
@@ -349,8 +351,10 @@ class OpenAI:
                 "type": "function_call",
                 "id": f"fc_{number}",
                 "call_id": f"call_{number}",
-                "name": call[0],
+                "name": call[0].rpartition(".")[2],
             }
+            if "." in call[0]:
+                item["namespace"] = call[0].rpartition(".")[0]
             arguments = json.dumps(call[1])
             done = {"item_id": item["id"], "arguments": arguments}
             events = [(False, "response.function_call_arguments.done", done)]

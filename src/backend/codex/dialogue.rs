@@ -1,13 +1,16 @@
-//! The conversation with `codex app-server`: JSON lines without a `jsonrpc` field, our requests 1 to 6, its
+//! The conversation with `codex app-server`: JSON lines without a `jsonrpc` field, our requests 1 to 7, its
 //! notifications and its questions. One thread, one turn.
+//!
+//! The end of the turn is the end of the run: what codex has running in the background then (commands, other agents) wakes
+//! the model no more, `codex exec` ends it too. The run warns of it.
 
 use super::answer::Answer;
-use super::{OLDEST, Plan, failure};
-use crate::backend::reader::Reader;
+use super::items::{is_aside, tool, tool_result};
+use super::{OLDEST, Plan, failure, model, provider};
+use crate::backend::reader::{Reader, is_awaited};
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
-use crate::base::json;
 use crate::model::error::{Failure, Kind};
-use crate::model::event::{Event, Usage};
+use crate::model::event::{COMMENTARY, Event, Usage};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +21,7 @@ const TURN: u64 = 3;
 const INTERRUPT: u64 = 4;
 const INJECT: u64 = 5;
 const SETTINGS: u64 = 6;
+const MODELS: u64 = 7;
 
 /// Warnings of codex's that nobody has to act on; they would be printed with every run.
 const MERE_NOTICES: &[&str] = &[
@@ -39,9 +43,22 @@ pub(super) struct Talk {
     answers: bool,
     /// The result is out; nothing counts any more.
     done: bool,
+    /// The models there are, where codex was asked for them.
+    models: Value,
+    /// The provider whose requests codex was told not to repeat by itself.
+    bounded: Option<String>,
+    /// What one failed attempt of codex's counts.
+    attempt: u32,
     /// Failed requests to the model since the last good one.
     retries: u32,
     answer: Answer,
+    /// Messages that are no part of the answer, and what the last of them said.
+    asides: BTreeSet<String>,
+    aside: String,
+    /// Commands that have not ended, by the ids of their items.
+    commands: BTreeMap<String, String>,
+    /// Threads of other agents that are at work.
+    agents: BTreeSet<String>,
     /// Tools whose use was told.
     tools: BTreeSet<String>,
     /// Reasoning that came in pieces.
@@ -61,8 +78,15 @@ impl Talk {
             turn: None,
             answers: false,
             done: false,
+            models: Value::Null,
+            bounded: None,
+            attempt: 1,
             retries: 0,
             answer: Answer::default(),
+            asides: BTreeSet::new(),
+            aside: String::new(),
+            commands: BTreeMap::new(),
+            agents: BTreeSet::new(),
             tools: BTreeSet::new(),
             thoughts: BTreeSet::new(),
             usage: BTreeMap::new(),
@@ -81,7 +105,13 @@ impl Dialogue for Talk {
         if self.done {
             return;
         }
-        let Some(message) = self.reader.read(line, steps) else { return };
+        let Some(message) = self.reader.read(line, steps) else {
+            if is_awaited(line) || line.contains("\"turn/completed\"") {
+                let message = "a line of codex's that clinvk waited for, or has to answer, could not be read";
+                self.finish(Err(Failure::new(Kind::Unreadable, message)), steps);
+            }
+            return;
+        };
         let params = &message["params"];
         match (message.get("id"), message["method"].as_str()) {
             (Some(id), Some(method)) => self.asked(id, method, params, steps),
@@ -114,7 +144,20 @@ impl Talk {
             (Some(INITIALIZE), None) => self.greeted(result, steps),
             // One that cannot tell its settings keeps its servers: what they want to do is refused all the same.
             (Some(SETTINGS), _) => {
-                self.leave_out_servers(&result["config"]["mcp_servers"]);
+                if self.plan.without_servers {
+                    self.leave_out_servers(&result["config"]["mcp_servers"]);
+                }
+                self.bound_requests(&result["config"]);
+                match self.plan.wants_models() {
+                    true => request(MODELS, "model/list", json!({}), steps),
+                    false => self.open(steps),
+                }
+            }
+            (Some(MODELS), _) => {
+                self.models = result["data"].clone();
+                if let Some(alias) = self.plan.alias {
+                    self.plan.put("model", model::behind(alias, &self.models).into());
+                }
                 self.open(steps);
             }
             (Some(OPEN), None) => self.opened(result, steps),
@@ -137,10 +180,16 @@ impl Talk {
             return self.finish(Err(Failure::new(Kind::NotInstalled, message)), steps);
         }
         steps.push(Step::Send(json!({"method": "initialized"}).to_string()));
-        match self.plan.without_servers {
-            true => request(SETTINGS, "config/read", json!({"includeLayers": false}), steps),
-            false => self.open(steps),
-        }
+        request(SETTINGS, "config/read", json!({"includeLayers": false}), steps);
+    }
+
+    /// Each attempt of codex's is up to five requests where the server fails (`request_max_retries`): one is enough, because
+    /// the attempts are counted here.
+    fn bound_requests(&mut self, config: &Value) {
+        let Some(name) = provider::of_user(config) else { return };
+        let once = json!({"request_max_retries": 0});
+        self.plan.config("model_providers", json!({name: once}));
+        self.bounded = Some(name.to_owned());
     }
 
     /// Only by its name can a server be left out of a thread.
@@ -148,8 +197,7 @@ impl Talk {
         let names = servers.as_object().into_iter().flatten().map(|(name, _)| name.clone());
         let off: Map<String, Value> = names.map(|name| (name, json!({"enabled": false}))).collect();
         if !off.is_empty() {
-            let config = self.plan.thread.entry("config").or_insert_with(|| json!({}));
-            config["mcp_servers"] = off.into();
+            self.plan.config("mcp_servers", off.into());
         }
     }
 
@@ -168,6 +216,17 @@ impl Talk {
         }
         let model = text(&result["model"]);
         steps.push(Step::Event(Event::Started { model, session: Some(thread.clone()) }));
+        // Codex knows `ultra` of some models only, and passes another effort on for the rest, without a word.
+        if self.plan.ultra && !model::has_ultra(&self.models, word(&result["model"])) {
+            let message = format!("model `{}` has no effort `ultra`", word(&result["model"]));
+            if !self.plan.lenient {
+                return self.finish(Err(Failure::new(Kind::InvalidRequest, message)), steps);
+            }
+            self.plan.turn.remove("effort");
+            self.progress("warning", message, steps);
+        }
+        let is_bounded = self.bounded.as_deref() == result["modelProvider"].as_str();
+        self.attempt = if is_bounded { 1 } else { provider::REQUESTS };
         if let Some(developer) = &self.plan.developer {
             let content = [json!({"type": "input_text", "text": developer})];
             let item = json!({"type": "message", "role": "developer", "content": content});
@@ -226,7 +285,12 @@ impl Talk {
             return self.used(params, steps);
         }
         // What other agents say to each other is no part of the answer.
-        if params["threadId"].as_str().is_some_and(|thread| self.thread.as_deref() != Some(thread)) {
+        if let Some(other) = params["threadId"].as_str().filter(|id| self.thread.as_deref() != Some(*id)) {
+            match method {
+                "turn/started" => drop(self.agents.insert(other.to_owned())),
+                "turn/completed" => drop(self.agents.remove(other)),
+                _ => {}
+            }
             return;
         }
         let (item, id) = (&params["item"], params["itemId"].as_str().unwrap_or_default());
@@ -237,6 +301,7 @@ impl Talk {
             "error" => self.failed(params, steps),
             "item/started" => self.item_started(item, steps),
             "item/completed" => self.item_completed(item, steps),
+            "item/agentMessage/delta" if self.asides.contains(id) => self.sign_of_life(steps),
             "item/agentMessage/delta" => {
                 self.sign_of_life(steps);
                 let piece = self.answer.piece(id, delta);
@@ -252,6 +317,7 @@ impl Talk {
             {
                 steps.push(Step::Event(Event::Thinking("\n\n".to_owned())));
             }
+            "model/rerouted" => self.rerouted(params, steps),
             "warning" | "guardianWarning" => self.warn(text(&params["message"]), steps),
             "configWarning" => {
                 let words = [&params["summary"], &params["details"]];
@@ -274,12 +340,23 @@ impl Talk {
         if item["type"] != "userMessage" {
             self.sign_of_life(steps);
         }
+        if let (true, Some(id)) = (is_aside(item), text(&item["id"])) {
+            self.asides.insert(id);
+        }
+        if let ("commandExecution", Some(id)) = (word(&item["type"]), text(&item["id"])) {
+            self.commands.insert(id, word(&item["command"]).to_owned());
+        }
         self.tool_used(item, steps);
     }
 
     fn item_completed(&mut self, item: &Value, steps: &mut Steps) {
-        let id = item["id"].as_str().unwrap_or_default();
+        let id = word(&item["id"]);
+        self.commands.remove(id);
         match item["type"].as_str() {
+            Some("agentMessage") if self.asides.contains(id) => {
+                word(&item["text"]).clone_into(&mut self.aside);
+                self.progress(COMMENTARY, self.aside.clone(), steps);
+            }
             Some("agentMessage") => {
                 let rest = self.answer.end(id, item["text"].as_str().unwrap_or_default());
                 self.tell(rest, steps);
@@ -329,6 +406,15 @@ impl Talk {
         steps.push(Step::Event(Event::Usage(sum)));
     }
 
+    /// Another model answers than the one that was asked.
+    fn rerouted(&mut self, params: &Value, steps: &mut Steps) {
+        let (from, to) = (word(&params["fromModel"]), word(&params["toModel"]));
+        let model = Some(to.to_owned()).filter(|model| !model.is_empty());
+        steps.push(Step::Event(Event::Started { model, session: self.thread.clone() }));
+        let why = word(&params["reason"]);
+        self.progress("warning", format!("`{to}` answers instead of `{from}`: {why}"), steps);
+    }
+
     /// An `error` with `willRetry` is none yet; one without is followed by the end of the turn, which repeats it.
     fn failed(&mut self, params: &Value, steps: &mut Steps) {
         if params["willRetry"] != true {
@@ -336,7 +422,11 @@ impl Talk {
         }
         let error = &params["error"];
         let message = error["message"].as_str().unwrap_or_default();
-        self.retries = self.retries.saturating_add(1);
+        // It tries web sockets first, and goes on without them where there are none.
+        if !failure::is_of_web_socket(error) {
+            let is_repeated = failure::of_turn(error).kind == Kind::Overloaded;
+            self.retries = self.retries.saturating_add(if is_repeated { self.attempt } else { 1 });
+        }
         self.progress("retry", format!("{message}: {}", failure::sentence(error)), steps);
         // Codex says so at +3 s, when it has tried for a while, then at +11 s and so on for ever.
         let waits_for_ever = message.contains("waiting for network");
@@ -348,10 +438,25 @@ impl Talk {
     }
 
     fn completed(&mut self, turn: &Value, steps: &mut Steps) {
+        let is_completed = turn["status"] == "completed";
+        if is_completed && self.answer.last().is_empty() {
+            // It has marked nothing as its answer: that is the last that it said.
+            let last = self.answer.end("", &std::mem::take(&mut self.aside));
+            self.tell(last, steps);
+        }
+        if is_completed {
+            self.warn_of_unfinished(steps);
+        }
         let result = match turn["status"].as_str() {
-            Some("completed") if self.plan.json => self.json_answer(steps),
-            Some("completed") if self.tools.is_empty() && self.answer.last().is_empty() => {
+            Some("completed")
+                if (self.plan.json || self.tools.is_empty()) && self.answer.last().is_empty() =>
+            {
                 Err(Failure::new(Kind::Unreadable, "the model answered nothing, and did nothing"))
+            }
+            Some("completed") if self.plan.json => {
+                // Only the last message has to follow the schema. Whether it does is the engine's to check.
+                steps.push(Step::Event(Event::Text(self.answer.last().to_owned())));
+                Ok(())
             }
             Some("completed") => Ok(()),
             Some("failed") if !self.plan.json && failure::is_cut(&turn["error"]) => {
@@ -368,15 +473,18 @@ impl Talk {
         self.finish(result, steps);
     }
 
-    /// The last message is the answer, and codex does not check it.
-    fn json_answer(&mut self, steps: &mut Steps) -> Result<(), Failure> {
-        let answer = self.answer.last();
-        if let Err(error) = json::from_str::<Value>(answer) {
-            let begin: String = answer.chars().take(200).collect();
-            return Err(Failure::new(Kind::Unreadable, format!("the answer is no JSON ({error}): {begin}")));
+    /// What the end of the run ends, too.
+    fn warn_of_unfinished(&mut self, steps: &mut Steps) {
+        for command in std::mem::take(&mut self.commands).into_values() {
+            let message =
+                format!("a command was still running when the answer came, and was ended: {command}");
+            self.progress("warning", message, steps);
         }
-        steps.push(Step::Event(Event::Text(answer.to_owned())));
-        Ok(())
+        if let agents @ 1.. = self.agents.len() {
+            let message =
+                format!("{agents} of its agents were still at work when the answer came, and were ended");
+            self.progress("warning", message, steps);
+        }
     }
 
     fn tell(&self, piece: Option<String>, steps: &mut Steps) {
@@ -418,48 +526,8 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// The name of the tool that an item is the use of, and what it is asked.
-fn tool(item: &Value) -> Option<(String, Value)> {
-    let kind = item["type"].as_str()?;
-    let only = |keys: &[&str]| -> Value {
-        keys.iter()
-            .filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone())))
-            .collect::<Map<_, _>>()
-            .into()
-    };
-    let named = |key: &str| item[key].as_str().unwrap_or(kind).to_owned();
-    Some(match kind {
-        "commandExecution" => (kind.to_owned(), only(&["command", "cwd"])),
-        "fileChange" => (kind.to_owned(), only(&["changes"])),
-        "mcpToolCall" => (format!("{}.{}", named("server"), named("tool")), item["arguments"].clone()),
-        "dynamicToolCall" => (named("tool"), item["arguments"].clone()),
-        "collabAgentToolCall" => (named("tool"), only(&["prompt", "model", "receiverThreadIds"])),
-        "webSearch" => (kind.to_owned(), only(&["query", "action"])),
-        "imageView" => (kind.to_owned(), only(&["path"])),
-        "imageGeneration" => (kind.to_owned(), only(&["revisedPrompt"])),
-        "sleep" => (kind.to_owned(), only(&["durationMs"])),
-        _ => return None,
-    })
-}
-
-/// What a tool answered, and whether that was a failure.
-fn tool_result(item: &Value) -> (String, bool) {
-    let texts = |list: &Value, key: &str| {
-        let texts = list.as_array().into_iter().flatten().filter_map(|part| part[key].as_str());
-        texts.collect::<Vec<_>>().join("\n")
-    };
-    let output = match item["type"].as_str() {
-        Some("commandExecution") => text(&item["aggregatedOutput"]).unwrap_or_default(),
-        Some("fileChange") => texts(&item["changes"], "path"),
-        Some("mcpToolCall") => {
-            text(&item["error"]["message"]).unwrap_or_else(|| texts(&item["result"]["content"], "text"))
-        }
-        Some("dynamicToolCall") => texts(&item["contentItems"], "text"),
-        Some("imageGeneration") => text(&item["savedPath"]).unwrap_or_default(),
-        _ => String::new(),
-    };
-    // A command that exits with anything but 0 is `failed`, too.
-    (output, matches!(item["status"].as_str(), Some("failed" | "declined")))
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 /// Cached input and reasoning are parts of input and output already.

@@ -17,6 +17,7 @@ const NAMES: &[(&str, Kind)] = &[
     ("internalServerError", Kind::Overloaded),
     ("modelNotFound", Kind::UnknownModel),
     ("cyberPolicy", Kind::Refusal),
+    ("bioPolicy", Kind::Refusal),
     ("misalignmentPolicyViolation", Kind::Refusal),
     ("inferenceHookDenied", Kind::Refusal),
     ("tooManyDenials", Kind::PermissionDenied),
@@ -43,6 +44,10 @@ const PATTERNS: &[(&str, Kind)] = &[
     ("at capacity", Kind::Overloaded),
     ("overloaded", Kind::Overloaded),
     ("content_policy", Kind::Refusal),
+    // The code `invalid_prompt` has no name of codex's.
+    ("invalid prompt", Kind::Refusal),
+    ("usage policy", Kind::Refusal),
+    ("usage policies", Kind::Refusal),
     ("connection failed", Kind::Unreachable),
     ("error sending request", Kind::Unreachable),
     ("stream disconnected", Kind::Unreachable),
@@ -64,6 +69,12 @@ const STARTING: &[&str] =
 /// Whether it is none: the model's answer was cut at its limit of tokens.
 pub(super) fn is_cut(error: &Value) -> bool {
     words(error).contains("reason: max_output_tokens")
+}
+
+/// Whether an attempt to talk over a web socket has failed.
+pub(super) fn is_of_web_socket(error: &Value) -> bool {
+    let words = words(error);
+    words.contains("url: ws://") || words.contains("url: wss://")
 }
 
 /// The failure in an `error` of a turn.
