@@ -232,12 +232,9 @@ fn backends_and_models_are_those_on_the_list() {
         house.refuses(json!({"backend": backend, "model": model}), &format!("{asked} {models}"));
     }
     // By the alias or by what it stands for.
-    for (backend, model) in [
-        ("claude", "fast"),
-        ("claude", "haiku"),
-        ("codex", "gpt-6-astra"),
-        ("codex", "fast"),
-    ] {
+    for (backend, model) in
+        [("claude", "fast"), ("claude", "haiku"), ("codex", "gpt-6-astra"), ("codex", "fast")]
+    {
         assert!(house.ask(json!({"backend": backend, "model": model})).is_ok(), "{backend} {model}");
     }
     let house = House::serving(json!({"allowed_models": ["default"]}));
