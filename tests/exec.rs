@@ -4,8 +4,10 @@ use crate::util::run::file;
 use crate::util::scene::{Scene, until};
 use clinvk::base::sys;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 const JSONL: &str = r#"{"output": "jsonl", "fields": {"text": "text", "session": "session"}}"#;
@@ -255,6 +257,110 @@ fn a_program_that_cannot_be_started_is_named() {
             .clinvk(["-b", "odd", "x"])
             .fails(2, &format!("clinvk: backend `odd` is not installed: {why}\n"));
     }
+}
+
+/// faults.md C5: a file that is there was said to be none.
+#[test]
+fn a_program_that_needs_what_is_not_there_is_told_what() {
+    let scene = Scene::new();
+    // The start of a program for a machine like this one, with a loader that no machine has.
+    let mut elf = fs::read("/bin/sleep").unwrap();
+    let loader = elf.windows(4).position(|part| part == b"/lib").unwrap();
+    elf[loader..loader + 4].copy_from_slice(b"/nol");
+    for (content, why) in [
+        (&b"#!/no/such/interpreter -x\n"[..], "its interpreter `/no/such/interpreter` is not there"),
+        (b"#! /no/such/interpreter\n", "its interpreter `/no/such/interpreter` is not there"),
+        (b"#!/bin/sh\r\n", "its interpreter `/bin/sh\\r` is not there"),
+        (b"#!node\n", "its interpreter `node` is not there"),
+        (&elf, "the loader that it names is not there: it was made for another system or C library"),
+    ] {
+        let program = scene.file("bin/odd", content);
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        scene.config(&json!({"backends": {"odd": {"command": [program]}}}));
+        let error = format!("clinvk: `ROOT/bin/odd` could not be started: {why}\n");
+        scene.clinvk(["-b", "odd", "x"]).fails(2, &error);
+    }
+}
+
+/// faults.md F3: it was the fault of whoever asked, or of who had installed the program.
+#[test]
+fn a_lack_of_descriptors_is_busy_and_nobody_else_is_asked() {
+    let scene = Scene::playing("cat");
+    let line = format!(
+        "ulimit -n \"$0\"; exec '{}' -o json --ephemeral --fallback echo x",
+        env!("CARGO_BIN_EXE_clinvk")
+    );
+    let mut kinds = BTreeMap::new();
+    for limit in 4..24 {
+        let seen = scene.program("/bin/sh").args(["-c", &line, &limit.to_string()]).seen();
+        let kind = match serde_json::from_str::<Value>(&seen.out) {
+            Ok(said) => said["kind"].as_str().unwrap_or("none").to_owned(),
+            Err(_) => format!("no JSON: {seen}"),
+        };
+        let is_right = match &*kind {
+            "none" => seen.status == 0 && seen.out.contains("\"fake\""),
+            "busy" => seen.status == 1 && seen.out.contains("Too many open files"),
+            _ => false,
+        };
+        assert!(is_right, "{limit}: {kind} {seen}");
+        *kinds.entry(kind).or_insert(0) += 1;
+    }
+    assert!(kinds.len() == 2, "{kinds:?}");
+}
+
+/// faults.md C6.
+#[test]
+fn without_proc_our_own_program_is_found_and_a_stop_says_what_it_could_not_see() {
+    let scene = Scene::playing("exec \"$here/sleep\" 1000");
+    let clinvk = env!("CARGO_BIN_EXE_clinvk");
+    fs::create_dir(scene.path("work/bin")).unwrap();
+    symlink(clinvk, scene.path("work/bin/clinvk")).unwrap();
+    let without_proc = |line: &str| {
+        let line = format!("mount -t tmpfs none /proc && {line}");
+        scene.program("unshare").args(["-rm", "/bin/sh", "-c", &line])
+    };
+    for name in [clinvk, "./bin/clinvk"] {
+        without_proc(&format!("exec {name} -b echo -w / hi")).prints("hi\n");
+    }
+    without_proc(&format!("exec {clinvk} --timeout 1s x")).fails(
+        6,
+        "clinvk: without /proc only the program's process group could be stopped: what it had started in sessions of its \
+         own may go on\nclinvk: timed out after 1s (--timeout)\n",
+    );
+}
+
+/// faults.md F6. The answer was lost, and the status 0.
+#[test]
+fn a_standard_output_that_was_closed_from_the_beginning_is_an_error_before_anything_is_paid() {
+    let scene = Scene::playing("echo ran >\"$here/ran\"; cat");
+    let run = |line: &str| {
+        let line = format!("exec '{}' {line}", env!("CARGO_BIN_EXE_clinvk"));
+        scene.program("/bin/sh").args(["-c", &line])
+    };
+    let error = "clinvk: cannot write `standard output`: it is closed\n";
+    for line in [
+        "x >&-",
+        "-o json x >&-",
+        "--dry-run x >&-",
+        "compare --backends fake x >&-",
+        "map {} x >&-",
+        "chain >&-",
+        "parallel --json >&-",
+        "config show >&-",
+        "sessions list --json >&-",
+        "sessions stats >&-",
+        "version >&-",
+        "-h >&-",
+    ] {
+        run(line).fails(1, error);
+    }
+    assert!(!scene.path("bin/ran").exists());
+    // Of the others nothing is lost, but what is said of errors.
+    run("x <&-").prints("x\n");
+    run("x 2>&-").prints("x\n");
+    run("x <&- >/dev/null 2>&-").prints("");
+    run("--nope 2>&-").fails(1, "");
+    run("<&-").fails(1, "clinvk: there is no prompt: give one as an argument or on standard input\n");
 }
 
 /// Only with a controlling terminal of its own could a program ask for a password there, and would be stopped for it.

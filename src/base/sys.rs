@@ -3,16 +3,21 @@
 
 mod place;
 mod signals;
+mod streams;
 mod tag;
 
 pub use place::{in_directory, open_directory};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
 };
+pub use streams::{Stdout, stdout_was_closed};
 pub use tag::{has_tag, tag};
 
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,6 +28,21 @@ pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGT
 /// Turns libc's -1 into the error behind it.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The system had nothing left to give: no descriptor, process or memory. It may have in a moment.
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
+}
+
+/// The name by which this program was executed: a path, relative to where that was done.
+pub fn executed_as() -> Option<PathBuf> {
+    // SAFETY: the auxiliary vector has the address of a string that lives as long as the process.
+    let name = unsafe {
+        let address = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+        (!address.is_null()).then(|| CStr::from_ptr(address))?
+    };
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
 /// Sends a signal to one process.

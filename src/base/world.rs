@@ -2,6 +2,7 @@
 //! that everything else is a function of its arguments.
 #![allow(clippy::disallowed_methods)]
 
+use crate::base::sys;
 use crate::model::error::Error;
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +54,9 @@ impl World {
             return Err(Error::Invalid("neither HOME nor CLINVK_HOME is set: set one of them".to_owned()));
         };
         let home = given("CLINVK_HOME").unwrap_or_else(|| user_home.join(".clinvk"));
-        let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("clinvk"));
+        // Without /proc only the second way is left.
+        let exe = std::env::current_exe().ok().or_else(sys::executed_as).map(|exe| cwd.join(exe));
+        let exe = exe.unwrap_or_else(|| PathBuf::from("clinvk"));
         Ok(World { home: cwd.join(home), temp: std::env::temp_dir(), env, user_home, cwd, exe })
     }
 

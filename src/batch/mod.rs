@@ -148,8 +148,7 @@ impl<'a> Course<'a> {
         planned: Option<usize>,
     ) -> Result<Course<'a>, Error> {
         folder.map_or(Ok(()), |folder| folder.begin(planned))?;
-        let branch =
-            batch.cancel.branch().map_err(|error| Error::Internal(format!("no pipe can be had: {error}")))?;
+        let branch = batch.cancel.branch().map_err(|error| Error::System { what: "make a pipe", error })?;
         let (halt, totals) = (Mutex::default(), Mutex::default());
         Ok(Course { batch, folder, planned, branch, halt, totals, since: Instant::now() })
     }

@@ -43,7 +43,7 @@ impl<'a> Ready<'a> {
             let sentence = "`--ephemeral` and `--keep-sessions` exclude each other";
             return Err(Error::Invalid(sentence.to_owned()));
         }
-        let cancel = Cancel::new().map_err(|error| Error::Internal(format!("no pipe: {error}")))?;
+        let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
         let retries = typed.value("retry").map_or(Ok(0), |word| {
             let wrong = |_| Error::Invalid(format!("`--retry {word}`: expected a whole number"));
             word.parse::<u32>().map_err(wrong)
@@ -70,7 +70,8 @@ impl<'a> Ready<'a> {
         if let Err(error) = sys::raise_open_files() {
             log::debug!("the limit of open files stays as it is: {error}");
         }
-        signals::watch(self.cancel.clone()).map_err(|error| Error::Internal(format!("signals: {error}")))
+        signals::watch(self.cancel.clone())
+            .map_err(|error| Error::System { what: "listen for signals", error })
     }
 
     /// Standard output, as long as the batch is not stopped.

@@ -23,6 +23,7 @@ mod table;
 mod version;
 
 use crate::backend::echo;
+use crate::base::sys;
 use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::model::error::Error;
@@ -122,6 +123,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 crate::base::logging::to_stderr(true, false);
             }
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+            if !matches!(command, "sessions" | "serve") && sys::stdout_was_closed() {
+                // Before it costs anything.
+                return Err(closed_output());
+            }
             let (since, outside) = (Instant::now(), world.clone());
             let result = match command {
                 "sessions" => sessions::run(typed, &world, &loaded.config),
@@ -160,8 +165,17 @@ fn say_json(value: &serde_json::Value) -> Result<u8, Error> {
     say(&table::safe_json(format!("{value:#}\n")))
 }
 
+/// The error of writing to a standard output that was closed from the beginning.
+fn closed_output() -> Error {
+    let error = io::Error::other("it is closed");
+    Error::File { verb: "write", path: "standard output".into(), error }
+}
+
 /// Prints a whole text on standard output. A reader that left early is no error.
 fn say(text: &str) -> Result<u8, Error> {
+    if sys::stdout_was_closed() && !text.is_empty() {
+        return Err(closed_output());
+    }
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -11,7 +11,6 @@ use crate::model::event::{Event, Sink, Usage};
 use crate::model::task::OutputFormat;
 use crate::model::unified::{Answer, Events, failure};
 use serde::Serialize;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -248,10 +247,9 @@ impl Out {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut out = File::from(sys::stdout_fd().try_clone_to_owned()?);
         for part in bytes.chunks(sys::PIPE_ROOM) {
             self.wait_for_room()?;
-            out.write_all(part)?;
+            sys::Stdout.write_all(part)?;
         }
         Ok(())
     }

@@ -48,7 +48,8 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         return Ok(0);
     }
     prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    signals::watch(control.cancel.clone()).map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    signals::watch(control.cancel.clone())
+        .map_err(|error| Error::System { what: "listen for signals", error })?;
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
@@ -133,7 +134,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     }
     let prepared = engine.prepare(&tasks[0])?;
     tasks[1..].iter().try_for_each(|task| engine.prepare(task).map(drop))?;
-    let cancel = Cancel::new().map_err(|error| Error::Internal(format!("no pipe: {error}")))?;
+    let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
     let control = request.control(config, Arc::new(cancel));
     Ok(Ready { tasks, engine, prepared, control })
 }

@@ -3,6 +3,7 @@
 use super::flags::Typed;
 use super::{leftovers, prompt, say, signals};
 use crate::base::logging::{LogFormat, LogLevel};
+use crate::base::sys;
 use crate::base::world::World;
 use crate::config::Config;
 use crate::exec;
@@ -53,13 +54,15 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     guard(&listen, &keys, &config)?;
     leftovers::warn(&engine.world);
-    let stop = signals::stop_pipe().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    let stop = signals::stop_pipe().map_err(|error| Error::System { what: "listen for signals", error })?;
     let limits = limits(&config);
     let door = Door::open(vec![listen])?;
     let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
     // A program that reads the address reads a line.
     match typed.has("json") {
         true => say(&format!("{}\n", json!({"listening": door.addresses()})))?,
+        // Who closes everything, as one does to start a daemon, has no use for it.
+        false if sys::stdout_was_closed() => 0,
         false => say(&banner(&door.addresses()))?,
     };
     let over = Arc::new(AtomicBool::new(false));
@@ -70,7 +73,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     rounds.thread().unpark();
     let _ = rounds.join();
     server.forget(true, Instant::now() + LAST_MOMENT);
-    served.map(|()| 0).map_err(|error| Error::Internal(format!("cannot serve: {error}")))
+    served.map(|()| 0).map_err(|error| Error::System { what: "serve", error })
 }
 
 /// What is logged, and how: flags, then `CLINVK_LOG`, then a line for each request.
@@ -175,7 +178,7 @@ fn look_after(server: &Arc<Server>, over: &Arc<AtomicBool>) -> Result<JoinHandle
         }
     };
     let started = thread::Builder::new().name("rounds".to_owned()).spawn(rounds);
-    started.map_err(|error| Error::Internal(format!("no thread: {error}")))
+    started.map_err(|error| Error::System { what: "start a thread", error })
 }
 
 /// Runs without clients end with the server too.

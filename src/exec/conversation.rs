@@ -3,6 +3,7 @@
 
 use super::lines::{self, Cutter, TooLong};
 use super::live::{Clock, Live};
+use super::tree;
 use super::{Control, Finishing, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::base::logging::DIALOGUE;
@@ -216,6 +217,12 @@ impl<'a> Conversation<'a> {
         log::debug!("stopping: {stop:?}");
         self.stop = Some(stop);
         self.live.tree().remember();
+        if !tree::sees_processes() {
+            let message = "without /proc only the program's process group could be stopped: what it had started in \
+                           sessions of its own may go on";
+            let warning = Event::Progress { stage: "warning".to_owned(), message: message.to_owned() };
+            let _ = self.sink.event(&warning);
+        }
         let before = self.pending.0.len();
         self.step(|dialogue, steps| dialogue.interrupt(steps));
         if self.pending.0.len() > before {

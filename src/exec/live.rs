@@ -4,7 +4,9 @@
 use super::tree::{self, Owned, Tree};
 use crate::base::sync::lock;
 use crate::base::sys;
-use std::io;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -67,6 +69,32 @@ fn suspended() -> Duration {
     before + since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
+/// Starts a program; says what is missing where the system's word would be that the program is.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn().map_err(|error| match (error.kind(), what_it_needs(Path::new(command.get_program()))) {
+        (ErrorKind::NotFound, Some(missing)) => io::Error::new(ErrorKind::NotFound, missing),
+        _ => error,
+    })
+}
+
+/// What a program that is there may need and not have.
+fn what_it_needs(program: &Path) -> Option<String> {
+    let mut start = Vec::new();
+    // The kernel reads no more of it either.
+    File::open(program).ok()?.take(256).read_to_end(&mut start).ok()?;
+    if start.starts_with(b"\x7fELF") {
+        return Some(
+            "the loader that it names is not there: it was made for another system or C library".to_owned(),
+        );
+    }
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    let interpreter = line.trim_matches([' ', '\t']).split([' ', '\t']).next()?;
+    // A carriage return is part of the name, and is to be seen.
+    let shown = interpreter.escape_debug();
+    (!Path::new(interpreter).exists()).then(|| format!("its interpreter `{shown}` is not there"))
+}
+
 /// A run's tree, on the list of those under way.
 pub(super) struct Live {
     tree: Arc<Mutex<Tree>>,
@@ -78,7 +106,7 @@ impl Live {
     pub fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
         let mut live = lock(&LIVE);
         tree::note_strangers();
-        let child = command.spawn()?;
+        let child = spawn(&mut command)?;
         let pid = child.id() as i32;
         let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
         live.push(tree.clone());
@@ -89,7 +117,7 @@ impl Live {
     pub fn start_apart(mut command: Command) -> io::Result<(Child, Owned)> {
         let _live = lock(&LIVE);
         tree::note_strangers();
-        let child = command.spawn()?;
+        let child = spawn(&mut command)?;
         let owned = Owned::new(child.id() as i32);
         Ok((child, owned))
     }

@@ -210,7 +210,7 @@ pub fn run(
     let result =
         Conversation::new(&mut child, launch, dialogue, control, sink, &live).and_then(Conversation::hold);
     live.end(&mut child);
-    result.map_err(|error| Error::Internal(format!("cannot wait for `{}`: {error}", program.display())))
+    result.map_err(|error| Error::System { what: "listen to a program", error })
 }
 
 /// A sink that is told the result before the child is gone.

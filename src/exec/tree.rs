@@ -6,6 +6,7 @@ use crate::base::sys;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::process::Child;
 use std::sync::{Mutex, OnceLock};
 
@@ -41,6 +42,11 @@ impl Drop for Owned {
             owned.swap_remove(index);
         }
     }
+}
+
+/// Whether there is a /proc to find processes in.
+pub(super) fn sees_processes() -> bool {
+    Path::new("/proc/self").exists()
 }
 
 /// Every process there is. Empty where there is no /proc.

@@ -1,5 +1,6 @@
 //! What can go wrong: facts as data, one sentence for each in one place, and one word for each kind.
 
+use crate::base::sys;
 use crate::model::task::{Opt, words};
 use std::fmt;
 use std::path::PathBuf;
@@ -271,6 +272,13 @@ pub enum Error {
     Busy(String),
     /// The server is about to stop.
     Draining,
+    /// The system did not do what this process needs for itself.
+    System {
+        /// `make a pipe`, `start a thread` ...
+        what: &'static str,
+        /// The system's word.
+        error: std::io::Error,
+    },
     /// Something that cannot happen did.
     Internal(String),
 }
@@ -293,10 +301,11 @@ impl Error {
         match self {
             Error::Invalid(_) | Error::Unknown { .. } | Error::CannotHonour { .. } => Kind::InvalidRequest,
             Error::UnknownBackend { .. } => Kind::UnknownBackend,
-            Error::NotInstalled { .. } | Error::Start { .. } => Kind::NotInstalled,
+            Error::NotInstalled { .. } => Kind::NotInstalled,
+            Error::Start { error, .. } => kind_of_io(error, Kind::NotInstalled),
             Error::Disabled { .. } | Error::ExtraFlag { .. } | Error::Policy { .. } => Kind::Policy,
             Error::Config { .. } | Error::Listen { .. } => Kind::Config,
-            Error::File { .. } => Kind::InvalidRequest,
+            Error::File { error, .. } => kind_of_io(error, Kind::InvalidRequest),
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
             Error::SessionNotFound { .. } | Error::NoSession { .. } | Error::SessionAmbiguous { .. } => {
@@ -304,9 +313,11 @@ impl Error {
             }
             Error::SessionBusy { .. } => Kind::SessionBusy,
             Error::NotResumable { .. } => Kind::SessionNotResumable,
-            Error::SessionBroken { .. } | Error::Store { .. } => Kind::SessionStore,
+            Error::SessionBroken { .. } => Kind::SessionStore,
+            Error::Store { error, .. } => kind_of_io(error, Kind::SessionStore),
             Error::Busy(_) => Kind::Busy,
             Error::Draining => Kind::Draining,
+            Error::System { error, .. } => kind_of_io(error, Kind::Internal),
             Error::Internal(_) => Kind::Internal,
         }
     }
@@ -405,12 +416,18 @@ impl fmt::Display for Error {
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
             Error::Busy(how) => write!(f, "too many runs at once: {how}"),
             Error::Draining => f.write_str("the server is about to stop: try again in a moment"),
+            Error::System { what, error } => write!(f, "cannot {what}: {error}"),
             Error::Internal(what) => write!(f, "internal error: {what}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// The kind of what the system refused: a shortage is nobody's fault and passes; else it is what it would be in that place.
+pub fn kind_of_io(error: &std::io::Error, otherwise: Kind) -> Kind {
+    if sys::is_shortage(error) { Kind::Busy } else { otherwise }
+}
 
 /// Ends a sentence about an unknown word with the nearest known one, or with all of them.
 fn suggest(f: &mut fmt::Formatter<'_>, given: &str, known: &[String]) -> fmt::Result {

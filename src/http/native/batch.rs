@@ -215,7 +215,7 @@ fn run(
     let mut results = Vec::new();
     let report = thread::scope(|scope| {
         let running = thread::Builder::new().name("batch".to_owned()).spawn_scoped(scope, batch);
-        let running = running.map_err(|error| Error::Internal(format!("no thread: {error}")))?;
+        let running = running.map_err(|error| Error::System { what: "start a thread", error })?;
         loop {
             let heard = match ended.recv_timeout(LOOK) {
                 Ok(finished) => {

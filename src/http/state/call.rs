@@ -9,7 +9,7 @@ use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
 use crate::http::state::streaming::Outlet;
-use crate::model::error::Kind;
+use crate::model::error::{Error, Kind};
 use crate::model::fields::{Fields, Object};
 use crate::session::Filter;
 use serde_json::Value;
@@ -203,7 +203,7 @@ impl<'c> Call<'_, 'c> {
     pub fn cancel(&mut self) -> Result<Arc<crate::exec::Cancel>, Fault> {
         self.exchange
             .watch()
-            .map_err(|error: io::Error| Fault::of(Kind::Internal, format!("no pipe: {error}")))
+            .map_err(|error: io::Error| Fault::from(Error::System { what: "make a pipe", error }))
     }
 
     /// The value of a query parameter, decoded; the last one of several.
