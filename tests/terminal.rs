@@ -57,6 +57,32 @@ fn a_warning_is_a_line_of_its_own_beside_the_spinner() {
 }
 
 #[test]
+fn what_is_said_of_a_run_does_not_stand_in_the_lines_of_its_answer() {
+    // faults.md E7: events of -v, and warnings, in the middle of an answer.
+    let keys = serde_json::json!({"output": "jsonl", "fields": {"text": "text"}});
+    let scene = Scene::declaring(keys, "say '{\"text\":\"one\"}'; say odd; say '{\"text\":\" two\"}'");
+    let seen = on_a_terminal(&scene, "clinvk -v hi").seen();
+    let lines: Vec<&str> = seen.out.lines().map(|line| line.trim_end_matches('\r')).collect();
+    assert_eq!(lines.iter().filter(|line| ["one", " two"].contains(line)).count(), 2, "{seen}");
+    for line in lines.iter().filter(|line| line.contains("event {") || line.contains("could not be read")) {
+        assert!(
+            line.starts_with("event {") || line.starts_with("clinvk: ") || line.starts_with("fake"),
+            "{seen}"
+        );
+    }
+    // They have the numbers that they have in the stream.
+    let numbers: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("event ")?).ok())
+        .map(|event| event["sequence"].as_u64().unwrap())
+        .collect();
+    assert!(numbers.len() > 2 && numbers == (0..numbers.len() as u64).collect::<Vec<_>>(), "{seen}");
+    on_a_terminal(&scene, "clinvk -q hi").prints("one two\r\n");
+    let seen = on_a_terminal(&scene, "clinvk hi 2>&1").seen();
+    assert!(seen.out.contains("one\r\nclinvk: ") && seen.out.ends_with("odd\r\n two\r\n"), "{seen}");
+}
+
+#[test]
 fn there_is_no_spinner_where_nobody_wants_it() {
     let scene = Scene::playing("await go; cat");
     let mut go = scene.fifo("go");

@@ -4,6 +4,7 @@ use crate::base::logging::write;
 use crate::base::sync::lock;
 use crate::base::sys;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is drawn at the bottom of the terminal.
 static LIVE: Mutex<Live> = Mutex::new(Live { text: String::new(), widths: Vec::new() });
@@ -31,10 +32,26 @@ impl Live {
     }
 }
 
-/// Writes a text above what is drawn.
+/// The cursor stands behind a line of standard output that has no end yet, on the terminal that standard error is too.
+static IN_LINE: AtomicBool = AtomicBool::new(false);
+
+/// This was written to standard output, which is the same terminal.
+pub fn printed(text: &str) {
+    if !text.is_empty() {
+        IN_LINE.store(!text.ends_with('\n'), Ordering::Relaxed);
+    }
+}
+
+/// Whether the cursor stands behind a line that has no end yet.
+pub fn is_in_line() -> bool {
+    IN_LINE.load(Ordering::Relaxed)
+}
+
+/// Writes a text above what is drawn, in lines of its own.
 pub fn above(text: &str) {
     let live = lock(&LIVE);
-    write(&format!("{}{text}{}", live.erasing(), live.text));
+    let end = if IN_LINE.swap(false, Ordering::Relaxed) { "\n" } else { "" };
+    write(&format!("{}{end}{text}{}", live.erasing(), live.text));
 }
 
 /// Draws lines at the bottom of the terminal, in the place of those that are drawn there: text, and the columns that it

@@ -4,6 +4,8 @@
 use super::spinner::Spinner;
 use crate::backend::Framing;
 use crate::base::sys::{self, Watch};
+use crate::base::terminal;
+use crate::base::world;
 use crate::engine::{Listener, Outcome};
 use crate::exec::{Clock, Control};
 use crate::model::error::{Error, Failure};
@@ -39,8 +41,6 @@ pub struct Printer {
     spinner: Option<Spinner>,
     /// The answer so far: only JSON needs it whole.
     content: String,
-    /// What the answer printed so far ends with.
-    ends_with_newline: bool,
     events: Events,
     /// Whether anything is left to say to whoever reads the JSON or the events.
     finished: bool,
@@ -56,9 +56,9 @@ impl Printer {
         control: &Control,
     ) -> Printer {
         let events = Events::new(Some(backend), dir);
-        let (content, ends_with_newline, finished) = (String::new(), true, false);
+        let (content, finished) = (String::new(), false);
         let out = Out::new(control.clone());
-        Printer { out, style, spinner, content, ends_with_newline, events, finished }
+        Printer { out, style, spinner, content, events, finished }
     }
 
     /// Why standard output could not be written, where that is more than a reader that left.
@@ -82,10 +82,7 @@ impl Printer {
 
     fn text(&mut self, text: &str) -> io::Result<()> {
         match self.style.format {
-            OutputFormat::Text => {
-                self.ends_with_newline = text.ends_with('\n');
-                self.out.put(text)
-            }
+            OutputFormat::Text => self.out.put(text),
             OutputFormat::Json => {
                 self.content.push_str(text);
                 Ok(())
@@ -168,8 +165,8 @@ impl Listener for Printer {
             return Ok(());
         }
         match self.style.format {
-            OutputFormat::Text if self.ends_with_newline => Ok(()),
-            OutputFormat::Text => self.out.put("\n"),
+            OutputFormat::Text if self.out.is_in_line() => self.out.put("\n"),
+            OutputFormat::Text => Ok(()),
             OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content))),
             OutputFormat::StreamJson => {
                 if let Some(failure) = failure(outcome) {
@@ -197,6 +194,10 @@ pub struct Out {
     control: Control,
     clock: Clock,
     failed: Option<io::Error>,
+    /// What was written last has no line's end.
+    in_line: bool,
+    /// Standard error is written to the same terminal.
+    shares_terminal: bool,
 }
 
 /// How often a writer that is held up looks around.
@@ -205,7 +206,13 @@ const LOOK: Duration = Duration::from_millis(100);
 impl Out {
     /// For runs with these limits.
     pub fn new(control: Control) -> Out {
-        Out { control, clock: Clock::start(), failed: None }
+        let shares_terminal = world::stdout_is_terminal() && world::stderr_is_terminal();
+        Out { control, clock: Clock::start(), failed: None, in_line: false, shares_terminal }
+    }
+
+    /// Whether the last line has no end yet. What is said on standard error ends it on a terminal.
+    pub fn is_in_line(&self) -> bool {
+        if self.shares_terminal { terminal::is_in_line() } else { self.in_line }
     }
 
     /// Why standard output could not be written, where that is more than a reader that left.
@@ -229,6 +236,12 @@ impl Out {
     /// When nobody reads.
     pub fn put(&mut self, text: &str) -> io::Result<()> {
         let result = self.write(text.as_bytes());
+        if !text.is_empty() {
+            self.in_line = !text.ends_with('\n');
+        }
+        if self.shares_terminal {
+            terminal::printed(text);
+        }
         if let Err(error) = &result {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.failed = Some(io::Error::new(error.kind(), error.to_string()));
