@@ -1,8 +1,10 @@
 //! What is configured for a backend and may be a key is for whoever can read the configuration.
 
-use crate::util::scene::Scene;
+use crate::util::http::Server;
+use crate::util::scene::{Scene, until};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// A backend with a key wherever one can be configured.
 fn scene() -> Scene {
@@ -68,4 +70,59 @@ fn its_owner_sees_the_values() {
     let line = "# Would execute:\ncd ROOT/work && printf %s hi | env EMPTY='' TOKEN=key-4 ROOT/bin/fake key-1 --key=key-2 \
                 --key key-3 -k\n";
     scene().clinvk(["--dry-run", "hi"]).prints(line);
+}
+
+/// What a program sees of the one that has started it.
+const SPY: &str = r#"
+(setsid "$here/sleep" 1000 >/dev/null 2>&1 &)
+tr '\0' '\n' <"/proc/$PPID/environ"
+for file in maps mem auxv; do head -c 1 "/proc/$PPID/$file" >/dev/null && echo "$file is open"; done 2>&1
+echo seen
+"#;
+
+/// faults.md G7.
+#[test]
+fn a_program_that_is_run_finds_no_api_key_in_the_environment_of_its_parent() {
+    let scene = Scene::playing(SPY);
+    let run = scene.clinvk(["hi"]).env("CLINVK_API_KEYS", "ci=very-secret").env("AFTER", "is-there");
+    let seen = run.seen();
+    // It can be read, and what is beside it is whole.
+    assert!(seen.out.contains("AFTER=is-there") && seen.out.contains("seen"), "{seen}");
+    assert!(!seen.out.contains("very-secret"), "{seen}");
+    scene.is_deserted();
+}
+
+/// faults.md G7: the memory of a server with keys is closed to its user's other programs, and it does all it did.
+#[test]
+fn a_program_that_a_server_runs_reads_neither_its_environment_nor_its_memory() {
+    let scene = Scene::playing(SPY);
+    scene.edit_config(|config| config["server"] = json!({"metrics_enabled": true}));
+    // For a server of another user.
+    for dir in ["", "home", "home/.clinvk", "work", "bin", "tmp"] {
+        fs::set_permissions(scene.path(dir), PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    let serve = || scene.clinvk(["serve", "--port", "0"]).env("AFTER", "is-there");
+    let ask = |server: &Server| {
+        let ask = |method, path| server.ask(method, path).header("X-Api-Key", "very-secret");
+        let told = ask("POST", "/api/v1/prompt").json(&json!({"prompt": "hi"})).answer();
+        until("nothing is left of the run", || {
+            scene.processes().values().all(|line| !line.contains("sleep"))
+        });
+        let metrics = ask("GET", "/metrics").answer();
+        assert!(
+            metrics.body.contains("\nprocess_open_fds ")
+                && metrics.body.contains("\nprocess_resident_memory_bytes ")
+        );
+        assert!(
+            told.status == 200 && told.body.contains("seen") && !told.body.contains("very-secret"),
+            "{told}"
+        );
+        told
+    };
+    let keys = || serve().env("CLINVK_API_KEYS", "ci=very-secret").by_nobody();
+    let told = ask(&Server::of(keys().start()));
+    assert!(!told.body.contains("is open") && !told.body.contains("AFTER"), "{told}");
+    // One without keys has nothing to hide.
+    let told = ask(&Server::of(serve().by_nobody().start()));
+    assert!(told.body.contains("maps is open") && told.body.contains("AFTER=is-there"), "{told}");
 }

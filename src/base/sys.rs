@@ -147,6 +147,34 @@ pub fn become_subreaper() {
     }
 }
 
+/// Keeps what is in our memory from other processes of the same user: none may trace us, read our memory or what /proc has
+/// of it, and there is no core dump. A program that we start is as open as any. Linux only; elsewhere nothing happens.
+pub fn hide_memory() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: prctl with this option takes one integer.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+    }
+}
+
+/// Takes a variable out of the environment, and its value out of the block that the process was started with: that stays
+/// in /proc/PID/environ, where every process of the same user can read it. To be called while there is one thread.
+pub fn wipe_variable(name: &CStr) {
+    // SAFETY: `name` ends with NUL, and no other thread changes the environment.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    if value.is_null() {
+        return;
+    }
+    // SAFETY: the value ends with NUL and stands where the kernel, or setenv, has put it: in memory of ours that can be
+    // written. Nobody reads the bytes again, so only volatile writes are sure to be done.
+    unsafe {
+        for at in 0..libc::strlen(value) {
+            value.add(at).write_volatile(0);
+        }
+        libc::unsetenv(name.as_ptr());
+    }
+}
+
 /// Starts the program in a session of its own: leader of its group, and without our terminal. In a group alone, in the
 /// background of that terminal, a program that asks for a password there would be stopped for ever.
 pub fn in_its_own_session(command: &mut std::process::Command) {

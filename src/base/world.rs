@@ -44,6 +44,8 @@ impl World {
                 _ => {}
             }
         }
+        // A program that we start is never given them, and is not to find them in /proc either.
+        sys::wipe_variable(c"CLINVK_API_KEYS");
         let cwd = std::env::current_dir().map_err(|error| Error::File {
             verb: "find",
             path: PathBuf::from("."),

@@ -52,6 +52,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let engine = prompt::engine(world, &config);
     let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    if !keys.is_empty() {
+        // The programs that it runs are of the same user.
+        sys::hide_memory();
+    }
     guard(&listen, &keys, &config)?;
     leftovers::warn(&engine.world);
     let stop = signals::stop_pipe().map_err(|error| Error::System { what: "listen for signals", error })?;
