@@ -673,6 +673,14 @@ fn the_kind_of_a_failure_comes_from_its_name_then_its_status_then_its_words() {
         (json!("internalServerError"), "x", Kind::Overloaded, "x"),
         (json!("modelNotFound"), "x", Kind::UnknownModel, "x"),
         (json!("cyberPolicy"), "x", Kind::Refusal, "x"),
+        // faults.md D2: what refuses has a name of its own, or only words.
+        (json!("bioPolicy"), "x", Kind::Refusal, "x"),
+        (
+            json!("other"),
+            "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+            Kind::Refusal,
+            "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+        ),
         (json!("tooManyDenials"), "x", Kind::PermissionDenied, "x"),
         (json!("unauthorized"), "x", Kind::Login, "x"),
         (json!("badRequest"), "bad parameter", Kind::InvalidRequest, "bad parameter"),

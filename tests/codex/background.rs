@@ -2,7 +2,7 @@
 
 use super::{delta, end, ending, hear, in_turn, note, progress, task, texts};
 use crate::util::replay::{data, play};
-use clinvk::backend::Backend;
+use clinvk::backend::{Backend, Step};
 use clinvk::model::event::Event;
 use serde_json::{Value, json};
 
@@ -75,5 +75,59 @@ fn recorded_ends_are_ends() {
         let warns = |event: &Event| matches!(event, Event::Progress { stage, message } if stage == "warning" && message.starts_with(warned));
         assert!(played.events.iter().any(warns), "{file}: {:#?}", played.events);
         assert!(played.events.iter().any(|event| matches!(event, Event::ToolUse { .. })), "{file}");
+    }
+}
+
+fn goal(status: &str) -> Value {
+    note("thread/goal/updated", json!({"goal": {"status": status}}))
+}
+
+/// Seen with 0.171.0: a goal that is not reached when a turn ends begins the next turn at once.
+#[test]
+fn a_goal_is_pursued_over_several_turns() {
+    let ends = || end(json!({"status": "completed"}));
+    let begins = note("turn/started", json!({"turn": {"id": "V"}}));
+    for (name, lines, over) in [
+        ("reached", vec![goal("active"), goal("complete"), ends()], true),
+        ("cleared", vec![goal("active"), note("thread/goal/cleared", json!({})), ends()], true),
+        ("blocked", vec![goal("active"), goal("blocked"), ends()], true),
+        ("active", vec![goal("active"), ends()], false),
+        ("the next turn", vec![goal("active"), ends(), begins.clone()], false),
+        (
+            "reached in the next turn",
+            vec![goal("active"), ends(), begins.clone(), goal("complete"), ends()],
+            true,
+        ),
+        ("failed", vec![goal("active"), end(json!({"status": "failed"}))], true),
+    ] {
+        let mut dialogue = in_turn(&task("hi"));
+        let steps = hear(&mut *dialogue, &[vec![delta("m", "I begin.")], lines].concat());
+        assert_eq!(ending(&steps).is_some(), over, "{name}");
+    }
+    let two = [
+        delta("a", "I begin."),
+        goal("active"),
+        ends(),
+        begins.clone(),
+        delta("b", "Done."),
+        goal("complete"),
+        ends(),
+    ];
+    assert_eq!(texts(&hear(&mut *in_turn(&task("hi")), &two)).concat(), "I begin.\n\nDone.");
+}
+
+/// A goal that begins no other turn is not waited for without end; and one that did is not cut.
+#[test]
+fn the_next_turn_of_a_goal_is_waited_for_a_while() {
+    for (name, begun, over) in [("nothing comes", false, true), ("a turn has begun", true, false)] {
+        let mut dialogue = in_turn(&task("hi"));
+        let lines = [delta("m", "I begin."), goal("active"), end(json!({"status": "completed"}))];
+        let mut steps = hear(&mut *dialogue, &lines);
+        assert!(steps.iter().any(|step| matches!(step, Step::Alarm(_))), "{steps:#?}");
+        if begun {
+            hear(&mut *dialogue, &[note("turn/started", json!({"turn": {"id": "V"}}))]);
+        }
+        dialogue.alarm(&mut steps);
+        assert_eq!(ending(&steps), over.then_some((None, String::new())), "{name}");
     }
 }

@@ -1,8 +1,8 @@
 //! The conversation with `codex app-server`: JSON lines without a `jsonrpc` field, our requests 1 to 7, its
 //! notifications and its questions. One thread, one turn.
 //!
-//! The end of the turn is the end of the run: what codex has running in the background then (commands, other agents) wakes
-//! the model no more, `codex exec` ends it too. The run warns of it.
+//! The end of the turn is the end of the run, unless codex pursues a goal: then it begins another turn by itself. What runs in
+//! the background at the end (commands, other agents) wakes the model no more; `codex exec` ends it too. The run warns of it.
 
 use super::answer::Answer;
 use super::items::{is_aside, tool, tool_result};
@@ -13,6 +13,7 @@ use crate::model::error::{Failure, Kind};
 use crate::model::event::{COMMENTARY, Event, Usage};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 // The numbers of our requests.
 const INITIALIZE: u64 = 1;
@@ -22,6 +23,9 @@ const INTERRUPT: u64 = 4;
 const INJECT: u64 = 5;
 const SETTINGS: u64 = 6;
 const MODELS: u64 = 7;
+
+/// A goal that is not reached begins the next turn within milliseconds; where it does not, it will not.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// Warnings of codex's that nobody has to act on; they would be printed with every run.
 const MERE_NOTICES: &[&str] = &[
@@ -39,6 +43,10 @@ pub(super) struct Talk {
     plan: Plan,
     thread: Option<String>,
     turn: Option<String>,
+    /// Codex pursues a goal over several turns.
+    pursues: bool,
+    /// A turn has ended, and the goal begins the next.
+    between_turns: bool,
     /// The model has given a sign of life.
     answers: bool,
     /// The result is out; nothing counts any more.
@@ -76,6 +84,8 @@ impl Talk {
             plan,
             thread: None,
             turn: None,
+            pursues: false,
+            between_turns: false,
             answers: false,
             done: false,
             models: Value::Null,
@@ -124,6 +134,12 @@ impl Dialogue for Talk {
     fn interrupt(&mut self, steps: &mut Steps) {
         if let (Some(thread), Some(turn), false) = (&self.thread, &self.turn, self.done) {
             request(INTERRUPT, "turn/interrupt", json!({"threadId": thread, "turnId": turn}), steps);
+        }
+    }
+
+    fn alarm(&mut self, steps: &mut Steps) {
+        if self.between_turns {
+            self.completed(&json!({"status": "completed"}), steps);
         }
     }
 
@@ -296,8 +312,17 @@ impl Talk {
         let (item, id) = (&params["item"], params["itemId"].as_str().unwrap_or_default());
         let delta = params["delta"].as_str().unwrap_or_default();
         match method {
-            "turn/started" => self.turn = text(&params["turn"]["id"]).or(self.turn.take()),
+            "turn/started" => {
+                self.turn = text(&params["turn"]["id"]).or(self.turn.take());
+                self.between_turns = false;
+            }
+            "turn/completed" if self.pursues && params["turn"]["status"] == "completed" => {
+                self.between_turns = true;
+                steps.push(Step::Alarm(GOES_ON_WITHIN));
+            }
             "turn/completed" => self.completed(&params["turn"], steps),
+            "thread/goal/updated" => self.pursues = params["goal"]["status"] == "active",
+            "thread/goal/cleared" => self.pursues = false,
             "error" => self.failed(params, steps),
             "item/started" => self.item_started(item, steps),
             "item/completed" => self.item_completed(item, steps),
