@@ -44,6 +44,7 @@ KINDS = {
     "401": "login",
     "403": "login",
     "404": "unknown_model",
+    "404-bare": "unknown_model",
     "429": "quota",
     "quota": "quota",
     "500": "overloaded",

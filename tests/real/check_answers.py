@@ -245,6 +245,34 @@ def schema(scene):
         same(request["text"]["format"]["schema"], SCHEMA, "schema")
 
 
+@scenario(only=lambda backend: backend.name == "codex")
+def commentary(scene):
+    """What the model says while it works is no part of the answer (faults.md E10)."""
+    turns = [Text("I look.", phase="commentary", call=shell("true")), Text(HELLO, phase="final_answer")]
+    scene.run("--approval", "none", turns=turns).gives()
+    ran = scene.run("-o", "stream-json", "--approval", "none", turns=turns)
+    told = [event["content"]["message"] for event in ran.events if event["type"] == "progress"]
+    holds("I look." in told, f"progress: {told}")
+
+
+@scenario(only=honours("json schema"))
+def broken_schema(scene):
+    """An answer that does not follow its schema is a failure, and nobody gets it (faults.md A7)."""
+    ran = scene.run("-o", "json", "--json-schema", json.dumps(SCHEMA), turns=[Text(['{"answer":', '"no"}'])])
+    ran.ends(1, "unreadable")
+    same(ran.object["content"], "", "content")
+
+
+@scenario(only=lambda backend: backend.name == "codex")
+def best_model(scene):
+    """The newest of codex's own list, and its hardest effort where the model has it (faults.md D5, D6)."""
+    scene.run("-m", "best", "--effort", "ultra", turns=PLAIN).gives()
+    holds(scene.server.model().endswith("-astra"), f"model for `best`: {scene.server.model()}")
+    ran = scene.run("-o", "json", "--effort", "ultra", turns=PLAIN)
+    ran.ends(1, "invalid_request")
+    same(ran.asked, 0, "requests")
+
+
 @scenario()
 def unsupported(scene):
     """Every option is taken, or refused by name: never dropped in silence."""

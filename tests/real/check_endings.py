@@ -3,10 +3,10 @@
 import signal
 import uuid
 
-from backends import KINDS, STATUSES
+from backends import CODEX, KINDS, STATUSES
 from registry import honours, scenario
 from scene import ANSWER, HELLO, files, holds, processes, same, wait_until
-from standin import Failure, Hang, Refused, Text, shell
+from standin import INPUT, Failure, Hang, Refused, Text, shell, tool
 
 # ---------------------------------------------------------------------------------------- failures
 
@@ -14,6 +14,7 @@ BROKEN = {
     **{str(status): [Failure(status)] for status in (400, 401, 403, 429, 500, 503, 529)},
     # In Google's words, because gemini does not pass the status on.
     "404": [Failure(404, "models/stub is not found for API version v1beta")],
+    "404-bare": [Failure(404, "Not Found")],
     "quota": [Failure(429, "You exceeded your current quota.", "insufficient_quota")],
     "cut": [Text(HELLO, cut_after=2)],
     "stream-error": [Text(HELLO, error_after=2)],
@@ -64,6 +65,61 @@ def second_try(scene, broken):
         same(ran.object["content"], ANSWER, "content")
     else:
         same((ran.status, ran.object["content"], ran.asked), (1, "Hello from", 1), "(status, content, requests)")
+
+
+def only_codex(backend):
+    return backend is CODEX
+
+
+@scenario(only=only_codex)
+def retries_are_counted(scene):
+    """A server that fails is asked as often as `vendor_retries` says, and once before (faults.md D7)."""
+    for retries in (2, 0):
+        env = {"CLINVK_UNIFIED_FLAGS_VENDOR_RETRIES": str(retries)}
+        ran = scene.run("-o", "json", turns=[Failure(500)], env=env)
+        ran.ends(1, "overloaded")
+        same(ran.asked, retries + 1, "requests")
+
+
+@scenario(only=only_codex)
+def server_without_web_sockets(scene):
+    """Codex's own provider tries web sockets first; a gateway that has none answers all the same."""
+    scene.plant(scene.home / ".codex/config.toml", f'openai_base_url = "{scene.server.url}/v1"\n')
+    ran = scene.run("-o", "json", turns=[Text(HELLO)], env={"CODEX_API_KEY": "dummy"})
+    ran.ends(0, "")
+    same((ran.object["content"], ran.asked), (ANSWER, 1), "(content, requests)")
+
+
+@scenario(only=only_codex)
+def goal(scene):
+    """What codex has set out to do is done over several turns, which it begins by itself."""
+    turns = [
+        Text(call=tool("create_goal", {"objective": "to write"})), Text("I begin."), Text("I go on."),
+        Text(call=tool("update_goal", {"status": "complete"})), Text("Done."),
+    ]  # fmt: skip
+    ran = scene.run("-o", "json", turns=turns)
+    ran.ends(0, "")
+    same(ran.object["content"], "I begin.\n\nI go on.\n\nDone.", "content")
+    same(ran.object["usage"]["input_tokens"], 5 * INPUT, "input tokens")
+
+
+@scenario(only=only_codex)
+def command_in_background(scene):
+    """The answer is the end, as it is for `codex exec`; what is ended with it is told."""
+    turns = [tool("exec_command", {"cmd": "sleep 600", "yield_time_ms": 300}), Text(HELLO)]
+    ran = scene.run("-o", "json", "--approval", "none", turns=turns)
+    ran.ends(0, "")
+    same(ran.object["content"], ANSWER, "content")
+    holds("sleep 600" in " ".join(ran.object["warnings"]), f"warnings: {ran.object['warnings']}")
+
+
+@scenario(only=lambda backend: backend.name == "gemini")
+def shell_in_background(scene):
+    """The same with gemini, which does not say what still runs."""
+    command = {"command": "sleep 600", "description": "a command", "is_background": True}
+    ran = scene.run("-o", "json", "--approval", "none", turns=[tool("run_shell_command", command), Text(HELLO)])
+    ran.ends(0, "")
+    holds("background" in " ".join(ran.object["warnings"]), f"warnings: {ran.object['warnings']}")
 
 
 # ------------------------------------------------------------------------------------ time limits

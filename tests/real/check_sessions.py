@@ -54,6 +54,16 @@ def session_continues(scene):
 
 
 @scenario()
+def session_counts_each_turn_once(scene):
+    """What a turn used is this turn's, whatever the vendor sums up (faults.md A2)."""
+    for number in range(3):
+        usage = turn(scene, *(["-c"] if number else []), prompt=f"prompt {number}").object["usage"]
+        told = tuple(usage[f"{kind}_tokens"] for kind in ("input", "output", "cached", "reasoning"))
+        same(told, scene.backend.usage, f"usage of turn {number}")
+    same(sessions(scene)[0]["usage"]["input_tokens"], 3 * scene.backend.usage[0], "input tokens of the session")
+
+
+@scenario()
 def session_survives_others(scene):
     """gemini loses sessions that are resumed soon, or after an unrelated one (real-clis.md 0.10, 4.3)."""
     first = turn(scene, prompt="the first prompt").object
