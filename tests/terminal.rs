@@ -217,3 +217,115 @@ fn what_is_printed_beside_the_lines_is_whole() {
     let seen = seen.seen();
     assert!(!seen.out.contains('\x1b') && seen.out.starts_with("[1] word of a\r\n"), "{seen}");
 }
+
+/// What a hostile answer says to the terminal, and what is left of it there.
+const HOSTILE: &str = r"a\033]52;c;ZWNobyBo\007b\033]0;title\033\\c\033[2J\033[1;31mred\033[0m\302\2332Jd\033P+q\033\\e\rf\010g\033[6nh";
+const HARMLESS: &str = "abc\x1b[1;31mred\x1b[0mde\r\nfgh";
+
+/// faults.md C7: whatever prints an answer, nothing of it but letters, lines and colours reaches a terminal.
+#[test]
+fn an_answer_cannot_speak_to_the_terminal() {
+    let scene = Scene::playing(&format!("cat >/dev/null; printf '{HOSTILE}'"));
+    scene.file("work/tasks", "{\"prompt\": \"x\"}\n");
+    scene.file("work/steps", "{\"steps\": [{\"prompt\": \"x\"}]}");
+    let kept = scene.clinvk(["-o", "json", "x"]).seen();
+    let kept: serde_json::Value = serde_json::from_str(&kept.out).unwrap();
+    let id = kept["session_id"].as_str().unwrap();
+    let plain = HARMLESS.replace("\x1b[1;31m", "").replace("\x1b[0m", "");
+    for (line, left) in [
+        ("clinvk -q x".to_owned(), HARMLESS),
+        ("clinvk parallel -q -f tasks".to_owned(), HARMLESS),
+        ("clinvk chain -q -f steps".to_owned(), HARMLESS),
+        ("clinvk compare -q --backends fake x".to_owned(), HARMLESS),
+        ("clinvk compare -q --race --backends fake x".to_owned(), HARMLESS),
+        (format!("clinvk sessions export --markdown {id}"), &plain),
+    ] {
+        let seen = on_a_terminal(&scene, &line).seen();
+        assert!(seen.out.contains(left) && seen.status == 0, "{line}: {seen}");
+        let others = ["\x07", "\x08", "\x1b]", "\x1bP", "\x1b[2J", "\x1b[6n", "\u{9b}"];
+        assert!(!others.iter().any(|other| seen.out.contains(other)), "{line}: {seen}");
+        // In a pipe it is what it was, and so it is where it is asked for raw.
+        let piped =
+            scene.program("sh").args(["-c", &line.replace("clinvk", env!("CARGO_BIN_EXE_clinvk"))]).seen();
+        assert!(piped.out.contains("\x1b]52;c;ZWNobyBo\x07b") && piped.status == 0, "{line}: {piped}");
+        assert!(
+            piped.out.contains("\u{9b}2Jd") && piped.out.contains("e\rf\x08g\x1b[6nh"),
+            "{line}: {piped}"
+        );
+    }
+    let raw = on_a_terminal(&scene, "clinvk --raw x").seen();
+    assert!(raw.out.contains("\x1b]52;c;ZWNobyBo\x07b\x1b]0;title"), "{raw}");
+}
+
+#[test]
+fn a_sequence_that_is_cut_by_its_stream_is_one_and_colours_end_with_the_answer() {
+    let scene = Scene::playing(
+        r"cat >/dev/null; printf 'a\033]52;c;ZW'; await go; printf 'NobyBo\007b\033['; await go; printf '31mred'",
+    );
+    let mut go = scene.fifo("go");
+    let mut run = on_a_terminal(&scene, "clinvk -q x").start();
+    run.says("a");
+    go.tell();
+    run.says("b");
+    go.tell();
+    let seen = run.end();
+    assert!(seen.out == "ab\x1b[31mred\r\n\x1b[0m" && seen.status == 0, "{seen}");
+}
+
+/// faults.md C7: the siblings of answers. Titles, failures, progress and what is asked on the terminal.
+#[test]
+fn nor_can_titles_failures_and_progress() {
+    const EVIL: &str = "x\x1b]52;c;ZW\x07y\u{9b}2J";
+    let scene = Scene::playing(r"cat >/dev/null; printf 'no \033]0;luck\007\n' >&2; exit 9");
+    for args in [&["-q", EVIL][..], &["-q", "--tag", EVIL, "y"]] {
+        scene.clinvk(args).seen();
+    }
+    scene.file("work/tasks", serde_json::json!({"prompt": EVIL, "name": EVIL, "id": EVIL}).to_string());
+    scene.file("work/steps", serde_json::json!({"steps": [{"prompt": EVIL, "name": EVIL}]}).to_string());
+    let list = scene.clinvk(["sessions", "list", "--json"]).seen();
+    let list: serde_json::Value = serde_json::from_str(&list.out).unwrap();
+    let id = list["sessions"][0]["id"].as_str().unwrap();
+    for line in [
+        "clinvk x",
+        "clinvk parallel -f tasks",
+        "clinvk chain -f steps",
+        "clinvk compare --backends fake x",
+        "clinvk compare --agree --backends fake,fake x",
+        "clinvk map -f tasks {}",
+        "clinvk sessions list",
+        &format!("clinvk sessions show --turns {id}"),
+        &format!("clinvk sessions show {id}"),
+        "clinvk sessions clean --older-than 0s --dry-run",
+        "clinvk sessions stats --by tag",
+        "echo 1 | clinvk resume y",
+        &format!("clinvk --dry-run \"{EVIL}\""),
+        "clinvk sessions fsck",
+    ] {
+        let seen = on_a_terminal(&scene, line).seen();
+        let evil = ["\x1b]", "\x07", "\u{9b}"];
+        assert!(!evil.iter().any(|evil| seen.out.contains(evil)), "{line}: {seen}");
+    }
+}
+
+/// faults.md C7: no sequence at all, neither ours nor an answer's.
+#[test]
+fn a_dumb_terminal_sees_no_escape_sequence() {
+    // Slow enough for a spinner.
+    let scene = Scene::playing(r#"cat >/dev/null; "$here/sleep" 0.5; printf 'a\033[31mb\033[0m'"#);
+    scene.file("work/tasks", "{\"prompt\": \"x\"}\n");
+    let commands = ["clinvk x", "clinvk parallel -f tasks", "clinvk compare --backends fake x"];
+    for line in commands {
+        for term in [Some("dumb"), Some(""), None] {
+            let run = on_a_terminal(&scene, line);
+            let run = match term {
+                Some(name) => run.env("TERM", name),
+                None => run.without("TERM"),
+            };
+            let seen = run.seen();
+            assert!(!seen.out.contains('\x1b') && seen.status == 0, "{term:?} {line}: {seen}");
+            assert!(seen.out.contains("ab"), "{term:?} {line}: {seen}");
+        }
+        let seen = on_a_terminal(&scene, line).seen();
+        assert!(seen.out.contains("\x1b[K") && seen.out.contains("a\x1b[31mb\x1b[0m"), "{line}: {seen}");
+    }
+}

@@ -129,6 +129,16 @@ pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Standard error is a terminal on which a line can be drawn over.
+pub fn stderr_can_be_drawn_on() -> bool {
+    stderr_is_terminal() && has_escapes()
+}
+
+/// The terminal, where there is one, understands escape sequences. It says so by its name.
+pub fn has_escapes() -> bool {
+    std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

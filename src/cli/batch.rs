@@ -76,7 +76,8 @@ impl<'a> Ready<'a> {
 
     /// Standard output, as long as the batch is not stopped.
     pub fn out(&self) -> Out {
-        Out::new(Control::with(self.cancel.clone()))
+        let cleaner = super::cleaner(&self.engine.world.env, self.config);
+        Out::new(Control::with(self.cancel.clone()), cleaner)
     }
 
     /// The batch, heard by this observer.
@@ -131,7 +132,7 @@ impl<'a> Ready<'a> {
     pub fn show(&self, typed: &Typed) -> Show {
         if typed.has("quiet") {
             Show::Nothing
-        } else if world::stderr_is_terminal() && !log::log_enabled!(log::Level::Debug) {
+        } else if world::stderr_can_be_drawn_on() && !log::log_enabled!(log::Level::Debug) {
             Show::Live(self.has_colours())
         } else if asks_json(typed) {
             Show::Nothing
@@ -142,8 +143,7 @@ impl<'a> Ready<'a> {
 
     /// Colours are wanted, where there is a terminal.
     pub fn has_colours(&self) -> bool {
-        let forbidden = self.engine.world.env.get("NO_COLOR").is_some_and(|word| !word.is_empty());
-        self.config.output.color && !forbidden
+        super::has_colours(&self.engine.world.env, self.config)
     }
 }
 

@@ -23,6 +23,7 @@ mod table;
 mod version;
 
 use crate::backend::echo;
+use crate::base::escapes::Cleaner;
 use crate::base::sys;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -30,6 +31,8 @@ use crate::model::error::Error;
 use crate::model::task::OutputFormat;
 use crate::model::unified;
 use flags::Typed;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -160,6 +163,17 @@ fn say_either(typed: &Typed, data: serde_json::Value, text: &str) -> Result<u8, 
     if typed.has("json") { say_json(&data) } else { say(text) }
 }
 
+/// What keeps answers from speaking to the terminal, where they are printed on one.
+fn cleaner(env: &BTreeMap<String, String>, config: &Config) -> Option<Cleaner> {
+    world::stdout_is_terminal().then(|| Cleaner::new(has_colours(env, config)))
+}
+
+/// Colours are wanted, where there is a terminal, and it knows them.
+fn has_colours(env: &BTreeMap<String, String>, config: &Config) -> bool {
+    let forbidden = env.get("NO_COLOR").is_some_and(|word| !word.is_empty());
+    config.output.color && !forbidden && world::has_escapes()
+}
+
 /// Prints JSON for people and programs alike.
 fn say_json(value: &serde_json::Value) -> Result<u8, Error> {
     say(&table::safe_json(format!("{value:#}\n")))
@@ -171,11 +185,15 @@ fn closed_output() -> Error {
     Error::File { verb: "write", path: "standard output".into(), error }
 }
 
-/// Prints a whole text on standard output. A reader that left early is no error.
+/// Prints a whole text on standard output. A reader that left early is no error; a terminal hears nothing but letters.
 fn say(text: &str) -> Result<u8, Error> {
     if sys::stdout_was_closed() && !text.is_empty() {
         return Err(closed_output());
     }
+    let text = match world::stdout_is_terminal() {
+        true => Cow::Owned(Cleaner::new(false).piece(text)),
+        false => Cow::Borrowed(text),
+    };
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -3,6 +3,7 @@
 
 use super::spinner::Spinner;
 use crate::backend::Framing;
+use crate::base::escapes::{Cleaner, PLAIN};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
 use crate::base::world;
@@ -48,16 +49,9 @@ pub struct Printer {
 
 impl Printer {
     /// A printer for a run of that backend; the spinner only where somebody watches.
-    pub fn new(
-        style: Style,
-        backend: &str,
-        dir: &Path,
-        spinner: Option<Spinner>,
-        control: &Control,
-    ) -> Printer {
+    pub fn new(style: Style, backend: &str, dir: &Path, spinner: Option<Spinner>, out: Out) -> Printer {
         let events = Events::new(Some(backend), dir);
         let (content, finished) = (String::new(), false);
-        let out = Out::new(control.clone());
         Printer { out, style, spinner, content, events, finished }
     }
 
@@ -82,7 +76,7 @@ impl Printer {
 
     fn text(&mut self, text: &str) -> io::Result<()> {
         match self.style.format {
-            OutputFormat::Text => self.out.put(text),
+            OutputFormat::Text => self.out.piece(text),
             OutputFormat::Json => {
                 self.content.push_str(text);
                 Ok(())
@@ -147,8 +141,8 @@ impl Sink for Printer {
     fn raw(&mut self, line: &str) -> io::Result<()> {
         match (self.style.raw, self.style.framing) {
             (false, _) => Ok(()),
-            (true, Framing::Pieces) => self.out.put(line),
-            (true, Framing::Lines) => self.out.put(&format!("{line}\n")),
+            (true, Framing::Pieces) => self.out.raw(line),
+            (true, Framing::Lines) => self.out.raw(&format!("{line}\n")),
         }
     }
 }
@@ -165,8 +159,10 @@ impl Listener for Printer {
             return Ok(());
         }
         match self.style.format {
-            OutputFormat::Text if self.out.is_in_line() => self.out.put("\n"),
-            OutputFormat::Text => Ok(()),
+            OutputFormat::Text => {
+                let end = if self.out.is_in_line() { "\n" } else { "" };
+                self.out.put(end)
+            }
             OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content))),
             OutputFormat::StreamJson => {
                 if let Some(failure) = failure(outcome) {
@@ -192,6 +188,8 @@ impl Listener for Printer {
 /// not its end.
 pub struct Out {
     control: Control,
+    /// Where it is a terminal.
+    cleaner: Option<Cleaner>,
     clock: Clock,
     failed: Option<io::Error>,
     /// What was written last has no line's end.
@@ -205,9 +203,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Out {
     /// For runs with these limits.
-    pub fn new(control: Control) -> Out {
+    pub fn new(control: Control, cleaner: Option<Cleaner>) -> Out {
         let shares_terminal = world::stdout_is_terminal() && world::stderr_is_terminal();
-        Out { control, clock: Clock::start(), failed: None, in_line: false, shares_terminal }
+        Out { control, cleaner, clock: Clock::start(), failed: None, in_line: false, shares_terminal }
     }
 
     /// Whether the last line has no end yet. What is said on standard error ends it on a terminal.
@@ -230,17 +228,47 @@ impl Out {
         if watch[0].woke() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
-    /// Writes a text.
+    /// Writes a text, or its last piece.
     ///
     /// # Errors
     /// When nobody reads.
     pub fn put(&mut self, text: &str) -> io::Result<()> {
+        match &mut self.cleaner {
+            Some(cleaner) => {
+                let text = cleaner.piece(text) + &cleaner.end();
+                self.raw(&text)
+            }
+            None => self.raw(text),
+        }
+    }
+
+    /// Writes a piece of a text that goes on.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn piece(&mut self, text: &str) -> io::Result<()> {
+        match &mut self.cleaner {
+            Some(cleaner) => {
+                let text = cleaner.piece(text);
+                self.raw(&text)
+            }
+            None => self.raw(text),
+        }
+    }
+
+    /// Writes a text as it is, to a terminal too.
+    ///
+    /// # Errors
+    /// When nobody reads.
+    pub fn raw(&mut self, text: &str) -> io::Result<()> {
         let result = self.write(text.as_bytes());
-        if !text.is_empty() {
-            self.in_line = !text.ends_with('\n');
+        // The end of a colour moves nothing.
+        let seen = text.trim_end_matches(PLAIN);
+        if !seen.is_empty() {
+            self.in_line = !seen.ends_with('\n');
         }
         if self.shares_terminal {
-            terminal::printed(text);
+            terminal::printed(seen);
         }
         if let Err(error) = &result {
             if error.kind() != io::ErrorKind::BrokenPipe {

@@ -1,7 +1,7 @@
 //! `clinvk PROMPT`: from the command line and the configuration to a task, and the task to its end.
 
 use super::flags::{Typed, prompt_operand};
-use super::print::{self, Printer, Style};
+use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
 use crate::backend::Registry;
@@ -59,9 +59,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         show_tokens: typed.has("show-tokens") || config.output.show_tokens,
         show_timing: typed.has("show-timing") || config.output.show_timing,
     };
-    let watched = world::stderr_is_terminal() && !typed.has("quiet") && !verbose && !style.raw;
+    let watched = world::stderr_can_be_drawn_on() && !typed.has("quiet") && !verbose && !style.raw;
     let spinner = watched.then(|| Spinner::new(&task.backend));
-    let mut printer = Printer::new(style, &task.backend, &task.dir, spinner, &control);
+    let out = Out::new(control.clone(), super::cleaner(&engine.world.env, config));
+    let mut printer = Printer::new(style, &task.backend, &task.dir, spinner, out);
     let result = fallback::run(&engine, &tasks, &control, &mut printer);
     if let Some(error) = printer.take_failure() {
         return Err(Error::File { verb: "write", path: "standard output".into(), error });

@@ -302,8 +302,7 @@ fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
         let told: String =
             turns.iter().map(|turn| format!("\n## {}\n\n{}\n", turn.prompt, turn.answer)).collect();
         let text = format!("# {}\n\n{}, {}\n{told}", session.title, session.backend, session.created_at);
-        let safe = || text.lines().map(|line| table::safe(line) + "\n").collect();
-        return say(&if world::stdout_is_terminal() { safe() } else { text });
+        return say(&text);
     }
     let document = Document { clinvk_session: VERSION, session, turns };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Error::Internal(error.to_string()))?;
@@ -434,7 +433,7 @@ pub fn progress(what: &str) -> impl FnMut(usize) {
             }
         }
     }
-    let (watched, mut last, mut line) = (world::stderr_is_terminal(), Instant::now(), Line(false));
+    let (watched, mut last, mut line) = (world::stderr_can_be_drawn_on(), Instant::now(), Line(false));
     move |done| {
         // All of it goes with the closure: it speaks once more when it is dropped.
         let line = &mut line;

@@ -1,5 +1,6 @@
 //! The spinner: on a terminal, until the first word of the answer comes; gone without a trace.
 
+use super::table::safe;
 use crate::model::event::Event;
 use std::time::{Duration, Instant};
 
@@ -34,10 +35,8 @@ impl Spinner {
         self.state = match event {
             Event::Started { .. } => "waiting".to_owned(),
             Event::Thinking(_) => "thinking".to_owned(),
-            // A tool's name is the vendor's or the model's: nothing of it may reach the terminal but letters.
-            Event::ToolUse { name, .. } => {
-                name.chars().filter(|letter| !letter.is_control()).take(40).collect()
-            }
+            // A tool's name is the vendor's or the model's.
+            Event::ToolUse { name, .. } => safe(name).chars().take(40).collect(),
             Event::ToolResult { .. } => "waiting".to_owned(),
             Event::Progress { stage, .. } if stage == "retry" => "retrying".to_owned(),
             _ => return,
