@@ -25,6 +25,7 @@ mod json;
 mod keys;
 mod loops;
 mod manual;
+mod memory;
 mod openapi;
 mod options;
 mod output;

@@ -286,7 +286,7 @@ fn a_prompt_is_never_a_command_unless_it_shall_be() {
 
 #[test]
 fn a_picture_goes_before_the_prompt_and_keeps_it_from_being_a_command() {
-    let image = Image { mime: "image/png", data: vec![1, 2, 3] };
+    let image = Image { mime: "image/png", data: [1, 2, 3].into() };
     let task = Task { images: vec![image], ..task("/about") };
     let picture = json!({"type": "image", "mimeType": "image/png", "data": "AQID"});
     assert_eq!(content(&task), json!([picture, text("/about")]));

@@ -110,11 +110,11 @@ fn the_page_of_the_api_has_every_native_route_and_no_other() {
 /// A field's type in the words of the manual.
 fn in_words(kind: &str) -> &'static str {
     match &*kind.replace(' ', "") {
-        "String" => "text",
+        "String" | "Text" => "text",
         "bool" => "true or false",
         "u32" | "Workers" => "number",
         "Value" => "JSON",
-        "Map<String,Value>" => "object",
+        "Pairs" => "object",
         "Vec<String>" => "list",
         "Vec<Picture>" => "list of pictures",
         "Span" => "time",
@@ -185,7 +185,7 @@ fn the_page_of_the_api_has_every_kind_with_its_status() {
     let others = [
         Fault::no_path("GET", "/"),
         Fault::method("PUT", "GET"),
-        Fault::too_large(1),
+        Fault::too_large(1, ""),
         Fault::too_slow(),
         Fault::other_request(),
         Fault::no_run("x"),

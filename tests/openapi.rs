@@ -122,12 +122,12 @@ fn schema(kind: &str) -> Value {
     let text = json!({"type": "string"});
     let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     match &*kind.replace(' ', "") {
-        "String" => text,
+        "String" | "Text" => text,
         "bool" => json!({"type": "boolean"}),
         "u32" => json!({"type": "integer", "minimum": 0}),
         "Workers" => json!({"type": "integer", "minimum": 1, "maximum": 1024}),
         "Value" => json!({}),
-        "Map<String,Value>" => json!({"type": "object"}),
+        "Pairs" => json!({"type": "object", "maxProperties": 16}),
         "Vec<String>" => json!({"type": "array", "items": text}),
         "Vec<Picture>" => json!({"type": "array", "items": named("Picture")}),
         "Span" => named("Span"),

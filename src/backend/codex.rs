@@ -383,7 +383,7 @@ fn config(task: &Task) -> Option<Map<String, Value>> {
 }
 
 fn turn(task: &Task) -> Map<String, Value> {
-    let pieces = if task.interpret { vec![task.prompt.as_str()] } else { unlinked(&task.prompt) };
+    let pieces = if task.interpret { vec![&*task.prompt] } else { unlinked(&task.prompt) };
     let text = pieces.into_iter().map(|text| json!({"type": "text", "text": text}));
     let images = task.images.iter().map(
         |image| json!({"type": "image", "url": format!("data:{};base64,{}", image.mime, image.base64())}),

@@ -8,6 +8,7 @@ use crate::model::error::{Error, Failure, Kind, words_of_stderr};
 use crate::model::event::{Event, Usage};
 use crate::model::task::{Opt, Task};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// The longest argument that Linux takes, with its final NUL (MAX_ARG_STRLEN).
 const LONGEST_ARGUMENT: usize = 128 << 10;
@@ -114,7 +115,7 @@ impl Backend for Command {
         if spec.declared.prompt == PromptBy::Arg {
             self.check_argument(&task.prompt)?;
             args.extend(spec.declared.prompt_separator.then(|| "--".to_owned()));
-            args.push(task.prompt.clone());
+            args.push(task.prompt.to_string());
         }
         Ok(Launch {
             program: self.program().to_owned(),
@@ -168,7 +169,7 @@ impl Command {
 /// Prompt in, answer out.
 struct OneWay {
     reader: Reader,
-    prompt: Option<String>,
+    prompt: Option<Arc<str>>,
     /// None: the output is the answer itself.
     fields: Option<Fields>,
     started: Event,

@@ -7,6 +7,7 @@ use crate::model::error::{Error, Failure, Kind, words_of_stderr};
 use crate::model::event::{Event, Usage};
 use crate::model::task::{Opt, Task};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The hidden command that is the other half of this file.
@@ -111,7 +112,7 @@ impl Backend for Echo {
 
 /// Prompt in, prompt out. A word is a token.
 struct Repeat {
-    prompt: Option<String>,
+    prompt: Option<Arc<str>>,
     started: Event,
     usage: Usage,
     /// The last piece ended within a word.

@@ -275,7 +275,7 @@ pub enum Step {
     /// Write this line to the program; the line's end is added.
     Send(String),
     /// Write this to the program as it is.
-    SendRaw(String),
+    SendRaw(Arc<str>),
     /// The program gets no more input.
     CloseStdin,
     /// The prompt is with the model now: `vendor_connect_secs` counts from here.

@@ -7,9 +7,11 @@
 //! (serde_json's map sorts them).
 
 use super::text::without_mark;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Result, Value};
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// Reads a text.
 ///
@@ -41,7 +43,7 @@ pub fn mend(text: &str) -> Cow<'_, str> {
 
 /// Every lone surrogate escape as `\ufffd`. Whole pairs and escaped backslashes are left as they are; a backslash stands in
 /// strings only.
-fn mended(text: &[u8]) -> Cow<'_, [u8]> {
+pub fn mended(text: &[u8]) -> Cow<'_, [u8]> {
     let escape = |at: usize| -> Option<u32> {
         let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
         let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
@@ -98,8 +100,14 @@ impl Json {
     /// The object with one member more at its end.
     pub fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
         self.0.pop();
-        let comma = if self.0.len() > 1 { "," } else { "" };
-        self.0 += &format!("{comma}{}:{}}}", Json::from(key).0, value.into().0);
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        // Piece by piece: the value may be long.
+        self.0 += &Json::from(key).0;
+        self.0.push(':');
+        self.0 += &value.into().0;
+        self.0.push('}');
         self
     }
 
@@ -176,6 +184,71 @@ impl<T: Into<Json>> From<Option<T>> for Json {
     }
 }
 
+/// About how many bytes the values of a JSON text take in memory besides their texts. One that is all structure takes fifty
+/// times its length and more.
+pub fn weight(text: &[u8]) -> usize {
+    /// A place in a list that grows by doubling, or a member's key and value.
+    const PLACE: usize = 96;
+    /// The first node of a map, which has room for eleven members.
+    const MAP: usize = 640;
+    let (mut weight, mut in_string, mut bytes) = (0, false, text.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if in_string => _ = bytes.next(),
+            b'"' => in_string = !in_string,
+            b'[' | b',' | b':' if !in_string => weight += PLACE,
+            b'{' if !in_string => weight += MAP,
+            _ => {}
+        }
+    }
+    weight
+}
+
+/// A member of an object that is read for some of its members alone.
+pub enum Member<T> {
+    /// One of those.
+    Known(T),
+    /// Another one that says something: its value was skipped.
+    Skipped,
+}
+
+/// The members of an object that are known, and the names of some others that say something: a client may send as many of
+/// those as it likes.
+///
+/// # Errors
+/// When it is no JSON, or no object; the latter is a data error.
+pub fn members<'t, T: Deserialize<'t>>(
+    text: &'t [u8],
+    is_known: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, Member<T>)>> {
+    /// More are not told of.
+    const MOST_SKIPPED: usize = 64;
+    struct Reader<K, T>(K, PhantomData<T>);
+    impl<'t, K: Fn(&str) -> bool, T: Deserialize<'t>> Visitor<'t> for Reader<K, T> {
+        type Value = Vec<(String, Member<T>)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+            let (mut members, mut skipped) = (Vec::new(), 0);
+            while let Some(name) = map.next_key::<String>()? {
+                if (self.0)(&name) {
+                    members.push((name, Member::Known(map.next_value()?)));
+                } else if map.next_value::<Option<IgnoredAny>>()?.is_some() && skipped < MOST_SKIPPED {
+                    skipped += 1;
+                    members.push((name, Member::Skipped));
+                }
+            }
+            Ok(members)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let members = deserializer.deserialize_map(Reader(is_known, PhantomData))?;
+    deserializer.end().map(|()| members)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +311,38 @@ mod tests {
         ] {
             assert!(from_slice::<Value>(sent).is_err(), "{sent:?}");
         }
+    }
+
+    #[test]
+    fn what_is_structure_weighs_and_what_is_text_does_not() {
+        for (text, weighs) in [
+            (r#""[{,:\"[""#.to_owned(), 0..1),
+            (format!("[{}1]", "1,".repeat(999)), 64_000..100_000),
+            (format!("[{}{{}}]", r#"{"a":1},"#.repeat(999)), 640_000..900_000),
+            (format!(r#"["{}"]"#, "x,".repeat(999)), 1..100),
+        ] {
+            let weight = weight(text.as_bytes());
+            assert!(weighs.contains(&weight), "{weight}: {text:.40}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_skipped_and_some_of_it_is_named() {
+        let text = br#"{"a": [1], "junk": {"x": [1, [2]]}, "nothing": null, "b": 2, "a": 3}"#;
+        let members = members::<Value>(text, |name| name.len() == 1).unwrap();
+        let told: Vec<String> = members
+            .into_iter()
+            .map(|(name, member)| match member {
+                Member::Known(value) => format!("{name}={value}"),
+                Member::Skipped => name,
+            })
+            .collect();
+        assert_eq!(told, ["a=[1]", "junk", "b=2", "a=3"]);
+        let many: Vec<String> = (0..1000).map(|number| format!("\"n{number}\":1")).collect();
+        let many = format!("{{{}}}", many.join(","));
+        assert_eq!(super::members::<Value>(many.as_bytes(), |_| false).unwrap().len(), 64);
+        assert!(super::members::<Value>(b"[1]", |_| true).is_err_and(|error| error.is_data()));
+        assert!(super::members::<Value>(b"{} x", |_| true).is_err());
     }
 
     #[test]

@@ -68,6 +68,27 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Lets large blocks go back to the system when they are freed. Left to itself glibc keeps what threads once used: each
+/// has an arena of its own, and a large block that was freed makes it hold on to those that follow.
+pub fn keep_little_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt takes two integers, and there are no other threads yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}
+
+/// Gives back to the system what was freed between blocks that are still used. Only glibc needs to be told.
+pub fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes an integer and may be called by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -247,6 +268,15 @@ pub fn set_tcp_user_timeout(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<(
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
 }
 
+/// The system asks now and then whether the other side of a silent TCP connection is still there: one that has closed it
+/// altogether, and not only for writing, says no after a minute.
+pub fn set_tcp_keepalive(fd: BorrowedFd<'_>, every: Duration) -> io::Result<()> {
+    let secs = libc::c_int::try_from(every.as_secs()).unwrap_or(libc::c_int::MAX);
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, secs)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, secs)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
+}
+
 fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
     let (from, size) = (std::ptr::from_ref(&value).cast(), size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: `value` lives through the call, and `size` is its size.
@@ -304,14 +334,20 @@ impl Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 })
     }
 
-    /// Wakes only when the reading side of this pipe is gone.
-    pub fn reader_gone(fd: BorrowedFd<'_>) -> Watch {
+    /// Wakes only when the other side of this pipe or connection is gone.
+    pub fn other_side_gone(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 })
     }
 
     /// Wakes when the other side of this connection will say no more.
     pub fn peer_gone(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 })
+    }
+
+    /// It wakes now, without any waiting.
+    pub fn is_awake(self) -> bool {
+        let mut watches = [self];
+        poll(&mut watches, Duration::ZERO).is_ok() && watches[0].woke()
     }
 
     /// Something came.

@@ -94,7 +94,7 @@ impl Chain {
                 Some(_) if !defaults.reads_files => {
                     return Err(place("`prompt_file` is for the command line alone".to_owned()));
                 }
-                Some(file) => read_text(defaults.base, file)?,
+                Some(file) => read_text(defaults.base, file)?.into(),
                 None => request.prompt.clone().unwrap_or_default(),
             };
             if text.trim().is_empty() {
@@ -246,7 +246,7 @@ impl Batch<'_> {
         let mut hidden = false;
         let backend = label.backend.clone();
         let finished = course.run(label, || {
-            request.prompt = Some(step.prompt.expand(|variable| match variable {
+            let prompt = step.prompt.expand(|variable| match variable {
                 "input" => input,
                 "previous" => past.outputs.last()?.as_deref(),
                 _ => {
@@ -254,7 +254,8 @@ impl Batch<'_> {
                     let index = chain.steps.iter().position(|step| step.name == name)?;
                     past.outputs.get(index)?.as_deref()
                 }
-            }));
+            });
+            request.prompt = Some(prompt.into());
             let mut session = None;
             if passes {
                 hidden = !self.keep_sessions && request.ephemeral.is_none();

@@ -75,7 +75,7 @@ impl Batch<'_> {
             let request = Request {
                 backend: Some(backend.clone()),
                 model: model.clone(),
-                prompt: Some(prompt.to_owned()),
+                prompt: Some(prompt.into()),
                 // Another backend's answer would not be a comparison.
                 fallback: Some(Vec::new()),
                 ..Request::default()

@@ -114,7 +114,7 @@ impl Batch<'_> {
             let finished = course.run(label, || match problem {
                 Some(problem) => Err(Error::Invalid(problem)),
                 None => {
-                    let request = Request { prompt: Some(prompt), ..Request::default() };
+                    let request = Request { prompt: Some(prompt.into()), ..Request::default() };
                     Ok(Job { request, ..Job::default() })
                 }
             });

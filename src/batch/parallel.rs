@@ -68,7 +68,7 @@ impl Course<'_> {
                     let dependency = plan.find(turn.index, output_of(variable)?)?;
                     output(dependency).map(|(_, output)| &**output)
                 };
-                prompt = Some(template.expand(value));
+                prompt = Some(template.expand(value).into());
             }
             Ok(Job { request: Request { prompt, ..request }, ..Job::default() })
         })

@@ -3,12 +3,11 @@
 use super::Label;
 use super::template::{Template, output_of};
 use crate::base::json;
-use crate::engine::request::{Defaults, Request, read_text};
+use crate::engine::request::{Defaults, Pairs, Request, read_text};
 use crate::model::error::{Error, nearest};
-use crate::model::fields::{Fields, Object, fields};
+use crate::model::fields::{Fields, Object, Text, fields};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
 /// Most runs at once: more children are a typing error.
@@ -57,7 +56,7 @@ fields! {
     pub struct OfTask {
         id: String, "by which others depend on it";
         name: String, "what it is called";
-        meta: Map<String, Value>, "comes back with the result";
+        meta: Pairs, "comes back with the result: at most 16 pairs";
         prompt_file: String, "a file with the prompt";
         depends_on: Vec<String>, "ids of tasks that have to complete before";
     }
@@ -181,16 +180,16 @@ pub(super) fn prompt(
     extra: &OfTask,
     request: &Request,
     defaults: &Defaults<'_>,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Text>, Error> {
     match &extra.prompt_file {
-        Some(name) => read_text(defaults.base, name).map(Some),
+        Some(name) => read_text(defaults.base, name).map(|text| Some(text.into())),
         None => Ok(request.prompt.clone()),
     }
 }
 
 /// A label from what a task says of itself.
 pub(super) fn label(index: usize, extra: &OfTask, request: &Request, backend: String) -> Label {
-    let prompt = request.prompt.as_ref().or(extra.prompt_file.as_ref());
+    let prompt = request.prompt.as_deref().or(extra.prompt_file.as_deref());
     Label {
         index,
         id: extra.id.clone(),
@@ -198,9 +197,9 @@ pub(super) fn label(index: usize, extra: &OfTask, request: &Request, backend: St
         item: None,
         backend,
         model: request.model.clone(),
-        prompt: prompt.map(|prompt| super::beginning(prompt)).unwrap_or_default(),
+        prompt: prompt.map(super::beginning).unwrap_or_default(),
         tags: request.tags.clone().unwrap_or_default(),
-        meta: extra.meta.clone(),
+        meta: extra.meta.clone().map(|Pairs(pairs)| pairs),
     }
 }
 

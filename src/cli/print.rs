@@ -223,7 +223,7 @@ impl Out {
     /// # Errors
     /// When it did.
     pub fn look(&self) -> io::Result<()> {
-        let mut watch = [Watch::reader_gone(sys::stdout_fd())];
+        let mut watch = [Watch::other_side_gone(sys::stdout_fd())];
         sys::poll(&mut watch, Duration::ZERO)?;
         if watch[0].woke() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }

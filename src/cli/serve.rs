@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::exec;
 use crate::http::front::keys::Keys;
 use crate::http::layers::Front;
+use crate::http::net::memory::Memory;
 use crate::http::net::{Door, Limits, Listen};
 use crate::http::state::server::Server;
 use crate::model::error::Error;
@@ -34,6 +35,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(10);
 /// # Errors
 /// What keeps it from starting.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    sys::keep_little_memory();
     let mut config = config.clone();
     logging(typed, &world)?;
     if let Some(host) = typed.value("host") {
@@ -157,6 +159,8 @@ fn limits(config: &Config) -> Limits {
         read: Duration::from_secs(of_server.read_timeout_secs),
         write: Duration::from_secs(of_server.write_timeout_secs),
         connections: of_server.max_connections,
+        memory: Memory::new(of_server.max_memory_bytes),
+        wait: Duration::from_secs(of_server.queue_timeout_secs),
         drain: Duration::from_secs(of_server.drain_secs),
     }
 }

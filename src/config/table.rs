@@ -223,14 +223,15 @@ table! {
         rate_limit_cleanup_secs: u64 [1, YEAR] = "180", "how long a silent client is remembered";
         trusted_proxies: Vec<String> = "", "addresses or networks whose X-Forwarded-For is believed";
         max_request_body_bytes: usize [1, u32::MAX as u64] = "33554432", "most bytes of a request's body";
+        max_memory_bytes: usize [1 << 20, 1 << 50] = "268435456", "most bytes in memory of all that clients make the server keep: bodies, answers, results";
         cors_allowed_origins: Vec<String> = "", "web pages of other origins that may use the server";
         cors_allow_credentials: bool = "false", "let those pages send credentials";
         cors_max_age: u64 [0, YEAR] = "300", "how many seconds a browser may remember a preflight";
         max_runs: usize [1, MANY] = "16", "most runs at once";
         max_runs_per_backend: usize [0, MANY] = "0", "most runs of one backend at once; 0 is as many as of all";
         queue_length: usize [0, MILLION] = "16", "most requests that wait for their turn to run";
-        queue_timeout_secs: u64 [0, YEAR] = "10", "longest time that a request waits for its turn to run";
-        run_retention_secs: u64 [0, YEAR] = "600", "how long the result of a detached run is kept";
+        queue_timeout_secs: u64 [0, YEAR] = "10", "longest time that a request waits for memory or for its turn to run";
+        run_retention_secs: u64 [0, YEAR] = "600", "how long the result of a detached run is kept, unless newer ones need its room";
         allowed_backends: Option<Vec<String>> = "all", "the backends that requests may use";
         allowed_models: Option<Vec<String>> = "all", "the models that requests may use; `default` is for none named";
         max_approval_mode: Approval = "auto", "the strongest approval mode of a request: always, default, auto, none";

@@ -275,7 +275,7 @@ impl Engine {
             return Err(Error::NotResumable { id: session.id.clone(), why });
         }
         let (prompt, left_out) = replay::prompt(&turns, &task.prompt, self.replay_limit);
-        task.prompt = prompt;
+        task.prompt = prompt.into();
         let (stored, all) = (turns.len() as u64, session.turn_count);
         let incomplete = format!("only {stored} of {all} earlier turns are stored and could be replayed");
         let trimmed =
@@ -293,7 +293,8 @@ impl Engine {
         }
         if let Some(session) = &task.session {
             let go_on = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
-            let run = self.store.take_up(&session.id, session.patience, &go_on, &asked.prompt, self.keep)?;
+            let run =
+                self.store.take_up(&session.id, session.patience, &go_on, asked.prompt.clone(), self.keep)?;
             if !task.tags.is_empty() {
                 self.store.update(&session.id, false, |session| session.add_tags(&task.tags))?;
             }
@@ -308,7 +309,7 @@ impl Engine {
             // Nobody looks for it by its words, and the index would keep them for longer than it lives.
             (session.title, session.initial_prompt) = Default::default();
         }
-        self.store.begin(session, &asked.prompt, self.keep).map(Some)
+        self.store.begin(session, asked.prompt.clone(), self.keep).map(Some)
     }
 }
 
@@ -346,7 +347,7 @@ pub fn rehearse(prepared: &Prepared) -> Vec<String> {
     }
     let said = steps.into_iter().filter_map(|step| match step {
         Step::Send(line) => Some(line + "\n"),
-        Step::SendRaw(text) => Some(text),
+        Step::SendRaw(text) => Some(text.to_string()),
         _ => None,
     });
     said.collect()

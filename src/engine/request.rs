@@ -9,11 +9,13 @@ use crate::base::world;
 use crate::config::Config;
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
-use crate::model::fields::{Word, fields};
+use crate::model::fields::{Text, Word, fields};
 use crate::model::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
-use crate::session::Session;
-use serde::de::{Deserialize, Deserializer, Error as _};
+use crate::session::{Session, bounds};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ fields! {
     /// One prompt and its options. The names are those of the flags, with underscores, or of clinvk 0.2.
     pub struct Request {
         backend: String, "who answers";
-        prompt: String, "what is asked";
+        prompt: Text, "what is asked";
         model: String, "the model: an alias (fast, balanced, best) or the vendor's name";
         workdir: String, "where the backend works";
         approval_mode = "approval": Word<Approval>, "what needs a yes: default, auto (edits), none (never ask), always";
@@ -51,9 +53,44 @@ fields! {
         first_byte_secs = "first_byte_timeout": Span, "longest time until the first of the answer";
         fallback: Vec<String>, "who is tried when the backend cannot answer for now: `backend` or `backend:model`";
         tags: Vec<String>, "tags of the session that is begun";
-        metadata: Map<String, Value>, "kept with the session that is begun";
+        metadata: Pairs, "kept with the session that is begun: at most 16 pairs";
         verbose: bool, "accepted, as by clinvk 0.2";
         dry_run: bool, "say what would be executed, and execute nothing";
+    }
+}
+
+/// Metadata within its bounds, or little beyond them: a value that is far too long is refused before anything is made of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pairs(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+        /// No value within the bounds is longer, whatever of it is escaped.
+        const LONGEST: usize = bounds::PAIR_VALUE * r"\ud83d\ude00".len() + r#""""#.len();
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Map::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    let text = map.next_value::<Box<RawValue>>()?;
+                    if text.get().len() > LONGEST || pairs.len() > bounds::PAIRS {
+                        let (most, pairs) = (bounds::PAIR_VALUE, bounds::PAIRS);
+                        let problem =
+                            format!("at most {pairs} pairs are kept, of at most {most} characters each");
+                        return Err(A::Error::custom(problem));
+                    }
+                    pairs.insert(name, serde_json::from_str(text.get()).map_err(A::Error::custom)?);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Reader)
     }
 }
 
@@ -161,10 +198,10 @@ impl Request {
     ///
     /// # Errors
     /// Whatever cannot be used: a directory, a file, a fallback's name.
-    pub fn tasks(
+    pub fn tasks<P: Into<Arc<str>>>(
         &self,
         defaults: &Defaults<'_>,
-        prompt: impl FnOnce() -> Result<String, Error>,
+        prompt: impl FnOnce() -> Result<P, Error>,
     ) -> Result<Vec<Task>, Error> {
         let first = self.options(defaults)?;
         let fallback = self.fallback.as_ref().unwrap_or(&defaults.config.unified_flags.fallback);
@@ -176,7 +213,7 @@ impl Request {
             }
         }
         tasks.insert(0, first);
-        let prompt = prompt()?;
+        let prompt: Arc<str> = prompt()?.into();
         tasks.iter_mut().for_each(|task| task.prompt.clone_from(&prompt));
         Ok(tasks)
     }
@@ -185,9 +222,15 @@ impl Request {
     ///
     /// # Errors
     /// When there is none, or a file cannot be read.
-    pub fn text(&self, defaults: &Defaults<'_>) -> Result<String, Error> {
-        let prompt = self.prompt.clone().filter(|prompt| !prompt.is_empty());
-        prompt_with_files(prompt, self.files.as_deref().unwrap_or_default(), defaults)
+    pub fn text(&self, defaults: &Defaults<'_>) -> Result<Arc<str>, Error> {
+        let files = self.files.as_deref().unwrap_or_default();
+        match &self.prompt {
+            Some(Text(prompt)) if files.is_empty() && !prompt.trim().is_empty() => Ok(prompt.clone()),
+            prompt => {
+                let prompt = prompt.as_deref().filter(|prompt| !prompt.is_empty());
+                prompt_with_files(prompt.map(str::to_owned), files, defaults).map(Arc::from)
+            }
+        }
     }
 
     /// The limits of its runs.
@@ -250,7 +293,7 @@ impl Request {
             model: text(model),
             dir,
             session: None,
-            metadata: self.metadata.clone().unwrap_or_default(),
+            metadata: self.metadata.clone().unwrap_or_default().0,
             owner: None,
             hidden: false,
             env: Vec::new(),
@@ -292,7 +335,7 @@ impl Request {
             vendor_retries: general.vendor_retries,
             scratch: temp.join(format!("clinvk-{}", world::random_id()?)),
             backend,
-            prompt: String::new(),
+            prompt: Arc::default(),
         })
     }
 

@@ -163,7 +163,11 @@ impl<'a> Conversation<'a> {
         match step {
             Step::Send(line) => {
                 log::debug!(target: DIALOGUE, "> {line}");
-                self.pending.0.extend_from_slice(line.as_bytes());
+                if self.pending.0.is_empty() {
+                    self.pending.0 = line.into_bytes();
+                } else {
+                    self.pending.0.extend_from_slice(line.as_bytes());
+                }
                 self.pending.0.push(b'\n');
             }
             Step::SendRaw(text) => self.pending.0.extend_from_slice(text.as_bytes()),
@@ -391,8 +395,8 @@ impl<'a> Conversation<'a> {
             }
         }
         if *done == bytes.len() {
-            bytes.clear();
-            *done = 0;
+            // A long prompt is not needed any more.
+            (*bytes, *done) = (Vec::new(), 0);
         }
     }
 

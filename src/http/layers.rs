@@ -152,9 +152,9 @@ fn note(call: &Call<'_, '_>) {
 
 /// Refuses a body that says it is too large, before it comes. One that does not say is cut when it is.
 fn request_size(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
-    let most = call.server.config.server.max_request_body_bytes;
+    let (most, rule) = call.most_body();
     match call.exchange.declared_length() {
-        Some(length) if length > most as u64 => Err(Fault::too_large(most)),
+        Some(length) if length > most as u64 => Err(Fault::too_large(most, rule)),
         _ => next.go(call),
     }
 }

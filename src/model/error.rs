@@ -268,7 +268,7 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
-    /// Too many runs go on already.
+    /// There is no room for it now: runs, memory, descriptors.
     Busy(String),
     /// The server is about to stop.
     Draining,
@@ -414,7 +414,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
-            Error::Busy(how) => write!(f, "too many runs at once: {how}"),
+            Error::Busy(sentence) => f.write_str(sentence),
             Error::Draining => f.write_str("the server is about to stop: try again in a moment"),
             Error::System { what, error } => write!(f, "cannot {what}: {error}"),
             Error::Internal(what) => write!(f, "internal error: {what}"),

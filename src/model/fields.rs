@@ -6,6 +6,8 @@ use crate::model::task::Worded;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// A field as it is described to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +130,43 @@ pub fn value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
 /// When it is no JSON.
 pub fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(drop)
+}
+
+/// A text that may be long: however many hold it, it is there once.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Text(pub Arc<str>);
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Into<Arc<str>>> From<S> for Text {
+    fn from(text: S) -> Text {
+        Text(text.into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            // Not by way of a `String`: that would be one more copy of it.
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text::from(text))
+            }
+        }
+        deserializer.deserialize_str(Reader)
+    }
 }
 
 /// A word from a closed list.

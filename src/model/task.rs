@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One prompt for one backend. Everything is resolved: paths are absolute, files are read, defaults are in.
@@ -10,7 +11,7 @@ pub struct Task {
     /// The backend's name.
     pub backend: String,
     /// What is asked.
-    pub prompt: String,
+    pub prompt: Arc<str>,
     /// The model as the user named it (an alias or the vendor's own name); none is the backend's default.
     pub model: Option<String>,
     /// Where the backend works: absolute, canonical.
@@ -90,7 +91,7 @@ pub struct Image {
     /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`.
     pub mime: &'static str,
     /// The file's bytes.
-    pub data: Vec<u8>,
+    pub data: Arc<[u8]>,
 }
 
 impl Image {
@@ -103,7 +104,7 @@ impl Image {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
             _ => return None,
         };
-        Some(Image { mime, data })
+        Some(Image { mime, data: data.into() })
     }
 
     /// The same from base64.
@@ -423,7 +424,7 @@ mod tests {
     fn base64_comes_back_as_it_went() {
         for length in 0..70u8 {
             let data: Vec<u8> = (0..length).map(|byte| byte.wrapping_mul(151) ^ 0xa5).collect();
-            let text = Image { mime: "image/png", data: data.clone() }.base64();
+            let text = Image { mime: "image/png", data: data.clone().into() }.base64();
             assert_eq!(from_base64(&text), Some(data), "{text}");
         }
         // RFC 4648 section 10.

@@ -6,6 +6,7 @@ use super::model::{Session, Status, Tokens, Turn, shorten};
 use super::store::Store;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much of an answer is kept. More than any conversation that can be replayed; a flood is not kept in memory.
@@ -25,7 +26,7 @@ pub struct Run<'a> {
     store: &'a Store,
     keep: Keep,
     session: Session,
-    prompt: String,
+    prompt: Arc<str>,
     answer: String,
     truncated: bool,
     ended: bool,
@@ -55,10 +56,10 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be saved.
-    pub fn begin(&self, session: Session, prompt: &str, keep: Keep) -> Result<Run<'_>, Error> {
+    pub fn begin(&self, session: Session, prompt: impl Into<Arc<str>>, keep: Keep) -> Result<Run<'_>, Error> {
         let lock = self.hold(&session.id, Some(Duration::ZERO), &|| Ok(()))?;
         match self.add(&session) {
-            Ok(()) => Ok(Run::new(self, session, lock, prompt, keep)),
+            Ok(()) => Ok(Run::new(self, session, lock, prompt.into(), keep)),
             Err(error) => {
                 let _ = lock.remove();
                 Err(error)
@@ -76,7 +77,7 @@ impl Store {
         id: &str,
         patience: Option<Duration>,
         go_on: &dyn Fn() -> Result<(), Error>,
-        prompt: &str,
+        prompt: impl Into<Arc<str>>,
         keep: Keep,
     ) -> Result<Run<'_>, Error> {
         let lock = self.hold(id, patience, go_on)?;
@@ -86,7 +87,7 @@ impl Store {
             Ok(())
         });
         match taken {
-            Ok(session) => Ok(Run::new(self, session, lock, prompt, keep)),
+            Ok(session) => Ok(Run::new(self, session, lock, prompt.into(), keep)),
             Err(error) => {
                 // Deleted while it was waited for: the lock was made for nothing.
                 if matches!(error, Error::SessionNotFound { .. }) {
@@ -99,8 +100,8 @@ impl Store {
 }
 
 impl<'a> Run<'a> {
-    fn new(store: &'a Store, session: Session, lock: Lock, prompt: &str, keep: Keep) -> Run<'a> {
-        let prompt = if keep.turns { prompt.to_owned() } else { String::new() };
+    fn new(store: &'a Store, session: Session, lock: Lock, prompt: Arc<str>, keep: Keep) -> Run<'a> {
+        let prompt = if keep.turns { prompt } else { Arc::default() };
         Run {
             store,
             keep,
@@ -142,7 +143,7 @@ impl<'a> Run<'a> {
             time: now.clone(),
             backend: end.backend.clone(),
             model: end.model.clone(),
-            prompt: std::mem::take(&mut self.prompt),
+            prompt: self.prompt.to_string(),
             answer: std::mem::take(&mut self.answer).trim_end_matches('\n').to_owned(),
             truncated: self.truncated,
             usage,

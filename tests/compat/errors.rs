@@ -119,7 +119,13 @@ fn what_is_wrong_before_there_is_a_run_is_in_the_dialect_too() {
             "invalid_request_error -",
             bad,
         ),
-        (Fault::too_large(5), "413", "413", "invalid_request_error request_too_large", "request_too_large"),
+        (
+            Fault::too_large(5, "rule"),
+            "413",
+            "413",
+            "invalid_request_error request_too_large",
+            "request_too_large",
+        ),
         (
             Fault::foreign_origin("http://x"),
             "403",

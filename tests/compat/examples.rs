@@ -100,13 +100,15 @@ fn ours(example: &Example) -> (u16, Vec<(String, String)>, String) {
         "openai 401" | "anthropic 401" => return refused(Fault::unauthorized()),
         "foreign origin" => return refused(Fault::foreign_origin("http://evil.example")),
         "count_tokens" => {
-            let body = parse(example.request.as_bytes()).unwrap();
+            let body = parse(example.request.as_bytes(), |_| true, |_| Ok(())).unwrap();
             return answered(anthropic::count_tokens(&body).unwrap());
         }
         _ => {}
     }
     let dialect = dialect(example.path);
-    let mut chat = match dialect.read(&parse(example.request.as_bytes()).unwrap()) {
+    let mut chat = match dialect
+        .read(&parse(example.request.as_bytes(), |name| dialect.reads(name), |_| Ok(())).unwrap())
+    {
         Ok(chat) => chat,
         Err(fault) => return refused(fault),
     };

@@ -289,12 +289,13 @@ fn what_makes_no_sense_or_what_nobody_can_do_is_refused() {
 #[test]
 fn a_body_that_is_no_object_is_refused_in_words() {
     for body in [&b""[..], b"hi", b"[1]", b"null", b"{\"a\":}", b"{\"a\":\"\xff\"}", b"{} x"] {
-        let fault = parse(body).expect_err("no object");
+        let fault = parse(body, |_| true, |_| Ok(())).expect_err("no object");
         assert_eq!(fault.status(Surface::OpenAi), 400, "{}", fault.message);
     }
     let deep = "[".repeat(5000);
-    assert!(parse(format!("{{\"a\":{deep}").as_bytes()).is_err(), "deep nesting ends");
-    let cut = parse(br#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#).unwrap();
+    assert!(parse(format!("{{\"a\":{deep}").as_bytes(), |_| true, |_| Ok(())).is_err(), "deep nesting ends");
+    let cut = parse(br#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#, |_| true, |_| Ok(()));
+    let cut = cut.unwrap();
     assert_eq!(render(&asked(CHAT, cut)).prompt, "cut \u{fffd}");
 }
 
@@ -371,8 +372,7 @@ fn pictures_come_from_all_three_dialects() {
         ),
     ] {
         let images = render(&asked(path, body.clone())).images;
-        let found: Vec<(&str, &[u8])> =
-            images.iter().map(|image| (image.mime, image.data.as_slice())).collect();
+        let found: Vec<(&str, &[u8])> = images.iter().map(|image| (image.mime, &*image.data)).collect();
         assert_eq!(found, [("image/png", PNG)], "{body}");
     }
 }

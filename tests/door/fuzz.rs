@@ -148,7 +148,7 @@ fn read(bytes: &[u8], most: usize, next: impl FnMut() -> usize) -> (Vec<Read1>, 
             Ok(request) => request,
             Err(halt) => return (all, Some(halt)),
         };
-        let body = Body::new(request.length).read(&mut reader, most);
+        let body = Body::new(request.length).read(&mut reader, most, |_| true);
         let end = bytes.len() - reader.source().left.len() - reader.held().len();
         let broken = body.is_err();
         all.push(Read1 { request, body, end });

@@ -1,6 +1,7 @@
 //! A door with a service behind it, and clients that say bytes and hear answers.
 
 use crate::util::scene::PATIENCE;
+use clinvk::http::net::memory::Memory;
 use clinvk::http::net::{BodyError, Door, Exchange, Gauges, Limits, Listen, Response, Service};
 use std::fmt;
 use std::fs::File;
@@ -19,7 +20,8 @@ pub const SHORT: Duration = Duration::from_millis(300);
 
 /// No limit that a test would notice.
 pub fn limits() -> Limits {
-    Limits { head: LONG, idle: LONG, read: LONG, write: LONG, connections: 5000, drain: LONG }
+    let (memory, wait) = (Memory::new(1 << 40), LONG);
+    Limits { head: LONG, idle: LONG, read: LONG, write: LONG, connections: 5000, memory, wait, drain: LONG }
 }
 
 struct Does<F>(F);
@@ -50,6 +52,7 @@ pub fn routes(exchange: &mut Exchange<'_>) {
         "/echo" => match exchange.body(1 << 20) {
             Ok(body) => text(200, body),
             Err(BodyError::TooLarge) => text(413, ""),
+            Err(BodyError::NoRoom) => text(503, ""),
             Err(BodyError::TimedOut) => text(408, ""),
             Err(BodyError::Malformed(why)) => text(400, why),
             Err(BodyError::Gone) => return,

@@ -52,7 +52,7 @@ impl Played {
         for step in steps {
             match step {
                 Step::Send(line) => self.said.push(line),
-                Step::SendRaw(text) => self.said.push(text),
+                Step::SendRaw(text) => self.said.push(text.to_string()),
                 Step::Event(event) => self.events.push(event),
                 Step::Finished(result) => self.result = self.result.take().or(Some(result)),
                 Step::CloseStdin | Step::Asked | Step::Answering | Step::Alarm(_) => {}

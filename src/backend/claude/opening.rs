@@ -29,7 +29,7 @@ pub(super) fn opening(task: &Task) -> Vec<String> {
             json!({"type": "image", "source": source})
         })
         .collect();
-    content.push(json!({"type": "text", "text": task.prompt}));
+    content.push(json!({"type": "text", "text": &*task.prompt}));
     if task.prompt.starts_with('/') && !task.interpret {
         // Only the last block is taken for a slash command, so a blank one behind keeps the prompt as it is.
         content.push(json!({"type": "text", "text": " "}));

@@ -35,7 +35,7 @@ fn parts(turn: &Turn) -> Vec<Vec<u8>> {
     for part in &turn.parts {
         match part {
             Part::Text(piece) => text += piece,
-            Part::Image(image) => all.push(image.data.clone()),
+            Part::Image(image) => all.push(image.data.to_vec()),
             other => all.push(format!("{other:?}").into_bytes()),
         }
     }

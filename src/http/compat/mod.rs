@@ -15,12 +15,14 @@ mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called
 pub mod transcript; // a conversation as one prompt
 
-use crate::base::json::{self, Json};
+use crate::base::json::{self, Json, Member};
+use crate::base::text::without_mark;
 use crate::http::front::errors::Fault;
 use crate::model::error::Kind;
 use crate::model::event::Usage;
 use crate::model::task::{Effort, Image};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// What is asked, in no vendor's dialect.
@@ -211,6 +213,16 @@ pub trait Dialect: Sync {
     /// The fields of a request that have an effect.
     fn fields(&self) -> &'static [(&'static str, Effect)];
 
+    /// The fields that are read for another reason, such as to repeat them.
+    fn repeats(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether anything is made of a field of that name.
+    fn reads(&self, name: &str) -> bool {
+        self.fields().iter().any(|(known, _)| *known == name) || self.repeats().contains(&name)
+    }
+
     /// What a body asks for.
     ///
     /// # Errors
@@ -251,15 +263,37 @@ pub trait Frames: Send {
     fn failed(&mut self, fault: &Fault, request_id: &str) -> String;
 }
 
-/// The JSON of a request's body.
+/// The JSON of a request's body. Of a field that nobody reads there is only
+/// its name, with `true` in place of its value. `afford` is told how much memory the others will take, before they do.
 ///
 /// # Errors
-/// When it is no JSON object.
-pub fn parse(body: &[u8]) -> Result<Value, Fault> {
-    let invalid = |message: String| Fault::of(Kind::InvalidRequest, message);
-    let value: Value =
-        json::from_slice(body).map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(invalid("the body must be a JSON object".to_owned())) }
+/// When it is no JSON object, and what `afford` says.
+pub fn parse(
+    body: &[u8],
+    is_known: impl Fn(&str) -> bool,
+    afford: impl FnOnce(usize) -> Result<(), Fault>,
+) -> Result<Value, Fault> {
+    let body = json::mended(without_mark(body));
+    let wrong = |error: serde_json::Error| {
+        let message = match error.is_data() {
+            true => "the body must be a JSON object".to_owned(),
+            false => format!("the body is not valid JSON: {error}"),
+        };
+        Fault::of(Kind::InvalidRequest, message)
+    };
+    let texts = json::members::<&RawValue>(&body, &is_known).map_err(wrong)?;
+    let weigh = |member: &Member<&RawValue>| match member {
+        Member::Known(text) => json::weight(text.get().as_bytes()),
+        Member::Skipped => 0,
+    };
+    afford(texts.iter().map(|(_, member)| weigh(member)).sum())?;
+    drop(texts);
+    let values = json::members::<Value>(&body, &is_known).map_err(wrong)?;
+    let value = |member| match member {
+        Member::Known(value) => value,
+        Member::Skipped => Value::Bool(true),
+    };
+    Ok(values.into_iter().map(|(name, member)| (name, value(member))).collect())
 }
 
 /// What keeps a client that waits for JSON from hanging up: all of them skip it. It commits us to status 200.

@@ -36,6 +36,10 @@ impl Dialect for Responses {
         OF_RESPONSES
     }
 
+    fn repeats(&self) -> &'static [&'static str] {
+        ECHOED
+    }
+
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
         let mut fields = Fields::of(body, OF_RESPONSES);
         let mut system: Vec<String> = Vec::new();

@@ -21,6 +21,7 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, Usage};
 use crate::model::fields::Word;
 use crate::model::task::{Continue, Opt, Task};
+use serde_json::Value;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ pub fn messages(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// # Errors
 /// What the client is told.
 pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let body = parse(&call.body()?)?;
+    let body = read(call, &anthropic::Messages)?;
     let counted = anthropic::count_tokens(&body)?;
     call.answer(200, "application/json", counted);
     Ok(())
@@ -78,12 +79,18 @@ pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(&serde_json::json!({"status": "ok"}))
 }
 
+/// The body, as far as the dialect reads it.
+fn read(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<Value, Fault> {
+    let body = call.body()?;
+    parse(&body, |name| dialect.reads(name), |weight| call.afford(weight))
+}
+
 /// Reads, runs and answers.
 fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), Fault> {
     if call.exchange.is_draining() {
         return Err(Error::Draining.into());
     }
-    let body = parse(&call.body()?)?;
+    let body = read(call, dialect)?;
     let mut chat = dialect.read(&body)?;
     let server = call.server.clone();
     let named = thread::named(call)?;
@@ -144,7 +151,10 @@ fn run(
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     let run = server.runs.add(run);
     let control = server.control(&who, &request, cancel, chat.stream);
-    let work = Work { server: &server, who: &who, run: &run, streamed: chat.stream, keeps_answer: true };
+    let held = call.exchange.held().clone();
+    let streamed = chat.stream;
+    let (held, run, cancel, keeps_answer) = (&*held, &run, &control.cancel, true);
+    let work = Work { server: &server, who: &who, held, run, cancel, streamed, keeps_answer };
     let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
     let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread, tasks: &tasks };
     if chat.stream { asked.stream(call) } else { asked.whole(call) }
@@ -206,7 +216,7 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
     Request {
         backend: Some(backend.name().to_owned()),
         model,
-        prompt: Some(prompt),
+        prompt: Some(prompt.into()),
         images: Some(images.into_iter().map(Picture::Data).collect()),
         system_prompt: system,
         json_schema: schema,
@@ -268,7 +278,7 @@ impl Delivery for Whole<'_, '_, '_> {
     fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
         let text = asked.dialect.answer(asked.chat, asked.stamp, &answered.reply, &answered.finished);
         answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
-        self.outlet.whole(&text)
+        self.outlet.whole(text)
     }
 }
 
@@ -373,10 +383,11 @@ impl Asked<'_> {
             let answer = Some(text.trim_end()).filter(|answer| !answer.is_empty());
             let answer = answer.map(|answer| format!("\n\nThe answer was:\n{answer}")).unwrap_or_default();
             for task in &mut tasks {
-                task.prompt += &format!(
-                    "{answer}\n\nThat cannot be used: {}. Answer again, as it was asked for.",
-                    failure.message
+                let again = format!(
+                    "{}{answer}\n\nThat cannot be used: {}. Answer again, as it was asked for.",
+                    task.prompt, failure.message
                 );
+                task.prompt = again.into();
             }
             problem = failure;
         }
@@ -544,16 +555,25 @@ impl Listener for Keeper<'_> {
             }
             Some(_) => return Ok(()),
         }
-        match structured::reply(self.asked.chat, self.text.trim_end_matches('\n')) {
-            Ok(reply) => {
+        let (finished, is_estimate) = self.asked.finished(outcome, self.text.len());
+        let reply = match self.asked.is_free() {
+            // Moved, not copied: it may be long.
+            true => {
                 self.asked.keep(outcome, &self.text);
-                let (finished, is_estimate) = self.asked.finished(outcome, self.text.len());
-                self.delivery.deliver(self.asked, &Answered { reply, finished, outcome, is_estimate })
+                self.text.truncate(self.text.trim_end_matches('\n').len());
+                Reply::Text(std::mem::take(&mut self.text))
             }
-            Err(failure) => {
-                self.problem = Some(failure);
-                Ok(())
-            }
-        }
+            false => match structured::reply(self.asked.chat, self.text.trim_end_matches('\n')) {
+                Ok(reply) => {
+                    self.asked.keep(outcome, &self.text);
+                    reply
+                }
+                Err(failure) => {
+                    self.problem = Some(failure);
+                    return Ok(());
+                }
+            },
+        };
+        self.delivery.deliver(self.asked, &Answered { reply, finished, outcome, is_estimate })
     }
 }

@@ -6,6 +6,7 @@ use crate::http::front::errors::Fault;
 use crate::model::error::Kind;
 use crate::model::task::Image;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// What goes to a backend.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -44,7 +45,7 @@ fn texts(chat: &Chat) -> (Option<String>, String) {
         // Some ask with system text alone.
         [] => (None, system.unwrap_or_default()),
         [turn] if is_plain(turn) => {
-            let pieces: Vec<String> = turn.parts.iter().filter_map(|part| writer.part(part)).collect();
+            let pieces: Vec<Cow<'_, str>> = turn.parts.iter().filter_map(|part| writer.part(part)).collect();
             (system, pieces.join("\n\n"))
         }
         turns => (system, writer.history(turns)),
@@ -124,7 +125,7 @@ struct Writer {
 impl Writer {
     fn history(&mut self, turns: &[Turn]) -> String {
         let (last, earlier) = turns.split_last().expect("the caller has matched the empty conversation");
-        let mut written = vec!["This is our conversation so far.".to_owned()];
+        let mut written: Vec<Cow<'_, str>> = vec!["This is our conversation so far.".into()];
         for turn in earlier {
             self.turn(turn, "", &mut written);
         }
@@ -132,12 +133,13 @@ impl Writer {
             // The beginning of an answer that the client wants to have completed.
             Role::Assistant => {
                 self.turn(last, "", &mut written);
-                written.push(self.line("go on exactly where the assistant stopped, and repeat nothing"));
+                written
+                    .push(self.line("go on exactly where the assistant stopped, and repeat nothing").into());
             }
             Role::User => {
                 self.turn(last, ", now", &mut written);
                 if matches!(last.parts.last(), Some(Part::ToolResult { .. })) {
-                    written.push(self.line("go on as the assistant"));
+                    written.push(self.line("go on as the assistant").into());
                 }
             }
         }
@@ -145,7 +147,7 @@ impl Writer {
     }
 
     /// One turn. Calls of tools and their results have lines of their own; whatever else is said stands below its speaker.
-    fn turn(&mut self, turn: &Turn, when: &str, written: &mut Vec<String>) {
+    fn turn<'t>(&mut self, turn: &'t Turn, when: &str, written: &mut Vec<Cow<'t, str>>) {
         let role = match turn.role {
             Role::User => "user",
             Role::Assistant => "assistant",
@@ -155,7 +157,7 @@ impl Writer {
         for part in &turn.parts {
             let is_tool = matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. });
             if !is_tool && !is_headed {
-                written.push(self.line(&format!("{role}{name}{when}")));
+                written.push(self.line(&format!("{role}{name}{when}")).into());
             }
             is_headed = !is_tool;
             written.extend(self.part(part));
@@ -169,24 +171,24 @@ impl Writer {
         format!("{0} {one_line} {0}", self.fence)
     }
 
-    fn part(&mut self, part: &Part) -> Option<String> {
+    fn part<'t>(&mut self, part: &'t Part) -> Option<Cow<'t, str>> {
+        let own = |text: String| Some(text.into());
         match part {
-            Part::Text(text) => Some(text.clone()),
+            Part::Text(text) => Some(text.into()),
             Part::Image(_) => {
                 self.images += 1;
-                self.marks.then(|| format!("[image {}]", self.images))
+                self.marks.then(|| format!("[image {}]", self.images).into())
             }
             Part::Document { name, text } => {
                 let (begin, end) = (format!("document {name}"), format!("end of document {name}"));
-                Some(format!("{}\n{text}\n{}", self.line(&begin), self.line(&end)))
+                own(format!("{}\n{text}\n{}", self.line(&begin), self.line(&end)))
             }
-            Part::ToolCall { id, name, arguments } => Some(format!(
-                "{}\n{arguments}",
-                self.line(&format!("the assistant calls tool {name} ({id})"))
-            )),
+            Part::ToolCall { id, name, arguments } => {
+                own(format!("{}\n{arguments}", self.line(&format!("the assistant calls tool {name} ({id})"))))
+            }
             Part::ToolResult { id, text, is_error } => {
                 let what = if *is_error { "error" } else { "result" };
-                Some(format!("{}\n{text}", self.line(&format!("{what} of tool call {id}"))))
+                own(format!("{}\n{text}", self.line(&format!("{what} of tool call {id}"))))
             }
         }
     }

@@ -118,10 +118,15 @@ impl Fault {
         Fault::new(Cause::Method(allow), format!("method {method} is not allowed here: use {allow}"))
     }
 
-    /// The body has more bytes than `limit`.
-    pub fn too_large(limit: usize) -> Fault {
-        let message = format!("the body has more than {limit} bytes (server.max_request_body_bytes)");
-        Fault::new(Cause::TooLarge, message)
+    /// The body has more bytes than this rule allows.
+    pub fn too_large(limit: usize, rule: &str) -> Fault {
+        Fault::new(Cause::TooLarge, format!("the body has more than {limit} bytes ({rule})"))
+    }
+
+    /// Other requests have all the memory that there is.
+    pub fn no_memory() -> Fault {
+        let message = "the server has no memory for this now (server.max_memory_bytes): try again later";
+        Fault::of(Kind::Busy, message)
     }
 
     /// The body did not come in time.

@@ -1,6 +1,6 @@
 //! `POST /parallel`, `/compare` and `/chain`: many runs of one request, as many at once as there are slots.
 
-use super::deliver::{Failed, Feed, Format, Job, deliver};
+use super::deliver::{Failed, Feed, Format, Job, deliver, key};
 use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::dry_run::{self, Reader};
@@ -29,8 +29,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// What the client is told.
 pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let body = call.body()?;
+    let body = call.whole_body()?;
     let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
+    let key = key(call, &body)?;
+    drop(body);
     let of_config = &call.server.config.parallel;
     let (workers, fail_fast) = (
         plan.settings.max_parallel.unwrap_or(Workers(of_config.max_workers)),
@@ -46,7 +48,7 @@ pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         told["total_tasks"] = json!(results.len());
         Ok(whole(feed, told, results.iter().map(entry)))
     });
-    deliver(call, &body, format, detach, job)
+    deliver(call, key, format, detach, job)
 }
 
 fields! {
@@ -65,8 +67,9 @@ fields! {
 /// # Errors
 /// What the client is told.
 pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let body = call.body()?;
-    let (given, extra): (Request, Extra) = read_object(&body)?;
+    let body = call.whole_body()?;
+    let (key, (given, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
+    drop(body);
     let prompt = given.text(&call.server.defaults(&call.who, None))?;
     let (mut candidates, missing) = match (&extra.backends, extra.all_backends) {
         (Some(words), None | Some(false)) => (compare::candidates(words)?, Vec::new()),
@@ -102,14 +105,14 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let answers: Vec<&str> = answered.iter().map(|finished| &*finished.output).collect();
         let differ: Vec<String> =
             compare::dissenters(&answers).into_iter().map(|index| compare::title(answered[index])).collect();
-        told["prompt"] = json!(prompt);
+        told["prompt"] = json!(&*prompt);
         told["backends"] = results.iter().map(|finished| json!(compare::title(finished))).collect();
         told["agree"] = json!(differ.is_empty() && answered.len() == results.len());
         told["dissenters"] = json!(differ);
         told["warnings"] = json!(warnings);
         Ok(whole(feed, told, results.iter().map(entry)))
     });
-    deliver(call, &body, format, detach, job)
+    deliver(call, key, format, detach, job)
 }
 
 /// `POST /chain`
@@ -117,8 +120,10 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// # Errors
 /// What the client is told.
 pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let body = call.body()?;
+    let body = call.whole_body()?;
     let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
+    let key = key(call, &body)?;
+    drop(body);
     if chain.wants_input() && chain.settings.input.is_none() {
         return Err(Fault::invalid("input", "`{{input}}` is used, and there is no `input`"));
     }
@@ -136,7 +141,7 @@ pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         told["failed_step"] = json!(failed.map_or(0, |finished| finished.label.index + 1));
         Ok(whole(feed, told, results.iter().map(step)))
     });
-    deliver(call, &body, format, detach, job)
+    deliver(call, key, format, detach, job)
 }
 
 fn text(body: &[u8]) -> Result<&str, Fault> {
@@ -178,7 +183,7 @@ fn timed(mut told: Value, finished: &Finished) -> Value {
 }
 
 /// The whole answer. In a stream its results were told, and what they come to is the last line.
-fn whole(feed: &mut dyn Feed, mut told: Value, results: impl Iterator<Item = Value>) -> Value {
+fn whole(feed: &mut dyn Feed, mut told: Value, results: impl Iterator<Item = Value>) -> String {
     if feed.is_open() {
         let mut last = told.clone();
         last["type"] = json!("summary");
@@ -186,7 +191,7 @@ fn whole(feed: &mut dyn Feed, mut told: Value, results: impl Iterator<Item = Val
         let _ = feed.event(&last, true);
     }
     told["results"] = results.collect();
-    told
+    told.to_string()
 }
 
 /// Runs a batch on its own threads, while this one tells what ended.
@@ -209,7 +214,7 @@ fn run(
             retries: 0,
             runner: &runner,
             observer: &observer,
-            cancel: &work.run.cancel,
+            cancel: work.cancel,
         })
     };
     let mut results = Vec::new();
@@ -229,8 +234,8 @@ fn run(
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             // Once: the second time would take away the grace of the runs.
-            if heard.is_err() && !work.run.cancel.is_thrown() {
-                work.run.cancel.throw();
+            if heard.is_err() && !work.cancel.is_thrown() {
+                work.cancel.throw();
             }
         }
         running.join().unwrap_or_else(|_| Err(Error::Internal("the batch panicked".to_owned())))

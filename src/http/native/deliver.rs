@@ -1,11 +1,11 @@
 //! How the results of a request reach its client: as one JSON answer, as a stream, or later, when it comes back for them.
 
-use crate::base::world;
+use crate::base::{sha256, world};
 use crate::exec::Cancel;
 use crate::http::front::errors::{Fault, Surface};
 use crate::http::state::call::{Call, Who, Work};
 use crate::http::state::event_log::{Next, Tape};
-use crate::http::state::idempotency::Place;
+use crate::http::state::idempotency::{Digest, Place};
 use crate::http::state::runs::{Finished, Run};
 use crate::http::state::streaming::Outlet;
 use crate::model::error::{Error, Kind};
@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 /// The work behind a request.
-pub type Job = Box<dyn FnOnce(&Work<'_>, &mut dyn Feed) -> Result<Value, Failed> + Send>;
+pub type Job = Box<dyn FnOnce(&Work<'_>, &mut dyn Feed) -> Result<String, Failed> + Send>;
 
 /// A failure, with what else is known of it.
 pub struct Failed {
@@ -50,7 +50,7 @@ pub trait Feed {
     ///
     /// # Errors
     /// When nobody listens any more.
-    fn result(&mut self, value: &Value) -> io::Result<()>;
+    fn result(&mut self, body: String) -> io::Result<()>;
 
     /// Somebody has heard something: a failure has to be told in the stream.
     fn is_open(&self) -> bool;
@@ -106,6 +106,20 @@ impl Format {
     }
 }
 
+/// An `Idempotency-Key`, and what is asked with it.
+pub type Key = (Place, Digest);
+
+/// The key that a request has. After that its body is needed no more.
+///
+/// # Errors
+/// When it is none.
+pub fn key(call: &Call<'_, '_>, body: &[u8]) -> Result<Option<Key>, Fault> {
+    let Some(key) = call.exchange.head.text("idempotency-key") else { return Ok(None) };
+    // The same body for another session is another request.
+    let asked = [call.params.concat().as_bytes(), &sha256::digest(body)].concat();
+    Ok(Some((Place::of(&call.who, key)?, sha256::digest(&asked))))
+}
+
 /// Does the work of a request and answers it. With an `Idempotency-Key` a request that is sent again gets the same answer;
 /// with `detach` it is answered at once, and the work goes on alone.
 ///
@@ -113,7 +127,7 @@ impl Format {
 /// When there is no answer but the failure.
 pub fn deliver(
     call: &mut Call<'_, '_>,
-    body: &[u8],
+    key: Option<Key>,
     format: Format,
     detach: bool,
     job: Job,
@@ -121,18 +135,14 @@ pub fn deliver(
     if call.exchange.is_draining() {
         return Err(Fault::of(Kind::Draining, "the server is about to stop: try again in a moment"));
     }
-    let key = call.exchange.head.text("idempotency-key").map(str::to_owned);
     if key.is_none() && !detach {
         return directly(call, format, job);
     }
     let run = match key {
         None => begin(call, format, detach, job)?,
-        Some(key) => {
+        Some((place, digest)) => {
             let server = call.server.clone();
-            let place = Place::of(&call.who, &key)?;
-            // The same body for another session is another request.
-            let asked = [call.params.concat().as_bytes(), body].concat();
-            server.idempotency.first(&place, &asked, || begin(call, format, detach, job))?
+            server.idempotency.first(&place, digest, || begin(call, format, detach, job))?
         }
     };
     if detach {
@@ -146,21 +156,22 @@ pub fn deliver(
 /// The work in the client's own thread, its results straight to its connection.
 fn directly(call: &mut Call<'_, '_>, format: Format, job: Job) -> Result<(), Fault> {
     let (server, who, cancel) = (call.server.clone(), call.who.clone(), call.cancel()?);
-    let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
+    let held = call.exchange.held().clone();
+    let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     let run = server.runs.add(run);
     let mut feed = Direct { outlet: call.outlet(format.content_type()), format, number: 0, is_over: false };
     let streamed = format != Format::Json;
-    let work = Work { server: &server, who: &who, run: &run, streamed, keeps_answer: !streamed };
+    let (held, run, cancel, keeps_answer) = (&*held, &run, &cancel, !streamed);
+    let work = Work { server: &server, who: &who, held, run, cancel, streamed, keeps_answer };
     let result = job(&work, &mut feed);
     let Direct { mut outlet, is_over, .. } = feed;
     match result {
         _ if is_over => Ok(()),
-        Ok(value) if format == Format::Json && outlet.is_open() => {
-            // Blanks were said already.
-            let _ = outlet.send(&value.to_string()).and_then(|()| outlet.end());
+        Ok(body) if format == Format::Json => {
+            // Behind the blanks, where some were said already.
+            let _ = outlet.whole(body);
             Ok(())
         }
-        Ok(value) if format == Format::Json => call.json(&value),
         Ok(_) => {
             let _ = outlet.end();
             Ok(())
@@ -188,9 +199,9 @@ impl Call<'_, '_> {
 }
 
 /// A result as status, headers and body.
-fn finished(result: Result<&Value, &Failed>, who: &Who) -> Finished {
+fn finished(result: Result<String, &Failed>, who: &Who) -> Finished {
     match result {
-        Ok(value) => Finished::new(200, Vec::new(), value),
+        Ok(body) => Finished::new(200, Vec::new(), body),
         Err(Failed { fault, known }) => {
             let told = serde_json::from_str(&fault.body(Surface::Native, &who.request));
             let mut body: Value = told.unwrap_or_else(|_| json!({}));
@@ -199,7 +210,7 @@ fn finished(result: Result<&Value, &Failed>, who: &Who) -> Finished {
                     body.insert(name.clone(), value.clone());
                 });
             }
-            Finished::new(fault.status(Surface::Native), fault.headers(Surface::Native), &body)
+            Finished::new(fault.status(Surface::Native), fault.headers(Surface::Native), body.to_string())
         }
     }
 }
@@ -229,10 +240,10 @@ impl Feed for Direct<'_, '_> {
         }
     }
 
-    fn result(&mut self, value: &Value) -> io::Result<()> {
+    fn result(&mut self, body: String) -> io::Result<()> {
         self.is_over = true;
         match self.format {
-            Format::Json => self.outlet.whole(&value.to_string()),
+            Format::Json => self.outlet.whole(body),
             Format::Ndjson | Format::Sse => self.outlet.end(),
         }
     }
@@ -259,8 +270,8 @@ impl Feed for Taped<'_> {
         Ok(())
     }
 
-    fn result(&mut self, value: &Value) -> io::Result<()> {
-        self.run.finish(finished(Ok(value), self.who));
+    fn result(&mut self, body: String) -> io::Result<()> {
+        self.run.finish(finished(Ok(body), self.who));
         Ok(())
     }
 
@@ -274,13 +285,14 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
     // Nobody's leaving ends them: they are counted before they begin.
     let bounds = call.server.slots.bounds();
     if detached && call.server.runs.detached() >= bounds.runs + bounds.queue {
-        let sentence = format!("{} detached runs go on already", bounds.runs + bounds.queue);
+        let sentence =
+            format!("too many runs at once: {} detached runs go on already", bounds.runs + bounds.queue);
         return Err(Error::Busy(sentence).into());
     }
     let internal = |what: &str, error: io::Error| Fault::of(Kind::Internal, format!("{what}: {error}"));
     let cancel = Arc::new(Cancel::new().map_err(|error| internal("no pipe", error))?);
-    let (server, who) = (call.server.clone(), call.who.clone());
-    let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel);
+    let (server, who, held) = (call.server.clone(), call.who.clone(), call.exchange.held().clone());
+    let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     (run.tape, run.detached) = (Some(Tape::default()), detached);
     let run = Arc::new(run);
     let (listed, of_thread) = (call.server.clone(), run.clone());
@@ -289,12 +301,20 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
         let tape = run.tape.as_ref().expect("it was just given one");
         // The limits are those of whoever asked first.
         let streamed = detached || format != Format::Json;
-        let work = Work { server: &server, who: &who, run: &run, streamed, keeps_answer: true };
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            job(&work, &mut Taped { tape, run: &run, who: &who })
-        }));
+        let result = {
+            let (held, run, cancel, keeps_answer) = (&*held, &*run, &cancel, true);
+            let work = Work { server: &server, who: &who, held, run, cancel, streamed, keeps_answer };
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                job(&work, &mut Taped { tape, run, who: &who })
+            }))
+        };
         let result = result.unwrap_or_else(|_| Err(Fault::of(Kind::Internal, "internal error").into()));
-        run.finish(finished(result.as_ref(), &who));
+        run.finish(match result {
+            Ok(body) => finished(Ok(body), &who),
+            Err(failed) => finished(Err(&failed), &who),
+        });
+        drop(cancel);
+        run.rest(held);
     };
     thread::Builder::new()
         .name("run".to_owned())

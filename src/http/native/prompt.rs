@@ -1,6 +1,6 @@
 //! `POST /prompt` and `POST /sessions/{id}/resume`: one run.
 
-use super::deliver::{Failed, Feed, Format, Job, deliver};
+use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
 use crate::base::world;
 use crate::engine::dry_run::{self, Reader};
@@ -16,6 +16,7 @@ use crate::model::fields::{Word, fields};
 use crate::model::task::{Continue, OutputFormat, Task};
 use crate::model::unified::{self, Answer, Events};
 use crate::session::{Session, Status};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;
@@ -35,9 +36,10 @@ fields! {
 /// # Errors
 /// What the client is told.
 pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let body = call.body()?;
-    let (request, extra) = read_object(&body)?;
-    run(call, &body, request, extra)
+    let body = call.whole_body()?;
+    let (key, (request, extra)) = (key(call, &body)?, read_object(&body)?);
+    drop(body);
+    run(call, key, request, extra)
 }
 
 /// `POST /sessions/{id}/resume`
@@ -45,16 +47,17 @@ pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// # Errors
 /// What the client is told.
 pub fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let body = call.body()?;
-    let (request, extra): (Request, Extra) = read_object(&body)?;
+    let body = call.whole_body()?;
+    let (key, (request, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
+    drop(body);
     if extra.session_id.is_some() {
         return Err(Fault::invalid("session_id", "the session is named in the path: leave `session_id` out"));
     }
     let extra = Extra { session_id: Some(call.params[0].clone()), ..extra };
-    run(call, &body, request, extra)
+    run(call, key, request, extra)
 }
 
-fn run(call: &mut Call<'_, '_>, body: &[u8], request: Request, extra: Extra) -> Result<(), Fault> {
+fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra) -> Result<(), Fault> {
     let wants_stream = request.output_format == Some(Word(OutputFormat::StreamJson));
     let (format, detach) = (Format::of(call, wants_stream), extra.detach.unwrap_or(false));
     let session = match &extra.session_id {
@@ -80,7 +83,7 @@ fn run(call: &mut Call<'_, '_>, body: &[u8], request: Request, extra: Extra) -> 
         return dry(call, &tasks[0]);
     }
     let job: Job = Box::new(move |work, feed| answer(work, feed, &request, &tasks));
-    deliver(call, body, format, detach, job)
+    deliver(call, key, format, detach, job)
 }
 
 /// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none.
@@ -101,7 +104,7 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
     };
     let reader = Reader::Other(call.server.config.backend(&task.backend));
     let text = dry_run::text(&prepared, program.as_deref(), reader);
-    let mut answer = told(
+    let told = Told::with(
         Answer {
             model: prepared.task.model.as_deref(),
             content: Some(&text),
@@ -112,14 +115,15 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
         },
         Duration::ZERO,
     );
+    let mut answer = json!(told);
     answer["dry_run"] = json!(true);
     answer["command"] = dry_run::data(&prepared, program.as_deref(), reader);
     call.json(&answer)
 }
 
 /// The run itself.
-fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<Value, Failed> {
-    let control: Control = work.server.control(work.who, request, work.run.cancel.clone(), work.streamed);
+fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<String, Failed> {
+    let control: Control = work.server.control(work.who, request, work.cancel.clone(), work.streamed);
     let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
     let mut teller = Teller { work, feed, events, output: String::new(), told: None };
     let result = work.server.run(work, tasks, &control, &mut teller, false);
@@ -128,34 +132,51 @@ fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task
         let sentence = format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
         return Err(Fault::of(Kind::Unreadable, sentence).into());
     }
-    let known = known.unwrap_or(json!({}));
     let fault = match &result {
         Ok(outcome) => match &outcome.failure {
-            None => return Ok(known),
+            // It was told when it was known.
+            None => return Ok(String::new()),
             Some(failure) => Fault::of_failure(failure, world::now().0),
         },
         Err(error) => Fault::from(error),
     };
+    let known = known.and_then(|told| serde_json::from_str(&told).ok()).unwrap_or(json!({}));
     Err(Failed { fault, known })
 }
 
 /// An answer with the names that clinvk 0.2 had for it here, too.
-fn told(answer: Answer<'_>, duration: Duration) -> Value {
-    let mut told = json!(answer);
-    told["output"] = told["content"].clone();
-    told["token_usage"] = told["usage"].clone();
-    told["duration_ms"] = unified::millis(duration);
-    told
+#[derive(Serialize)]
+struct Told<'a> {
+    output: Option<&'a str>,
+    token_usage: Value,
+    duration_ms: Value,
+    #[serde(flatten)]
+    answer: Answer<'a>,
 }
 
+impl<'a> Told<'a> {
+    fn of(outcome: &'a Outcome, output: &'a str) -> Told<'a> {
+        Told::with(Answer::of(outcome, Some(output)), outcome.duration)
+    }
+
+    fn with(answer: Answer<'a>, duration: Duration) -> Told<'a> {
+        let (output, token_usage) = (answer.content, answer.usage.clone());
+        Told { output, token_usage, duration_ms: unified::millis(duration), answer }
+    }
+
+    /// As text at once: an answer may be long, and by way of a `Value` there would be two more of it.
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("an object of texts and numbers can be written")
+    }
+}
 /// Tells the events of a run as they come, and keeps the answer.
 struct Teller<'a> {
     work: &'a Work<'a>,
     feed: &'a mut dyn Feed,
     events: Events,
     output: String,
-    /// The answer as it is told, once there is an outcome.
-    told: Option<Value>,
+    /// What is told with a failure, once there is an outcome; of a success nothing is left to tell.
+    told: Option<String>,
 }
 
 impl Sink for Teller<'_> {
@@ -189,8 +210,8 @@ impl Listener for Teller<'_> {
         if self.told.is_some() {
             return Ok(());
         }
-        let told = told(Answer::of(outcome, Some(&self.output)), outcome.duration);
-        let told = self.told.insert(told);
+        self.told = Some(String::new());
+        let told = Told::of(outcome, &self.output).text();
         let failure = unified::failure(outcome);
         // Before anybody has heard anything, a failure is told by the status.
         if let Some(failure) = failure {
@@ -201,7 +222,10 @@ impl Listener for Teller<'_> {
         self.feed.event(&line, failure.is_none() || self.feed.is_open())?;
         match failure {
             None => self.feed.result(told),
-            Some(_) => Ok(()),
+            Some(_) => {
+                self.told = Some(told);
+                Ok(())
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
+    call.afford(run.weight())?;
     call.json(&run.told_whole())
 }
 
@@ -41,7 +42,7 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     let is_over = run.status().is_some();
-    run.cancel.throw();
+    run.cancel();
     call.json(&json!({"cancelled": !is_over, "id": run.id}))
 }
 

@@ -1,12 +1,13 @@
 //! `/sessions`: what belongs to the client, and nothing else.
 
+use crate::engine::request::Pairs;
 use crate::http::front::errors::Fault;
-use crate::http::native::deliver::{Format, Job, deliver};
+use crate::http::native::deliver::{Format, Job, deliver, key};
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Word, fields};
 use crate::session::{Filter, Session, Status, Turn};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// How many sessions a listing has when nothing is said.
 const LIMIT: usize = 50;
@@ -96,7 +97,7 @@ fields! {
     pub struct Change {
         title: String, "its name for people";
         tags: Vec<String>, "its tags, in place of those it has";
-        metadata: Map<String, Value>, "what its makers want to keep with it, in place of what is there";
+        metadata: Pairs, "what its makers want to keep with it, in place of what is there: at most 16 pairs";
         status: Word<Status>, "`paused` puts it aside until its next turn, `completed` takes that back";
     }
 }
@@ -123,7 +124,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             session.status = Status::Completed;
         }
         change.title.map_or(Ok(()), |title| session.set_title(title))?;
-        change.metadata.map_or(Ok(()), |pairs| session.set_metadata(pairs))?;
+        change.metadata.map_or(Ok(()), |Pairs(pairs)| session.set_metadata(pairs))?;
         change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
     })?;
     call.json(&changed.told())
@@ -152,12 +153,12 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
-    let body = call.body()?;
-    let () = read_object(&body)?;
+    let body = call.whole_body()?;
+    let (key, ()) = (key(call, &body)?, read_object(&body)?);
     let job: Job = Box::new(move |work, _| {
         let store = &work.server.engine.store;
         let id = store.fork(session, work.who.owner())?;
-        Ok(store.load(&id)?.told())
+        Ok(store.load(&id)?.told().to_string())
     });
-    deliver(call, &body, Format::Json, false, job)
+    deliver(call, key, Format::Json, false, job)
 }

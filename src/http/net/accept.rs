@@ -6,6 +6,7 @@ use crate::exec::Cancel;
 use crate::http::net::Service;
 use crate::http::net::connection::{Connection, Peer};
 use crate::http::net::listen::{Listen, Listener};
+use crate::http::net::memory::Memory;
 use crate::http::net::response;
 use crate::http::net::socket::Drain;
 use crate::http::net::watch::Watcher;
@@ -42,6 +43,10 @@ pub struct Limits {
     pub write: Duration,
     /// Connections at once.
     pub connections: usize,
+    /// What requests make us keep.
+    pub memory: Arc<Memory>,
+    /// A request that waits for room in it.
+    pub wait: Duration,
     /// What is under way when the server shall stop.
     pub drain: Duration,
 }

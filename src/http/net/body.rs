@@ -10,6 +10,8 @@ use std::ops::Range;
 pub enum BodyError {
     /// It is longer than is wanted.
     TooLarge,
+    /// There is no memory for it now (`server.max_memory_bytes`).
+    NoRoom,
     /// It did not come in time.
     TimedOut,
     /// Its framing is broken, in this way.
@@ -122,16 +124,25 @@ impl Body {
         Body { chunked: length.is_none(), state }
     }
 
-    /// Reads all that is left of it.
+    /// Reads all that is left of it. `has_room` is asked before each part whose length was not said at the beginning.
     ///
     /// # Errors
-    /// When it is longer than `most`, its framing is broken, or the source ends or fails first.
-    pub fn read<S: Read>(&mut self, reader: &mut Reader<S>, most: usize) -> Result<Vec<u8>, BodyError> {
+    /// When it is longer than `most`, its framing is broken, there is no room, or the source ends or fails first.
+    pub fn read<S: Read>(
+        &mut self,
+        reader: &mut Reader<S>,
+        most: usize,
+        has_room: impl Fn(usize) -> bool,
+    ) -> Result<Vec<u8>, BodyError> {
         let mut body = Vec::new();
         loop {
             let part = self.next(reader, most - body.len())?;
             if part == 0 {
                 return Ok(body);
+            }
+            if self.chunked && !has_room(part) {
+                self.state = State::Broken(BodyError::NoRoom);
+                return Err(BodyError::NoRoom);
             }
             body.extend_from_slice(&reader.held()[..part]);
             self.take(reader, part);

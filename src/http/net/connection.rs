@@ -4,9 +4,10 @@ use crate::exec::Cancel;
 use crate::http::net::accept::House;
 use crate::http::net::body::{Body, BodyError, Reader};
 use crate::http::net::head::{self, Halt, Head, Request};
+use crate::http::net::memory::{COPIES, Held, Memory};
 use crate::http::net::response::{self, Framing};
 use crate::http::net::socket::Socket;
-use crate::http::net::watch::Watched;
+use crate::http::net::watch::{Leaving, Watched};
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -163,6 +164,8 @@ pub struct Exchange<'c> {
     answer: Answer,
     sent: Option<Sent>,
     watched: Option<Watched>,
+    /// What its body, and what came of it, have of the memory.
+    held: Arc<Held>,
     /// A write failed, or the client left in the middle of its body.
     gone: bool,
 }
@@ -171,6 +174,7 @@ impl Exchange<'_> {
     fn new(connection: &mut Connection, request: Request) -> Exchange<'_> {
         Exchange {
             peer: connection.peer,
+            held: connection.house.limits.memory.hold(),
             connection,
             length: request.length,
             body: Body::new(request.length),
@@ -189,27 +193,54 @@ impl Exchange<'_> {
         self.length
     }
 
-    /// Reads the whole body, at most `most` bytes, within its deadline. A client that waits to be told is told now. No
-    /// more memory is used than what has come.
+    /// What the request has of the memory. Whatever outlives the exchange takes it along.
+    pub fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// All the memory that there is for requests.
+    pub fn memory(&self) -> &Memory {
+        &self.connection.house.limits.memory
+    }
+
+    /// Reads the whole body, at most `most` bytes, within its deadline. It waits for room in the memory first; a client
+    /// that waits to be told is told then. No more memory is used than what has come.
     ///
     /// # Errors
-    /// When it is too large, too slow or malformed, or the client left; then the connection ends with the answer.
+    /// When it is too large, too slow or malformed, there is no room, or the client left; then the connection ends with
+    /// the answer.
     pub fn body(&mut self, most: usize) -> Result<Vec<u8>, BodyError> {
         if self.length.is_some_and(|length| length > most as u64) {
             return Err(BodyError::TooLarge);
+        }
+        let limits = &self.connection.house.limits;
+        let (wait, read, memory) = (limits.wait, limits.read, limits.memory.clone());
+        // A body in chunks does not say how long it is: it claims what has come.
+        if let Some(length @ 1..) = self.length {
+            let (drain, leaving) = (self.connection.house.drain.clone(), self.leaving());
+            let stream = self.connection.reader.source().stream();
+            let goes_on = || !drain.over.is_thrown() && !leaving.watch(&stream).is_awake();
+            if !self.held.claim(length as usize * COPIES, wait, goes_on) {
+                return Err(BodyError::NoRoom);
+            }
         }
         if std::mem::take(&mut self.awaits_continue) {
             self.write(response::CONTINUE).map_err(|_| BodyError::Gone)?;
         }
         let reader = &mut self.connection.reader;
-        reader.source().read_within(self.connection.house.limits.read);
-        let body = self.body.read(reader, most);
+        reader.source().read_body_within(read, self.length.unwrap_or(0), memory);
+        let body = self.body.read(reader, most, |part| self.held.grow(part * COPIES, || false));
         self.gone |= body == Err(BodyError::Gone);
         body
     }
 
-    /// A switch that is thrown when the client leaves, a half-closed connection included, or when the drain's grace is
-    /// over. The client is watched until the exchange ends.
+    /// How this client would leave.
+    fn leaving(&self) -> Leaving {
+        if self.keep_alive { Leaving::Silence } else { Leaving::Disconnection }
+    }
+
+    /// A switch that is thrown when the client leaves, or when the drain's grace is over. A half-closed connection is one
+    /// that was left, unless the client has said that it will close it. The client is watched until the exchange ends.
     ///
     /// # Errors
     /// When no pipe can be had.
@@ -219,7 +250,7 @@ impl Exchange<'_> {
         }
         let cancel = Arc::new(Cancel::new()?);
         let stream = self.connection.reader.source().stream();
-        self.watched = Some(self.connection.house.watcher.add(stream, cancel.clone()));
+        self.watched = Some(self.connection.house.watcher.add(stream, self.leaving(), cancel.clone()));
         Ok(cancel)
     }
 
@@ -235,13 +266,13 @@ impl Exchange<'_> {
     pub fn respond(&mut self, response: Response) -> io::Result<()> {
         let bodiless = matches!(response.status, 204 | 304);
         let framing = if bodiless { Framing::Unsaid } else { Framing::Length(response.body.len()) };
-        let mut bytes = self.begin(response.status, &response.headers, framing)?;
+        let head = self.begin(response.status, &response.headers, framing)?;
         self.answer = Answer::Whole;
-        if !bodiless && self.head.method != "HEAD" {
-            bytes.extend_from_slice(&response.body);
-            self.count(response.body.len());
+        if bodiless || self.head.method == "HEAD" {
+            return self.write(&head);
         }
-        self.write(&bytes)
+        self.count(response.body.len());
+        self.write_all(&[&head, &response.body])
     }
 
     /// Begins an answer that comes in pieces. Its head is sent at once.
@@ -274,11 +305,8 @@ impl Exchange<'_> {
         if !chunked {
             return self.write(bytes);
         }
-        let mut chunk = Vec::with_capacity(bytes.len() + 16);
-        chunk.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-        chunk.extend_from_slice(bytes);
-        chunk.extend_from_slice(b"\r\n");
-        self.write(&chunk)
+        let size = format!("{:x}\r\n", bytes.len());
+        self.write_all(&[size.as_bytes(), bytes, b"\r\n"])
     }
 
     /// Ends a streamed answer. One that is not ended is cut, so that its reader knows that something is missing.
@@ -319,6 +347,16 @@ impl Exchange<'_> {
         if let Some(sent) = &mut self.sent {
             sent.bytes += bytes as u64;
         }
+    }
+
+    /// Writes the parts of one message: in one go, unless that would make a copy of something large.
+    fn write_all(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        /// One more system call costs less than copying more than this.
+        const COPIED: usize = 64 << 10;
+        if parts.iter().map(|part| part.len()).sum::<usize>() <= COPIED {
+            return self.write(&parts.concat());
+        }
+        parts.iter().try_for_each(|part| self.write(part))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

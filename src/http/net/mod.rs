@@ -7,6 +7,7 @@ pub mod body; // bytes of a request: what is held, and the framing of its body
 mod connection; // one client
 pub mod head; // what comes before the body, checked
 mod listen; // where clients come in
+pub mod memory; // the one bound of what clients make us keep
 mod response; // the one file that names tiny_http
 mod socket; // a client's socket: deadlines and stalled readers
 mod watch; // the thread that notices clients who left

@@ -3,6 +3,7 @@
 
 use crate::base::sys::{self, Watch};
 use crate::exec::Cancel;
+use crate::http::net::memory::Memory;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 const SEND_BUFFER: i32 = 128 << 10;
 /// A reader that takes nothing for so long has stalled, whatever the configuration would allow it.
 const LONGEST_STALL: Duration = Duration::from_secs(30);
+/// How often a client that says nothing is asked whether it is there.
+const ARE_YOU_THERE: Duration = Duration::from_secs(15);
 /// How long a reader may take once the drain's grace is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,8 @@ pub(crate) struct Socket {
     deadline: Option<Instant>,
     /// Nothing is under way: the beginning of a drain ends the waiting too.
     idle: bool,
+    /// A body that has to keep up while others wait for the memory that it has.
+    pace: Option<Pace>,
     stall: Duration,
 }
 
@@ -43,8 +48,9 @@ impl Socket {
         if tcp {
             stream.set_nodelay(true)?;
             sys::set_tcp_user_timeout(stream.as_fd(), stall)?;
+            sys::set_tcp_keepalive(stream.as_fd(), ARE_YOU_THERE)?;
         }
-        Ok(Socket { stream, drain, deadline: None, idle: false, stall })
+        Ok(Socket { stream, drain, deadline: None, idle: false, pace: None, stall })
     }
 
     /// The same socket, to watch.
@@ -55,7 +61,15 @@ impl Socket {
     /// From now on all reads together may take so long; zero is for ever.
     pub fn read_within(&mut self, limit: Duration) {
         self.deadline = (!limit.is_zero()).then(|| Instant::now() + limit);
-        self.idle = false;
+        (self.idle, self.pace) = (false, None);
+    }
+
+    /// The same for a body of that length. While other requests wait for memory it has to come as quickly as it must to
+    /// be there in time.
+    pub fn read_body_within(&mut self, limit: Duration, length: u64, memory: Arc<Memory>) {
+        self.read_within(limit);
+        let time = if limit.is_zero() { LONGEST_STALL } else { limit };
+        self.pace = Some(Pace { memory, length, came: 0, since: Instant::now(), time });
     }
 
     /// The same, and the beginning of a drain is the end.
@@ -106,6 +120,27 @@ impl Socket {
     }
 }
 
+/// How quickly a body comes.
+struct Pace {
+    memory: Arc<Memory>,
+    length: u64,
+    came: u64,
+    since: Instant,
+    /// In so much time it has to be there.
+    time: Duration,
+}
+
+impl Pace {
+    /// How often it is looked at; before that no body is late.
+    const LOOK: Duration = Duration::from_secs(2);
+
+    fn is_too_slow(&self) -> bool {
+        let took = self.since.elapsed();
+        let expected = self.length as f64 * (took.as_secs_f64() / self.time.as_secs_f64());
+        took >= Pace::LOOK && (self.came as f64) < expected && self.memory.is_wanted()
+    }
+}
+
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -115,9 +150,16 @@ impl Read for Socket {
             };
             let end = if self.idle { &self.drain.asked } else { &self.drain.over };
             let mut watches = [Watch::readable(self.stream.as_fd()), end.watch()];
-            sys::poll(&mut watches, left)?;
+            if self.pace.as_ref().is_some_and(Pace::is_too_slow) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            sys::poll(&mut watches, if self.pace.is_some() { left.min(Pace::LOOK) } else { left })?;
             if watches[0].woke() {
-                match self.stream.as_ref().read(buffer) {
+                let read = self.stream.as_ref().read(buffer);
+                if let (Some(pace), Ok(read)) = (&mut self.pace, &read) {
+                    pace.came += *read as u64;
+                }
+                match read {
                     Err(error)
                         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     }

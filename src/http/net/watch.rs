@@ -13,6 +13,24 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+/// What a client leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// The end of what it says: it would have said more on this connection, and cannot.
+    Silence,
+    /// The end of the connection alone: it has announced that this request is its last.
+    Disconnection,
+}
+
+impl Leaving {
+    pub fn watch(self, stream: &TcpStream) -> Watch {
+        match self {
+            Leaving::Silence => Watch::peer_gone(stream.as_fd()),
+            Leaving::Disconnection => Watch::other_side_gone(stream.as_fd()),
+        }
+    }
+}
+
 /// Whom it watches.
 pub(crate) struct Watcher {
     clients: Mutex<Clients>,
@@ -23,7 +41,7 @@ pub(crate) struct Watcher {
 #[derive(Default)]
 struct Clients {
     /// By number of the exchange: a descriptor's number may be somebody else's by the time that it wakes.
-    watched: BTreeMap<u64, (Arc<TcpStream>, Arc<Cancel>)>,
+    watched: BTreeMap<u64, (Arc<TcpStream>, Leaving, Arc<Cancel>)>,
     next: u64,
     /// The drain's grace is over: nobody waits for anything any more.
     over: bool,
@@ -45,14 +63,19 @@ impl Watcher {
     }
 
     /// Throws this switch when that client leaves, as long as the result lives.
-    pub fn add(self: &Arc<Watcher>, stream: Arc<TcpStream>, cancel: Arc<Cancel>) -> Watched {
+    pub fn add(
+        self: &Arc<Watcher>,
+        stream: Arc<TcpStream>,
+        leaving: Leaving,
+        cancel: Arc<Cancel>,
+    ) -> Watched {
         let mut clients = lock(&self.clients);
         if clients.over {
             cancel.throw();
         }
         let number = clients.next;
         clients.next += 1;
-        clients.watched.insert(number, (stream, cancel.clone()));
+        clients.watched.insert(number, (stream, leaving, cancel.clone()));
         drop(clients);
         self.wake();
         Watched { watcher: self.clone(), number, cancel }
@@ -62,7 +85,7 @@ impl Watcher {
     pub fn throw_all(&self) {
         let mut clients = lock(&self.clients);
         clients.over = true;
-        clients.watched.values().for_each(|(_, cancel)| cancel.throw());
+        clients.watched.values().for_each(|(.., cancel)| cancel.throw());
     }
 
     /// Ends the thread.
@@ -86,9 +109,9 @@ impl Watcher {
             }
             watches.clear();
             numbers.clear();
-            for (number, (stream, _)) in clients.watched.iter().filter(|(_, (_, cancel))| !cancel.is_thrown())
-            {
-                watches.push(Watch::peer_gone(stream.as_fd()));
+            let here = clients.watched.iter().filter(|(_, (.., cancel))| !cancel.is_thrown());
+            for (number, (stream, leaving, _)) in here {
+                watches.push(leaving.watch(stream));
                 numbers.push(*number);
             }
             drop(clients);
@@ -101,7 +124,7 @@ impl Watcher {
             let _ = woken.read(&mut [0; 64]);
             let clients = lock(&self.clients);
             let gone = watches.iter().zip(&numbers).filter(|(watch, _)| watch.woke());
-            for (_, cancel) in gone.filter_map(|(_, number)| clients.watched.get(number)) {
+            for (.., cancel) in gone.filter_map(|(_, number)| clients.watched.get(number)) {
                 cancel.throw();
             }
         }

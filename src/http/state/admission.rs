@@ -93,10 +93,15 @@ impl Slots {
             }
             if !claim.of_batch && is_full {
                 let (used, queued) = (state.used, state.queued() - 1);
-                break Some(Error::Busy(format!("{used} runs go on and {queued} wait: try again later")));
+                break Some(Error::Busy(format!(
+                    "too many runs at once: {used} runs go on and {queued} wait: try again later"
+                )));
             }
             if !claim.of_batch && since.elapsed() >= self.bounds.patience {
-                let sentence = format!("no run ended within {:?}: try again later", self.bounds.patience);
+                let sentence = format!(
+                    "too many runs at once: no run ended within {:?}: try again later",
+                    self.bounds.patience
+                );
                 break Some(Error::Busy(sentence));
             }
             (state, _) =

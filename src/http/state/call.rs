@@ -2,9 +2,10 @@
 
 use crate::base::json;
 use crate::base::text::without_mark;
-use crate::exec::Control;
-use crate::http::front::errors::{Fault, Surface};
+use crate::exec::{Cancel, Control};
+use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys::Key;
+use crate::http::net::memory::Held;
 use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
@@ -75,8 +76,12 @@ pub struct Work<'a> {
     pub server: &'a Arc<Server>,
     /// Whose work it is.
     pub who: &'a Who,
-    /// Its entry in the list of what runs, with the switch that stops it.
+    /// What it has of the memory.
+    pub held: &'a Held,
+    /// Its entry in the list of what runs.
     pub run: &'a Run,
+    /// Stops it.
+    pub cancel: &'a Arc<Cancel>,
     /// Somebody may read its events while it runs.
     pub streamed: bool,
     /// Somebody wants the whole answer at the end.
@@ -133,14 +138,40 @@ impl Who {
 }
 
 impl<'c> Call<'_, 'c> {
+    /// The most bytes that a body may have, and the rule that says so.
+    pub fn most_body(&self) -> (usize, &'static str) {
+        let (of_body, of_memory) =
+            (self.server.config.server.max_request_body_bytes, self.exchange.memory().longest_body());
+        match of_body <= of_memory {
+            true => (of_body, "server.max_request_body_bytes"),
+            false => (of_memory, "server.max_memory_bytes"),
+        }
+    }
+
+    /// Takes memory for what is made of the body, if it is there.
+    ///
+    /// # Errors
+    /// When it is not, now or ever.
+    pub fn afford(&self, bytes: usize) -> Result<(), Fault> {
+        if self.exchange.held().grow(bytes, || false) {
+            return Ok(());
+        }
+        if bytes > self.exchange.memory().most() / 2 {
+            let sentence = "the body has more values than there is memory for (server.max_memory_bytes)";
+            return Err(Fault::new(Cause::TooLarge, sentence));
+        }
+        Err(Fault::no_memory())
+    }
+
     /// The body.
     ///
     /// # Errors
-    /// When it is too large, too slow or malformed, or the client left.
+    /// When it is too large, too slow or malformed, there is no memory for it, or the client left.
     pub fn body(&mut self) -> Result<Vec<u8>, Fault> {
-        let most = self.server.config.server.max_request_body_bytes;
+        let (most, rule) = self.most_body();
         self.exchange.body(most).map_err(|error| match error {
-            BodyError::TooLarge => Fault::too_large(most),
+            BodyError::TooLarge => Fault::too_large(most, rule),
+            BodyError::NoRoom => Fault::no_memory(),
             BodyError::TimedOut => Fault::too_slow(),
             BodyError::Malformed(what) => {
                 Fault::of(Kind::InvalidRequest, format!("the body is malformed: {what}"))
@@ -149,12 +180,22 @@ impl<'c> Call<'_, 'c> {
         })
     }
 
+    /// The body, with the memory for all of its values.
+    ///
+    /// # Errors
+    /// Those of `body` and `afford`.
+    pub fn whole_body(&mut self) -> Result<Vec<u8>, Fault> {
+        let body = self.body()?;
+        self.afford(json::weight(&body))?;
+        Ok(body)
+    }
+
     /// The body as an object with exactly these fields.
     ///
     /// # Errors
-    /// Those of `body`, and what is wrong with the object.
+    /// Those of `whole_body`, and what is wrong with the object.
     pub fn object<T: Fields>(&mut self) -> Result<T, Fault> {
-        let body = self.body()?;
+        let body = self.whole_body()?;
         read_object(&body)
     }
 
@@ -200,7 +241,7 @@ impl<'c> Call<'_, 'c> {
     ///
     /// # Errors
     /// When no pipe can be had.
-    pub fn cancel(&mut self) -> Result<Arc<crate::exec::Cancel>, Fault> {
+    pub fn cancel(&mut self) -> Result<Arc<Cancel>, Fault> {
         self.exchange
             .watch()
             .map_err(|error: io::Error| Fault::from(Error::System { what: "make a pipe", error }))

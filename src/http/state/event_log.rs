@@ -66,6 +66,11 @@ impl Tape {
         self.grew.notify_all();
     }
 
+    /// How many bytes are kept.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
     /// Something was written that is worth a status line.
     pub fn has_answer(&self) -> bool {
         self.state().has_answer

@@ -1,6 +1,5 @@
 //! Requests that are sent again: by their `Idempotency-Key` they get the answer of the first, or wait for it with it.
 
-use crate::base::sha256;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Who;
 use crate::http::state::runs::Run;
@@ -39,8 +38,11 @@ impl Place {
     }
 }
 
+/// What a request asks for, to compare it with another.
+pub type Digest = [u8; 32];
+
 struct First {
-    digest: [u8; 32],
+    digest: Digest,
     run: Arc<Run>,
     at: Instant,
 }
@@ -57,10 +59,9 @@ impl Idempotency {
     pub fn first(
         &self,
         place: &Place,
-        asked: &[u8],
+        digest: Digest,
         begin: impl FnOnce() -> Result<Arc<Run>, Fault>,
     ) -> Result<Arc<Run>, Fault> {
-        let digest = sha256::digest(asked);
         let mut known = self.lock();
         match known.get(place) {
             Some(first) if first.digest == digest => return Ok(first.run.clone()),
@@ -91,7 +92,8 @@ impl Idempotency {
 /// A failure that may pass is no answer: whoever sends the request again wants another try.
 fn is_worth_keeping(run: &Run) -> bool {
     match run.status() {
-        None => !run.cancel.is_thrown(),
+        None => !run.is_cancelled(),
+        Some(_) if run.is_forgotten() => false,
         Some(status) => status < 400 || matches!(status, 400 | 403 | 404 | 413 | 422),
     }
 }
@@ -101,18 +103,17 @@ mod tests {
     use super::*;
     use crate::exec::Cancel;
     use crate::http::state::runs::{Finished, Runs};
-    use serde_json::Value;
 
     #[test]
     fn nobody_has_to_come_for_what_is_kept_to_be_forgotten() {
-        let (runs, known) = (Runs::new(Duration::ZERO), Idempotency::default());
+        let (runs, known) = (Runs::new(Duration::ZERO, 0), Idempotency::default());
         let cancel = Arc::new(Cancel::new().unwrap());
         let run = Run::new("id".to_owned(), "/x", String::new(), None, cancel);
         let place = Place { owner: None, route: "/x", key: "k".to_owned() };
-        let run = known.first(&place, b"", || Ok(Arc::new(run))).ok().unwrap();
+        let run = known.first(&place, [0; 32], || Ok(Arc::new(run))).ok().unwrap();
         runs.keep(run.clone());
-        run.finish(Finished::new(500, Vec::new(), &Value::Null));
-        run.finish(Finished::new(200, Vec::new(), &Value::Null));
+        run.finish(Finished::new(500, Vec::new(), String::new()));
+        run.finish(Finished::new(200, Vec::new(), String::new()));
         assert_eq!(run.status(), Some(500), "an end is told once");
         let kept = Arc::downgrade(&run);
         drop(run);

@@ -3,7 +3,9 @@
 
 use crate::base::world;
 use crate::exec::Cancel;
+use crate::http::net::memory::Held;
 use crate::http::state::event_log::Tape;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +22,6 @@ pub struct Run {
     pub client: String,
     /// The key that it belongs to.
     pub owner: Option<String>,
-    /// Stops it.
-    pub cancel: Arc<Cancel>,
     /// What it says, where somebody may come back for it.
     pub tape: Option<Tape>,
     /// It goes on without any client.
@@ -37,6 +37,10 @@ struct State {
     backends: Vec<String>,
     sessions: Vec<String>,
     result: Option<(Finished, Instant)>,
+    /// Stops it; there as long as it runs.
+    cancel: Option<Arc<Cancel>>,
+    held: Option<Arc<Held>>,
+    forgotten: bool,
 }
 
 /// The end of a run: a status and a body.
@@ -56,12 +60,19 @@ pub struct Finished {
 
 impl Finished {
     /// The end with this body: an answer, or a failure.
-    pub fn new(status: u16, headers: Vec<(String, String)>, body: &Value) -> Finished {
-        let error = &body["error"];
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Finished {
+        /// What is read of a body, which may be long.
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Failure {
+            kind: Value,
+            error: Value,
+        }
+        let Failure { kind, error } = serde_json::from_str(&body).unwrap_or_default();
         // A failure has both in one object, an answer side by side.
         let (kind, error) =
-            if error.is_object() { (&error["kind"], &error["message"]) } else { (&body["kind"], error) };
-        Finished { status, headers, body: body.to_string(), kind: kind.clone(), error: error.clone() }
+            if error.is_object() { (error["kind"].clone(), error["message"].clone()) } else { (kind, error) };
+        Finished { status, headers, body, kind, error }
     }
 }
 
@@ -79,14 +90,49 @@ impl Run {
             route,
             client,
             owner,
-            cancel,
             tape: None,
             detached: false,
             since: world::now(),
             began: Instant::now(),
             followers: AtomicUsize::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(State { cancel: Some(cancel), ..State::default() }),
         }
+    }
+
+    /// Stops it, if it still runs.
+    pub fn cancel(&self) {
+        let cancel = self.state().cancel.clone();
+        cancel.inspect(|cancel| cancel.throw());
+    }
+
+    /// Somebody stopped it, and it is not over yet.
+    pub fn is_cancelled(&self) -> bool {
+        self.state().cancel.as_ref().is_some_and(|cancel| cancel.is_thrown())
+    }
+
+    /// Nothing of it goes on any more: of all that it had only the memory of its result is kept, and no descriptor.
+    pub fn rest(&self, held: Arc<Held>) {
+        let mut state = self.state();
+        held.settle(self.kept(&state));
+        (state.cancel, state.held) = (None, Some(held));
+    }
+
+    /// About how much it takes to tell it whole.
+    pub fn weight(&self) -> usize {
+        /// Its values, those that are told twice, and the text of all.
+        const TOLD: usize = 6;
+        self.state().result.as_ref().map_or(0, |(finished, _)| finished.body.len() * TOLD)
+    }
+
+    /// How many bytes are kept for whoever comes back.
+    fn kept(&self, state: &State) -> usize {
+        let body = state.result.as_ref().map_or(0, |(finished, _)| finished.body.len());
+        body + self.tape.as_ref().map_or(0, Tape::bytes)
+    }
+
+    /// Nobody can come back for it: others needed its room.
+    pub fn is_forgotten(&self) -> bool {
+        self.state().forgotten
     }
 
     /// A backend begins to work for it, in this session of ours.
@@ -181,7 +227,7 @@ impl Drop for Follower {
         let run = &self.0;
         let was_last = run.followers.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && !run.detached && run.status().is_none() {
-            run.cancel.throw();
+            run.cancel();
         }
     }
 }
@@ -190,12 +236,13 @@ impl Drop for Follower {
 pub struct Runs {
     runs: Mutex<BTreeMap<String, Arc<Run>>>,
     retention: Duration,
+    most_kept: usize,
 }
 
 impl Runs {
-    /// No runs. Those that are over are kept for so long.
-    pub fn new(retention: Duration) -> Runs {
-        Runs { runs: Mutex::default(), retention }
+    /// No runs. Those that are over are kept for so long, and no more than so many bytes of them: the oldest go first.
+    pub fn new(retention: Duration, most_kept: usize) -> Runs {
+        Runs { runs: Mutex::default(), retention, most_kept }
     }
 
     /// Lists a run until what is returned is dropped; one with a tape for the retention after its end.
@@ -229,7 +276,7 @@ impl Runs {
 
     /// Stops all that still run.
     pub fn cancel_all(&self) {
-        self.lock().values().for_each(|run| run.cancel.throw());
+        self.lock().values().for_each(|run| run.cancel());
     }
 
     /// Forgets those that nobody came back for in time.
@@ -241,6 +288,18 @@ impl Runs {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Run>>> {
         let mut runs = crate::base::sync::lock(&self.runs);
         runs.retain(|_, run| run.over_for().is_none_or(|over| over < self.retention));
+        let mut over: Vec<(Duration, Arc<Run>)> =
+            runs.values().filter_map(|run| Some((run.over_for()?, run.clone()))).collect();
+        over.sort_by_key(|(over, _)| *over);
+        let mut kept = 0;
+        for (_, run) in over {
+            let mut state = run.state();
+            kept += run.kept(&state);
+            if kept > self.most_kept {
+                state.forgotten = true;
+                runs.remove(&run.id);
+            }
+        }
         runs
     }
 }

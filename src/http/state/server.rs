@@ -15,6 +15,7 @@ use crate::http::front::policy::{self, Policy};
 use crate::http::front::rate::Buckets;
 use crate::http::front::request_id::TRACE_VARIABLE;
 use crate::http::net::Gauges;
+use crate::http::net::memory::{COPIES, Held};
 use crate::http::state::admission::{Bounds, Claim, Slots};
 use crate::http::state::call::{Who, Work};
 use crate::http::state::idempotency::Idempotency;
@@ -38,6 +39,9 @@ const VERSION_TAKES: Duration = Duration::from_secs(10);
 
 /// How long one round of forgetting may take, so that the others of its thread have their turn.
 const FORGETTING: Duration = Duration::from_secs(5);
+
+/// Results that clients may come back for have this part of the memory.
+const PART_FOR_RESULTS: usize = 4;
 
 /// How long what was found of the session store is true.
 const LOOK: Duration = Duration::from_secs(5);
@@ -106,7 +110,10 @@ impl Server {
             buckets: Buckets::new(of_server),
             keys,
             slots: Slots::new(bounds),
-            runs: Runs::new(Duration::from_secs(of_server.run_retention_secs)),
+            runs: Runs::new(
+                Duration::from_secs(of_server.run_retention_secs),
+                of_server.max_memory_bytes / PART_FOR_RESULTS,
+            ),
             idempotency: Idempotency::default(),
             reuse: Reuse::new(Duration::from_secs(of_server.reuse_secs), of_server.reuse_max),
             metrics: Metrics::default(),
@@ -231,8 +238,20 @@ impl Server {
         }
         let _slot =
             self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
-        let mut watch = Watch { listener, since: Instant::now(), heard: None };
-        let result = fallback::run(&self.engine, tasks, control, &mut watch);
+        let held = Some(work.held).filter(|_| work.keeps_answer);
+        let mut watch = Watch {
+            listener,
+            since: Instant::now(),
+            heard: None,
+            held,
+            is_short: false,
+            cancel: &control.cancel,
+        };
+        let mut result = fallback::run(&self.engine, tasks, control, &mut watch);
+        if watch.is_short {
+            let sentence = "the server has no memory for the answer now (server.max_memory_bytes)";
+            result = Err(Error::Busy(sentence.to_owned()));
+        }
         let (took, heard) = (watch.since.elapsed(), watch.heard);
         let backend = result.as_ref().map_or(&first.backend, |outcome| &outcome.backend);
         let kind = match &result {
@@ -262,7 +281,7 @@ impl Server {
         let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
         let task = prepared.task;
         let (system, append_system) = (hidden(task.system), hidden(task.append_system));
-        let silent = Task { prompt: "PROMPT".to_owned(), system, append_system, ..task };
+        let silent = Task { prompt: "PROMPT".into(), system, append_system, ..task };
         if let Ok(launch) = prepared.backend.launch(&silent) {
             let (request, program) = (&work.who.request, &launch.program);
             let args = Reader::Other(self.config.backend(&silent.backend)).args(&launch);
@@ -323,12 +342,23 @@ struct Watch<'a> {
     listener: &'a mut dyn Listener,
     since: Instant,
     heard: Option<Duration>,
+    /// Where an answer that is kept counts.
+    held: Option<&'a Held>,
+    /// There was no memory for it.
+    is_short: bool,
+    cancel: &'a Cancel,
 }
 
 impl Sink for Watch<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
             self.heard.get_or_insert(self.since.elapsed());
+        }
+        if let (Event::Text(text), Some(held)) = (event, self.held) {
+            self.is_short |= !held.grow(text.len() * COPIES, || !self.cancel.is_thrown());
+            if self.is_short {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
         }
         self.listener.event(event)
     }

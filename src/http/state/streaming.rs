@@ -101,13 +101,13 @@ impl<'a, 'c> Outlet<'a, 'c> {
     ///
     /// # Errors
     /// When the client left.
-    pub fn whole(&mut self, text: &str) -> io::Result<()> {
+    pub fn whole(&mut self, text: String) -> io::Result<()> {
         if self.open {
-            self.send(text)?;
+            self.send(&text)?;
             return self.exchange.finish();
         }
         self.open = true;
-        let (headers, body) = (std::mem::take(&mut self.headers), text.as_bytes().to_vec());
+        let (headers, body) = (std::mem::take(&mut self.headers), text.into_bytes());
         self.exchange.respond(Response { status: 200, headers, body })
     }
 
