@@ -9,7 +9,7 @@ use std::io;
 /// that text, JSON and streamed output are folds of the same events and cannot disagree.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The backend is up and has named itself. Sent once, before any text.
+    /// The backend is up and has named itself. Sent before any text, and again where another model answers.
     Started {
         /// The model that answers, where the backend names it.
         model: Option<String>,

@@ -177,7 +177,8 @@ def stopped(scene, number):
     running, argument = sleeper(scene)
     running.process.send_signal(number)
     ran = running.finish(30)
-    ran.ends(7, "cancelled")
+    # A shell's loop ends with a program that dies of Ctrl-C.
+    ran.ends(-number if number == signal.SIGINT else 7, "cancelled")
     same(processes(argument, "cmdline"), [], "sleeping processes")
 
 
@@ -187,7 +188,7 @@ def stopped_twice(scene):
     running, argument = sleeper(scene)
     running.process.send_signal(signal.SIGINT)
     running.process.send_signal(signal.SIGINT)
-    running.finish(30).ends(7, "cancelled")
+    running.finish(30).ends(-signal.SIGINT, "cancelled")
     same(processes(argument, "cmdline"), [], "sleeping processes")
 
 

@@ -24,7 +24,10 @@ def attempt(scene, *words, turn=Scene.run):
     """Let the model try all of it; gives what came of it."""
     tries = attempts(scene)
     ran = turn(scene, *words, turns=[*(call for _, call in tries.values()), DONE])
-    ran.gives(out="Done.\n")
+    same((ran.out, ran.status), ("Done.\n", 0), "(stdout, status)")
+    # What was refused is said; nothing else is.
+    denied = "clinvk: permission denied: "
+    same([line for line in ran.err.splitlines() if not line.startswith(denied)], [], "other lines on standard error")
     same(ran.asked, len(tries) + 1, "requests")
     return [name for name, (path, _) in tries.items() if path.exists()]
 

@@ -120,7 +120,7 @@ def session_after_an_interrupt(scene):
     [session] = sessions(scene)
     same(session["status"], "active", "status while it runs")
     running.process.send_signal(signal.SIGINT)
-    same(running.finish().status, 7, "exit status")
+    same(running.finish().status, -signal.SIGINT, "exit status")
     [session] = sessions(scene)
     same((session["status"], session["last_error"]), ("error", "cancelled"), "(status, last error)")
     turn(scene, "-c", prompt="the third prompt")
@@ -141,7 +141,7 @@ def session_is_held_by_its_run(scene):
     pid = str(running.process.pid)
     same((second.returncode, pid in second.stderr), (4, True), "(status, the error names the holder)")
     running.process.send_signal(signal.SIGTERM)
-    same(running.finish().status, 7, "exit status")
+    same(running.finish().status, -signal.SIGINT, "exit status")
 
 
 @scenario()
