@@ -6,7 +6,7 @@ mod signals;
 mod streams;
 mod tag;
 
-pub use place::{in_directory, open_directory};
+pub use place::{in_directory, open_directory, open_file};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
 };

@@ -3,6 +3,7 @@
 
 use crate::backend::Overlay;
 use crate::base::json;
+use crate::base::sys;
 use crate::base::world::World;
 use crate::model::error::Error;
 use serde_json::Value;
@@ -118,7 +119,8 @@ fn dotted(pointer: &str) -> String {
 
 /// The settings in a file: an object in JSON, in which comments are allowed. None when there is no such file.
 fn read_settings(path: &Path) -> Result<Option<Value>, Error> {
-    let text = match fs::read_to_string(path) {
+    // A project's is whatever its agents have made of it.
+    let text = match sys::open_file(path).and_then(io::read_to_string) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| Error::File { verb: "read", path: path.to_owned(), error })?,
     };
@@ -357,6 +359,22 @@ mod tests {
         let error = scene.made().unwrap_err().to_string();
         assert!(error.contains("project/.tool/settings.json: `a.x` outranks"), "{error}");
         make(&Overlay { firm: vec![], ..scene.overlay() }, &scene.world()).unwrap();
+    }
+
+    #[test]
+    fn settings_that_are_no_file_are_not_waited_for() {
+        let scene = Scene::new("pipe");
+        let pipe = |path: &str| {
+            fs::create_dir_all(scene.0.join(path).parent().unwrap()).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(scene.0.join(path)).status().unwrap().success());
+        };
+        // A project's is the program's to complain about.
+        pipe("project/.tool/settings.json");
+        scene.made().unwrap();
+        remove(&scene.overlay());
+        pipe("home/.tool/settings.json");
+        let error = scene.made().unwrap_err().to_string();
+        assert!(error.ends_with("home/.tool/settings.json`: not a regular file"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! Directories as what they are, not as what a name leads to at the moment.
+//! Directories and files as what they are, not as what a name leads to at the moment.
 #![allow(unsafe_code)]
 
 use super::check;
 use std::ffi::{CString, OsStr};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path};
 use std::process::Command;
 
@@ -22,6 +24,16 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
         dir = open_at(dir.as_raw_fd(), name)?;
     }
     Ok(dir)
+}
+
+/// Opens a regular file for reading. Anything else is an error: a pipe that nobody writes to would be waited for.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
+    }
 }
 
 fn open_at(dir: i32, name: &OsStr) -> io::Result<OwnedFd> {
