@@ -440,15 +440,94 @@ fn a_broken_session_is_not_told_of_to_whoever_has_a_key() {
     assert_eq!(kind(&get("boss")), refused("session_store", 500));
 }
 
+/// faults.md F9: each place where backends are named.
 #[test]
-fn all_backends_are_all_that_a_key_may_use() {
-    let scene = scene(json!({"keys": {"bob": {"allowed_backends": ["one"]}}}));
+fn a_key_limited_to_some_backends_sees_no_others() {
+    let keys = json!({"bob": {"allowed_backends": ["one", "gone"]}});
+    let scene = scene(json!({"keys": keys, "models": {"mine": "one", "theirs": "two"}}));
     let program = scene.fake("one", "printf done");
     scene.edit_config(|config| {
-        config["backends"] = json!({"one": {"command": [program]}, "two": {"command": [program]}});
+        let gone = scene.text("bin/gone");
+        config["backends"] = json!({
+            "one": {"command": [program], "models": {"small": "s"}}, "two": {"command": [program]},
+            "gone": {"command": [gone]}, "lost": {"command": [gone]},
+        });
+        config["default_backend"] = json!("two");
     });
     let server = scene.serve_with([], &KEYS);
-    let ask = server.ask("POST", "/api/v1/compare").header("X-Api-Key", "bob-secret");
-    let told = ask.json(&json!({"prompt": "x", "all_backends": true})).answer().json();
-    assert!(told["backends"] == json!(["one"]) && told["agree"] == true, "{told}");
+    let get = |key: &str, path: &str| server.ask("GET", path).header("X-Api-Key", key).answer();
+    let names = |told: &Value, list: &str, name: &str| -> Vec<String> {
+        told[list].as_array().unwrap().iter().map(|one| one[name].as_str().unwrap().to_owned()).collect()
+    };
+    for (path, list, name, of_bob) in [
+        ("/api/v1/backends", "backends", "name", &["gone", "one"][..]),
+        ("/health", "backends", "name", &["gone", "one"]),
+        ("/openai/v1/models", "data", "id", &["mine", "one", "one/small"]),
+        ("/anthropic/v1/models", "data", "id", &["mine", "one", "one/small"]),
+    ] {
+        let mut seen = names(&get("bob-secret", path).json(), list, name);
+        seen.sort();
+        assert_eq!(seen, of_bob, "{path}");
+        let all = names(&get("alice-secret", path).json(), list, name);
+        assert!(all.len() > seen.len() && all.contains(&"two".to_owned()), "{path}: {all:?}");
+    }
+    // What needs no key shows what the server allows.
+    assert!(names(&server.get("/health").json(), "backends", "name").contains(&"two".to_owned()));
+    let default = |key| get(key, "/api/v1/backends").json()["default"].clone();
+    assert_eq!((default("bob-secret"), default("alice-secret")), (Value::Null, json!("two")));
+    // One that is not there cannot be told from one that may not be used.
+    for name in ["two", "nobody"] {
+        let refusal = get("bob-secret", &format!("/api/v1/backends/{name}"));
+        assert_eq!(kind(&refusal), refused("policy", 403), "{refusal}");
+        for (path, body) in [
+            ("/api/v1/prompt", json!({"prompt": "x", "backend": name})),
+            ("/openai/v1/models/two", Value::Null),
+            ("/api/v1/parallel", json!({"tasks": [{"prompt": "x", "backend": name}]})),
+            ("/api/v1/compare", json!({"prompt": "x", "backends": [name, "one"]})),
+            ("/api/v1/chain", json!({"steps": [{"prompt": "x", "backend": name}]})),
+        ] {
+            let method = if body.is_null() { "GET" } else { "POST" };
+            let told = server.ask(method, path).header("X-Api-Key", "bob-secret").json(&body).answer();
+            assert!(!told.body.contains("lost") && !told.body.contains("echo"), "{path}: {told}");
+        }
+    }
+    assert_eq!(get("bob-secret", "/api/v1/backends/one").status, 200);
+    assert_eq!(kind(&get("alice-secret", "/api/v1/backends/nobody")), refused("unknown_backend", 404));
+}
+
+#[test]
+fn all_backends_are_all_that_a_key_may_use() {
+    let keys = json!({
+        "alice": {"allowed_backends": ["echo"]}, "bob": {"allowed_backends": ["one", "gone"]},
+        "carol": {"allowed_backends": ["gone"]},
+    });
+    let scene = scene(json!({"keys": keys}));
+    let program = scene.fake("one", "printf done");
+    scene.edit_config(|config| {
+        let gone = scene.text("bin/gone");
+        config["backends"] = json!({
+            "one": {"command": [program]}, "two": {"command": [program]},
+            "gone": {"command": [gone]}, "lost": {"command": [gone]},
+        });
+    });
+    let server =
+        scene.serve_with([], &[("CLINVK_API_KEYS", "alice=alice-secret,bob=bob-secret,carol=carol-secret")]);
+    let ask = |key: &str| {
+        let ask = server.ask("POST", "/api/v1/compare").header("X-Api-Key", key);
+        ask.json(&json!({"prompt": "x", "all_backends": true})).answer()
+    };
+    let told = ask("bob-secret").json();
+    let missing = json!(["backend `gone` is not installed: it is not asked"]);
+    assert!(
+        told["backends"] == json!(["one"]) && told["agree"] == true && told["warnings"] == missing,
+        "{told}"
+    );
+    // None that is left is an error that says so.
+    let none = ask("alice-secret");
+    assert!(kind(&none) == refused("policy", 403) && none.body.contains("that may be used here"), "{none}");
+    let absent = ask("carol-secret");
+    assert!(
+        kind(&absent) == refused("not_installed", 503) && absent.body.contains("asked: gone\""),
+        "{absent}"
+    );
 }

@@ -51,9 +51,8 @@ pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// the configuration that mean one of these.
 fn known(call: &Call<'_, '_>) -> Vec<Model> {
     let server = call.server;
-    let policy = call.who.key.as_ref().map_or(&server.policy, |key| &key.policy);
-    let all = server.backends().into_iter().filter(|(_, is_there, _)| *is_there).map(|(name, ..)| name);
-    let usable: Vec<String> = all.filter(|name| policy.backend(name).is_ok()).collect();
+    let all = server.backends_of(&call.who).into_iter();
+    let usable: Vec<String> = all.filter(|(_, is_there, _)| *is_there).map(|(name, ..)| name).collect();
     let is_usable = |alias: &&String| {
         let meant = server.resolve(alias, &server.config.default_backend);
         meant.is_ok_and(|(backend, _)| usable.contains(&backend))

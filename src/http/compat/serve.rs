@@ -15,7 +15,6 @@ use crate::http::front::errors::{Cause, Fault};
 use crate::http::state::call::Call;
 use crate::http::state::call::Work;
 use crate::http::state::runs::Run;
-use crate::http::state::server::Server;
 use crate::http::state::streaming::Outlet;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, Usage};
@@ -184,17 +183,18 @@ fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -
     }
     if let Err(why) = registry.get(&tasks[0].backend)?.honours(Opt::Images) {
         if !tasks[0].images.is_empty() {
-            return Err(no_pictures(server, &tasks[0].backend, why));
+            return Err(no_pictures(call, &tasks[0].backend, why));
         }
     }
     Ok(tasks)
 }
 
 /// A picture for a backend that takes none. Who does is said instead of how to go on without: it is what was asked about.
-fn no_pictures(server: &Server, backend: &str, why: &str) -> Fault {
-    let registry = &server.engine.registry;
+fn no_pictures(call: &Call<'_, '_>, backend: &str, why: &str) -> Fault {
+    let registry = &call.server.engine.registry;
     let takes = |name: &String| registry.get(name).is_ok_and(|known| known.honours(Opt::Images).is_ok());
-    let others: Vec<String> = registry.names().into_iter().filter(takes).collect();
+    let usable = call.server.backends_of(&call.who).into_iter().map(|(name, ..)| name);
+    let others: Vec<String> = usable.filter(takes).collect();
     let message = format!("backend `{backend}` takes no images ({why}); these do: {}", others.join(", "));
     Fault::new(Cause::Unsupported, message)
 }

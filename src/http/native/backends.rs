@@ -1,4 +1,4 @@
-//! `/backends`: what there is, and whether it is installed.
+//! `/backends`: what there is for a client, and whether it is installed.
 
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 /// # Errors
 /// What the client is told.
 pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let backends: Vec<Value> = call
-        .server
-        .backends()
-        .iter()
-        .map(|(name, there, _)| json!({"name": name, "available": there}))
-        .collect();
-    call.json(&json!({"backends": backends, "default": call.server.config.default_backend}))
+    let usable = call.server.backends_of(&call.who);
+    let backends: Vec<Value> =
+        usable.iter().map(|(name, there, _)| json!({"name": name, "available": there})).collect();
+    let default = &call.server.config.default_backend;
+    let default = call.server.policy(&call.who).backend(default).is_ok().then_some(default);
+    call.json(&json!({"backends": backends, "default": default}))
 }
 
 /// `GET /backends/{name}`
@@ -24,6 +23,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// # Errors
 /// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    call.server.policy(&call.who).backend(&call.params[0])?;
     let engine = &call.server.engine;
     let backend = engine.registry.get(&call.params[0])?;
     let program = engine.locate(&*backend, false);

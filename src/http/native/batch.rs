@@ -71,7 +71,7 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let (key, (given, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
     drop(body);
     let prompt = given.text(&call.server.defaults(&call.who, None))?;
-    let (mut candidates, missing) = match (&extra.backends, extra.all_backends) {
+    let (mut candidates, mut missing) = match (&extra.backends, extra.all_backends) {
         (Some(words), None | Some(false)) => (compare::candidates(words)?, Vec::new()),
         (None, Some(true)) => compare::all(&call.server.engine),
         _ => {
@@ -82,7 +82,14 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         }
     };
     if extra.backends.is_none() {
-        candidates.retain(|candidate| call.server.policy(&call.who).backend(&candidate.backend).is_ok());
+        let policy = call.server.policy(&call.who);
+        candidates.retain(|candidate| policy.backend(&candidate.backend).is_ok());
+        missing.retain(|name| policy.backend(name).is_ok());
+    }
+    if candidates.is_empty() && missing.is_empty() {
+        let sentence =
+            "there is no backend with an answer of its own that may be used here: see `allowed_backends`";
+        return Err(Fault::of(Kind::Policy, sentence));
     }
     if candidates.is_empty() {
         let sentence = format!("no backend is installed that could be asked: {}", missing.join(", "));

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let server = call.server;
     let (store, found) = (server.sessions(), server.backends());
-    let backends: Vec<Value> = found
+    let backends: Vec<Value> = server
+        .backends_of(&call.who)
         .iter()
         .map(|(name, there, age)| json!({"name": name, "available": there, "checked_seconds_ago": age.as_secs()}))
         .collect();

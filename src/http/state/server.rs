@@ -194,6 +194,8 @@ impl Server {
     /// # Errors
     /// The rule that it breaks.
     pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
+        // Who may not use all is not told what there is.
+        self.policy(who).backend(&task.backend)?;
         let backend = self.engine.registry.get(&task.backend)?;
         let is_obeyed = |(name, _): &&(String, String)| backend.base_url() == Some(name.as_str());
         if let Some((name, url)) = self.loops.iter().find(is_obeyed) {
@@ -300,6 +302,12 @@ impl Server {
             Some((name, is_there, age))
         };
         registry.names().into_iter().filter_map(look).collect()
+    }
+
+    /// Those of the backends that a client may use.
+    pub fn backends_of(&self, who: &Who) -> Vec<(String, bool, Duration)> {
+        let policy = self.policy(who);
+        self.backends().into_iter().filter(|(name, ..)| policy.backend(name).is_ok()).collect()
     }
 
     /// How many sessions there are, if the store can be written: asked at most every few seconds.
