@@ -1,6 +1,7 @@
 //! Claude: what a task becomes on its command line and in its dialogue, and what recorded dialogues mean.
 
 mod newest;
+mod surfaces;
 
 use crate::util::replay::{Played, data, is_warning, play};
 use clinvk::backend::claude::Claude;
@@ -332,12 +333,13 @@ fn usage_counts_cached_tokens_once_and_is_right_after_a_cut() {
 fn tools_are_told_with_their_results() {
     let played = played(&task("x"), "i-permission-stdio.log");
     let input = json!({"command": "touch zzz", "description": "t"});
-    let used = Event::ToolUse { id: "toolu_stub_1".into(), name: "Bash".into(), input };
+    let used = Event::ToolUse { id: "toolu_stub_1".into(), name: "Bash".into(), input, parent: None };
     let result = Event::ToolResult {
         id: "toolu_stub_1".into(),
         name: String::new(),
         output: "(Bash completed with no output)".into(),
         is_error: false,
+        parent: None,
     };
     let tools: Vec<&Event> = played
         .events

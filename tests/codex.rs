@@ -470,13 +470,18 @@ fn tools_reasoning_and_warnings_are_told_as_they_come() {
             })
             .collect::<Vec<_>>()
     };
-    let uses =
-        |id: &str, name: &str, input: Value| Event::ToolUse { id: id.into(), name: name.into(), input };
+    let uses = |id: &str, name: &str, input: Value| Event::ToolUse {
+        id: id.into(),
+        name: name.into(),
+        input,
+        parent: None,
+    };
     let result = |id: &str, name: &str, output: &str, is_error| Event::ToolResult {
         id: id.into(),
         name: name.into(),
         output: output.into(),
         is_error,
+        parent: None,
     };
     let denied = |what: &str| Event::PermissionDenied { what: what.into() };
     let stage = |stage: &str, message: &str| Event::Progress { stage: stage.into(), message: message.into() };

@@ -4,6 +4,7 @@
 use crate::util::run::{Run, is_superuser};
 use crate::util::store::Home;
 use clinvk::model::error::Error;
+use clinvk::model::event::Event;
 use clinvk::session::{self, Filter, Keep, Session, Store, TurnEnd};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -82,13 +83,13 @@ fn blank(digit: char) -> Session {
 /// A whole turn on a session: it is saved when this returns.
 fn turn(store: &Store, id: &str, prompt: &str) -> Result<(), Error> {
     let mut run = store.take_up(id, None, &|| Ok(()), prompt, KEEP)?;
-    run.hear(prompt);
+    run.hear(&Event::Text(prompt.to_owned()));
     run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
 }
 
 fn begin(store: &Store, session: Session) -> Result<(), Error> {
     let mut run = store.begin(session, "first", KEEP)?;
-    run.hear("first");
+    run.hear(&Event::Text("first".to_owned()));
     run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
 }
 

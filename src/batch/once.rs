@@ -214,11 +214,9 @@ impl Hearer<'_> {
 
 impl Sink for Hearer<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if let Event::Text(text) = event {
-            self.output.push_str(text);
-            if self.output.len() > MOST_ANSWER {
-                return Err(io::ErrorKind::OutOfMemory.into());
-            }
+        event.add_to(&mut self.output);
+        if self.output.len() > MOST_ANSWER {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.observer.event(self.index, event)
     }

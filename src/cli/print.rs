@@ -10,7 +10,7 @@ use crate::base::world;
 use crate::engine::{Listener, Outcome};
 use crate::exec::{Clock, Control};
 use crate::model::error::{Error, Failure};
-use crate::model::event::{Event, Sink, Usage};
+use crate::model::event::{Event, Sink, Usage, seam};
 use crate::model::task::OutputFormat;
 use crate::model::unified::{Answer, Events, failure};
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub struct Printer {
     spinner: Option<Spinner>,
     /// The answer so far: only JSON needs it whole.
     content: String,
+    /// What was printed last is void.
+    broken: bool,
     events: Events,
     /// Whether anything is left to say to whoever reads the JSON or the events.
     finished: bool,
@@ -51,8 +53,8 @@ impl Printer {
     /// A printer for a run of that backend; the spinner only where somebody watches.
     pub fn new(style: Style, backend: &str, dir: &Path, spinner: Option<Spinner>, out: Out) -> Printer {
         let events = Events::new(Some(backend), dir);
-        let (content, finished) = (String::new(), false);
-        Printer { out, style, spinner, content, events, finished }
+        let (content, broken, finished) = (String::new(), false, false);
+        Printer { out, style, spinner, content, broken, events, finished }
     }
 
     /// Why standard output could not be written, where that is more than a reader that left.
@@ -74,9 +76,24 @@ impl Printer {
         line.map_or(Ok(()), |line| self.out.put(&(super::table::safe_json(line) + "\n")))
     }
 
+    /// What whoever watches has to see at once.
+    fn warning(&self, event: &Event) -> Option<String> {
+        match event {
+            Event::Void(characters) if self.style.format == OutputFormat::Text => {
+                Some(format!("the answer broke off: the last {characters} characters above are void"))
+            }
+            _ => event.warning(),
+        }
+    }
+
     fn text(&mut self, text: &str) -> io::Result<()> {
         match self.style.format {
-            OutputFormat::Text => self.out.piece(text),
+            OutputFormat::Text => {
+                if std::mem::take(&mut self.broken) {
+                    self.out.piece(seam(text))?;
+                }
+                self.out.piece(text)
+            }
             OutputFormat::Json => {
                 self.content.push_str(text);
                 Ok(())
@@ -109,7 +126,7 @@ impl Sink for Printer {
         let line = (self.style.verbose || streams).then(|| self.events.next(event));
         if let (Some(line), true) = (&line, self.style.verbose) {
             log::debug!("event {line}");
-        } else if let Some(warning) = event.warning() {
+        } else if let Some(warning) = self.warning(event) {
             if let Some(spinner) = &mut self.spinner {
                 spinner.clear();
             }
@@ -127,6 +144,11 @@ impl Sink for Printer {
         match (line, event) {
             (Some(line), _) if streams => self.out.put_line(&line),
             (_, Event::Text(text)) => self.text(text),
+            (_, Event::Void(_)) => {
+                event.add_to(&mut self.content);
+                self.broken = true;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

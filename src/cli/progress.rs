@@ -110,7 +110,11 @@ impl Progress {
             Event::Progress { stage, message } if stage == "retry" => {
                 (run.state, run.last) = ("retrying", safe(message));
             }
-            Event::PermissionDenied { .. } | Event::Progress { .. } | Event::Usage(_) => {}
+            Event::Void(_)
+            | Event::Model { .. }
+            | Event::PermissionDenied { .. }
+            | Event::Progress { .. }
+            | Event::Usage(_) => {}
         }
     }
 

@@ -104,8 +104,13 @@ impl Trial<'_> {
 impl Sink for Trial<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let is_of_answer = match event {
-            Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. } | Event::ToolResult { .. } => true,
+            Event::Text(_)
+            | Event::Void(_)
+            | Event::Thinking(_)
+            | Event::ToolUse { .. }
+            | Event::ToolResult { .. } => true,
             Event::Started { .. }
+            | Event::Model { .. }
             | Event::PermissionDenied { .. }
             | Event::Progress { .. }
             | Event::Usage(_) => false,

@@ -409,15 +409,16 @@ impl Sink for Fold<'_> {
             Event::Usage(usage) => self.outcome.usage = *usage,
             Event::Progress { stage, .. } => self.outcome.truncated |= stage == TRUNCATED,
             Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
-            Event::Text(text) => {
+            Event::Text(_) | Event::Void(_) => {
                 if let Some((_, answer)) = &mut self.formed {
-                    answer.push_str(text);
+                    event.add_to(answer);
                     return Ok(());
                 }
                 if let Some(run) = &mut self.run {
-                    run.hear(text);
+                    run.hear(event);
                 }
             }
+            Event::Model { name, .. } => self.outcome.model = Some(name.clone()),
             _ => {}
         }
         let is_one_more = matches!(event, Event::PermissionDenied { .. })

@@ -18,6 +18,9 @@ pub enum Event {
     },
     /// A piece of the answer.
     Text(String),
+    /// So many characters at the end of the answer are void: it broke off, and begins anew from there. Whoever has passed
+    /// them on already cannot take them back.
+    Void(usize),
     /// A piece of the model's reasoning.
     Thinking(String),
     /// The agent uses a tool.
@@ -28,6 +31,8 @@ pub enum Event {
         name: String,
         /// What the tool is asked to do, in the tool's own shape.
         input: Value,
+        /// The `ToolUse` that started the sub-agent whose doing it is.
+        parent: Option<String>,
     },
     /// What the tool answered.
     ToolResult {
@@ -39,6 +44,15 @@ pub enum Event {
         output: String,
         /// The tool failed or was refused.
         is_error: bool,
+        /// The `ToolUse` that started the sub-agent whose doing it is.
+        parent: Option<String>,
+    },
+    /// Another model answers from here on.
+    Model {
+        /// Its name.
+        name: String,
+        /// A sentence that says why.
+        why: String,
     },
     /// The agent needed a permission and did not get it.
     PermissionDenied {
@@ -63,6 +77,7 @@ impl Event {
             Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {
                 Some(message.clone())
             }
+            Event::Model { why, .. } => Some(why.clone()),
             Event::PermissionDenied { what } => {
                 let end = what.char_indices().nth(LONGEST_QUOTE).map_or(what.len(), |(at, _)| at);
                 let dots = if end < what.len() { "..." } else { "" };
@@ -71,10 +86,31 @@ impl Event {
             _ => None,
         }
     }
+
+    /// Does to the answer so far what this means for it.
+    pub fn add_to(&self, answer: &mut String) {
+        match self {
+            Event::Text(text) => answer.push_str(text),
+            Event::Void(characters) => drop_end(answer, *characters),
+            _ => {}
+        }
+    }
 }
 
 /// So many characters of what an agent was not allowed to do are quoted: it may be a whole file.
 const LONGEST_QUOTE: usize = 200;
+/// Takes so many characters off the end of a text.
+fn drop_end(text: &mut String, characters: usize) {
+    if let Some(before) = characters.checked_sub(1) {
+        let end = text.char_indices().rev().nth(before).map_or(0, |(at, _)| at);
+        text.truncate(end);
+    }
+}
+
+/// What has to stand between void text, which was passed on, and the text in its place.
+pub fn seam(text: &str) -> &'static str {
+    if text.starts_with("\n\n") { "" } else { "\n\n" }
+}
 
 /// The stage of a `Progress` for what the agent says while it works and is no part of its answer.
 pub const COMMENTARY: &str = "commentary";

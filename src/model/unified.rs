@@ -168,6 +168,8 @@ impl Events {
     /// The next event, numbered.
     pub fn next(&mut self, event: &Event) -> Value {
         match event {
+            // What a sub-agent does is no turn of this conversation.
+            Event::ToolResult { parent: Some(_), .. } | Event::ToolUse { parent: Some(_), .. } => {}
             Event::ToolResult { .. } => self.after_tools = true,
             Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. } => {
                 self.turns += u64::from(std::mem::take(&mut self.after_tools));
@@ -184,14 +186,24 @@ impl Events {
                 json!({"model": model, "backend_session_id": session, "working_dir": self.working_dir}),
             ),
             Event::Text(text) => ("message", json!({"text": text, "role": "assistant", "is_partial": true})),
-            Event::Thinking(text) => ("thinking", json!({"text": text, "is_partial": true})),
-            Event::ToolUse { id, name, input } => {
-                ("tool_use", json!({"tool_id": id, "tool_name": name, "input": input}))
+            Event::Void(characters) => {
+                let message = format!(
+                    "the answer broke off and begins anew: its last {characters} characters are void"
+                );
+                ("progress", json!({"stage": "void", "message": message, "characters": characters}))
             }
-            Event::ToolResult { id, name, output, is_error } => (
-                "tool_result",
-                json!({"tool_id": id, "tool_name": name, "output": output, "is_error": is_error}),
-            ),
+            Event::Thinking(text) => ("thinking", json!({"text": text, "is_partial": true})),
+            Event::ToolUse { id, name, input, parent } => {
+                ("tool_use", of_agent(json!({"tool_id": id, "tool_name": name, "input": input}), parent))
+            }
+            Event::ToolResult { id, name, output, is_error, parent } => {
+                let content =
+                    json!({"tool_id": id, "tool_name": name, "output": output, "is_error": is_error});
+                ("tool_result", of_agent(content, parent))
+            }
+            Event::Model { name, why } => {
+                ("progress", json!({"stage": "model", "message": why, "model": name}))
+            }
             Event::PermissionDenied { what } => {
                 ("progress", json!({"stage": "permission", "message": format!("refused: {what}")}))
             }
@@ -229,4 +241,12 @@ impl Events {
             "content": content,
         })
     }
+}
+
+/// The content of an event, with the sub-agent that it is of where it is of one.
+fn of_agent(mut content: Value, parent: &Option<String>) -> Value {
+    if let Some(parent) = parent {
+        content["parent"] = json!(parent);
+    }
+    content
 }

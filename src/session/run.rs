@@ -6,6 +6,7 @@ use super::model::{Session, Status, Tokens, Turn, shorten};
 use super::store::Store;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
+use crate::model::event::Event;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,15 +120,15 @@ impl<'a> Run<'a> {
         &self.session
     }
 
-    /// A piece of the answer.
-    pub fn hear(&mut self, text: &str) {
+    /// Something happened: of it the answer is kept.
+    pub fn hear(&mut self, event: &Event) {
+        // Of an answer that is not kept whole the end is not known, so nothing of it could be void.
         if !self.keep.turns || self.truncated {
             return;
         }
-        if self.answer.len() + text.len() > KEPT_ANSWER {
-            self.truncated = true;
-        } else {
-            self.answer.push_str(text);
+        match event {
+            Event::Text(text) if self.answer.len() + text.len() > KEPT_ANSWER => self.truncated = true,
+            _ => event.add_to(&mut self.answer),
         }
     }
 

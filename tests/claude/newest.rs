@@ -14,6 +14,17 @@ fn recorded_dialogues_end_as_they_ended() {
         ("background-command.log", "ok", "I started it.\n\nIt is done."),
         ("background-command-ended.log", "ok", "Hello from the stub.\n\nIt is done."),
         ("third-turn.log", "ok", "Hello from the stub."),
+        ("agent-with-tool.log", "ok", "I started an agent.\n\nThe agent has reported."),
+        // faults.md A4
+        ("cut-twice.log", "ok", "Hello from the stub."),
+        ("cut-after-thinking.log", "ok", "Hello from the stub."),
+        // faults.md A5
+        ("refused.log", "refusal", "I cannot help."),
+        ("refused-once.log", "ok", "Hello from the stub."),
+        ("model-fallback.log", "ok", "Hello from the stub."),
+        // faults.md D1
+        ("unreachable.log", "unreachable", ""),
+        ("denied.log", "ok", "Hello from the stub."),
     ];
     for (file, ending, text) in table {
         let played = played(&task("x"), file);
@@ -33,6 +44,108 @@ fn a_turn_counts_what_it_used_itself() {
     };
     assert_eq!(played(&task("x"), "third-turn.log").usage(), Some(usage(1, 0.000648)));
     assert_eq!(played(&task("x"), "agent.log").usage(), Some(usage(4, 4.0 * 0.000648)));
+}
+
+/// faults.md A4: two tries that break off, and a third.
+#[test]
+fn what_broke_off_is_void_to_the_character() {
+    let told = |file: &str| {
+        let events = played(&task("x"), file).events;
+        events
+            .into_iter()
+            .filter(|event| matches!(event, Event::Text(_) | Event::Void(_)))
+            .collect::<Vec<_>>()
+    };
+    let text = |text: &str| Event::Text(text.to_owned());
+    let broken = [text("Hello"), Event::Void(5)];
+    let whole = [text("Hello"), text(" from"), text(" the"), text(" stub"), text(".")];
+    assert_eq!(told("cut-twice.log"), [&broken[..], &broken, &whole].concat());
+    let refused = [text("I cannot"), text(" help."), Event::Void(14)];
+    assert_eq!(told("refused-once.log"), [&refused[..], &whole].concat());
+}
+
+/// Older versions ask again without a stream: what was streamed is void where the answer is another one, and a gap belongs
+/// to what it stands before.
+#[test]
+fn what_is_void_takes_its_gap_along() {
+    let stream = |event: Value| json!({"type": "stream_event", "event": event});
+    let start = || stream(json!({"type": "message_start"}));
+    let delta = |text: &str| {
+        stream(json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}}))
+    };
+    let whole =
+        |text: &str| json!({"type": "assistant", "message": {"content": [{"type": "text", "text": text}]}});
+    let table = [
+        ("another answer", vec![start(), delta("éé"), whole("b")], "b"),
+        ("the same", vec![start(), delta("a"), whole("ab")], "ab"),
+        (
+            "behind another message",
+            vec![whole("a"), start(), delta("x"), start(), delta("b"), whole("b")],
+            "a\n\nb",
+        ),
+        (
+            "of the second only",
+            vec![start(), delta("a"), whole("a"), start(), delta("é"), whole("b")],
+            "a\n\nb",
+        ),
+        ("all of it", vec![start(), delta("x"), start(), whole("b")], "b"),
+        (
+            "a block that is whole stays",
+            vec![start(), delta("a"), whole("a"), delta("x"), start(), whole("b")],
+            "a\n\nb",
+        ),
+    ];
+    for (name, mut lines, text) in table {
+        lines.push(result("-"));
+        let played = after(&lines);
+        assert_eq!((played.ending(), played.text().as_str()), ("ok", text), "{name}: {:?}", played.events);
+    }
+}
+
+/// faults.md A5: what decides is how the turn ended.
+#[test]
+fn a_refusal_is_one_when_the_result_says_so() {
+    let stopped = json!({"type": "stream_event", "event": {"type": "message_delta", "delta": {"stop_reason": "refusal"}}});
+    for (stop, is_error, ending) in
+        [("end_turn", false, "ok"), ("refusal", false, "refusal"), ("refusal", true, "refusal")]
+    {
+        let result = json!({"type": "result", "subtype": "success", "is_error": is_error, "result": "a", "stop_reason": stop});
+        assert_eq!(after(&[stopped.clone(), result]).ending(), ending, "{stop} {is_error}");
+    }
+}
+
+/// faults.md D1, D4, D8: words without a status.
+#[test]
+fn claudes_words_have_kinds() {
+    for (words, kind) in [
+        (
+            "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)",
+            "unreachable",
+        ),
+        (
+            "API Error: Connection dropped (ECONNRESET). Check the gateway set in ANTHROPIC_BASE_URL",
+            "unreachable",
+        ),
+        ("API Error: Connection closed mid-response. The response above may be incomplete.", "unreachable"),
+        ("API Error: Unable to connect to API (ConnectionRefused)", "unreachable"),
+        ("API Error: Can't reach the API server — check your internet or DNS (ENOTFOUND)", "unreachable"),
+        ("API Error: No internet route — check your connection or VPN (ENETUNREACH)", "unreachable"),
+        ("API Error: Couldn't connect through your proxy (ERR_PROXY_TUNNEL)", "unreachable"),
+        ("API Error: Request timed out. Check your internet connection and proxy settings", "unreachable"),
+        ("You've hit your session limit · resets 3pm (UTC)", "quota"),
+        ("You've hit your weekly limit", "quota"),
+        ("You've hit your monthly spend limit.", "quota"),
+        ("You're out of usage credits.", "quota"),
+        ("5-hour limit reached ∙ resets 3pm", "quota"),
+        ("Claude AI usage limit reached|1735689600", "quota"),
+        ("Opus weekly limit reached ∙ resets Oct 6", "quota"),
+        ("Prompt is too long", "context_too_long"),
+        ("API Error: The API is temporarily unavailable", "overloaded"),
+        ("API Error: something else", "crash"),
+    ] {
+        let result = json!({"type": "result", "subtype": "success", "is_error": true, "result": words});
+        assert_eq!(after(&[result]).ending(), kind, "{words}");
+    }
 }
 
 /// A dialogue that has heard these lines.

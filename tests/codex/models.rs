@@ -94,8 +94,6 @@ fn another_model_that_answers_is_named() {
         json!({"fromModel": "gpt-6.2-sol", "toModel": "gpt-5.5", "reason": "highRiskCyberActivity"}),
     );
     let steps = hear(&mut *in_turn(&task("hi")), &[rerouted]);
-    let named = Event::Started { model: Some("gpt-5.5".into()), session: Some("T".into()) };
-    assert!(steps.contains(&Step::Event(named)), "{steps:#?}");
-    let sentence = "`gpt-5.5` answers instead of `gpt-6.2-sol`: highRiskCyberActivity";
-    assert_eq!(progress(&steps), [("warning".to_owned(), sentence.to_owned())]);
+    let why = "`gpt-5.5` answers instead of `gpt-6.2-sol`: highRiskCyberActivity".to_owned();
+    assert_eq!(steps, [Step::Event(Event::Model { name: "gpt-5.5".into(), why })]);
 }

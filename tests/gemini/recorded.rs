@@ -128,13 +128,18 @@ fn tools_and_thoughts_are_told_as_they_come() {
     let (list, write) =
         ("list_directory__list_directory_1795353339256_0", "write_file__write_file_1795353339719_0");
     let path = "/src/project/made.txt";
-    let tool_use =
-        |id: &str, name: &str, input: Value| Event::ToolUse { id: id.into(), name: name.into(), input };
+    let tool_use = |id: &str, name: &str, input: Value| Event::ToolUse {
+        id: id.into(),
+        name: name.into(),
+        input,
+        parent: None,
+    };
     let tool_result = |id: &str, name: &str, output: &str| Event::ToolResult {
         id: id.into(),
         name: name.into(),
         output: output.into(),
         is_error: false,
+        parent: None,
     };
     let expected = [
         Event::Thinking("**Planning**\nI look first.".into()),

@@ -130,6 +130,7 @@ class Scenario:
     talk: Callable = ask
     session: dict = field(default_factory=dict)  # parameters of the new thread or session
     arguments: Sequence[str] = ()  # more of them for the CLI
+    agents: Sequence = (Text("A report."),)  # the turns of sub-agents
     turns_before: int = 0  # each in a process of its own; then the session goes on in the one that is recorded
 
 
@@ -150,6 +151,11 @@ REFUSAL = Text(["I cannot", " help."], refused=True)
 
 SCENARIOS = {
     "claude/agent": Scenario([agent("Report."), Text("I started an agent."), Text("The agent has reported.")], ask_until_idle),
+    "claude/agent-with-tool": Scenario(
+        [agent("Report."), Text("I started an agent."), Text("The agent has reported.")],
+        ask_until_idle,
+        agents=[shell("echo report"), Text("A report.")],
+    ),
     "claude/background-command": Scenario(
         [command_in_background("sleep 2"), Text("I started it."), Text("It is done.")], ask_until_idle
     ),
@@ -254,6 +260,8 @@ def record(path, clis):
             arguments = ["-m", "gemini-2.5-flash"]
         dialogue = Dialogue(name, env, cwd, *arguments)
         try:
+            if scenario.turns:
+                server.play(*scenario.turns, agents=scenario.agents)
             dialogue.open(**scenario.session)
             scenario.talk(dialogue, server)
         except (TimeoutError, EOFError) as error:

@@ -23,12 +23,11 @@ pub struct Played {
 }
 
 impl Played {
-    /// The answer: all text.
+    /// The answer: all text that is not void.
     pub fn text(&self) -> String {
-        self.events
-            .iter()
-            .filter_map(|event| if let Event::Text(text) = event { Some(text.as_str()) } else { None })
-            .collect()
+        let mut answer = String::new();
+        self.events.iter().for_each(|event| event.add_to(&mut answer));
+        answer
     }
 
     /// The last usage.

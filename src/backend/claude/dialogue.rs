@@ -53,10 +53,14 @@ struct Answer {
     /// Text of the current block that was told and not yet confirmed by a whole one: claude streams a message, then sends
     /// it whole, block by block; where only the whole one comes, its missing part has to be told.
     told: String,
-    /// Characters of the whole answer.
+    /// Characters of the whole answer, of the current message, and of what is not confirmed; with the gaps before them.
     characters: usize,
+    of_message: usize,
+    unconfirmed: usize,
     /// The next text belongs to another message than the last.
     new_message: bool,
+    /// The current message was stopped because the model must not say it.
+    refused: bool,
 }
 
 /// What is under way in the program, as far as it says.
@@ -108,12 +112,13 @@ impl Dialogue for Turn {
             }
             return;
         };
-        let of_subagent = !message["parent_tool_use_id"].is_null();
+        // The use of a tool that started the sub-agent of which it is.
+        let parent = string(&message["parent_tool_use_id"]);
         match text(&message["type"]) {
             "system" => self.system(&message, steps),
-            "stream_event" if !of_subagent => self.stream_event(&message["event"], steps),
-            "assistant" => self.assistant(&message, of_subagent, steps),
-            "user" => tool_results(&message["message"]["content"], steps),
+            "stream_event" if parent.is_none() => self.stream_event(&message["event"], steps),
+            "assistant" => self.assistant(&message["message"], parent, steps),
+            "user" => tool_results(&message["message"]["content"], parent, steps),
             "control_request" => self.question(&message, steps),
             "control_response" => refused_settings(&message["response"], steps),
             "result" => self.result(message, steps),
@@ -158,6 +163,16 @@ impl Turn {
                 );
                 steps.push(Step::Event(Event::Progress { stage: "retry".to_owned(), message: sentence }));
             }
+            // Where it is `local`, only a sub-agent has another model.
+            "model_fallback" | "model_refusal_fallback" | "model_consent_fallback"
+                if text(&message["scope"]) != "local" && text(&message["direction"]) != "revert" =>
+            {
+                let [model, name] =
+                    ["original_model", "fallback_model"].map(|field| text(&message[field]).to_owned());
+                let trigger = text(&message["trigger"]).replace('_', " ");
+                let why = format!("`{name}` answers instead of `{model}`: {trigger}");
+                steps.push(Step::Event(Event::Model { name, why }));
+            }
             "session_state_changed" => {
                 (self.work.announced, self.work.busy) = (true, text(&message["state"]) != "idle");
                 self.end_unless_busy(steps);
@@ -199,57 +214,51 @@ impl Turn {
         match text(&event["type"]) {
             "message_start" => {
                 steps.push(Step::Answering);
-                self.answer.begin_message();
+                if !self.cut {
+                    self.answer.begin_message(steps);
+                }
             }
             "content_block_delta" => match text(&event["delta"]["type"]) {
-                "text_delta" => self.tell(text(&event["delta"]["text"]), steps),
+                "text_delta" if self.tells() => self.answer.tell(text(&event["delta"]["text"]), steps),
                 "thinking_delta" => {
                     let thought = text(&event["delta"]["thinking"]).to_owned();
                     steps.push(Step::Event(Event::Thinking(thought)));
                 }
                 _ => {}
             },
-            // Claude would go on by itself, three times more, and then call it a failure.
-            "message_delta"
-                if text(&event["delta"]["stop_reason"]) == "max_tokens"
-                    && self.max_tokens.is_some()
-                    && !self.cut =>
-            {
-                self.cut = true;
-                self.interrupt(steps);
-            }
+            "message_delta" => match text(&event["delta"]["stop_reason"]) {
+                "refusal" => self.answer.refused = true,
+                // Claude would go on by itself, three times more, and then call it a failure.
+                "max_tokens" if self.max_tokens.is_some() && !self.cut => {
+                    self.cut = true;
+                    self.interrupt(steps);
+                }
+                _ => {}
+            },
             _ => {}
         }
     }
 
     /// A whole message, block by block: what was streamed is confirmed, what was not is told now.
-    fn assistant(&mut self, message: &Value, of_subagent: bool, steps: &mut Steps) {
-        let message = &message["message"];
+    fn assistant(&mut self, message: &Value, parent: Option<String>, steps: &mut Steps) {
         // The vendor's own words for a failure: the result brings them again.
         if text(&message["model"]) == "<synthetic>" {
             return;
         }
         for block in message["content"].as_array().into_iter().flatten() {
             match text(&block["type"]) {
-                "text" if !of_subagent => {
-                    let whole = text(&block["text"]);
-                    let told = std::mem::take(&mut self.answer.told);
-                    match whole.strip_prefix(told.as_str()) {
-                        Some(missing) => self.tell(missing, steps),
-                        None => {
-                            self.answer.new_message = true;
-                            self.tell(whole, steps);
-                        }
-                    }
-                    self.answer.told.clear();
+                "text" if parent.is_none() && self.tells() => {
+                    self.answer.confirm(text(&block["text"]), steps);
                 }
                 "tool_use" => {
-                    self.answer.new_message = true;
+                    // Sub-agents work while the agent speaks.
+                    self.answer.new_message |= parent.is_none();
                     self.used_tools = true;
                     steps.push(Step::Event(Event::ToolUse {
                         id: text(&block["id"]).to_owned(),
                         name: text(&block["name"]).to_owned(),
                         input: block["input"].clone(),
+                        parent: parent.clone(),
                     }));
                 }
                 _ => {}
@@ -257,11 +266,9 @@ impl Turn {
         }
     }
 
-    fn tell(&mut self, piece: &str, steps: &mut Steps) {
-        // With a schema the answer is the value at the end, and nothing else.
-        if !self.wants_schema && !self.cut {
-            self.answer.tell(piece, steps);
-        }
+    /// With a schema the answer is the value at the end, and nothing else; behind a cut there is none.
+    fn tells(&self) -> bool {
+        !self.wants_schema && !self.cut
     }
 
     /// Claude asks: for a permission, which the approval mode answers, or for something that nobody can give.
@@ -370,9 +377,34 @@ impl Turn {
 }
 
 impl Answer {
-    fn begin_message(&mut self) {
-        self.new_message = true;
-        self.told.clear();
+    /// After a broken connection claude asks again, and after a refusal it may too: a refused message is withheld, of
+    /// any other one only that is lost which was not confirmed.
+    fn begin_message(&mut self, steps: &mut Steps) {
+        let lost = if std::mem::take(&mut self.refused) { self.of_message } else { self.unconfirmed };
+        self.void(lost, steps);
+        (self.new_message, self.of_message) = (true, 0);
+    }
+
+    /// A block is whole.
+    fn confirm(&mut self, whole: &str, steps: &mut Steps) {
+        match whole.strip_prefix(self.told.as_str()).map(str::to_owned) {
+            Some(missing) => self.tell(&missing, steps),
+            // It comes from another try than what was streamed.
+            None => {
+                self.void(self.unconfirmed, steps);
+                self.tell(whole, steps);
+            }
+        }
+        (self.told, self.unconfirmed) = (String::new(), 0);
+    }
+
+    fn void(&mut self, characters: usize, steps: &mut Steps) {
+        if characters > 0 {
+            steps.push(Step::Event(Event::Void(characters)));
+        }
+        self.characters -= characters;
+        self.of_message -= characters;
+        (self.told, self.unconfirmed, self.new_message) = (String::new(), 0, true);
     }
 
     fn tell(&mut self, piece: &str, steps: &mut Steps) {
@@ -383,7 +415,10 @@ impl Answer {
         let gap = if std::mem::take(&mut self.new_message) && !is_first { "\n\n" } else { "" };
         steps.push(Step::Event(Event::Text(format!("{gap}{piece}"))));
         self.told.push_str(piece);
-        self.characters += gap.len() + piece.chars().count();
+        let characters = gap.len() + piece.chars().count();
+        self.characters += characters;
+        self.of_message += characters;
+        self.unconfirmed += characters;
     }
 }
 
@@ -396,7 +431,7 @@ fn open_tasks(tasks: &Value) -> Vec<String> {
 }
 
 /// The tools' answers, which claude sends as a user's message.
-fn tool_results(content: &Value, steps: &mut Steps) {
+fn tool_results(content: &Value, parent: Option<String>, steps: &mut Steps) {
     for block in
         content.as_array().into_iter().flatten().filter(|block| text(&block["type"]) == "tool_result")
     {
@@ -409,6 +444,7 @@ fn tool_results(content: &Value, steps: &mut Steps) {
             name: String::new(),
             output,
             is_error: block["is_error"] == json!(true),
+            parent: parent.clone(),
         }));
     }
 }

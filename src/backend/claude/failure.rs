@@ -35,24 +35,41 @@ pub(super) fn failure(message: &Value) -> Failure {
 
 /// What claude's own sentences mean, on standard error and in results alike.
 pub(super) fn kind_of_words(words: &str) -> Option<Kind> {
+    /// In small letters; the first that is found counts.
     const PATTERNS: &[(&str, Kind)] = &[
-        ("No conversation found with session ID", Kind::SessionNotFound),
+        ("no conversation found with session id", Kind::SessionNotFound),
         ("does not match any session title", Kind::SessionNotFound),
-        ("Not logged in", Kind::Login),
-        ("Invalid API key", Kind::Login),
+        ("not logged in", Kind::Login),
+        ("invalid api key", Kind::Login),
         ("/login", Kind::Login),
-        ("Credit balance is too low", Kind::Quota),
+        ("credit balance is too low", Kind::Quota),
+        ("out of usage credits", Kind::Quota),
+        // A session, five hours, a week, a month, a model: `You've hit your session limit`, `5-hour limit reached`.
+        ("you've hit your", Kind::Quota),
+        ("session limit", Kind::Quota),
+        ("limit reached", Kind::Quota),
         ("usage limit", Kind::Quota),
+        ("spend limit", Kind::Quota),
         ("rejected (429)", Kind::Quota),
-        ("Overloaded", Kind::Overloaded),
         ("overloaded", Kind::Overloaded),
-        ("Unable to connect", Kind::Unreachable),
-        ("Prompt is too long", Kind::ContextTooLong),
+        ("temporarily unavailable", Kind::Overloaded),
+        ("unable to connect", Kind::Unreachable),
+        ("couldn't connect", Kind::Unreachable),
+        ("connection refused", Kind::Unreachable),
+        ("connection dropped", Kind::Unreachable),
+        ("connection lost", Kind::Unreachable),
+        ("connection closed", Kind::Unreachable),
+        ("connection error", Kind::Unreachable),
+        ("can't reach the api server", Kind::Unreachable),
+        ("no internet route", Kind::Unreachable),
+        ("no response from api", Kind::Unreachable),
+        ("request timed out", Kind::Unreachable),
         ("prompt is too long", Kind::ContextTooLong),
         ("issue with the selected model", Kind::UnknownModel),
         ("unknown option", Kind::VendorFlag),
         ("argument missing", Kind::VendorFlag),
         ("is invalid", Kind::VendorFlag),
     ];
+    let words = words.to_lowercase();
     PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
 }

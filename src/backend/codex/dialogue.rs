@@ -398,7 +398,13 @@ impl Talk {
                 self.tool_used(item, steps);
                 if let Some((name, _)) = tool(item) {
                     let (output, is_error) = tool_result(item);
-                    steps.push(Step::Event(Event::ToolResult { id: id.to_owned(), name, output, is_error }));
+                    steps.push(Step::Event(Event::ToolResult {
+                        id: id.to_owned(),
+                        name,
+                        output,
+                        is_error,
+                        parent: None,
+                    }));
                 }
             }
         }
@@ -408,7 +414,7 @@ impl Talk {
     fn tool_used(&mut self, item: &Value, steps: &mut Steps) {
         let (Some((name, input)), Some(id)) = (tool(item), text(&item["id"])) else { return };
         if self.tools.insert(id.clone()) {
-            steps.push(Step::Event(Event::ToolUse { id, name, input }));
+            steps.push(Step::Event(Event::ToolUse { id, name, input, parent: None }));
         }
     }
 
@@ -434,10 +440,8 @@ impl Talk {
     /// Another model answers than the one that was asked.
     fn rerouted(&mut self, params: &Value, steps: &mut Steps) {
         let (from, to) = (word(&params["fromModel"]), word(&params["toModel"]));
-        let model = Some(to.to_owned()).filter(|model| !model.is_empty());
-        steps.push(Step::Event(Event::Started { model, session: self.thread.clone() }));
-        let why = word(&params["reason"]);
-        self.progress("warning", format!("`{to}` answers instead of `{from}`: {why}"), steps);
+        let why = format!("`{to}` answers instead of `{from}`: {}", word(&params["reason"]));
+        steps.push(Step::Event(Event::Model { name: to.to_owned(), why }));
     }
 
     /// An `error` with `willRetry` is none yet; one without is followed by the end of the turn, which repeats it.

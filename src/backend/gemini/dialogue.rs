@@ -265,7 +265,7 @@ impl Turn {
         self.new_message = self.told_any;
         steps.push(Step::Answering);
         let (id, name) = (id.to_owned(), tool_name(call).to_owned());
-        steps.push(Step::Event(Event::ToolUse { id, name, input: input(call) }));
+        steps.push(Step::Event(Event::ToolUse { id, name, input: input(call), parent: None }));
     }
 
     fn tool_result(&mut self, call: &Value, steps: &mut Steps) {
@@ -278,7 +278,7 @@ impl Turn {
         let output = output(&call["content"]);
         self.in_background += u32::from(output.starts_with(IN_BACKGROUND));
         let (id, name) = (text(&call["toolCallId"]).to_owned(), tool_name(call).to_owned());
-        steps.push(Step::Event(Event::ToolResult { id, name, output, is_error }));
+        steps.push(Step::Event(Event::ToolResult { id, name, output, is_error, parent: None }));
     }
 
     /// Gemini asks for a permission; nobody is there, so the approval mode answers.
@@ -308,7 +308,7 @@ impl Turn {
             // After a no gemini says nothing more of this use.
             let output = format!("refused by approval mode `{}`", self.approval.word());
             let (id, name) = (text(&call["toolCallId"]).to_owned(), name.to_owned());
-            steps.push(Step::Event(Event::ToolResult { id, name, output, is_error: true }));
+            steps.push(Step::Event(Event::ToolResult { id, name, output, is_error: true, parent: None }));
         }
         say(json!({"jsonrpc": "2.0", "id": id, "result": {"outcome": outcome}}), steps);
     }

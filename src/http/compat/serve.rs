@@ -17,7 +17,7 @@ use crate::http::state::call::Work;
 use crate::http::state::runs::Run;
 use crate::http::state::streaming::Outlet;
 use crate::model::error::{Error, Failure, Kind};
-use crate::model::event::{Event, Sink, Usage};
+use crate::model::event::{Event, Sink, Usage, seam};
 use crate::model::fields::Word;
 use crate::model::task::{Continue, Opt, Task};
 use serde_json::Value;
@@ -352,7 +352,8 @@ impl Asked<'_> {
 
     /// Runs it once, and passes the text on.
     fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
-        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text: String::new(), denials: 0 };
+        let text = String::new();
+        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text, broken: false, denials: 0 };
         let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
         if pieces.bytes > MOST_ANSWER {
             return Err(too_long());
@@ -449,6 +450,8 @@ struct Pieces<'a, 'o, 'e, 'c> {
     text: String,
     /// How often the agent needed a permission and did not get it.
     denials: u64,
+    /// What was sent last is void.
+    broken: bool,
 }
 
 impl Sink for Pieces<'_, '_, '_, '_> {
@@ -461,11 +464,20 @@ impl Sink for Pieces<'_, '_, '_, '_> {
                     return Err(io::ErrorKind::OutOfMemory.into());
                 }
                 if self.asked.thread.keeps() {
-                    self.text.push_str(text);
+                    event.add_to(&mut self.text);
                 }
-                self.outlet.send(&self.frames.text(text))
+                // What is sent is sent: the answer begins anew in a paragraph of its own.
+                match std::mem::take(&mut self.broken) {
+                    true => self.outlet.send(&self.frames.text(&(seam(text).to_owned() + text))),
+                    false => self.outlet.send(&self.frames.text(text)),
+                }
             }
-            Event::Started { model: Some(model), .. } => {
+            Event::Void(_) => {
+                event.add_to(&mut self.text);
+                self.broken = true;
+                Ok(())
+            }
+            Event::Started { model: Some(model), .. } | Event::Model { name: model, .. } => {
                 self.outlet.header("x-clinvk-model", model.clone());
                 Ok(())
             }
@@ -522,11 +534,9 @@ struct Keeper<'a> {
 
 impl Sink for Keeper<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if let Event::Text(text) = event {
-            self.text.push_str(text);
-            if self.text.len() > MOST_ANSWER {
-                return Err(io::ErrorKind::OutOfMemory.into());
-            }
+        event.add_to(&mut self.text);
+        if self.text.len() > MOST_ANSWER {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         Ok(())
     }

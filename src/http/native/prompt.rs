@@ -181,8 +181,8 @@ struct Teller<'a> {
 
 impl Sink for Teller<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if let (Event::Text(text), true) = (event, self.work.keeps_answer) {
-            self.output.push_str(text);
+        if self.work.keeps_answer {
+            event.add_to(&mut self.output);
             if self.output.len() > MOST_ANSWER {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
