@@ -92,6 +92,24 @@ fn every_option_becomes_the_flag_that_was_measured() {
             ],
         ),
         (
+            // faults.md G10: under read-only a list approves nothing.
+            "read-only, and a list",
+            Task {
+                sandbox: Sandbox::ReadOnly,
+                allowed_tools: Some(list(&["WebFetch", "Read(//etc/**)", "Bash"])),
+                ..task("x")
+            },
+            vec![
+                "--permission-mode",
+                "default",
+                "--tools",
+                "WebFetch,Read",
+                "--disallowedTools",
+                PERSONS,
+                "--strict-mcp-config",
+            ],
+        ),
+        (
             "no tools",
             Task { allowed_tools: Some(vec![]), ..task("x") },
             vec![
@@ -472,20 +490,14 @@ fn tools_are_bound_whatever_else_is_asked_and_the_users_servers_are_left_out() {
         (
             ToolUse::ReadOnly,
             Some(vec!["Read".to_owned(), "Write".to_owned()]),
-            format!(
-                "{plain} --tools Read --allowedTools Read,Write --disallowedTools {PERSONS} --strict-mcp-config"
-            ),
+            format!("{plain} --tools Read --disallowedTools {PERSONS} --strict-mcp-config"),
         ),
         (
             ToolUse::None,
             Some(vec!["Bash".to_owned()]),
-            format!("{plain} --tools  --allowedTools  --disallowedTools {PERSONS} --strict-mcp-config"),
+            format!("{plain} --tools  --disallowedTools {PERSONS} --strict-mcp-config"),
         ),
-        (
-            ToolUse::None,
-            None,
-            format!("{plain} --tools  --allowedTools  --disallowedTools {PERSONS} --strict-mcp-config"),
-        ),
+        (ToolUse::None, None, format!("{plain} --tools  --disallowedTools {PERSONS} --strict-mcp-config")),
     ] {
         let task = Task { tools, allowed_tools: allowed, ..task("x") };
         assert_eq!(own_args(&task).join(" "), expected, "{tools:?}");

@@ -331,7 +331,12 @@ fn question(kind: &str, tool: &str) -> Value {
 fn questions_are_answered_by_the_approval_mode() {
     let of = |approval, sandbox| Task { approval, sandbox, ..task("x") };
     let listed = Task { allowed_tools: Some(words(&["write_file"])), ..task("x") };
+    // faults.md G10: under read-only a list approves nothing.
+    let web = Task { allowed_tools: Some(words(&["web_fetch"])), ..task("x") };
+    let reading_web = Task { sandbox: Sandbox::ReadOnly, ..web.clone() };
     let table = [
+        (web, "fetch", "web_fetch", "proceed_once"),
+        (reading_web, "fetch", "web_fetch", "cancel"),
         (of(Approval::Default, Sandbox::Default), "edit", "write_file", "cancel"),
         (of(Approval::Default, Sandbox::Default), "execute", "run_shell_command", "cancel"),
         (of(Approval::Always, Sandbox::Default), "edit", "write_file", "cancel"),

@@ -42,6 +42,17 @@ fn documented() -> Vec<(String, BTreeSet<String>)> {
     table
 }
 
+/// What clinvk(1) says that an answer has.
+fn fields_of_an_answer() -> BTreeSet<String> {
+    let path = format!("{}/man/clinvk.1", env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(path).unwrap();
+    let part = page.lines().skip_while(|line| *line != "An answer has").skip(1);
+    let lines = part.take_while(|line| line.starts_with(".Va ") || *line == "and");
+    let names =
+        lines.filter_map(|line| line.strip_prefix(".Va ")).flat_map(|line| line.split([' ', ',', ';']));
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 #[test]
 fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     // faults.md E1
@@ -68,6 +79,7 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
         said
     };
     let answer = ok("prompt", &["hi"]);
+    assert_eq!(members(&answer), fields_of_an_answer().iter().map(String::as_str).collect());
     assert!(answer["content"] == "hi" && answer["error"].is_null(), "{answer}");
     assert_eq!(ok("prompt", &["--dry-run", "hi"])["dry_run"], true);
     ok("resume", &["resume", &id, "more"]);

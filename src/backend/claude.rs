@@ -134,7 +134,8 @@ impl Backend for Claude {
         if let Some(tools) = offered_tools(task) {
             option("--tools", &tools.join(","));
         }
-        if let Some(patterns) = &task.allowed_tools {
+        // Under `read-only` a list only chooses: what is asked about elsewhere, the web and files outside, still is.
+        if let Some(patterns) = task.allowed_tools.as_ref().filter(|_| task.sandbox != Sandbox::ReadOnly) {
             option("--allowedTools", &patterns.join(","));
         }
         let denied: Vec<&str> =

@@ -67,6 +67,16 @@ fn tools_are_taken_away_above_the_users_policies_and_allowed_below_them() {
     assert!(!has(&allowed, "deny", "999", "mcp_*", ""), "{allowed:?}");
     assert!(!has(&allowed, "deny", "999", "read_file", ""), "{allowed:?}");
 
+    // faults.md G10: under read-only a list approves nothing.
+    let web = Task { allowed_tools: Some(words(&["web_fetch", "read_file"])), ..task("x") };
+    assert!(has(&rules(&web), "allow", "1", "web_fetch", ""));
+    let web = rules(&Task { sandbox: Sandbox::ReadOnly, ..web });
+    assert!(
+        has(&web, "ask_user", "1", "web_fetch", "") && !has(&web, "allow", "1", "web_fetch", ""),
+        "{web:?}"
+    );
+    assert!(has(&web, "allow", "1", "read_file", ""), "{web:?}");
+
     let both = rules(&Task { sandbox: Sandbox::ReadOnly, ..listed });
     assert!(has(&both, "allow", "1", "read_file", ""), "{both:?}");
     assert!(has(&both, "deny", "999", "run_shell_command", ""), "{both:?}");

@@ -124,7 +124,7 @@ CLAUDE = Backend(
         "--approval none --sandbox read-only": "",
         "--approval none --sandbox full": "shell outside write",
     },
-    tools={"shell": "Bash", "write": "Write", "read": "Read"},
+    tools={"shell": "Bash", "write": "Write", "read": "Read", "web": "WebFetch"},
     project={
         ".claude/settings.json": {
             "hooks": {"UserPromptSubmit": [{"hooks": [HOOK]}]},
@@ -194,7 +194,7 @@ GEMINI = Backend(
         "--approval none --sandbox read-only": "",
         "--approval none --sandbox full": "shell outside write",
     },
-    tools={"shell": "run_shell_command", "write": "write_file", "read": "read_file"},
+    tools={"shell": "run_shell_command", "write": "write_file", "read": "read_file", "web": "web_fetch"},
     project={
         ".gemini/settings.json": {"mcpServers": {"planted": MCP_SERVER}},
         ".env": "GEMINI_MODEL=planted-model\n",

@@ -5,9 +5,11 @@ import json
 from backends import CLAUDE, CODEX, MEMORY_TEXT
 from registry import honours, scenario
 from scene import ANSWER, HELLO, Scene, holds, same
-from standin import Text, shell, write_file
+from standin import Text, shell, tool, write_file
 
 DONE = Text("Done.")
+# Nobody is there: it is not come so far.
+PAGE = "https://127.0.0.1:9/page"
 
 
 def attempts(scene):
@@ -67,6 +69,16 @@ def allowed_pattern(scene):
     turns = [shell("touch fits.txt"), shell("sh -c 'touch other.txt'"), DONE]
     scene.run("--allowed-tools", "Bash(touch *)", turns=turns).gives(out="Done.\n")
     same(sorted(path.name for path in scene.work.iterdir()), ["fits.txt"], "what was made")
+
+
+@scenario(only=lambda backend: "web" in backend.tools)
+def read_only_asks_for_the_web(scene):
+    """Under read-only a list of tools only chooses: the web is not reached without approval."""
+    web = scene.backend.tools["web"]
+    for words in ([], ["--allowed-tools", web]):
+        turns = [tool(web, {"url": PAGE, "prompt": f"what does {PAGE} say?"}), DONE]
+        ran = scene.run("--sandbox", "read-only", *words, "-o", "json", turns=turns)
+        same(json.loads(ran.out)["permission_denials"], 1, f"denials with {words}")
 
 
 def planted(scene, *words):

@@ -292,8 +292,9 @@ impl Turn {
             Approval::Default | Approval::Always => false,
         };
         let changes = !matches!(kind, "read" | "search" | "fetch" | "think");
-        let yes = self.allowed.iter().any(|allowed| allowed == name)
-            || (by_mode && !(self.reading_only && changes));
+        // Under `read-only` a list only chooses.
+        let listed = !self.reading_only && self.allowed.iter().any(|allowed| allowed == name);
+        let yes = listed || (by_mode && !(self.reading_only && changes));
         let option = |wanted: &str| {
             let options = params["options"].as_array().into_iter().flatten();
             options.filter(|option| option["kind"] == wanted).find_map(|option| option["optionId"].as_str())

@@ -93,8 +93,8 @@ pub(super) fn of(task: &Task) -> Result<Option<String>, Error> {
     for tool in &offered {
         text += &match (tool.prefix, tool.name) {
             (Some(_), _) => rule("allow", ALLOWED_PREFIX, tool, ""),
-            // Not listed by the task: the approval mode decides.
-            (None, WEB) if task.allowed_tools.is_none() => rule("ask_user", ALLOWED, tool, ""),
+            // The approval mode decides: under `read-only` a list only chooses.
+            (None, WEB) if reading => rule("ask_user", ALLOWED, tool, ""),
             // Redirections of an allowed shell would be asked for again.
             (None, _) => rule("allow", ALLOWED, tool, "allowRedirection = true\n"),
         };

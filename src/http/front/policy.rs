@@ -192,7 +192,7 @@ impl Policy {
         }
         let refusal =
             |asked| Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
-        // Listed tools need no approval. Of those under `read-only` only the ones that read are left.
+        // Listed tools need no approval, but under `read-only`: there a list only chooses from those that read.
         let listed =
             request.allowed_tools.as_ref().and_then(|Tools(tools)| tools.as_deref()).unwrap_or_default();
         let real = access(task.approval, task.sandbox, task.lenient, backend);
