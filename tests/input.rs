@@ -1,14 +1,18 @@
 //! What comes in: text that is not quite what it should be, from programs, clients and files.
 
 use crate::util::http::Server;
-use crate::util::scene::Scene;
+use crate::util::scene::{Scene, until};
 use clinvk::backend::claude::Claude;
 use clinvk::backend::codex::Codex;
 use clinvk::backend::gemini::Gemini;
 use clinvk::backend::{Backend, Dialogue, Step, Steps};
+use clinvk::base::sys;
 use clinvk::model::event::Event;
 use clinvk::model::task::{Approval, Task};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 
 /// Text as it stands between the quotes of a JSON string, and what is meant by it.
 const ESCAPES: &[(&str, &str)] = &[
@@ -240,4 +244,104 @@ fn a_key_file_may_begin_with_a_mark() {
     let key = "0123456789abcdef0123456789abcdef";
     let answer = server.ask("GET", "/api/v1/sessions").header("X-Api-Key", key).answer();
     assert_eq!(answer.status, 200, "{answer}");
+}
+
+/// A standard input that another program has set to O_NONBLOCK, and on which this comes once it is waited for.
+#[track_caller]
+fn late(run: crate::util::run::Run, bytes: &str) -> crate::util::run::Seen {
+    let (reading, writing) = sys::pipe().unwrap();
+    sys::set_nonblocking(reading.as_fd()).unwrap();
+    let running = run.stdin_from(reading).start();
+    let stat = format!("/proc/{}/stat", running.pid);
+    until("it waits", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S ")));
+    File::from(writing).write_all(bytes.as_bytes()).unwrap();
+    running.end()
+}
+
+/// faults.md C1: it was an error, `Resource temporarily unavailable`.
+#[test]
+fn a_standard_input_that_does_not_block_is_waited_for() {
+    let scene = Scene::new();
+    scene.config(&json!({"default_backend": "echo"}));
+    scene.file("work/steps", r#"{"steps": [{"prompt": "{{input}}"}]}"#);
+    let exported = scene.clinvk(["-o", "json", "kept"]).seen();
+    let id = serde_json::from_str::<Value>(&exported.out).unwrap()["session_id"].clone();
+    let exported = scene.clinvk(["sessions", "export", id.as_str().unwrap()]).seen().out;
+    let exported = exported.replace("ROOT", scene.text("").trim_end_matches('/'));
+    for (args, bytes, said) in [
+        (&["-"][..], "late", "late\n"),
+        (&[], "late", "late\n"),
+        (&["x"], "late", "x\n\nlate\n"),
+        (&["parallel", "--jsonl"], r#"{"prompt": "late"}"#, "\"late\""),
+        (&["chain"], r#"{"steps": [{"prompt": "late"}]}"#, "late\n"),
+        (&["chain", "-f", "steps"], "late", "late\n"),
+        (&["map", "-q", "{}"], "late\n", "\"late\""),
+        (&["compare", "--backends", "echo", "-"], "late", "late\n"),
+        (&["sessions", "import", "-"], &exported, "\n"),
+    ] {
+        let seen = late(scene.clinvk(args), bytes);
+        assert!(seen.out.contains(said) && seen.status == 0, "{args:?}: {seen}");
+    }
+}
+
+/// Its sibling: a standard output that does not block, and is slower than we are.
+#[test]
+fn a_standard_output_that_does_not_block_gets_all_of_it() {
+    let scene = Scene::new();
+    scene.config(&json!({"default_backend": "echo", "session": {"default_tags": ["x".repeat(100)]}}));
+    let long = "long ".repeat(40_000);
+    scene.clinvk(["-"]).stdin(&long).seen();
+    let list = scene.clinvk(["sessions", "list", "--json"]).seen();
+    let id = serde_json::from_str::<Value>(&list.out).unwrap()["sessions"][0]["id"].clone();
+    for args in [&["-"][..], &["sessions", "export", id.as_str().unwrap()]] {
+        let (reading, writing) = sys::pipe().unwrap();
+        sys::set_nonblocking(writing.as_fd()).unwrap();
+        let running = scene.clinvk(args).stdin(&long).start_into(writing);
+        let mut out = String::new();
+        File::from(reading).read_to_string(&mut out).unwrap();
+        let seen = running.end();
+        assert!(out.contains(long.trim_end()) && seen.status == 0 && seen.err.is_empty(), "{args:?}: {seen}");
+    }
+}
+
+/// faults.md A9: the first run of a loop took the rest of its list.
+#[test]
+fn a_loop_keeps_its_list() {
+    let scene = Scene::new();
+    scene.config(&json!({"default_backend": "echo"}));
+    scene.file("work/list", "a\nb\nc\n");
+    scene.file("work/steps", r#"{"steps": [{"prompt": "step"}, {"prompt": "{{previous}} {{input}}"}]}"#);
+    let warning = "another program has begun to read standard input";
+    for (line, said, warnings) in [
+        // A file shows that it was begun; the last run finds it at its end.
+        ("while read f; do clinvk \"review $f\"; done <list", "review a\nreview b\nreview c\n", 2),
+        ("while read f; do clinvk compare -q --race --backends echo \"$f\"; done <list", "a\nb\nc\n", 0),
+        ("while read f; do clinvk -n \"$f\"; done <list", "a\nb\nc\n", 0),
+        // A pipe does not.
+        ("cat list | while read f; do clinvk -n \"$f\"; done", "a\nb\nc\n", 0),
+        ("cat list | while read f; do CLINVK_INPUT_STDIN=never clinvk \"$f\"; done", "a\nb\nc\n", 0),
+        (
+            "cat list | while read f; do clinvk chain -n --input \"$f\" -f steps; done",
+            "step a\nstep b\nstep c\n",
+            0,
+        ),
+        ("cat list | while read f; do clinvk \"$f\"; done", "a\n\nb\nc\n", 0),
+        // Who wants the rest says so; what nobody has read is taken.
+        ("{ read f; clinvk \"$f\" -; } <list", "a\n\nb\nc\n", 0),
+        ("clinvk x <list", "x\n\na\nb\nc\n", 0),
+        ("CLINVK_INPUT_STDIN=never clinvk x - <list", "x\n\na\nb\nc\n", 0),
+    ] {
+        let seen = scene
+            .program("sh")
+            .args(["-c", &line.replace("clinvk", &format!("'{}'", env!("CARGO_BIN_EXE_clinvk")))])
+            .seen();
+        assert!(seen.out == said && seen.status == 0, "{line}: {seen}");
+        assert_eq!(seen.err.matches(warning).count(), warnings, "{line}: {seen}");
+    }
+    scene.clinvk(["-n", "x", "-"]).fails(1, "clinvk: `-` and `--no-stdin` exclude each other\n");
+    let nothing = "clinvk: there is no prompt: give one as an argument, or `-` to read standard input\n";
+    scene.clinvk(["-n"]).stdin("x").fails(1, nothing);
+    // The letter is another flag's where that command has one.
+    let seen = scene.clinvk(["sessions", "list", "-n", "1"]).seen();
+    assert!(seen.out.lines().count() == 2 && seen.status == 0, "{seen}");
 }

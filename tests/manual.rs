@@ -72,11 +72,14 @@ fn the_tested_versions_end_with_those_that_the_real_checks_pin() {
 #[test]
 fn flags_have_one_name_and_letters_are_not_taken_twice() {
     let names: BTreeSet<&str> = FLAGS.iter().map(|flag| flag.name).collect();
-    let letters: BTreeSet<char> = FLAGS.iter().filter_map(|flag| flag.short).collect();
-    assert_eq!(
-        (names.len(), letters.len()),
-        (FLAGS.len(), FLAGS.iter().filter(|flag| flag.short.is_some()).count())
-    );
+    assert_eq!(names.len(), FLAGS.len());
+    for command in COMMANDS {
+        let own =
+            FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&command.name));
+        let letters: Vec<char> = own.filter_map(|flag| flag.short).collect();
+        let different: BTreeSet<&char> = letters.iter().collect();
+        assert_eq!(different.len(), letters.len(), "{}: {letters:?}", command.name);
+    }
 }
 
 /// The items of a part of clinvk-api(7): what stands behind `.It`.

@@ -62,7 +62,7 @@ fn nothing_to_say_is_an_error() {
 #[test]
 fn a_pipe_that_stays_silent_beside_an_argument_is_passed_over_with_a_warning() {
     let warning = "clinvk: nothing came on standard input for 3s: going on without it (`-` beside the prompt waits, \
-                   `</dev/null` ends this warning)\n";
+                   `--no-stdin` ends this warning)\n";
     let scene = Scene::new();
     let runs = [&["hi"][..], &["--file", "a.txt"]].map(|args| {
         scene.file("work/a.txt", "a");

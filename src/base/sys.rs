@@ -10,7 +10,7 @@ pub use place::{in_directory, open_directory, open_file};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
 };
-pub use streams::{Stdout, stdout_was_closed};
+pub use streams::{Stdout, Waiting, stdout_was_closed};
 pub use tag::{has_tag, tag};
 
 use std::ffi::{CStr, OsStr};

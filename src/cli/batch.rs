@@ -186,7 +186,7 @@ pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, St
     let mut bytes = Vec::new();
     match file {
         Some(file) => bytes = fs::read(world.cwd.join(file)).map_err(fail)?,
-        None => _ = io::stdin().lock().read_to_end(&mut bytes).map_err(fail)?,
+        None => _ = sys::Waiting(io::stdin().lock()).read_to_end(&mut bytes).map_err(fail)?,
     }
     let text = text::of(bytes).map_err(|_| Error::Invalid(format!("{name} is not valid UTF-8")))?;
     Ok((text, name.to_owned()))

@@ -3,9 +3,10 @@
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
 use super::progress::Show;
+use crate::base::sys;
 use crate::base::world::{self, World};
 use crate::batch::{Chain, Finished, State, Step};
-use crate::config::Config;
+use crate::config::{Config, StdinUse};
 use crate::model::error::Error;
 use serde::Serialize;
 use std::io::{self, Read};
@@ -30,6 +31,8 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         None if !chain.wants_input()
             || chain.settings.input.is_some()
             || origin == batch::STANDARD_INPUT
+            || typed.has("no-stdin")
+            || config.input.stdin == StdinUse::Never
             || world::stdin_is_terminal() =>
         {
             None
@@ -85,7 +88,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 fn standard_input() -> Result<String, Error> {
     let fail = |error| Error::File { verb: "read", path: batch::STANDARD_INPUT.into(), error };
     let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text).map_err(fail)?;
+    sys::Waiting(io::stdin().lock()).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
 }
 

@@ -2,6 +2,7 @@
 
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
+use super::input::Piped;
 use super::print::Out;
 use super::{input, prompt};
 use crate::base::world::World;
@@ -43,10 +44,11 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             return Err(Error::Invalid(sentence.to_owned()));
         }
     };
-    let (argument, waits) = prompt::argument(typed, &typed.operands, true)?;
+    let (argument, is_named) = prompt::argument(typed, &typed.operands, true)?;
+    let piped = Piped::of(typed, is_named, config)?;
     let files: Vec<String> = typed.values("file").map(str::to_owned).collect();
     let asked =
-        prompt_with_files(input::prompt(argument, waits, !files.is_empty())?, &files, &ready.defaults())?;
+        prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, &files, &ready.defaults())?;
     ready.begin()?;
     let workers = Workers(if typed.has("sequential") { 1 } else { candidates.len() });
     let style = Style { json, race: typed.has("race") };

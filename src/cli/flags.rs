@@ -97,6 +97,7 @@ pub const FLAGS: &[Flag] = &[
     flag("json-schema",        None,      "JSON|@FILE", RUN, "the schema that the answer follows"),
     flag("image",              None,      "FILE",     &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)"),
     flag("file",               Some('f'), "FILE",     RUN, "a text file that goes with the prompt (may be repeated); with parallel, map and chain: the tasks, items or steps"),
+    flag("no-stdin",           Some('n'), "",         &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it"),
     flag("effort",             None,      "LEVEL",    RUN, "how hard the model thinks: low, medium, high"),
     flag("ephemeral",          None,      "",         RUN, "leave no session behind"),
     flag("extra",              None,      "FLAG",     RUN, "a flag for the backend's own command line (may be repeated)"),
@@ -211,7 +212,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Typed, Result<(), Er
             Ok(Some(Arg::Value(word))) => typed.take_word(&word, std::mem::take(&mut may_be_command)),
             Ok(Some(Arg::Long(name))) => by_name(name).and_then(|flag| typed.take_flag(flag, &mut parser)),
             Ok(Some(Arg::Short(letter))) => {
-                by_letter(letter).and_then(|flag| typed.take_flag(flag, &mut parser))
+                by_letter(letter, typed.command).and_then(|flag| typed.take_flag(flag, &mut parser))
             }
             Err(error) => Err(bad_word(error)),
         };
@@ -274,8 +275,11 @@ fn by_name(name: &str) -> Result<&'static Flag, Error> {
     })
 }
 
-fn by_letter(letter: char) -> Result<&'static Flag, Error> {
-    FLAGS.iter().find(|flag| flag.short == Some(letter)).ok_or_else(|| Error::Unknown {
+/// The flag that a letter stands for with this command; where it has none, with another.
+fn by_letter(letter: char, command: &str) -> Result<&'static Flag, Error> {
+    let flags = || FLAGS.iter().filter(|flag| flag.short == Some(letter));
+    let own = flags().find(|flag| flag.commands.is_empty() || flag.commands.contains(&command));
+    own.or_else(|| flags().next()).ok_or_else(|| Error::Unknown {
         what: "flag",
         given: format!("-{letter}"),
         known: Vec::new(),

@@ -1,10 +1,15 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
+use super::flags::Typed;
+use crate::base::sys::{self, Watch};
 use crate::base::text::without_mark;
 use crate::base::world;
+use crate::config::{Config, StdinUse};
 use crate::engine::request;
 use crate::model::error::Error;
-use std::io::{self, Read};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,51 +17,105 @@ use std::time::Duration;
 /// who has something slow to say uses `-`.
 const SILENT_PIPE: Duration = Duration::from_secs(3);
 
+/// What standard input is to a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piped {
+    /// A part of it, waited for: `-` says so.
+    Named,
+    /// A part of it, where something is piped in.
+    Taken,
+    /// Nothing.
+    Left,
+}
+
+impl Piped {
+    /// From what was typed and configured. `is_named`: by `-`.
+    ///
+    /// # Errors
+    /// When it is named, and is to be left alone.
+    pub fn of(typed: &Typed, is_named: bool, config: &Config) -> Result<Piped, Error> {
+        match (is_named, typed.has("no-stdin")) {
+            (true, true) => Err(Error::Invalid("`-` and `--no-stdin` exclude each other".to_owned())),
+            (true, false) => Ok(Piped::Named),
+            (false, false) if config.input.stdin == StdinUse::Auto => Ok(Piped::Taken),
+            (false, _) => Ok(Piped::Left),
+        }
+    }
+}
+
 /// The prompt before its files: the argument, a blank line, standard input. None where the files have to do.
 ///
 /// # Errors
 /// No prompt at all, or standard input cannot be read.
-pub fn prompt(argument: Option<&str>, waits: bool, has_files: bool) -> Result<Option<String>, Error> {
+pub fn prompt(argument: Option<&str>, piped: Piped, has_files: bool) -> Result<Option<String>, Error> {
     let mut parts = Vec::new();
     parts.extend(argument.filter(|argument| !argument.is_empty()).map(str::to_owned));
     // A prompt of arguments alone is whole without it.
-    let suffices = !waits && (argument.is_some() || has_files);
-    if !suffices || !world::stdin_is_terminal() {
-        let piped = standard_input(suffices)?;
-        parts.extend(Some(piped).filter(|piped| !piped.is_empty()));
-    }
+    let suffices = argument.is_some() || has_files;
+    let more = match piped {
+        Piped::Named => read(io::stdin().lock())?,
+        Piped::Taken if !suffices => read(io::stdin().lock())?,
+        Piped::Taken if !world::stdin_is_terminal() => beside_an_argument()?,
+        Piped::Taken | Piped::Left => String::new(),
+    };
+    parts.extend(Some(more).filter(|more| !more.is_empty()));
     let prompt = parts.join("\n\n");
     if prompt.trim().is_empty() && !has_files {
-        return Err(Error::Invalid(
-            "there is no prompt: give one as an argument or on standard input".to_owned(),
-        ));
+        return Err(Error::Invalid(match piped {
+            Piped::Left => {
+                "there is no prompt: give one as an argument, or `-` to read standard input".to_owned()
+            }
+            _ => "there is no prompt: give one as an argument or on standard input".to_owned(),
+        }));
     }
     Ok(Some(prompt).filter(|prompt| !prompt.is_empty()))
 }
 
-fn standard_input(may_be_silent: bool) -> Result<String, Error> {
-    let fail = |error| Error::File { verb: "read", path: "standard input".into(), error };
-    let mut input = io::stdin().lock();
-    if may_be_silent {
-        let mut watch = [crate::base::sys::Watch::readable(io::stdin().as_fd())];
-        crate::base::sys::poll(&mut watch, SILENT_PIPE).map_err(fail)?;
-        if !watch[0].woke() {
-            log::warn!(
-                "nothing came on standard input for {SILENT_PIPE:?}: going on without it (`-` beside the prompt waits, \
-                 `</dev/null` ends this warning)"
-            );
-            return Ok(String::new());
-        }
+/// What is piped in beside an argument, unless it was not meant for us.
+fn beside_an_argument() -> Result<String, Error> {
+    let input = io::stdin().lock();
+    if is_begun(&input).map_err(unreadable)? {
+        log::warn!(
+            "another program has begun to read standard input, such as the loop around this one: it is left alone (`-` \
+             beside the prompt takes the rest, `--no-stdin` ends this warning)"
+        );
+        return Ok(String::new());
     }
+    let mut watch = [Watch::readable(input.as_fd())];
+    sys::poll(&mut watch, SILENT_PIPE).map_err(unreadable)?;
+    if !watch[0].woke() {
+        log::warn!(
+            "nothing came on standard input for {SILENT_PIPE:?}: going on without it (`-` beside the prompt waits, \
+             `--no-stdin` ends this warning)"
+        );
+        return Ok(String::new());
+    }
+    read(input)
+}
+
+/// A file of which a part was read before: `while read line; do clinvk ...; done <list`. What is left belongs to whoever
+/// reads it. Of a pipe that cannot be known.
+fn is_begun(input: &impl AsFd) -> io::Result<bool> {
+    let mut file = File::from(input.as_fd().try_clone_to_owned()?);
+    let known = file.metadata()?;
+    let at = if known.is_file() { file.stream_position()? } else { 0 };
+    Ok(0 < at && at < known.len())
+}
+
+fn read(input: impl Read + AsFd) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(fail)?;
+    sys::Waiting(input).read_to_end(&mut bytes).map_err(unreadable)?;
     match String::from_utf8_lossy(without_mark(&bytes)) {
-        std::borrow::Cow::Borrowed(text) => Ok(text.to_owned()),
-        std::borrow::Cow::Owned(text) => {
+        Cow::Borrowed(text) => Ok(text.to_owned()),
+        Cow::Owned(text) => {
             log::warn!("standard input is not valid UTF-8: the bytes that are none became U+FFFD");
             Ok(text)
         }
     }
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::File { verb: "read", path: "standard input".into(), error }
 }
 
 /// A flag's time limit: `90s`, `5m`, `1d`, or a number of seconds; `0` is none.

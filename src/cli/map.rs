@@ -157,9 +157,13 @@ impl List {
         }
         let before = self.held.len();
         self.held.resize(before + READ, 0);
-        let read = self.file.read(&mut self.held[before..]).map_err(fail)?;
-        self.held.truncate(before + read);
-        self.is_over = read == 0;
+        let read = self.file.read(&mut self.held[before..]);
+        self.held.truncate(before + read.as_ref().map_or(0, |read| *read));
+        match read {
+            // Another program has set it to O_NONBLOCK, and was faster.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => self.is_over = read.map_err(fail)? == 0,
+        }
         Ok(true)
     }
 }

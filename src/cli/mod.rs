@@ -194,8 +194,7 @@ fn say(text: &str) -> Result<u8, Error> {
         true => Cow::Owned(Cleaner::new(false).piece(text)),
         false => Cow::Borrowed(text),
     };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match sys::Waiting(sys::Stdout).write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::File { verb: "write", path: "standard output".into(), error })
         }

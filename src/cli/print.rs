@@ -14,7 +14,7 @@ use crate::model::event::{Event, Sink, Usage, seam};
 use crate::model::task::OutputFormat;
 use crate::model::unified::{Answer, Events, failure};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ impl Printer {
 pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
     if let Some(line) = refused(format, &mut Events::new(backend, Path::new("")), error) {
         // Whoever does not read that may still read standard error.
-        let _ = writeln!(io::stdout(), "{}", super::table::safe_json(line));
+        let _ = super::say(&(super::table::safe_json(line) + "\n"));
     }
 }
 
@@ -247,7 +247,7 @@ impl Out {
     pub fn look(&self) -> io::Result<()> {
         let mut watch = [Watch::other_side_gone(sys::stdout_fd())];
         sys::poll(&mut watch, Duration::ZERO)?;
-        if watch[0].woke() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        if watch[0].woke() { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     /// Writes a text, or its last piece.
@@ -293,7 +293,7 @@ impl Out {
             terminal::printed(seen);
         }
         if let Err(error) = &result {
-            if error.kind() != io::ErrorKind::BrokenPipe {
+            if error.kind() != ErrorKind::BrokenPipe {
                 self.failed = Some(io::Error::new(error.kind(), error.to_string()));
             }
         }
@@ -310,9 +310,16 @@ impl Out {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for part in bytes.chunks(sys::PIPE_ROOM) {
-            self.wait_for_room()?;
-            sys::Stdout.write_all(part)?;
+        for mut part in bytes.chunks(sys::PIPE_ROOM) {
+            while !part.is_empty() {
+                self.wait_for_room()?;
+                match sys::Stdout.write(part) {
+                    Ok(written) => part = &part[written..],
+                    // Another program has set it to O_NONBLOCK, and was faster.
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -330,7 +337,7 @@ impl Out {
             let now = self.clock.ran();
             let is_over = cancel.is_thrown() || (!wall.is_zero() && now >= *wall);
             if is_over && (cancel.is_urgent() || now >= *over_since.get_or_insert(now) + *grace) {
-                return Err(io::ErrorKind::BrokenPipe.into());
+                return Err(ErrorKind::BrokenPipe.into());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `clinvk PROMPT`: from the command line and the configuration to a task, and the task to its end.
 
 use super::flags::{Typed, prompt_operand};
+use super::input::Piped;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
@@ -103,7 +104,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let engine = engine(world, config);
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
-    let (argument, waits) = argument(typed, operands, session.is_some())?;
+    let (argument, is_named) = argument(typed, operands, session.is_some())?;
     let patience = match typed.value("wait") {
         None => Some(Duration::ZERO),
         Some("") => None,
@@ -124,7 +125,8 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
         reads_files: true,
     };
     let files = request.files.as_deref().unwrap_or_default();
-    let prompt = || prompt_with_files(input::prompt(argument, waits, !files.is_empty())?, files, &defaults);
+    let piped = Piped::of(typed, is_named, config)?;
+    let prompt = || prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, files, &defaults);
     let mut tasks = request.tasks(&defaults, prompt)?;
     for task in &mut tasks {
         task.session = session.as_ref().map(|session| Continue { id: session.id.clone(), patience, replay });
@@ -140,7 +142,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     Ok(Ready { tasks, engine, prepared, control })
 }
 
-/// The prompt among the operands, and whether standard input is waited for (`-`). `is_prompt`: it cannot be a misspelt
+/// The prompt among the operands, and whether standard input is named (`-`). `is_prompt`: it cannot be a misspelt
 /// command.
 ///
 /// # Errors

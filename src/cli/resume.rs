@@ -3,11 +3,12 @@
 use super::flags::Typed;
 use super::sessions::progress;
 use super::table;
+use crate::base::sys;
 use crate::base::world::{self, World};
 use crate::engine::request;
 use crate::model::error::Error;
 use crate::session::{Filter, Session, Store};
-use std::io::{self, BufRead, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// How many sessions the list to choose from has.
@@ -77,10 +78,7 @@ fn choose(store: &Store, filter: Filter) -> Result<Session, Error> {
     loop {
         write!(terminal, "session (1-{}): ", sessions.len()).map_err(ask)?;
         terminal.flush().map_err(ask)?;
-        let mut word = String::new();
-        if io::stdin().lock().read_line(&mut word).map_err(ask)? == 0 {
-            return Err(Error::Cancelled);
-        }
+        let Some(word) = typed_line().map_err(ask)? else { return Err(Error::Cancelled) };
         match word.trim().parse::<usize>() {
             Ok(number) if (1..=sessions.len()).contains(&number) => {
                 return Ok(sessions.swap_remove(number - 1));
@@ -88,4 +86,16 @@ fn choose(store: &Store, filter: Filter) -> Result<Session, Error> {
             _ => writeln!(terminal, "a number from 1 to {}, please", sessions.len()).map_err(ask)?,
         }
     }
+}
+
+/// A line that was typed; none at the end of the input.
+fn typed_line() -> io::Result<Option<String>> {
+    let (mut input, mut line, mut byte) = (sys::Waiting(io::stdin().lock()), Vec::new(), [0]);
+    while input.read(&mut byte)? > 0 {
+        if byte == *b"\n" {
+            return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+        }
+        line.extend(byte);
+    }
+    Ok(None)
 }

@@ -3,6 +3,7 @@
 use super::flags::{FLAGS, Typed};
 use super::{say, say_either, say_json, table};
 use crate::base::json;
+use crate::base::sys;
 use crate::base::time;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -312,7 +313,7 @@ fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
 fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
     let fail = |error| Error::File { verb: "read", path: file.into(), error };
     let text = match file {
-        "-" => std::io::read_to_string(std::io::stdin()).map_err(fail)?,
+        "-" => std::io::read_to_string(sys::Waiting(std::io::stdin().lock())).map_err(fail)?,
         _ => std::fs::read_to_string(file).map_err(fail)?,
     };
     let wrong = |problem: String| Error::Invalid(format!("`{file}` is no exported session: {problem}"));

@@ -13,10 +13,10 @@ mod value;
 pub use file::{set, unset};
 pub use path::bad_key_name;
 pub use table::{
-    BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, KEYS, Key, KeyPolicy, Of, Output, Parallel,
-    Server, Session, UnifiedFlags,
+    BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, Input, KEYS, Key, KeyPolicy, Of, Output,
+    Parallel, Server, Session, UnifiedFlags,
 };
-pub use value::{AnswerAs, PromptBy, Type};
+pub use value::{AnswerAs, PromptBy, StdinUse, Type};
 
 use crate::model::error::Error;
 use path::{Names, Place, misplaced, path_for, unknown};

@@ -1,7 +1,7 @@
 //! The table of keys: every key's name, type, default and help stand here and nowhere else. The structs that the rest
 //! of the program reads are made from it.
 
-use super::value::{AnswerAs, PromptBy, Setting, Type};
+use super::value::{AnswerAs, PromptBy, Setting, StdinUse, Type};
 use crate::model::error::Kind;
 use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
 use serde_json::Value;
@@ -153,6 +153,7 @@ table! {
         default_backend: String = "claude", "the backend that is used when none is named";
         + unified_flags: UnifiedFlags = "/unified_flags", "How a task runs when nothing says otherwise.";
         + session: Session = "/session", "What is kept of a conversation.";
+        + input: Input = "/input", "What a prompt is made of.";
         + output: Output = "/output", "What is printed.";
         + parallel: Parallel = "/parallel", "How `parallel` runs its tasks.";
         + server: Server = "/server", "How the HTTP server listens and what it refuses.";
@@ -184,6 +185,11 @@ table! {
         store_turns: bool = "true", "keep prompts and answers beside the session";
         replay_limit: usize = "100000", "most characters of a conversation that is handed to another backend";
         default_tags: Vec<String> = "", "tags that every new session gets";
+    }
+
+    /// What a prompt is made of.
+    Input "input." All {
+        stdin: StdinUse = "auto", "whether a prompt takes standard input without being asked to: auto, never";
     }
 
     /// What is printed.

@@ -180,6 +180,16 @@ macro_rules! numbers {
 numbers!(u8, u16, u32, u64, usize);
 
 words! {
+    /// Whether a prompt takes standard input without being asked to.
+    StdinUse {
+        /// What is piped in goes with the prompt.
+        Auto = "auto",
+        /// Only `-` reads it.
+        Never = "never",
+    }
+}
+
+words! {
     /// How a declared backend gets the prompt.
     PromptBy {
         /// On its standard input.
@@ -219,4 +229,4 @@ macro_rules! word_settings {
         }
     )+};
 }
-word_settings!(Approval, Sandbox, OutputFormat, PromptBy, AnswerAs, ToolUse, Kind);
+word_settings!(Approval, Sandbox, OutputFormat, StdinUse, PromptBy, AnswerAs, ToolUse, Kind);

@@ -1,8 +1,11 @@
 //! The standard streams as this process was given them.
 #![allow(unsafe_code)]
 
-use std::io::{self, Write};
+use super::{Watch, poll, stdout_fd};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Standard output as it is: what is written is written, and no descriptor is needed for it.
 pub struct Stdout;
@@ -16,6 +19,49 @@ impl Write for Stdout {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl AsFd for Stdout {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        stdout_fd()
+    }
+}
+
+/// A stream that is waited for, whether or not another program has set it to O_NONBLOCK: one that shares a pipe or a terminal
+/// with us sets it for us, too.
+pub struct Waiting<T>(pub T);
+
+impl<T> Waiting<T> {
+    fn until(
+        &mut self,
+        watch: impl Fn(&T) -> Watch,
+        mut act: impl FnMut(&mut T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match act(&mut self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll(&mut [watch(&self.0)], Duration::MAX)?;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl<T: Read + AsFd> Read for Waiting<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.until(|stream| Watch::readable(stream.as_fd()), |stream| stream.read(buffer))
+    }
+}
+
+impl<T: Write + AsFd> Write for Waiting<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.until(|stream| Watch::writable(stream.as_fd()), |stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
