@@ -3,6 +3,8 @@
 use crate::util::http::{Answer, Server};
 use crate::util::scene::{Scene, until};
 use serde_json::{Value, json};
+use std::fs;
+use std::net::TcpStream;
 
 /// Two keys, and one that sees all.
 const KEYS: [(&str, &str); 1] = [("CLINVK_API_KEYS", "alice=alice-secret,bob=bob-secret,boss=boss-secret")];
@@ -128,7 +130,7 @@ fn a_key_may_do_less_than_the_server() {
 fn directories_are_compared_without_links_and_by_whole_parts() {
     let scene = scene(json!({}));
     for dir in ["allowed", "allowed/blocked", "allowedtoo"] {
-        std::fs::create_dir(scene.path(dir)).unwrap();
+        fs::create_dir(scene.path(dir)).unwrap();
     }
     std::os::unix::fs::symlink(scene.path("allowedtoo"), scene.path("allowed/link")).unwrap();
     scene.edit_config(|config| {
@@ -336,8 +338,7 @@ fn a_source_of_keys_without_a_key_keeps_the_server_from_starting() {
         seen.status == 3 && seen.err.contains(&*file.replace(scene.path("").to_str().unwrap(), "ROOT/")),
         "others can read it: {seen}"
     );
-    let mode =
-        |mode| std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let mode = |mode| fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     mode(0o600);
     let mut server = scene.serve_with([], &[("CLINVK_SERVER_API_KEYS_FILE", &file)]);
     let status = |server: &Server, key: &str| {
@@ -530,4 +531,64 @@ fn all_backends_are_all_that_a_key_may_use() {
         kind(&absent) == refused("not_installed", 503) && absent.body.contains("asked: gone\""),
         "{absent}"
     );
+}
+
+/// faults.md B3: idle clients that hold every descriptor keep nobody out, and it is said at the start what there is room for.
+#[test]
+fn with_few_descriptors_the_server_says_so_and_answers_all_the_same() {
+    let scene = scene(json!({}));
+    let clinvk = env!("CARGO_BIN_EXE_clinvk");
+    let limited = format!("ulimit -n 256; exec {clinvk} serve --port 0");
+    let mut process = scene.program("/bin/sh").args(["-c", &limited]).start();
+    process.says("Press Ctrl+C to stop\n");
+    let said = process.said();
+    let address = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let server = Server { address: address.unwrap_or_default().to_owned(), process };
+    let idle: Vec<TcpStream> = (0..512).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(prompt(&server, &[]).status, 200);
+    drop(idle);
+    let said = server.stop().err;
+    assert!(
+        said.contains("a limit of 256 open files leaves room for 64 connections, not for 1024"),
+        "{said}"
+    );
+}
+
+/// faults.md G9: all places are at work, and it can still be asked how the server is.
+#[test]
+fn some_places_are_kept_for_questions_of_health() {
+    let scene = scene(json!({"max_connections": 4, "max_runs": 4}));
+    scene.edit_config(|config| config["backends"] = json!({"echo": {"hang": true}}));
+    let server = scene.serve([]);
+    let body = json!({"prompt": "x"});
+    let _at_work: Vec<_> = (0..4).map(|_| server.post_stream("/api/v1/prompt", &body)).collect();
+    // One is for this very question.
+    let busy = |answer: Answer| (answer.status, answer.header("retry-after").map(str::to_owned));
+    until("all of them are at work", || server.get("/api/v1/backends").status == 503);
+    // Clients that say nothing do not take these places, either.
+    let _silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    for path in ["/live", "/ready", "/health"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    assert_eq!(busy(server.get("/api/v1/runs")), (503, Some("1".to_owned())));
+}
+
+/// faults.md B4: a finished run that is kept holds no descriptor.
+#[test]
+fn results_that_are_kept_hold_no_descriptors() {
+    let scene = scene(json!({}));
+    let server = scene.serve([]);
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.process.pid)).unwrap().count();
+    let detached = || {
+        let body = json!({"prompt": "x", "ephemeral": true, "detach": true});
+        let id = server.post("/api/v1/prompt", &body).json()["run_id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/runs/{id}");
+        until("it is over", || server.get(&path).json()["state"] != "running");
+    };
+    detached();
+    until("nothing is under way", || server.get("/api/v1/runs").json()["runs"][0]["state"] == "done");
+    let before = descriptors();
+    (0..20).for_each(|_| detached());
+    until("their descriptors", || descriptors() <= before + 2);
 }

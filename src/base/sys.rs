@@ -208,8 +208,8 @@ pub fn in_its_own_session(command: &mut std::process::Command) {
 /// How many descriptors a process of ours may have open when nobody raised that; 0 while nobody has.
 static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(0);
 
-/// As many descriptors as the system lets us have. Children get what we had before.
-pub fn raise_open_files() -> io::Result<()> {
+/// As many descriptors as the system lets us have; returns how many. Children get what we had before.
+pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit fills the struct.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
@@ -219,7 +219,7 @@ pub fn raise_open_files() -> io::Result<()> {
         // SAFETY: setrlimit only reads the struct.
         check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
     }
-    Ok(())
+    Ok(limit.rlim_cur)
 }
 
 /// Gives the program the limit that we had before `raise_open_files`: some walk through all descriptors that there may

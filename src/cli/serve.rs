@@ -25,6 +25,11 @@ use std::time::{Duration, Instant};
 /// How long a client may take to send the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
 
+/// Descriptors of the server's own: listeners, logs, the session store, requests that wait for their turn.
+const OWN_FILES: u64 = 48;
+/// Descriptors of a run: its pipes, its switch, its session's lock, its directory.
+const FILES_OF_RUN: u64 = 10;
+
 /// How often the server looks after itself: keys that changed, results that nobody came for.
 const ROUND: Duration = Duration::from_secs(5);
 /// How long a cancelled run may take to be gone, beyond its grace.
@@ -159,6 +164,8 @@ fn limits(config: &Config) -> Limits {
         read: Duration::from_secs(of_server.read_timeout_secs),
         write: Duration::from_secs(of_server.write_timeout_secs),
         connections: of_server.max_connections,
+        per_address: of_server.max_connections_per_address,
+        descriptors: OWN_FILES + FILES_OF_RUN * of_server.max_runs as u64,
         memory: Memory::new(of_server.max_memory_bytes),
         wait: Duration::from_secs(of_server.queue_timeout_secs),
         drain: Duration::from_secs(of_server.drain_secs),

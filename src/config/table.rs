@@ -220,6 +220,7 @@ table! {
         idle_timeout_secs: u64 [0, YEAR] = "120", "how long an idle connection is kept; 0 is no limit";
         drain_secs: u64 [0, YEAR] = "30", "how long runs may go on when the server has to stop";
         max_connections: usize [1, MILLION] = "1024", "most connections at once";
+        max_connections_per_address: usize [0, MILLION] = "512", "most connections of one address; 0 is as many as of all";
         socket: String = "", "a Unix socket to listen on instead of host and port; empty is none";
         api_keys_file: String = "", "a file with an API key a line, readable by its owner only";
         api_keys_gopass_path: String = "", "where gopass keeps the API keys, one a line";

@@ -12,6 +12,7 @@ use crate::http::state::call::{Call, Handler, Limits, Who};
 use crate::http::state::server::Server;
 use crate::model::error::Kind;
 use serde_json::json;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +44,15 @@ pub struct Front(pub Arc<Server>);
 impl Service for Front {
     fn serve(&self, exchange: &mut Exchange<'_>) {
         serve(&self.0, exchange);
+    }
+
+    fn tells_health(&self, path: &str) -> bool {
+        let found = routes::find(path).map(|(route, _)| route.path);
+        matches!(found, Some("/live" | "/ready" | "/health"))
+    }
+
+    fn is_of_many(&self, address: IpAddr) -> bool {
+        self.0.proxies.is_one(address)
     }
 }
 

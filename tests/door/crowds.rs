@@ -9,6 +9,8 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+/// Asks for what takes longer than any test.
+const AT_WORK: &[u8] = b"GET /slow?n=600000 HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// So many clients, all connected.
 fn crowd(house: &House, count: usize) -> Vec<Client> {
@@ -78,7 +80,7 @@ fn slow_bodies_in_every_place_give_way_at_their_deadline() {
     for client in &mut slow {
         client.says(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na");
     }
-    assert_eq!(house.client().hears(true).status, 503);
+    until("all of them are at work", || house.client().asks(GET).status == 503);
     for client in &mut slow {
         assert_eq!(client.hears(true).status, 408);
         client.is_left();
@@ -92,6 +94,8 @@ fn slow_bodies_in_every_place_give_way_at_their_deadline() {
 fn whoever_is_one_too_many_hears_so_at_once_until_somebody_leaves() {
     let house = House::new(Limits { connections: 3, ..limits() });
     let mut inside = crowd(&house, 3);
+    inside.iter_mut().for_each(|client| client.says(AT_WORK));
+    until("all of them are at work", || house.client().asks(GET).status == 503);
     for _ in 0..100 {
         let mut client = house.client();
         let answer = client.asks(GET);
@@ -101,10 +105,37 @@ fn whoever_is_one_too_many_hears_so_at_once_until_somebody_leaves() {
         assert_eq!(fields, ["1", "close"]);
         client.is_left();
     }
-    inside.iter_mut().for_each(Client::goes_on);
     inside.pop();
     until("the one that left", || house.gauges.connections() == 2);
     house.is_well();
+}
+
+/// faults.md B3 and G9.
+#[test]
+fn whoever_has_said_nothing_for_the_longest_time_gives_way() {
+    for limits in [Limits { connections: 3, ..limits() }, Limits { per_address: 3, ..limits() }] {
+        let house = House::new(limits);
+        let mut clients = crowd(&house, 3);
+        // The last one that was heard is the last to go; one that is at work does not.
+        for index in [1, 2, 0] {
+            assert_eq!(clients[index].asks(GET).status, 200);
+        }
+        clients[1].says(AT_WORK);
+        let mut first = house.client();
+        assert_eq!(first.asks(GET).status, 200);
+        clients[2].is_left();
+        let mut second = house.client();
+        assert_eq!(second.asks(GET).status, 200);
+        clients[0].is_left();
+        // Half a head is no request.
+        first.says(b"GET / HTTP/1.1\r\n");
+        let newer: Vec<Client> = (0..2).map(|_| house.client()).collect();
+        for mut client in newer {
+            assert_eq!(client.asks(GET).status, 200);
+        }
+        first.is_left();
+        second.is_left();
+    }
 }
 
 #[test]
@@ -186,7 +217,6 @@ fn without_descriptors_nobody_is_let_in_and_then_everybody_again() {
         assert!(inside < clients.len(), "{inside} of {} are inside", clients.len());
         // Each of the others needs a second descriptor.
         clients.drain(..clients.len() * 2 / 3);
-        clients.iter_mut().for_each(Client::goes_on);
         house.is_well();
     });
 }

@@ -21,7 +21,18 @@ pub const SHORT: Duration = Duration::from_millis(300);
 /// No limit that a test would notice.
 pub fn limits() -> Limits {
     let (memory, wait) = (Memory::new(1 << 40), LONG);
-    Limits { head: LONG, idle: LONG, read: LONG, write: LONG, connections: 5000, memory, wait, drain: LONG }
+    Limits {
+        head: LONG,
+        idle: LONG,
+        read: LONG,
+        write: LONG,
+        connections: 5000,
+        per_address: 0,
+        memory,
+        wait,
+        drain: LONG,
+        descriptors: 0,
+    }
 }
 
 struct Does<F>(F);

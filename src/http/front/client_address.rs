@@ -53,6 +53,11 @@ impl Proxies {
         client
     }
 
+    /// Whether this is the address of one of them.
+    pub fn is_one(&self, peer: IpAddr) -> bool {
+        self.trusts(peer.to_canonical())
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.has(address))
     }

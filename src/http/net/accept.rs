@@ -7,6 +7,7 @@ use crate::http::net::Service;
 use crate::http::net::connection::{Connection, Peer};
 use crate::http::net::listen::{Listen, Listener};
 use crate::http::net::memory::Memory;
+use crate::http::net::places::{Bounds, Places};
 use crate::http::net::response;
 use crate::http::net::socket::Drain;
 use crate::http::net::watch::Watcher;
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that was refused may take to hear it, and how many may do so at once.
 const HEARING: (Duration, usize) = (Duration::from_millis(500), 64);
+/// What a client hears for whom there is no place.
+pub(super) const TOO_MANY: &str = "there are too many connections: try again in a second";
 /// How long the connections may take to end when nobody waits for them any more.
 const HURRY: Duration = Duration::from_secs(1);
 /// The stack of a client's thread: a whole run happens on it. One with the most deeply nested JSON that is read was seen to
@@ -43,12 +46,33 @@ pub struct Limits {
     pub write: Duration,
     /// Connections at once.
     pub connections: usize,
+    /// Connections of one address at once; 0 is as many as of all.
+    pub per_address: usize,
     /// What requests make us keep.
     pub memory: Arc<Memory>,
     /// A request that waits for room in it.
     pub wait: Duration,
     /// What is under way when the server shall stop.
     pub drain: Duration,
+    /// Descriptors that are needed for other things than connections.
+    pub descriptors: u64,
+}
+
+impl Limits {
+    /// No more connections than there are descriptors for. Whatever else is done, a quarter of those is for connections.
+    fn within(self, open_files: u64) -> Limits {
+        let room = open_files.saturating_sub(self.descriptors).max(open_files / 4);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if room >= self.connections {
+            return self;
+        }
+        log::warn!(
+            "a limit of {open_files} open files leaves room for {room} connections, not for {} \
+             (server.max_connections): raise it, as by `ulimit -n`",
+            self.connections
+        );
+        Limits { connections: room, ..self }
+    }
 }
 
 /// What there is at the moment.
@@ -61,6 +85,10 @@ impl Gauges {
     /// Open connections, idle ones too.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, connections: isize) {
+        self.connections.fetch_add(connections as usize, Ordering::Relaxed);
     }
 }
 
@@ -106,9 +134,13 @@ impl Door {
     /// # Errors
     /// When it cannot begin: there is no pipe or no thread.
     pub fn serve(self, limits: Limits, service: Arc<dyn Service>, stop: OwnedFd) -> io::Result<()> {
-        if let Err(error) = sys::raise_open_files() {
-            log::warn!("cannot raise the limit of open files: {error}");
-        }
+        let limits = match sys::raise_open_files() {
+            Ok(open_files) => limits.within(open_files),
+            Err(error) => {
+                log::warn!("cannot raise the limit of open files: {error}");
+                limits
+            }
+        };
         let drain = Arc::new(Drain { asked: Cancel::new()?, over: Cancel::new()? });
         let (watcher, thread) = Watcher::start()?;
         let house = Arc::new(House { limits, service, drain, watcher });
@@ -123,6 +155,8 @@ impl Door {
         // Every connection holds the writing end: when the last one is gone, the reading end wakes.
         let (nobody_left, present) = sys::pipe()?;
         let present = Arc::new(present);
+        let Limits { connections: all, per_address, .. } = house.limits;
+        let places = Places::new(Bounds { all, per_address }, self.gauges.clone());
         let mut refused: Vec<Refused> = Vec::new();
         let (mut paused, mut failing) = (false, false);
         loop {
@@ -144,10 +178,12 @@ impl Door {
                 match listener.accept() {
                     Ok((stream, peer)) => {
                         failing = false;
-                        refused.extend(self.welcome(stream, peer, house, &present));
+                        refused.extend(welcome(stream, peer, house, &places, &present));
                     }
                     // It left before we came to the door.
                     Err(error) if is_of_client(&error) => {}
+                    // Its descriptor is free in a moment.
+                    Err(error) if sys::is_shortage(&error) && places.make_room() => paused = true,
                     Err(error) => {
                         if !failing {
                             log::warn!("cannot let clients in: {error}");
@@ -159,36 +195,6 @@ impl Door {
             refused.truncate(HEARING.1);
         }
         self.drain(house, stop, &nobody_left, present)
-    }
-
-    /// Gives a client its thread, or tells it why not.
-    fn welcome(
-        &self,
-        stream: TcpStream,
-        peer: Peer,
-        house: &Arc<House>,
-        present: &Arc<OwnedFd>,
-    ) -> Option<Refused> {
-        let stream = Arc::new(stream);
-        let present = Present::new(self.gauges.clone(), present.clone());
-        if self.gauges.connections() <= house.limits.connections {
-            let (own, house) = (stream.clone(), house.clone());
-            let serve = move || {
-                let _present = present;
-                match Connection::new(own, peer, house) {
-                    Ok(connection) => connection.serve(),
-                    // It is gone already.
-                    Err(error) => log::debug!("a client left at the door: {error}"),
-                }
-            };
-            // Not joined: `Present` says when it is over.
-            let started = thread::Builder::new().name("client".to_owned()).stack_size(STACK).spawn(serve);
-            match started {
-                Ok(_) => return None,
-                Err(error) => log::warn!("no thread for a client: {error}"),
-            }
-        }
-        Refused::new(stream)
     }
 
     /// Lets everybody go. The listeners are closed at once.
@@ -234,6 +240,36 @@ impl Door {
     }
 }
 
+/// Gives a client its thread, or tells it why not.
+fn welcome(
+    stream: TcpStream,
+    peer: Peer,
+    house: &Arc<House>,
+    places: &Arc<Places>,
+    present: &Arc<OwnedFd>,
+) -> Option<Refused> {
+    let stream = Arc::new(stream);
+    let address = match peer {
+        Peer::Ip(address) => Some(address).filter(|address| !house.service.is_of_many(*address)),
+        Peer::Unix => None,
+    };
+    if let Some(place) = places.take(address, &stream, present) {
+        let (own, house) = (stream.clone(), house.clone());
+        let serve = move || match Connection::new(own, peer, place, house) {
+            Ok(connection) => connection.serve(),
+            // It is gone already.
+            Err(error) => log::debug!("a client left at the door: {error}"),
+        };
+        // Not joined: its place says when it is over.
+        let started = thread::Builder::new().name("client".to_owned()).stack_size(STACK).spawn(serve);
+        match started {
+            Ok(_) => return None,
+            Err(error) => log::warn!("no thread for a client: {error}"),
+        }
+    }
+    Refused::new(stream)
+}
+
 /// The grace is over: nobody waits for anything any more.
 fn over(house: &House) -> bool {
     house.watcher.throw_all();
@@ -261,7 +297,7 @@ impl Refused {
     /// Tells it, as far as that is possible without waiting.
     fn new(stream: Arc<TcpStream>) -> Option<Refused> {
         stream.set_nonblocking(true).ok()?;
-        let words = response::last_words(503, "there are too many connections: try again in a second");
+        let words = response::last_words(503, TOO_MANY);
         stream.as_ref().write_all(&words).ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
         Some(Refused { stream, until: Instant::now() + HEARING.0, left: 256 << 10 })
@@ -277,24 +313,5 @@ impl Refused {
                 _ => return false,
             }
         }
-    }
-}
-
-/// One connection, as it is counted.
-struct Present {
-    gauges: Arc<Gauges>,
-    _held: Arc<OwnedFd>,
-}
-
-impl Present {
-    fn new(gauges: Arc<Gauges>, held: Arc<OwnedFd>) -> Present {
-        gauges.connections.fetch_add(1, Ordering::Relaxed);
-        Present { gauges, _held: held }
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.gauges.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

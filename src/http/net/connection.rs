@@ -1,10 +1,11 @@
 //! One client: its requests one after the other, each led through a service, and what becomes of the connection.
 
 use crate::exec::Cancel;
-use crate::http::net::accept::House;
+use crate::http::net::accept::{House, TOO_MANY};
 use crate::http::net::body::{Body, BodyError, Reader};
 use crate::http::net::head::{self, Halt, Head, Request};
 use crate::http::net::memory::{COPIES, Held, Memory};
+use crate::http::net::places::Place;
 use crate::http::net::response::{self, Framing};
 use crate::http::net::socket::Socket;
 use crate::http::net::watch::{Leaving, Watched};
@@ -18,6 +19,8 @@ use std::time::Duration;
 const MOST_DROPPED: usize = 256 << 10;
 /// How long that may take.
 const DROPPING: Duration = Duration::from_millis(500);
+/// How long a client may say nothing for whom there is only a place to ask how the server is.
+const FOR_HEALTH: Duration = Duration::from_secs(1);
 
 /// Where a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub struct Sent {
 pub(crate) struct Connection {
     reader: Reader<Socket>,
     peer: Peer,
+    place: Place,
     house: Arc<House>,
 }
 
@@ -66,16 +70,24 @@ enum Next {
 }
 
 impl Connection {
-    pub fn new(stream: Arc<TcpStream>, peer: Peer, house: Arc<House>) -> io::Result<Connection> {
+    pub fn new(
+        stream: Arc<TcpStream>,
+        peer: Peer,
+        place: Place,
+        house: Arc<House>,
+    ) -> io::Result<Connection> {
         let tcp = matches!(peer, Peer::Ip(_));
         let socket = Socket::new(stream, house.drain.clone(), tcp, house.limits.write)?;
-        Ok(Connection { reader: Reader::new(socket), peer, house })
+        Ok(Connection { reader: Reader::new(socket), peer, place, house })
     }
 
     /// Serves the client until one of the two has had enough.
     pub fn serve(mut self) {
         // Whoever connects has something to say; only a client that was served before may think about it.
         let mut patience = self.house.limits.head;
+        if self.place.is_for_health {
+            patience = patience.min(FOR_HEALTH);
+        }
         loop {
             match self.request(patience) {
                 Next::Request => patience = self.house.limits.idle,
@@ -88,12 +100,17 @@ impl Connection {
     fn request(&mut self, patience: Duration) -> Next {
         if self.reader.held().is_empty() {
             self.reader.rest();
+            self.place.rest();
             self.reader.source().idle_within(patience);
-            // Nobody waits for an answer to nothing.
-            if !matches!(self.reader.fill(Reader::<Socket>::FOR_A_HEAD), Ok(1..)) {
-                return Next::Cut;
+            match self.reader.fill(Reader::<Socket>::FOR_A_HEAD) {
+                Ok(1..) => {}
+                Err(_) if self.place.is_for_health => return self.refuse(503, TOO_MANY),
+                // Nobody waits for an answer to nothing.
+                _ => return Next::Cut,
             }
         }
+        // From now on it may be in the middle of its head; but many drops are no more than silence.
+        self.place.rest();
         self.reader.source().read_within(self.house.limits.head);
         let request = match head::read(&mut self.reader) {
             Ok(request) => request,
@@ -102,6 +119,12 @@ impl Connection {
             Err(Halt::Refused(refusal)) => return self.refuse(refusal.status, refusal.message),
         };
         let house = self.house.clone();
+        if !self.place.work() {
+            return Next::Cut;
+        }
+        if self.place.is_for_health && !house.service.tells_health(&request.head.path) {
+            return self.refuse(503, TOO_MANY);
+        }
         let misdirected = request.misdirected;
         let mut exchange = Exchange::new(self, request);
         let served = if misdirected {
@@ -172,6 +195,7 @@ pub struct Exchange<'c> {
 
 impl Exchange<'_> {
     fn new(connection: &mut Connection, request: Request) -> Exchange<'_> {
+        let keep_alive = request.keep_alive && !connection.place.is_for_health;
         Exchange {
             peer: connection.peer,
             held: connection.house.limits.memory.hold(),
@@ -179,7 +203,7 @@ impl Exchange<'_> {
             length: request.length,
             body: Body::new(request.length),
             awaits_continue: request.expects_continue,
-            keep_alive: request.keep_alive,
+            keep_alive,
             head: request.head,
             answer: Answer::Nothing,
             sent: None,
