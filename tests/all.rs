@@ -34,6 +34,7 @@ mod permissions;
 mod places;
 mod policy;
 mod prompt;
+mod requests;
 mod responses;
 mod schema;
 mod secrecy;

@@ -186,7 +186,8 @@ fn the_page_of_the_api_and_openapi_agree() {
 fn the_page_of_the_api_has_every_kind_with_its_status() {
     let of_kinds = Kind::ALL.iter().map(|kind| Fault::of(*kind, ""));
     let others = [
-        Fault::no_path("GET", "/"),
+        Fault::no_path("GET", "/", &[]),
+        Fault::coded_body("gzip"),
         Fault::method("PUT", "GET"),
         Fault::too_large(1, ""),
         Fault::too_slow(),

@@ -45,6 +45,17 @@ fn it_has_every_route_and_no_other() {
 }
 
 #[test]
+fn queries_have_the_fields_that_routes_read() {
+    let document = document();
+    for route in ROUTES.iter().filter(|route| route.path.starts_with("/api/")) {
+        let parameters = document["paths"][route.path]["get"]["parameters"].as_array();
+        let of_query = parameters.into_iter().flatten().filter(|parameter| parameter["in"] == "query");
+        let names: Vec<&str> = of_query.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        assert_eq!(names, route.query, "{}", route.path);
+    }
+}
+
+#[test]
 fn open_routes_are_those_without_security() {
     let document = document();
     for (method, path, operation) in described(&document) {

@@ -236,6 +236,7 @@ table! {
         cors_max_age: u64 [0, YEAR] = "300", "how many seconds a browser may remember a preflight";
         max_runs: usize [1, MANY] = "16", "most runs at once";
         max_runs_per_backend: usize [0, MANY] = "0", "most runs of one backend at once; 0 is as many as of all";
+        max_tasks: usize [1, MILLION] = "1000", "most tasks, steps or backends of one request";
         queue_length: usize [0, MILLION] = "16", "most requests that wait for their turn to run";
         queue_timeout_secs: u64 [0, YEAR] = "10", "longest time that a request waits for memory or for its turn to run";
         run_retention_secs: u64 [0, YEAR] = "600", "how long the result of a detached run is kept, unless newer ones need its room";

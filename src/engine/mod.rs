@@ -110,6 +110,7 @@ impl Engine {
         let backend = self.registry.get(&task.backend)?;
         let (mut task, mut warnings) = (task.clone(), Vec::new());
         let session = task.session.as_ref().map(|session| self.store.load(&session.id)).transpose()?;
+        check_words(&task)?;
         check_stored(&task, session.as_ref())?;
         if let Some(session) = &session {
             warnings = self.continue_session(&mut task, &*backend, session)?;
@@ -368,6 +369,30 @@ fn check_stored(task: &Task, session: Option<&Session>) -> Result<(), Error> {
         bounds::tags(before.iter().chain(&task.tags))?;
     }
     Ok(())
+}
+
+/// What may become an argument, a variable or a path can be one: none of them holds a NUL, and a name holds no control
+/// character at all.
+fn check_words(task: &Task) -> Result<(), Error> {
+    let words = |words: &[String]| words.join("\n");
+    let dirs = |dirs: &[PathBuf]| dirs.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join("\n");
+    for (what, text) in [
+        ("the working directory", dirs(std::slice::from_ref(&task.dir))),
+        ("an additional directory", dirs(&task.add_dirs)),
+        ("an extra flag", words(&task.extra)),
+        ("an allowed tool", words(task.allowed_tools.as_deref().unwrap_or_default())),
+        ("a denied tool", words(&task.denied_tools)),
+    ] {
+        if text.contains('\0') {
+            return Err(Error::Invalid(format!("{what} has a NUL character: no program can be told that")));
+        }
+    }
+    match &task.model {
+        Some(model) if model.chars().any(char::is_control) => {
+            Err(Error::Invalid(format!("the model's name has a control character: {model:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Every word that looks like a flag has to be on the list; a value follows in the same word or the next.

@@ -87,8 +87,15 @@ fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
 fn handle(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let method = call.exchange.head.method.clone();
     let handler: Handler = match call.route {
-        Some(route) => route.handler(&method)?,
-        None => return Err(Fault::no_path(&method, &call.exchange.head.path)),
+        Some(route) => {
+            let handler = route.handler(&method)?;
+            call.check_query(route)?;
+            handler
+        }
+        None => {
+            let path = &call.exchange.head.path;
+            return Err(Fault::no_path(&method, path, &routes::meant(path)));
+        }
     };
     handler(call)
 }

@@ -7,11 +7,11 @@ use crate::http::ops::{health, page};
 use crate::http::state::call::{Handler, Route, percent_decode};
 
 const fn get(path: &'static str, open: bool, methods: &'static [(&'static str, Handler)]) -> Route {
-    Route { path, allow: "GET, HEAD", open, methods }
+    Route { path, allow: "GET, HEAD", query: &[], open, methods }
 }
 
 const fn post(path: &'static str, methods: &'static [(&'static str, Handler)]) -> Route {
-    Route { path, allow: "POST", open: false, methods }
+    Route { path, allow: "POST", query: &[], open: false, methods }
 }
 
 /// All paths.
@@ -20,6 +20,7 @@ pub const ROUTES: &[Route] = &[
     get("/live", true, &[("GET", health::live)]),
     get("/ready", true, &[("GET", health::ready)]),
     get("/metrics", false, &[("GET", health::metrics)]),
+    get("/", true, &[("GET", page::root)]),
     get("/docs", true, &[("GET", page::docs)]),
     get("/openapi.json", true, &[("GET", page::openapi)]),
     post("/api/v1/prompt", &[("POST", native::prompt::prompt)]),
@@ -28,10 +29,14 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/chain", &[("POST", native::batch::chain)]),
     get("/api/v1/backends", false, &[("GET", native::backends::list)]),
     get("/api/v1/backends/{name}", false, &[("GET", native::backends::one)]),
-    get("/api/v1/sessions", false, &[("GET", native::sessions::list)]),
+    Route {
+        query: &["backend", "status", "model", "tag", "search", "limit", "offset"],
+        ..get("/api/v1/sessions", false, &[("GET", native::sessions::list)])
+    },
     Route {
         path: "/api/v1/sessions/{id}",
         allow: "GET, HEAD, PATCH, DELETE",
+        query: &[],
         open: false,
         methods: &[
             ("GET", native::sessions::one),
@@ -56,6 +61,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         path: "/api/v1/runs/{id}",
         allow: "GET, HEAD, DELETE",
+        query: &[],
         open: false,
         methods: &[("GET", native::runs::one), ("DELETE", native::runs::cancel)],
     },
@@ -78,6 +84,15 @@ impl Route {
 pub fn find(path: &str) -> Option<(&'static Route, Vec<String>)> {
     let parts = parts(path);
     ROUTES.iter().find_map(|route| Some((route, matched(route.path, &parts)?)))
+}
+
+/// The paths that were probably meant by one that leads nowhere: without doubled slashes, below the name of a surface.
+pub fn meant(path: &str) -> Vec<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let behind_version = parts.strip_prefix(&["v1"]).unwrap_or(&parts).join("/");
+    let below = ["/openai/v1/", "/anthropic/v1/", "/api/v1/"].map(|above| format!("{above}{behind_version}"));
+    let meant = [format!("/{}", parts.join("/"))].into_iter().chain(below);
+    meant.filter(|path| !behind_version.is_empty() && find(path).is_some()).collect()
 }
 
 /// The parts of a path. Clients of the compatible surfaces put as many `v1` before theirs as they like.
@@ -128,7 +143,7 @@ mod tests {
             ("/api/v1/sessions/x/fork", Some(("/api/v1/sessions/{id}/fork", &["x"]))),
             ("/api/v1/sessions/x/knife", None),
             ("/api/v1/sessions//fork", None),
-            ("/", None),
+            ("/", Some(("/", &[]))),
             ("*", None),
             ("/../etc/passwd", None),
         ];

@@ -111,7 +111,14 @@ fn what_is_wrong_before_there_is_a_run_is_in_the_dialect_too() {
         (Fault::unsupported("n", "no"), "400", "400", "invalid_request_error unsupported_value", bad),
         (Fault::invalid("input", "no"), "400", "400", "invalid_request_error -", bad),
         (Fault::no_model("x"), "404", "404", "invalid_request_error model_not_found", "not_found_error"),
-        (Fault::no_path("GET", "/x"), "404", "404", "invalid_request_error unknown_url", "not_found_error"),
+        (
+            Fault::no_path("GET", "/x", &[]),
+            "404",
+            "404",
+            "invalid_request_error unknown_url",
+            "not_found_error",
+        ),
+        (Fault::coded_body("gzip"), "415", "415", "invalid_request_error -", bad),
         (
             Fault::method("PUT", "GET, HEAD"),
             "405 allow:GET, HEAD",

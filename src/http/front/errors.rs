@@ -52,6 +52,8 @@ pub enum Cause {
     TooLarge,
     /// The request came too slowly.
     TooSlow,
+    /// The body has a form that is not read.
+    Coded,
     /// The idempotency key belongs to another request.
     OtherRequest,
     /// There is no such run.
@@ -108,9 +110,18 @@ impl Fault {
         Fault::of(Kind::Unauthorized, message)
     }
 
-    /// There is nothing at this path.
-    pub fn no_path(method: &str, path: &str) -> Fault {
-        Fault::new(Cause::NoPath, format!("unknown path: {method} {path}"))
+    /// There is nothing at this path; there is at those that were probably meant.
+    pub fn no_path(method: &str, path: &str, meant: &[String]) -> Fault {
+        let hint =
+            if meant.is_empty() { String::new() } else { format!(": did you mean {}?", meant.join(" or ")) };
+        Fault::new(Cause::NoPath, format!("unknown path: {method} {path}{hint}"))
+    }
+
+    /// The body is compressed.
+    pub fn coded_body(coding: &str) -> Fault {
+        let message =
+            format!("the body has `Content-Encoding: {coding}`: send it as it is, without that header");
+        Fault::new(Cause::Coded, message)
     }
 
     /// The path takes only the methods in `allow`.
@@ -267,6 +278,7 @@ impl Fault {
             | Cause::Method(_)
             | Cause::TooLarge
             | Cause::TooSlow
+            | Cause::Coded
             | Cause::OtherRequest
             | Cause::NoRun
             | Cause::NoResponse => Kind::InvalidRequest,
@@ -318,6 +330,7 @@ impl Fault {
             Cause::Method(_) => bad(405, 405, None),
             Cause::TooLarge => row(413, 413, BAD, Some("request_too_large"), "request_too_large"),
             Cause::TooSlow => bad(408, 408, None),
+            Cause::Coded => bad(415, 415, None),
             Cause::OtherRequest => bad(422, 422, None),
             Cause::NoResponse => bad(400, 400, Some("previous_response_not_found")),
             Cause::NoRun => row(404, 404, BAD, None, "not_found_error"),

@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
+    check_number(call, "tasks", plan.len())?;
     let key = key(call, &body)?;
     drop(body);
     let of_config = &call.server.config.parallel;
@@ -95,6 +96,7 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let sentence = format!("no backend is installed that could be asked: {}", missing.join(", "));
         return Err(Fault::of(Kind::NotInstalled, sentence));
     }
+    check_number(call, "backends", candidates.len())?;
     let warnings: Vec<String> =
         missing.iter().map(|name| format!("backend `{name}` is not installed: it is not asked")).collect();
     let workers = Workers(if extra.sequential.unwrap_or(false) { 1 } else { candidates.len().max(1) });
@@ -122,6 +124,18 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     deliver(call, key, format, detach, job)
 }
 
+/// One request is not more work than the server takes at once.
+fn check_number(call: &Call<'_, '_>, what: &'static str, number: usize) -> Result<(), Fault> {
+    match call.server.config.server.max_tasks {
+        most if number > most => {
+            let sentence =
+                format!("`{what}` has {number} entries: at most {most} are taken (server.max_tasks)");
+            Err(Fault::invalid(what, sentence))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `POST /chain`
 ///
 /// # Errors
@@ -129,6 +143,7 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
+    check_number(call, "steps", chain.len())?;
     let key = key(call, &body)?;
     drop(body);
     if chain.wants_input() && chain.settings.input.is_none() {

@@ -72,7 +72,7 @@ pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 pub fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let server = call.server;
     if !server.config.server.metrics_enabled {
-        return Err(Fault::no_path("GET", "/metrics (server.metrics_enabled)"));
+        return Err(Fault::no_path("GET", "/metrics (server.metrics_enabled)", &[]));
     }
     let (used, waiting) = server.slots.used();
     let gauges = metrics::Gauges {

@@ -30,6 +30,23 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// `GET /`: a person is led to the page, a program told what there is.
+///
+/// # Errors
+/// Never.
+pub fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    add(call, &[("Vary", "Accept")]);
+    if call.exchange.head.text("accept").is_some_and(|accept| accept.contains("text/html")) {
+        add(call, &[("Location", "/docs")]);
+        call.answer(303, "text/plain; charset=utf-8", "see /docs\n");
+        return Ok(());
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let surfaces = "/api/v1, /openai/v1 and /anthropic; described in /openapi.json and, for people, in /docs";
+    answer(call, "text/plain; charset=utf-8", &format!("clinvk {version}: {surfaces}\n"));
+    Ok(())
+}
+
 /// `GET /docs`
 ///
 /// # Errors

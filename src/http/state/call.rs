@@ -10,7 +10,7 @@ use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
 use crate::http::state::streaming::Outlet;
-use crate::model::error::{Error, Kind};
+use crate::model::error::{Error, Kind, nearest};
 use crate::model::fields::{Fields, Object};
 use crate::session::Filter;
 use serde_json::Value;
@@ -45,6 +45,8 @@ pub struct Route {
     pub path: &'static str,
     /// Its methods, as the header `Allow` has them.
     pub allow: &'static str,
+    /// The fields of a query that it reads.
+    pub query: &'static [&'static str],
     /// No key is needed.
     pub open: bool,
     /// What answers each method. A GET handler answers HEAD too.
@@ -168,6 +170,10 @@ impl<'c> Call<'_, 'c> {
     /// # Errors
     /// When it is too large, too slow or malformed, there is no memory for it, or the client left.
     pub fn body(&mut self) -> Result<Vec<u8>, Fault> {
+        let coding = self.exchange.head.get("content-encoding").map(String::from_utf8_lossy);
+        if let Some(coding) = coding.filter(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
+            return Err(Fault::coded_body(&coding));
+        }
         let (most, rule) = self.most_body();
         self.exchange.body(most).map_err(|error| match error {
             BodyError::TooLarge => Fault::too_large(most, rule),
@@ -247,13 +253,38 @@ impl<'c> Call<'_, 'c> {
             .map_err(|error: io::Error| Fault::from(Error::System { what: "make a pipe", error }))
     }
 
-    /// The value of a query parameter, decoded; the last one of several.
+    /// Holds the query of our own API against the fields that the route reads. The others' clients send what they like.
+    ///
+    /// # Errors
+    /// A field that is unknown or there twice.
+    pub fn check_query(&self, route: &Route) -> Result<(), Fault> {
+        let mut seen: Vec<String> = Vec::new();
+        for (name, _) in
+            pairs(&self.exchange.head.query).into_iter().filter(|_| route.path.starts_with("/api/"))
+        {
+            let problem = match nearest(&name, route.query.iter().copied()) {
+                _ if seen.contains(&name) => format!("the query has `{name}` twice"),
+                _ if route.query.contains(&&*name) => {
+                    seen.push(name);
+                    continue;
+                }
+                Some(near) => format!("the query has an unknown field `{name}`: did you mean `{near}`?"),
+                None if route.query.is_empty() => {
+                    format!("the query has a field `{name}`: this path takes none")
+                }
+                None => {
+                    let known = route.query.join(", ");
+                    format!("the query has an unknown field `{name}`: known are {known}")
+                }
+            };
+            return Err(Fault::of(Kind::InvalidRequest, problem));
+        }
+        Ok(())
+    }
+
+    /// The value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        pairs(&self.exchange.head.query)
-            .into_iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        pairs(&self.exchange.head.query).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 }
 
