@@ -3,10 +3,10 @@
 import signal
 import uuid
 
-from backends import CODEX, KINDS, STATUSES
+from backends import CLAUDE, CODEX, KINDS, STATUSES
 from registry import honours, scenario
 from scene import ANSWER, HELLO, files, holds, processes, same, wait_until
-from standin import INPUT, Failure, Hang, Refused, Text, shell, tool
+from standin import INPUT, Failure, Hang, Refused, Text, agent, background_command, shell, tool
 
 # ---------------------------------------------------------------------------------------- failures
 
@@ -65,6 +65,69 @@ def second_try(scene, broken):
         same(ran.object["content"], ANSWER, "content")
     else:
         same((ran.status, ran.object["content"], ran.asked), (1, "Hello from", 1), "(status, content, requests)")
+
+
+# The pieces arrive before the connection breaks, as they do with real models.
+SLOWLY = {"delay": 0.3, "cut_after": 2}
+
+
+def only_claude(backend):
+    return backend is CLAUDE
+
+
+@scenario(only=only_claude)
+def broken_pieces(scene):
+    """faults.md A4: what was streamed of tries that broke off is no part of the answer."""
+    ran = scene.run("-o", "json", turns=[Text(HELLO, **SLOWLY), Text(HELLO, **SLOWLY), Text(HELLO)])
+    ran.ends(0, "")
+    same((ran.object["content"], ran.asked), (ANSWER, 3), "(content, requests)")
+
+
+@scenario({"once": [Text(HELLO)], "always": []}, only=only_claude)
+def refusal(scene, then):
+    """faults.md A5: a refusal that claude gets over is none (2.1.197 does not try), one that it does not is `refusal`."""
+    ran = scene.run("-o", "json", turns=[Text(["I cannot", " help."], refused=True), *then])
+    if then and ran.asked > 1:
+        ran.ends(0, "")
+        same(ran.object["content"], ANSWER, "content")
+    else:
+        ran.ends(1, "refusal")
+
+
+@scenario(only=only_claude)
+def model_fallback(scene):
+    """faults.md A5: the model that answered is named, and that it is another one is a warning."""
+    words = ["--extra", "--fallback-model=claude-sonnet-4-5"]
+    ran = scene.run("-o", "json", *words, turns=[Failure(529)] * 3 + [Text(HELLO)])
+    ran.ends(0, "")
+    same((ran.object["model"], len(ran.object["warnings"])), ("claude-sonnet-4-5", 1), "(model, warnings)")
+
+
+@scenario(only=only_claude)
+def sub_agent(scene):
+    """faults.md A1: the agent's report reaches the model, and what that says of it the user."""
+    turns = [agent("Report."), Text("I started an agent."), Text("The agent has reported.")]
+    scene.server.play(*turns, agents=[shell("echo report"), Text(["A ", "report."], delay=1)])
+    ran = scene.run("-o", "json", "--approval", "none")
+    ran.ends(0, "")
+    told = "".join(text for _, text in scene.server.conversation())
+    holds("A report." in told, f"the model was not told of the report: {told[-1000:]}")
+    # Older versions wait for the agent before they speak.
+    said = ["I started an agent.", "The agent has reported."][: 2 if scene.version >= (2, 1, 332) else 1]
+    same(ran.object["content"], "\n\n".join(said), "content")
+
+
+@scenario(only=only_claude)
+def command_behind_the_answer(scene):
+    """faults.md A1: a background command goes on when the agent has answered, and what came of it is told.  Older
+    versions do not say what is open, and end such commands themselves.
+    """
+    turns = [background_command("sleep 2; touch made.txt"), Text("I started it."), Text("It is done.")]
+    ran = scene.run("-o", "json", "--approval", "none", turns=turns)
+    ran.ends(0, "")
+    is_told = scene.version >= (2, 1, 332)
+    same(ran.object["content"], "I started it.\n\nIt is done." if is_told else "I started it.", "content")
+    holds(not is_told or (scene.work / "made.txt").exists(), "the command was cut off")
 
 
 def only_codex(backend):

@@ -67,7 +67,9 @@ def allowed_tools(scene):
 def allowed_pattern(scene):
     """A pattern allows what fits it, and nothing else of the tool."""
     turns = [shell("touch fits.txt"), shell("sh -c 'touch other.txt'"), DONE]
-    scene.run("--allowed-tools", "Bash(touch *)", turns=turns).gives(out="Done.\n")
+    ran = scene.run("--allowed-tools", "Bash(touch *)", turns=turns)
+    same((ran.out, ran.status), ("Done.\n", 0), "(stdout, status)")
+    holds(ran.err.startswith("clinvk: permission denied: Bash"), f"stderr: {ran.err}")
     same(sorted(path.name for path in scene.work.iterdir()), ["fits.txt"], "what was made")
 
 

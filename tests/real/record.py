@@ -16,7 +16,7 @@ from pathlib import Path
 import vendor
 from probe import Dialogue
 from standin import (
-    Failure, Hang, Refused, StandIn, Text, agent, command_in_background, shell, tool, write_file,
+    Failure, Hang, Refused, StandIn, Text, agent, background_command, shell, tool, write_file,
 )  # fmt: skip
 
 DATA = vendor.ROOT / "tests" / "data"
@@ -157,11 +157,11 @@ SCENARIOS = {
         agents=[shell("echo report"), Text("A report.")],
     ),
     "claude/background-command": Scenario(
-        [command_in_background("sleep 2"), Text("I started it."), Text("It is done.")], ask_until_idle
+        [background_command("sleep 2"), Text("I started it."), Text("It is done.")], ask_until_idle
     ),
     # The command has ended before the agent has answered, and it goes on all the same.
     "claude/background-command-ended": Scenario(
-        [command_in_background("echo done"), Text(HELLO, **SLOW), Text("It is done.")], ask_until_idle
+        [background_command("echo done"), Text(HELLO, **SLOW), Text("It is done.")], ask_until_idle
     ),
     "claude/cut-twice": Scenario([Text(HELLO, cut_after=2, **SLOW)] * 2 + [Text(HELLO)], ask_until_idle),
     "claude/cut-after-thinking": Scenario([Text(HELLO, thinking=["hm"], cut_after=3, **SLOW), Text(HELLO)], ask_until_idle),

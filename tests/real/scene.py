@@ -222,6 +222,11 @@ class Scene:
         shutil.rmtree(self._root, ignore_errors=True)
 
     @property
+    def version(self):
+        """The version of the backend's CLI, as numbers that can be compared."""
+        return tuple(int(part) for part in self._clis.versions[self.backend.name].split("."))
+
+    @property
     def runs(self):
         return [running.ran for running in self._runs]
 

@@ -98,7 +98,7 @@ def agent(prompt: str) -> Call:
     return tool("Agent", {"description": "a report", "prompt": prompt, "subagent_type": "general-purpose"})
 
 
-def command_in_background(command: str) -> Call:
+def background_command(command: str) -> Call:
     """A call of claude's shell that does not wait for its end."""
     return tool("Bash", {"command": command, "description": "a command", "run_in_background": True})
 
