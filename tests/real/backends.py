@@ -93,7 +93,7 @@ class Backend:
     trust: tuple = ()
     kinds: dict = field(default_factory=dict)
     # Seconds: longer than a start takes on a slow machine.
-    limit: int = 5
+    limit: int = 10
     # The file names that the CLI itself leaves in TMPDIR.
     litter: str = "(?!)"
     # What the command of a dry run answers.
@@ -204,7 +204,7 @@ GEMINI = Backend(
     interpreted=("@notes.txt", NOTES_TEXT),
     seen={"--max-tokens 500": '"maxOutputTokens": 500'},
     too_long=Failure(400, "The input token count exceeds the maximum number of tokens allowed (1048576)."),
-    limit=10,
+    limit=20,
     trust=(".gemini/trustedFolders.json", '{{"{work}": "TRUST_FOLDER"}}'),
     # It counts tokens by itself, and says no number.
     longest_prompt="exceeds the context window",

@@ -85,8 +85,10 @@ def main():
     if not os.access(clinvk, os.X_OK):
         sys.exit(f"check.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
     rounds = [(clis, scenario) for clis in vendor.installed() for scenario in of(clis, scenarios)]
-    # A shell that starts this with `&` has it ignore SIGINT, and clinvk, which some scenarios interrupt, would inherit that.
+    # A shell that starts this with `&` has it ignore SIGINT, as nohup does SIGHUP, and clinvk, to which some scenarios send
+    # them, would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, lambda *_: None)
     since, failed = time.monotonic(), []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         waiting = {pool.submit(play, scenario, clis, clinvk): label(clis, scenario) for clis, scenario in rounds}
