@@ -533,17 +533,46 @@ fn all_backends_are_all_that_a_key_may_use() {
     );
 }
 
-/// faults.md B3: idle clients that hold every descriptor keep nobody out, and it is said at the start what there is room for.
-#[test]
-fn with_few_descriptors_the_server_says_so_and_answers_all_the_same() {
-    let scene = scene(json!({}));
+/// `clinvk serve` with so many descriptors.
+fn with_descriptors(scene: &Scene, count: usize) -> Server {
     let clinvk = env!("CARGO_BIN_EXE_clinvk");
-    let limited = format!("ulimit -n 256; exec {clinvk} serve --port 0");
+    let limited = format!("ulimit -n {count}; exec {clinvk} serve --port 0");
     let mut process = scene.program("/bin/sh").args(["-c", &limited]).start();
     process.says("Press Ctrl+C to stop\n");
     let said = process.said();
     let address = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let server = Server { address: address.unwrap_or_default().to_owned(), process };
+    Server { address: address.unwrap_or_default().to_owned(), process }
+}
+
+/// faults.md F3: what the system lacks is not the client's fault, and no program's that is there, and it passes.
+#[test]
+fn without_descriptors_the_server_is_busy_and_nothing_else() {
+    let scene = scene(json!({}));
+    let mut busy = 0;
+    for count in [17, 19, 22, 26, 60] {
+        let server = with_descriptors(&scene, count);
+        let chat = json!({"model": "echo", "messages": [{"role": "user", "content": "x"}]});
+        for (path, body, status) in [
+            ("/api/v1/prompt", json!({"prompt": "x"}), 503),
+            ("/api/v1/parallel", json!({"tasks": [{"prompt": "x"}]}), 503),
+            ("/openai/v1/chat/completions", chat.clone(), 429),
+        ] {
+            let answer = server.post(path, &body);
+            let is_refused = answer.status == status && answer.header("retry-after").is_some();
+            let is_result = answer.status == 200 && answer.body.contains(r#""kind":"busy""#);
+            let is_answered = answer.status == 200 && !answer.body.contains(r#""failed":1"#);
+            assert!(is_refused || is_result || is_answered, "{count} {path}: {answer}");
+            busy += usize::from(!is_answered);
+        }
+    }
+    assert!(busy > 0, "no count was small enough");
+}
+
+/// faults.md B3: idle clients that hold every descriptor keep nobody out, and it is said at the start what there is room for.
+#[test]
+fn with_few_descriptors_the_server_says_so_and_answers_all_the_same() {
+    let scene = scene(json!({}));
+    let server = with_descriptors(&scene, 256);
     let idle: Vec<TcpStream> = (0..512).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     assert_eq!(server.get("/health").status, 200);
     assert_eq!(prompt(&server, &[]).status, 200);

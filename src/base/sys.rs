@@ -35,6 +35,23 @@ pub fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
 }
 
+/// Fills it with random bytes, for which no descriptor is needed.
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &mut bytes[done..];
+        // SAFETY: getrandom writes at most so many bytes to the slice.
+        match unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) } {
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+            got => done += got as usize,
+        }
+    }
+    Ok(())
+}
+
 /// The name by which this program was executed: a path, relative to where that was done.
 pub fn executed_as() -> Option<PathBuf> {
     // SAFETY: the auxiliary vector has the address of a string that lives as long as the process.

@@ -6,7 +6,7 @@ use crate::base::sys;
 use crate::model::error::Error;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -82,13 +82,10 @@ fn is_executable(path: &Path) -> bool {
 /// 32 hex digits from the system's random source.
 ///
 /// # Errors
-/// When there is none to be read.
+/// When there is none.
 pub fn random_id() -> Result<String, Error> {
     let mut bytes = [0u8; 16];
-    let path = "/dev/urandom";
-    fs::File::open(path)
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .map_err(|error| Error::File { verb: "read", path: path.into(), error })?;
+    sys::random(&mut bytes).map_err(|error| Error::System { what: "get random bytes", error })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -289,8 +289,8 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
             format!("too many runs at once: {} detached runs go on already", bounds.runs + bounds.queue);
         return Err(Error::Busy(sentence).into());
     }
-    let internal = |what: &str, error: io::Error| Fault::of(Kind::Internal, format!("{what}: {error}"));
-    let cancel = Arc::new(Cancel::new().map_err(|error| internal("no pipe", error))?);
+    let lacks = |what: &'static str| move |error: io::Error| Fault::from(Error::System { what, error });
+    let cancel = Arc::new(Cancel::new().map_err(lacks("make a pipe"))?);
     let (server, who, held) = (call.server.clone(), call.who.clone(), call.exchange.held().clone());
     let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     (run.tape, run.detached) = (Some(Tape::default()), detached);
@@ -316,10 +316,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
         drop(cancel);
         run.rest(held);
     };
-    thread::Builder::new()
-        .name("run".to_owned())
-        .spawn(work)
-        .map_err(|error| internal("no thread", error))?;
+    thread::Builder::new().name("run".to_owned()).spawn(work).map_err(lacks("start a thread"))?;
     listed.runs.keep(run.clone());
     Ok(run)
 }
