@@ -201,3 +201,24 @@ fn results_that_are_kept_have_a_bound_and_the_oldest_go() {
     let there = |id: &String| server.get(&format!("/api/v1/runs/{id}")).status == 200;
     assert!(!there(&ids[0]) && there(&ids[11]), "{:?}", ids.iter().map(there).collect::<Vec<_>>());
 }
+
+/// What was stored over time is not all in memory at once when it is replayed, and is not told beyond the bound.
+#[test]
+fn a_long_conversation_is_replayed_within_the_bound() {
+    const MOST: usize = 32 * MIB;
+    let (_scene, server) = serving(json!({"max_memory_bytes": MOST}));
+    let idle = memory(&server, "VmHWM");
+    let long = "word ".repeat(700 << 10);
+    let id = server.post(PROMPT, &json!({"prompt": long})).json()["session_id"].as_str().unwrap().to_owned();
+    let resume = format!("/api/v1/sessions/{id}/resume");
+    for _ in 0..6 {
+        assert_eq!(server.post(&resume, &json!({"prompt": long})).status, 200);
+    }
+    assert_eq!(server.post(&resume, &json!({"prompt": "last"})).status, 200);
+    let told = server.post(&resume, &json!({"prompt": "now", "replay": true})).json();
+    let output = told["output"].as_str().unwrap();
+    assert!(output.contains("last") && output.ends_with("now") && output.len() < MIB, "{output:.300}");
+    assert_eq!(server.get(&format!("/api/v1/sessions/{id}/turns")).status, 413);
+    let grown = memory(&server, "VmHWM") - idle;
+    assert!(grown < MOST + BESIDES, "{} MiB", grown / MIB);
+}

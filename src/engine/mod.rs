@@ -12,7 +12,8 @@ use crate::exec::{self, Control, Finishing, Stop};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, TRUNCATED, Usage};
 use crate::model::task::{Opt, Task};
-use crate::session::{Filter, Keep, Run, Session, Store, Tokens, Turn, TurnEnd, bounds, replay};
+use crate::session::replay::Past;
+use crate::session::{Filter, Keep, Run, Session, Store, Tokens, TurnEnd, bounds};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -269,15 +270,14 @@ impl Engine {
             task.resume = session.backend_session_id.clone();
             return Ok(Vec::new());
         }
-        let turns: Vec<Turn> =
-            self.store.turns(&session.id)?.into_iter().filter(|turn| turn.error.is_none()).collect();
-        if turns.is_empty() && session.turn_count > 0 {
+        let mut past = Past::new(self.replay_limit);
+        self.store.each_turn(&session.id, |turn| past.hear(&turn))?;
+        if past.turns() == 0 && session.turn_count > 0 {
             let why = "it has to be replayed, and its turns are not stored (session.store_turns)".to_owned();
             return Err(Error::NotResumable { id: session.id.clone(), why });
         }
-        let (prompt, left_out) = replay::prompt(&turns, &task.prompt, self.replay_limit);
-        task.prompt = prompt.into();
-        let (stored, all) = (turns.len() as u64, session.turn_count);
+        task.prompt = past.before(&task.prompt).into();
+        let (stored, all, left_out) = (past.turns(), session.turn_count, past.left_out());
         let incomplete = format!("only {stored} of {all} earlier turns are stored and could be replayed");
         let trimmed =
             format!("the first {left_out} of {stored} earlier turns were left out (session.replay_limit)");

@@ -1,35 +1,61 @@
 //! Hands a conversation on as text: to another backend, or to a new session of the same one.
 
 use super::model::Turn;
+use std::collections::VecDeque;
 
-/// The prompt with the conversation in front of it, and how many of its oldest turns were left out so that it has at most
-/// `limit` characters. The prompt itself is never cut.
-pub fn prompt(turns: &[Turn], prompt: &str, limit: usize) -> (String, usize) {
-    let told: Vec<String> = turns
-        .iter()
-        .map(|turn| format!("User:\n{}\n\nAssistant:\n{}\n\n", turn.prompt, turn.answer))
-        .collect();
-    let mut room = limit;
-    let kept = told
-        .iter()
-        .rev()
-        .take_while(|turn| {
-            let length = turn.chars().count();
-            let fits = length <= room;
-            room = room.saturating_sub(length);
-            fits
-        })
-        .count();
-    let left_out = told.len() - kept;
-    if kept == 0 {
-        return (prompt.to_owned(), left_out);
+/// The newest turns of a conversation: as many as have at most so many characters together.
+pub struct Past {
+    limit: usize,
+    /// Each with its number of characters.
+    kept: VecDeque<(String, usize)>,
+    length: usize,
+    left_out: u64,
+}
+
+impl Past {
+    /// Nothing was said yet. `limit`: most characters.
+    pub fn new(limit: usize) -> Past {
+        Past { limit, kept: VecDeque::new(), length: 0, left_out: 0 }
     }
-    let cut = if left_out > 0 { format!(" ({left_out} older turns are left out)") } else { String::new() };
-    let conversation = told[left_out..].concat();
-    (
-        format!("This is our conversation so far{cut}:\n\n{conversation}Now the user says:\n\n{prompt}"),
-        left_out,
-    )
+
+    /// The next turn. One that failed is no part of the conversation.
+    pub fn hear(&mut self, turn: &Turn) {
+        if turn.error.is_some() {
+            return;
+        }
+        let text = format!("User:\n{}\n\nAssistant:\n{}\n\n", turn.prompt, turn.answer);
+        let length = text.chars().count();
+        self.kept.push_back((text, length));
+        self.length += length;
+        while self.length > self.limit {
+            let Some((_, length)) = self.kept.pop_front() else { return };
+            self.length -= length;
+            self.left_out += 1;
+        }
+    }
+
+    /// How many turns were heard.
+    pub fn turns(&self) -> u64 {
+        self.kept.len() as u64 + self.left_out
+    }
+
+    /// How many of the oldest are left out.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// The prompt with the conversation in front of it. The prompt itself is never cut.
+    pub fn before(&self, prompt: &str) -> String {
+        if self.kept.is_empty() {
+            return prompt.to_owned();
+        }
+        let cut = match self.left_out {
+            0 => String::new(),
+            left_out => format!(" ({left_out} older turns are left out)"),
+        };
+        let conversation: String = self.kept.iter().map(|(text, _)| text.as_str()).collect();
+        format!("This is our conversation so far{cut}:\n\n{conversation}Now the user says:\n\n{prompt}")
+    }
 }
 
 #[cfg(test)]
@@ -59,9 +85,15 @@ mod tests {
         let turns = [turn("one", "1"), turn("two", "2"), turn("three", "3")];
         let whole = "This is our conversation so far:\n\nUser:\none\n\nAssistant:\n1\n\nUser:\ntwo\n\nAssistant:\n2\n\n\
                      User:\nthree\n\nAssistant:\n3\n\nNow the user says:\n\nfour";
-        assert_eq!(prompt(&turns, "four", 1000), (whole.to_owned(), 0));
-        let (text, left_out) = prompt(&turns, "four", 40);
+        let prompt = |limit| {
+            let mut past = Past::new(limit);
+            turns.iter().for_each(|turn| past.hear(turn));
+            assert_eq!(past.turns(), 3);
+            (past.before("four"), past.left_out())
+        };
+        assert_eq!(prompt(1000), (whole.to_owned(), 0));
+        let (text, left_out) = prompt(40);
         assert_eq!((text.contains("three"), text.contains("two"), left_out), (true, false, 2), "{text}");
-        assert_eq!(prompt(&turns, "four", 3), ("four".to_owned(), 3));
+        assert_eq!(prompt(3), ("four".to_owned(), 3));
     }
 }

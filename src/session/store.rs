@@ -6,8 +6,8 @@ use super::lock::{Lock, Tried};
 use super::model::{Session, Status, Tokens, Turn};
 use crate::base::{sys, world};
 use crate::model::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -57,14 +57,38 @@ impl Store {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn turns(&self, id: &str) -> Result<Vec<Turn>, Error> {
+        let mut turns = Vec::new();
+        self.each_turn(id, |turn| turns.push(turn))?;
+        Ok(turns)
+    }
+
+    /// The same one by one: all of them together may be long.
+    ///
+    /// # Errors
+    /// As for `turns`.
+    pub fn each_turn(&self, id: &str, mut hear: impl FnMut(Turn)) -> Result<(), Error> {
         let path = self.path(id, "turns.jsonl");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::Store { verb: "read", path, error }),
+        let read = |error| Error::Store { verb: "read", path: path.clone(), error };
+        let mut file = match File::open(&path) {
+            Ok(file) => BufReader::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(read(error)),
         };
         // As bytes: half a line may end in the middle of a character.
-        Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+        let mut line = Vec::new();
+        while file.read_until(b'\n', &mut line).map_err(read)? > 0 {
+            if let Ok(turn) = serde_json::from_slice(&line) {
+                hear(turn);
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    /// How long the turns of a session are, in bytes on the disk.
+    pub fn size_of_turns(&self, id: &str) -> usize {
+        let size = fs::metadata(self.path(id, "turns.jsonl")).map_or(0, |meta| meta.len());
+        usize::try_from(size).unwrap_or(usize::MAX)
     }
 
     /// Changes a session: nobody else changes any in the meantime. `used`: this is a use of it and moves it to the top.
@@ -402,7 +426,7 @@ impl Store {
             file.sync_all()?;
             fs::rename(&temporary, &path)?;
             // The new name has to outlive a power failure as well.
-            fs::File::open(&self.dir)?.sync_all()
+            File::open(&self.dir)?.sync_all()
         };
         write().map_err(|error| {
             let _ = fs::remove_file(&temporary);

@@ -8,6 +8,7 @@ use crate::base::sync::lock;
 use crate::engine::Outcome;
 use crate::http::front::errors::{Cause, Fault};
 use crate::http::native::sessions;
+use crate::http::net::memory::COPIES;
 use crate::http::state::call::Call;
 use crate::http::state::reuse::Previous;
 use crate::http::state::server::Server;
@@ -108,6 +109,9 @@ impl Thread {
                     Thread::continuing(server, session, Way::Response)
                 }
                 Some(Previous::Within(session, turns)) => {
+                    // What is said again counts as what is said.
+                    let size = server.engine.store.size_of_turns(&session);
+                    call.afford(size.saturating_mul(COPIES))?;
                     let earlier = said(&server, &session, turns).ok_or_else(|| Fault::no_response(id))?;
                     let mut thread = Thread::new(server);
                     thread.earlier = earlier;

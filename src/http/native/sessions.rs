@@ -86,8 +86,12 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// # Errors
 /// What the client is told.
 pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    /// What each byte of a stored turn costs: read, told by all its names, and written.
+    const TOLD: usize = 6;
     let session = find(call, &call.params[0])?;
-    let turns = call.server.engine.store.turns(&session.id)?;
+    let store = &call.server.engine.store;
+    call.afford(store.size_of_turns(&session.id).saturating_mul(TOLD))?;
+    let turns = store.turns(&session.id)?;
     let turns: Vec<Value> = turns.iter().map(Turn::told).collect();
     call.json(&json!({"id": session.id, "turns": turns}))
 }

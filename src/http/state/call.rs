@@ -159,7 +159,7 @@ impl<'c> Call<'_, 'c> {
             return Ok(());
         }
         if bytes > self.exchange.memory().most() / 2 {
-            let sentence = "the body has more values than there is memory for (server.max_memory_bytes)";
+            let sentence = "this has more in it than there is memory for (server.max_memory_bytes)";
             return Err(Fault::new(Cause::TooLarge, sentence));
         }
         Err(Fault::no_memory())
