@@ -1,5 +1,6 @@
 //! Leaves that know nothing of clinvk: the operating system, what the process was given, text, JSON, the terminal.
 
+pub mod disk; // files, and nothing else in their place
 pub mod escapes; // what a text may say to a terminal
 pub mod json; // JSON as programs write it and clients compare it
 pub mod logging; // where `log` goes

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 /// There is no such kind of address here.
 pub use libc::EAFNOSUPPORT;
+pub use libc::{EISDIR, ELOOP, ENXIO, O_NOFOLLOW, O_NONBLOCK};
 pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 
 /// Turns libc's -1 into the error behind it.
@@ -321,7 +322,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: fcntl on a descriptor that is open for the length of the call.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
     // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | O_NONBLOCK) }).map(drop)
 }
 
 /// A pipe whose ends are closed on exec: (read, write).

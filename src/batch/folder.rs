@@ -2,15 +2,15 @@
 //! that was broken off is taken up again. Only one clinvk uses it at a time.
 
 use super::{Finished, Label, State, Totals};
-use crate::base::sha256;
 use crate::base::sync::lock;
+use crate::base::{disk, sha256};
 use crate::model::error::{Error, Kind};
 use crate::session::lock::{Lock, Tried};
 use serde::Serialize;
 use serde_json::Value;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ impl Folder {
 
     fn read(&self, label: &Label) -> Option<Value> {
         // What cannot be read is not there: it is done again.
-        serde_json::from_slice(&fs::read(self.path.join(self.file_name(label))).ok()?).ok()
+        serde_json::from_slice(&disk::read(&self.path.join(self.file_name(label)), u64::MAX).ok()?).ok()
     }
 
     /// Keeps a result. One that was never begun is in the summary alone.
@@ -178,16 +178,9 @@ impl Folder {
         let write = || -> io::Result<()> {
             let mut text = serde_json::to_vec(content)?;
             text.push(b'\n');
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
+            disk::replace(&path, &temporary, &text)
         };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            Error::File { verb: "write", path: path.clone(), error }
-        })
+        write().map_err(|error| Error::File { verb: "write", path: path.clone(), error })
     }
 
     fn file_name(&self, label: &Label) -> String {

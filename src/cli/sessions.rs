@@ -202,13 +202,12 @@ fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
         0..SHORTEST_TO_DELETE => Err(Error::Invalid(format!(
             "`{word}` is too short to delete by: give at least {SHORTEST_TO_DELETE} characters of the id"
         ))),
-        _ => store.find(word),
+        _ => store.find_id(word),
     });
     // Two words may mean the same one.
-    let ids: BTreeSet<String> =
-        found.map(|found| found.map(|session| session.id)).collect::<Result<_, Error>>()?;
+    let ids = found.collect::<Result<BTreeSet<String>, Error>>()?;
     for id in &ids {
-        store.delete(id, &Filter::any())?;
+        store.remove(id)?;
         if !typed.has("json") {
             say(&format!("deleted {id}\n"))?;
         }
@@ -395,33 +394,42 @@ fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
 }
 
 fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
-    let mut findings = session::fsck(store, typed.has("dry-run"), &mut progress("reading sessions"))?;
+    let mut report = session::fsck(store, typed.has("dry-run"), &mut progress("reading sessions"));
     let left = exec::leftovers(world);
     if !typed.has("dry-run") {
         exec::end_leftovers(&left);
     }
-    findings.extend(left.iter().map(|left| Finding {
+    let done = if typed.has("dry-run") { "would be ended" } else { "ended" };
+    report.findings.extend(left.iter().map(|left| Finding {
         kind: "process",
         sentence: format!(
-            "process {} (`{}`) is left of a run whose clinvk was killed",
+            "process {} (`{}`) is left of a run whose clinvk was killed: {done}",
             left.pid, left.program
         ),
+        repaired: !typed.has("dry-run"),
     }));
+    let (found, repaired) =
+        (report.findings.len(), report.findings.iter().filter(|found| found.repaired).count());
     if typed.has("json") {
-        let findings: Vec<_> = findings
+        let findings: Vec<_> = report
+            .findings
             .iter()
-            .map(|finding| json!({"kind": finding.kind, "finding": finding.sentence}))
+            .map(|found| json!({"kind": found.kind, "finding": found.sentence, "repaired": found.repaired}))
             .collect();
-        return say_json(&json!({"findings": findings, "repaired": !typed.has("dry-run")}));
+        say_json(&json!({"findings": findings, "repaired": found > 0 && repaired == found}))?;
+    } else {
+        for finding in &report.findings {
+            say(&format!("{}: {}\n", finding.kind, table::safe(&finding.sentence)))?;
+        }
+        say(&match (found, typed.has("dry-run")) {
+            (0, _) if report.failure.is_some() => String::new(),
+            (0, _) => "nothing is wrong\n".to_owned(),
+            (_, true) => format!("{found} findings, nothing was changed\n"),
+            (_, false) if repaired == found => format!("{found} findings, repaired\n"),
+            (_, false) => format!("{found} findings, {repaired} repaired\n"),
+        })?;
     }
-    for finding in &findings {
-        say(&format!("{}: {}\n", finding.kind, table::safe(&finding.sentence)))?;
-    }
-    say(&match (findings.len(), typed.has("dry-run")) {
-        (0, _) => "nothing is wrong\n".to_owned(),
-        (found, true) => format!("{found} findings, nothing was changed\n"),
-        (found, false) => format!("{found} findings, repaired\n"),
-    })
+    report.failure.map_or(Ok(0), Err)
 }
 
 /// Says on a terminal how far a long reading is, about four times a second, and takes it away at the end.

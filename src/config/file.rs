@@ -5,12 +5,12 @@ use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unk
 use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
-use crate::base::{json, text};
+use crate::base::{disk, json, text};
 use crate::model::error::{Error, nearest};
 use fs2::FileExt;
 use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -217,24 +217,9 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Replaces the file in one step: a reader, or a crash, sees the old text or the new one. Under the lock nobody else
-/// uses the temporary name; one that a crash left behind is removed.
+/// Replaces the file in one step. Under the lock nobody else uses the temporary name.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let temporary = beside(file, ".tmp");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = (|| {
-        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&temporary, file)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
+    disk::replace(file, &beside(file, ".tmp"), text.as_bytes())?;
     File::open(directory(file))?.sync_all()
 }
 
@@ -243,7 +228,8 @@ struct Lock(File);
 
 impl Lock {
     fn take(path: &Path) -> io::Result<Lock> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = disk::open(path, options.write(true).create(true).truncate(false).mode(0o600))?;
         FileExt::lock_exclusive(&file)?;
         Ok(Lock(file))
     }

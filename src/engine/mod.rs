@@ -13,7 +13,7 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, TRUNCATED, Usage};
 use crate::model::task::{Opt, Task};
 use crate::session::replay::Past;
-use crate::session::{Filter, Keep, Run, Session, Store, Tokens, TurnEnd, bounds};
+use crate::session::{Keep, Run, Session, Store, Tokens, TurnEnd, bounds};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -153,7 +153,7 @@ impl Engine {
                 remove_files(&home.join(keeps.folder), &format!("{id}.jsonl"), 4);
             }
         }
-        self.store.delete(&session.id, &Filter::any()).map(drop)
+        self.store.remove(&session.id)
     }
 
     /// Whether the vendor's program has removed a session of its own.
@@ -199,8 +199,10 @@ impl Engine {
                 task.dir.display()
             )));
         }
-        let (mut run, session_failure) = match self.open_session(asked, &task, control) {
+        let keep_waiting = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
+        let (mut run, session_failure) = match self.open_session(asked, &task, &keep_waiting) {
             Ok(run) => (run, None),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
             // The answer matters more than its record; but a session that is continued must be ours alone.
             Err(error) if task.session.is_none() => (None, Some(Failure::from(&error))),
             Err(error) => return Err(error),
@@ -288,14 +290,23 @@ impl Engine {
     }
 
     /// Opens the session of a run: a new one, the one that is continued, or none.
-    fn open_session(&self, asked: &Task, task: &Task, control: &Control) -> Result<Option<Run<'_>>, Error> {
+    fn open_session<'a>(
+        &'a self,
+        asked: &Task,
+        task: &Task,
+        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<Run<'a>>, Error> {
         if task.ephemeral {
             return Ok(None);
         }
         if let Some(session) = &task.session {
-            let go_on = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
-            let run =
-                self.store.take_up(&session.id, session.patience, &go_on, asked.prompt.clone(), self.keep)?;
+            let run = self.store.take_up(
+                &session.id,
+                session.patience,
+                keep_waiting,
+                asked.prompt.clone(),
+                self.keep,
+            )?;
             if !task.tags.is_empty() {
                 self.store.update(&session.id, false, |session| session.add_tags(&task.tags))?;
             }
@@ -310,7 +321,7 @@ impl Engine {
             // Nobody looks for it by its words, and the index would keep them for longer than it lives.
             (session.title, session.initial_prompt) = Default::default();
         }
-        self.store.begin(session, asked.prompt.clone(), self.keep).map(Some)
+        self.store.begin(session, keep_waiting, asked.prompt.clone(), self.keep).map(Some)
     }
 }
 

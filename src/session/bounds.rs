@@ -29,6 +29,8 @@ pub const LAST_ERROR: usize = 4096;
 pub const DIRECTORY: usize = 4096;
 /// Most bytes of a session's file. One that is imported may have so much besides the above.
 pub const FILE: usize = 256 << 10;
+/// Most bytes of a session's file that are read: earlier versions stored what fits into a request's body.
+pub(super) const READ: u64 = 32 << 20;
 
 /// Whether a title is short enough.
 ///

@@ -116,7 +116,7 @@ impl Store {
             |line| line.contains(&dir),
             |entry| {
                 let Some(entry) = self.as_it_stands(entry) else { return true };
-                if self.takes(filter, &entry) && self.path(&entry.id, "json").exists() {
+                if self.takes(filter, &entry) && self.has(&entry.id, "json") {
                     if passed >= offset && found.len() < limit {
                         found.push(entry);
                     }
@@ -162,13 +162,25 @@ impl Store {
         }
     }
 
+    /// The id of the one session that a word means, also of one whose file makes no sense: that by its whole id alone.
+    ///
+    /// # Errors
+    /// When none or more than one is meant.
+    pub fn find_id(&self, word: &str) -> Result<String, Error> {
+        let lower = word.to_ascii_lowercase();
+        if is_id(&lower) && self.has(&lower, "json") {
+            return Ok(lower);
+        }
+        self.find(word).map(|session| session.id)
+    }
+
     /// The one session that a word means: our id or the backend's, whole or the beginning of it.
     ///
     /// # Errors
     /// When none or more than one is meant.
     pub fn find(&self, word: &str) -> Result<Session, Error> {
         let lower = word.to_ascii_lowercase();
-        if is_id(&lower) && self.path(&lower, "json").exists() {
+        if is_id(&lower) && self.has(&lower, "json") {
             return self.load(&lower).map(|session| self.settled(session));
         }
         let mut meant: Vec<String> = Vec::new();
@@ -180,7 +192,7 @@ impl Store {
                 |entry| {
                     let backends = entry.backend_session_id.as_deref().unwrap_or("");
                     let this_is_whole = backends == word;
-                    let ours = entry.id.starts_with(&lower) && self.path(&entry.id, "json").exists();
+                    let ours = entry.id.starts_with(&lower) && self.has(&entry.id, "json");
                     // A newer line may not have been looked at, because it has another id of the backend's.
                     let is_still = |session: Session| session.backend_session_id == entry.backend_session_id;
                     let theirs = || backends.starts_with(word) && self.load(&entry.id).is_ok_and(is_still);

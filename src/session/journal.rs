@@ -3,16 +3,20 @@
 //!
 //! A reader needs no lock: lines are appended whole, a half one at the end is not read, and compaction puts a new file
 //! in place of the old one. Order is by place in the journal and not by time, so a clock that went back does no harm.
-//! Its first line has its length: one that was cut off, by hand or by a power failure, is seen to be of no use.
+//! Its first line has its length: one that was cut off, by hand or by a power failure, is seen to be of no use. It also
+//! has when the directory last changed (ctime, which nobody can set): an older index that was put in its place, a restored
+//! backup, files that were put beside it are seen by that, without a look at the files.
 
-use super::model::{Session, Status, Tokens, is_false};
+use super::bounds;
+use super::model::{INITIAL_PROMPT, Session, Status, Tokens, is_false, shorten};
 use super::store::is_id;
+use crate::base::disk;
 use crate::model::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What the index knows of a session: enough for filters, so that only the files of what is shown are read.
@@ -75,31 +79,39 @@ fn completed() -> Status {
 }
 
 impl Entry {
-    /// The entry of a session.
+    /// The entry of a session. Whatever its file has, a line is short: all others read it.
     pub fn of(session: &Session, used: bool) -> Entry {
-        let Session { id, backend, backend_session_id, model, working_dir, created_at, last_used_at, .. } =
-            session.clone();
-        let Session { status, turn_count, token_usage, title, initial_prompt, tags, owner, hidden, .. } =
-            session.clone();
+        let short = |text: &str| shorten(text, WORD);
+        let backends = session.backend_session_id.as_ref();
         Entry {
-            id,
+            id: session.id.clone(),
             used,
             deleted: false,
-            backend,
-            backend_session_id,
-            model,
-            working_dir,
-            created_at,
-            last_used_at,
-            status,
-            turn_count,
-            token_usage,
-            title,
-            initial_prompt,
-            tags,
-            owner,
-            hidden,
+            backend: short(&session.backend),
+            backend_session_id: backends.filter(|id| id.len() <= bounds::BACKEND_SESSION).cloned(),
+            model: session.model.as_ref().map(|model| shorten(model, bounds::MODEL)),
+            working_dir: if session.working_dir.as_os_str().len() <= bounds::DIRECTORY {
+                session.working_dir.clone()
+            } else {
+                PathBuf::new()
+            },
+            created_at: short(&session.created_at),
+            last_used_at: short(&session.last_used_at),
+            status: session.status,
+            turn_count: session.turn_count,
+            token_usage: session.token_usage,
+            title: shorten(&session.title, bounds::TITLE),
+            initial_prompt: session.initial_prompt.chars().take(INITIAL_PROMPT).collect(),
+            tags: session.tags.iter().take(bounds::TAGS).map(|tag| shorten(tag, bounds::TAG)).collect(),
+            owner: session.owner.as_ref().map(|owner| short(owner)),
+            hidden: session.hidden,
         }
+    }
+
+    /// The entry that says that a session is gone.
+    pub fn of_deleted(id: &str) -> Entry {
+        let nothing = Session::new(id.to_owned(), "", PathBuf::new(), "");
+        Entry { deleted: true, ..Entry::of(&nothing, false) }
     }
 }
 
@@ -112,16 +124,21 @@ struct Header {
     compacted_bytes: u64,
     /// The file's length after the last change. A longer file has the half line of a writer that was killed at its end.
     length: u64,
+    /// When the directory had last changed when the last change was over, in nanoseconds.
+    directory: u64,
 }
 
 /// The format that we write. Another one is made anew from the session files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Most characters of what names a backend, a key or a time.
+const WORD: usize = 128;
 
 impl Header {
     fn line(&self) -> String {
-        let Header { clinvk_journal, compacted_bytes, length } = self;
+        let Header { clinvk_journal, compacted_bytes, length, directory } = self;
         format!(
-            "{{\"clinvk_journal\":{clinvk_journal},\"compacted_bytes\":{compacted_bytes:>20},\"length\":{length:>20}}}\n"
+            "{{\"clinvk_journal\":{clinvk_journal},\"compacted_bytes\":{compacted_bytes:>20},\
+             \"length\":{length:>20},\"directory\":{directory:>20}}}\n"
         )
     }
 }
@@ -144,7 +161,40 @@ impl Journal {
 
     /// Whether there is a journal that can be read, and all of it.
     pub fn is_usable(&self) -> bool {
-        File::open(&self.path).is_ok_and(|file| header(&file).is_some())
+        self.open().is_ok_and(|file| header(&file).is_some())
+    }
+
+    /// When the directory had last changed when the index was last known to have all that is in it; nothing when it has
+    /// changed since.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed().is_some_and(|sealed| self.directory_changed().is_ok_and(|now| now == sealed))
+    }
+
+    /// The same time, whatever has happened since.
+    pub fn sealed(&self) -> Option<u64> {
+        Some(header(&self.open().ok()?)?.directory)
+    }
+
+    /// Notes that the index has all that is in the directory as it is now. To be called with the store's lock held.
+    ///
+    /// # Errors
+    /// When it cannot be written: then the next one who has the lock looks through the directory.
+    pub fn seal(&self) -> io::Result<()> {
+        let file = disk::open(&self.path, OpenOptions::new().read(true).write(true))?;
+        let directory = self.directory_changed()?;
+        match header(&file).filter(|header| header.directory != directory) {
+            Some(header) => file.write_all_at(Header { directory, ..header }.line().as_bytes(), 0),
+            None => Ok(()),
+        }
+    }
+
+    fn directory_changed(&self) -> io::Result<u64> {
+        let meta = fs::metadata(self.path.parent().unwrap_or(Path::new(".")))?;
+        Ok(nanoseconds(meta.ctime(), meta.ctime_nsec()))
+    }
+
+    fn open(&self) -> io::Result<File> {
+        disk::open(&self.path, OpenOptions::new().read(true))
     }
 
     /// Whether a writer that was killed left half a line at the end.
@@ -152,7 +202,7 @@ impl Journal {
     /// # Errors
     /// When it cannot be read.
     pub fn is_torn(&self) -> Result<bool, Error> {
-        let torn = File::open(&self.path).and_then(|file| ends_with_newline(&file)).map(|whole| !whole);
+        let torn = self.open().and_then(|file| ends_with_newline(&file)).map(|whole| !whole);
         torn.map_err(|error| self.fail("read", error))
     }
 
@@ -167,7 +217,7 @@ impl Journal {
             lines.push(b'\n');
         }
         let mut write = || -> io::Result<()> {
-            let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+            let file = disk::open(&self.path, OpenOptions::new().read(true).write(true))?;
             let header = header(&file).ok_or(io::ErrorKind::InvalidData)?;
             let end = file.metadata()?.len();
             // A writer that was killed in the middle of a line left no line end: its half line ends here.
@@ -187,7 +237,7 @@ impl Journal {
 
     /// Mostly stale lines: time to compact. One small read.
     pub fn wants_compaction(&self) -> bool {
-        let Ok(file) = File::open(&self.path) else { return false };
+        let Ok(file) = self.open() else { return false };
         let size = file.metadata().map_or(0, |meta| meta.len());
         header(&file).is_some_and(|header| size > SMALL && size > header.compacted_bytes.saturating_mul(2))
     }
@@ -197,31 +247,21 @@ impl Journal {
     /// # Errors
     /// When it cannot be written.
     pub fn replace(&self, newest_first: &[Entry]) -> Result<(), Error> {
-        let mut lines = Vec::new();
+        let mut header = Header { clinvk_journal: VERSION, compacted_bytes: 0, length: 0, directory: 0 };
+        let mut lines = header.line().into_bytes();
         for entry in newest_first.iter().rev() {
             let entry = Entry { used: true, ..entry.clone() };
             serde_json::to_writer(&mut lines, &entry).map_err(|error| self.fail("write", error.into()))?;
             lines.push(b'\n');
         }
-        let mut header = Header { clinvk_journal: VERSION, compacted_bytes: 0, length: 0 };
-        header.length = (header.line().len() + lines.len()) as u64;
-        header.compacted_bytes = header.length;
-        let temporary = self.path.with_extension("jsonl.tmp");
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(header.line().as_bytes())?;
-            file.write_all(&lines)?;
-            file.sync_data()?;
-            if self.path.is_dir() {
-                move_aside(&self.path, "corrupt")?;
-            }
-            fs::rename(&temporary, &self.path)
-        };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            self.fail("write", error)
-        })
+        (header.length, header.compacted_bytes) = (lines.len() as u64, lines.len() as u64);
+        let line = header.line();
+        lines[..line.len()].copy_from_slice(line.as_bytes());
+        if self.path.is_dir() {
+            move_aside(&self.path, "corrupt").map_err(|error| self.fail("move aside", error))?;
+        }
+        disk::replace(&self.path, &self.path.with_extension("jsonl.tmp"), &lines)
+            .map_err(|error| self.fail("write", error))
     }
 
     /// Hands on the newest entry of each session, last used first, until `wanted` says to stop. A session that was only
@@ -297,16 +337,18 @@ impl Journal {
 
     /// Every whole line from the last to the first, until `heard` says to stop.
     fn lines_backwards(&self, mut heard: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-        let file = File::open(&self.path)?;
+        let file = self.open()?;
         let mut position = file.metadata()?.len();
         let mut held: Vec<u8> = Vec::new();
-        let mut block = vec![0; BLOCK];
         let mut at_end = true;
         while position > 0 {
-            let length = BLOCK.min(position as usize);
+            // As much again as there is of a line that is longer than a block: each byte of it is moved twice at most.
+            let length = BLOCK.max(held.len()).min(position as usize);
             position -= length as u64;
-            file.read_exact_at(&mut block[..length], position)?;
-            held.splice(..0, block[..length].iter().copied());
+            let mut longer = vec![0; length];
+            file.read_exact_at(&mut longer, position)?;
+            longer.append(&mut held);
+            held = longer;
             // Behind the last line end there is nothing, or a line that is not finished.
             if at_end {
                 let Some(end) = held.iter().rposition(|byte| *byte == b'\n') else { continue };
@@ -333,12 +375,17 @@ impl Journal {
 
 /// The header of a journal that is whole.
 fn header(file: &File) -> Option<Header> {
-    let mut start = [0; 128];
+    let mut start = [0; 256];
     let length = file.read_at(&mut start, 0).ok()?;
     let line = start[..length].split(|byte| *byte == b'\n').next()?;
     let header: Header = serde_json::from_slice(line).ok()?;
     let whole = header.clinvk_journal == VERSION && file.metadata().ok()?.len() >= header.length;
     whole.then_some(header)
+}
+
+/// A time of a file as one number.
+pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
+    u64::try_from(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)).unwrap_or(0)
 }
 
 pub(super) fn ends_with_newline(file: &File) -> io::Result<bool> {

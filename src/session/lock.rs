@@ -1,12 +1,19 @@
 //! Locks between processes: flock(2) through fs2 on files of their own. A lock file is removed only by its holder, and
 //! whoever gets a lock makes sure that the file is still the one on disk.
 
+use crate::base::disk;
 use crate::model::error::Error;
 use fs2::FileExt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// How soon whoever waits looks again, at first and at last. flock itself cannot be interrupted: its signal's handler
+/// runs on another thread.
+const PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(2));
 
 /// A held lock. Dropping it lets go.
 #[derive(Debug)]
@@ -26,20 +33,6 @@ pub enum Tried {
 }
 
 impl Lock {
-    /// Waits until the lock is ours.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or locked.
-    pub fn wait(path: &Path) -> Result<Lock, Error> {
-        loop {
-            let file = open(path)?;
-            file.lock_exclusive().map_err(|error| fail("lock", path, error))?;
-            if let Some(lock) = still_there(file, path) {
-                return Ok(lock);
-            }
-        }
-    }
-
     /// Takes the lock if nobody has it.
     ///
     /// # Errors
@@ -66,7 +59,7 @@ impl Lock {
 
     /// Whether somebody has it. Changes nothing, and needs no more than to read the file.
     pub fn is_held(path: &Path) -> bool {
-        let Ok(file) = File::open(path) else { return false };
+        let Ok(file) = disk::open(path, OpenOptions::new().read(true)) else { return false };
         let held = FileExt::try_lock_shared(&file).is_err();
         let _ = FileExt::unlock(&file);
         held
@@ -95,6 +88,25 @@ impl Lock {
     }
 }
 
+/// Attempts something until it succeeds. `keep_waiting` is asked in between.
+///
+/// # Errors
+/// Those of an attempt; what `keep_waiting` says.
+pub(super) fn wait_for<T>(
+    keep_waiting: &dyn Fn() -> Result<(), Error>,
+    attempt: impl Fn() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        if let Some(got) = attempt()? {
+            return Ok(got);
+        }
+        keep_waiting()?;
+        thread::sleep(pause);
+        pause = (pause * 2).min(longest);
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // The next one who finds it busy must not be told of us.
@@ -110,7 +122,7 @@ impl Drop for Lock {
 fn open(path: &Path) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(|error| fail("open", path, error))
+    disk::open(path, &mut options).map_err(|error| fail("open", path, error))
 }
 
 /// The lock, if its file is still what the path names.

@@ -1,18 +1,20 @@
 //! Sessions on disk: shared by many processes, never lost, as fast with a hundred thousand as with ten. The session
-//! files are the truth, the journal is a cache of them. Two locks: `RwLock` in the process, then flock between processes.
+//! files are the truth, the journal is a cache of them. Two locks: a mutex in the process, then flock between processes;
+//! whoever waits for either can be called off. Readers need neither.
 
 pub mod bounds;
 mod find;
 mod fsck;
 mod journal;
 pub mod lock;
+mod locked;
 mod model;
 pub mod replay;
 mod run;
 mod store;
 
 pub use find::{Filter, Listing};
-pub use fsck::{Finding, fsck};
+pub use fsck::{Finding, Report, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};
 pub use run::{Keep, Run, TurnEnd};

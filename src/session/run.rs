@@ -8,10 +8,13 @@ use crate::base::world;
 use crate::model::error::{Error, Failure};
 use crate::model::event::Event;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much of an answer is kept. More than any conversation that can be replayed; a flood is not kept in memory.
 const KEPT_ANSWER: usize = 4 << 20;
+
+/// How long the store is waited for to save how a turn ended, when nobody waits for the run any more.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// What is kept of a turn: from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,8 @@ pub struct Run<'a> {
     answer: String,
     truncated: bool,
     ended: bool,
+    /// Asked while others change the store.
+    keep_waiting: &'a dyn Fn() -> Result<(), Error>,
     // Last: it is let go after everything has been saved.
     _lock: Lock,
 }
@@ -53,42 +58,43 @@ pub struct TurnEnd {
 }
 
 impl Store {
-    /// Begins a new session with its first turn.
+    /// Begins a new session with its first turn. `keep_waiting` is asked while others change the store, here and when the
+    /// turn has ended.
     ///
     /// # Errors
-    /// When it cannot be saved.
-    pub fn begin(&self, session: Session, prompt: impl Into<Arc<str>>, keep: Keep) -> Result<Run<'_>, Error> {
-        let lock = self.hold(&session.id, Some(Duration::ZERO), &|| Ok(()))?;
-        match self.add(&session) {
-            Ok(()) => Ok(Run::new(self, session, lock, prompt.into(), keep)),
-            Err(error) => {
-                let _ = lock.remove();
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes up a session for another turn. `patience`: how long a busy one is waited for; none is for ever. `go_on` is
-    /// asked while it is waited for.
-    ///
-    /// # Errors
-    /// When it is busy or not there, or cannot be saved; what `go_on` says.
-    pub fn take_up(
-        &self,
-        id: &str,
-        patience: Option<Duration>,
-        go_on: &dyn Fn() -> Result<(), Error>,
+    /// When it cannot be saved; what `keep_waiting` says.
+    pub fn begin<'a>(
+        &'a self,
+        session: Session,
+        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
         prompt: impl Into<Arc<str>>,
         keep: Keep,
-    ) -> Result<Run<'_>, Error> {
-        let lock = self.hold(id, patience, go_on)?;
-        let taken = self.update(id, true, |session| {
+    ) -> Result<Run<'a>, Error> {
+        let lock = self.add_held(&session, keep.turns, keep_waiting)?;
+        Ok(Run::new(self, session, lock, keep_waiting, prompt.into(), keep))
+    }
+
+    /// Takes up a session for another turn. `patience`: how long a busy one is waited for; none is for ever. `keep_waiting`
+    /// is asked while it is waited for, and while others change the store.
+    ///
+    /// # Errors
+    /// When it is busy or not there, or cannot be saved; what `keep_waiting` says.
+    pub fn take_up<'a>(
+        &'a self,
+        id: &str,
+        patience: Option<Duration>,
+        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+        prompt: impl Into<Arc<str>>,
+        keep: Keep,
+    ) -> Result<Run<'a>, Error> {
+        let lock = self.hold(id, patience, keep_waiting)?;
+        let taken = self.update_when(keep_waiting, id, true, |session| {
             session.status = Status::Active;
             session.last_used_at = world::timestamp(world::now());
             Ok(())
         });
         match taken {
-            Ok(session) => Ok(Run::new(self, session, lock, prompt.into(), keep)),
+            Ok(session) => Ok(Run::new(self, session, lock, keep_waiting, prompt.into(), keep)),
             Err(error) => {
                 // Deleted while it was waited for: the lock was made for nothing.
                 if matches!(error, Error::SessionNotFound { .. }) {
@@ -101,7 +107,14 @@ impl Store {
 }
 
 impl<'a> Run<'a> {
-    fn new(store: &'a Store, session: Session, lock: Lock, prompt: Arc<str>, keep: Keep) -> Run<'a> {
+    fn new(
+        store: &'a Store,
+        session: Session,
+        lock: Lock,
+        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+        prompt: Arc<str>,
+        keep: Keep,
+    ) -> Run<'a> {
         let prompt = if keep.turns { prompt } else { Arc::default() };
         Run {
             store,
@@ -111,6 +124,7 @@ impl<'a> Run<'a> {
             answer: String::new(),
             truncated: false,
             ended: false,
+            keep_waiting,
             _lock: lock,
         }
     }
@@ -153,7 +167,8 @@ impl<'a> Run<'a> {
             error: end.failure.as_ref().map(|failure| failure.message.clone()),
         };
         let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
-        let saved = self.store.update(&self.session.id, true, |session| {
+        let since = Instant::now();
+        let saved = self.store.update_when(&|| self.keep_saving(since), &self.session.id, true, |session| {
             let (failed, same) = (end.failure.is_some(), session.backend == end.backend);
             session.last_used_at = now;
             session.status = if failed { Status::Error } else { Status::Completed };
@@ -173,6 +188,11 @@ impl<'a> Run<'a> {
         });
         kept.and(saved.map(drop))
     }
+
+    /// Saving what there is of a turn is worth a moment, also of one that was called off.
+    fn keep_saving(&self, since: Instant) -> Result<(), Error> {
+        (self.keep_waiting)().or_else(|error| if since.elapsed() < LAST_WAIT { Ok(()) } else { Err(error) })
+    }
 }
 
 impl Drop for Run<'_> {
@@ -180,11 +200,13 @@ impl Drop for Run<'_> {
         if self.ended {
             return;
         }
-        let interrupted = self.store.update(&self.session.id, true, |session| {
-            session.status = Status::Error;
-            session.last_error = Some("the run was interrupted".to_owned());
-            Ok(())
-        });
+        let since = Instant::now();
+        let interrupted =
+            self.store.update_when(&|| self.keep_saving(since), &self.session.id, true, |session| {
+                session.status = Status::Error;
+                session.last_error = Some("the run was interrupted".to_owned());
+                Ok(())
+            });
         if let Err(error) = interrupted {
             log::warn!("{error}");
         }

@@ -1,38 +1,29 @@
 //! The store: loads, saves, holds and removes sessions. They are found in `find`.
 
+use super::bounds;
 use super::find::Filter;
 use super::journal::{Entry, Journal};
 use super::lock::{Lock, Tried};
+use super::locked::Locked;
 use super::model::{Session, Status, Tokens, Turn};
-use crate::base::{sys, world};
+use crate::base::{disk, world};
 use crate::model::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Duration;
 
-/// How often somebody who waits for a busy session looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long a session may be held by nobody that is known before it counts as busy: whoever looks after a session
-/// (deletes it, forks it, finds that its process has died) holds it for a moment. A process of another host or
-/// container is not known either.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How much a look at the store writes: about what a turn needs, so that a disk is called full before one is lost.
+const PROBE: usize = 64 << 10;
 
 /// The sessions of one `$CLINVK_HOME`.
 pub struct Store {
     pub(super) dir: PathBuf,
     pub(super) journal: Journal,
     /// Before the file lock, so that threads of one process do not hold that while they wait for each other.
-    in_process: RwLock<()>,
-}
-
-/// Proof that this process may change the store.
-pub(super) struct Locked<'a> {
-    // Let go in this order: the file's lock first, or a thread of ours would wait for it with the other one held.
-    _file: Lock,
-    _process: RwLockWriteGuard<'a, ()>,
+    pub(super) in_process: Mutex<()>,
 }
 
 impl Store {
@@ -40,7 +31,7 @@ impl Store {
     pub fn at(home: &Path) -> Store {
         let dir = home.join("sessions");
         let journal = Journal::at(dir.join("index.jsonl"));
-        Store { dir, journal, in_process: RwLock::new(()) }
+        Store { dir, journal, in_process: Mutex::new(()) }
     }
 
     /// The session of that full id.
@@ -48,7 +39,6 @@ impl Store {
     /// # Errors
     /// When there is none, or its file cannot be read.
     pub fn load(&self, id: &str) -> Result<Session, Error> {
-        let _reading = self.read();
         self.read_session(id)
     }
 
@@ -69,7 +59,7 @@ impl Store {
     pub fn each_turn(&self, id: &str, mut hear: impl FnMut(Turn)) -> Result<(), Error> {
         let path = self.path(id, "turns.jsonl");
         let read = |error| Error::Store { verb: "read", path: path.clone(), error };
-        let mut file = match File::open(&path) {
+        let mut file = match disk::open(&path, OpenOptions::new().read(true)) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(read(error)),
@@ -101,7 +91,18 @@ impl Store {
         used: bool,
         change: impl FnOnce(&mut Session) -> Result<(), Error>,
     ) -> Result<Session, Error> {
-        let locked = self.lock()?;
+        self.update_when(&|| Ok(()), id, used, change)
+    }
+
+    /// The same; `keep_waiting` is asked while others change something.
+    pub(super) fn update_when(
+        &self,
+        keep_waiting: &dyn Fn() -> Result<(), Error>,
+        id: &str,
+        used: bool,
+        change: impl FnOnce(&mut Session) -> Result<(), Error>,
+    ) -> Result<Session, Error> {
+        let locked = self.lock(keep_waiting)?;
         let mut session = self.read_session(id)?;
         change(&mut session)?;
         self.save(&locked, &session, used)?;
@@ -113,8 +114,30 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn add(&self, session: &Session) -> Result<(), Error> {
-        let locked = self.lock()?;
+        let locked = self.lock(&|| Ok(()))?;
         self.save(&locked, session, true)
+    }
+
+    /// Saves a session that is new, with a place for its turns where they are kept, and holds it.
+    pub(super) fn add_held(
+        &self,
+        session: &Session,
+        turns: bool,
+        keep_waiting: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Lock, Error> {
+        let locked = self.lock(keep_waiting)?;
+        let held = self.hold_new(&session.id)?;
+        let add = || {
+            self.save(&locked, session, true)?;
+            if turns { self.open_turns(&session.id).map(drop) } else { Ok(()) }
+        };
+        match add() {
+            Ok(()) => Ok(held),
+            Err(error) => {
+                let _ = held.remove();
+                Err(error)
+            }
+        }
     }
 
     /// Saves a session that comes with its turns, under its own id or, where that is taken, another. It takes the place
@@ -123,17 +146,15 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn insert(&self, mut session: Session, turns: &[Turn]) -> Result<String, Error> {
-        let mut held = self.hold(&session.id, Some(MOMENT), &|| Ok(()))?;
-        if ["json", "turns.jsonl"].iter().any(|end| self.path(&session.id, end).exists()) {
-            drop(held);
+        let locked = self.lock(&|| Ok(()))?;
+        if ["json", "turns.jsonl", "lock"].iter().any(|end| self.has(&session.id, end)) {
             session.id = world::random_id()?;
             // The backend's own session stays with the one that has it.
             session.backend_session_id = None;
-            held = self.hold(&session.id, Some(MOMENT), &|| Ok(()))?;
         }
+        let held = self.hold_new(&session.id)?;
         let insert = || {
             self.append_turns(&session.id, turns)?;
-            let locked = self.lock()?;
             self.save(&locked, &session, true)?;
             self.put_in_order(&locked, &session.id)
         };
@@ -186,6 +207,14 @@ impl Store {
         }
     }
 
+    /// The file of a session's turns, to append to.
+    fn open_turns(&self, id: &str) -> Result<File, Error> {
+        let path = self.path(id, "turns.jsonl");
+        let mut options = OpenOptions::new();
+        disk::open(&path, options.read(true).append(true).create(true).mode(0o600))
+            .map_err(|error| Error::Store { verb: "write", path, error })
+    }
+
     /// Appends a turn. To be called by who holds the session's lock.
     ///
     /// # Errors
@@ -194,15 +223,13 @@ impl Store {
         if turns.is_empty() {
             return Ok(());
         }
-        let path = self.path(id, "turns.jsonl");
-        let write = || -> io::Result<()> {
+        let mut file = self.open_turns(id)?;
+        let mut write = || -> io::Result<()> {
             let mut lines = Vec::new();
             for turn in turns {
                 serde_json::to_writer(&mut lines, turn)?;
                 lines.push(b'\n');
             }
-            let mut options = OpenOptions::new();
-            let mut file = options.read(true).append(true).create(true).mode(0o600).open(&path)?;
             if !super::journal::ends_with_newline(&file)? {
                 lines.insert(0, b'\n');
             }
@@ -213,7 +240,7 @@ impl Store {
                 let _ = file.set_len(before);
             })
         };
-        write().map_err(|error| Error::Store { verb: "write", path: path.clone(), error })
+        write().map_err(|error| Error::Store { verb: "write", path: self.path(id, "turns.jsonl"), error })
     }
 
     /// Removes a session and its turns, if it is one of those: it may have been used since it was chosen. Returns
@@ -222,23 +249,40 @@ impl Store {
     /// # Errors
     /// When it is busy, is not there, or cannot be removed.
     pub fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
+        self.remove_if(id, |session| Ok(self.takes(only, &Entry::of(&session?, false))))
+    }
+
+    /// Removes a session and its turns, also one whose file makes no sense: whoever gives its whole id means it.
+    ///
+    /// # Errors
+    /// When it is busy, is not there, or cannot be removed.
+    pub fn remove(&self, id: &str) -> Result<(), Error> {
+        let is_meant = |session| match session {
+            Ok(_) | Err(Error::SessionBroken { .. }) => Ok(true),
+            Err(error) => Err(error),
+        };
+        self.remove_if(id, is_meant).map(drop)
+    }
+
+    fn remove_if(
+        &self,
+        id: &str,
+        is_meant: impl FnOnce(Result<Session, Error>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         let held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
-        let locked = self.lock()?;
-        match self.read_session(id) {
-            Ok(session) if !self.takes(only, &Entry::of(&session, false)) => return Ok(false),
+        let locked = self.lock(&|| Ok(()))?;
+        match is_meant(self.read_session(id)) {
+            Ok(true) => {}
             Err(error @ Error::SessionNotFound { .. }) => {
                 held.remove()?;
                 return Err(error);
             }
-            Err(error) => return Err(error),
-            Ok(_) => {}
+            other => return other,
         }
         self.remove_file(id, "json")?;
         self.remove_file(id, "turns.jsonl")?;
         held.remove()?;
-        let gone =
-            Entry { deleted: true, ..Entry::of(&Session::new(id.to_owned(), "", PathBuf::new(), ""), false) };
-        self.append(&locked, &gone, false).map(|()| true)
+        self.append(&locked, &Entry::of_deleted(id), false).map(|()| true)
     }
 
     /// Puts a session aside, until its next turn.
@@ -251,37 +295,6 @@ impl Store {
             session.status = Status::Paused;
             Ok(())
         })
-    }
-
-    /// Holds a session against other runs. `patience`: none waits for ever, zero not at all. `go_on` is asked whether to
-    /// wait any longer.
-    ///
-    /// # Errors
-    /// `SessionBusy` with the pid of the holder, when patience has run out; what `go_on` says.
-    pub(super) fn hold(
-        &self,
-        id: &str,
-        patience: Option<Duration>,
-        go_on: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Lock, Error> {
-        self.make_dir()?;
-        let path = self.path(id, "lock");
-        let since = Instant::now();
-        loop {
-            let pid = match Lock::try_get(&path)? {
-                Tried::Held(mut lock) => {
-                    lock.sign();
-                    return Ok(lock);
-                }
-                Tried::Busy(pid) => pid.filter(|pid| sys::is_alive(*pid)),
-            };
-            let moment = if pid.is_some() { Duration::ZERO } else { MOMENT };
-            if patience.is_some_and(|patience| since.elapsed() >= patience.max(moment)) {
-                return Err(Error::SessionBusy { id: id.to_owned(), pid });
-            }
-            go_on()?;
-            std::thread::sleep(if pid.is_some() { LOOK_AGAIN } else { LOOK_AGAIN / 10 });
-        }
     }
 
     /// A session as it really stands: one that is called active although nobody holds it was left by a process that died.
@@ -324,15 +337,27 @@ impl Store {
     /// # Errors
     /// When none could.
     pub fn look(&self) -> Result<usize, Error> {
-        drop(self.lock()?);
+        // Another one who changes something finds out by itself.
+        if let Some(_locked) = self.try_lock()? {
+            self.probe()?;
+        }
+        self.ids().map(|ids| ids.len())
+    }
+
+    /// Writes as much as a turn needs. A nearly full disk takes the name, or a few bytes, and nothing more.
+    fn probe(&self) -> Result<(), Error> {
         let path = self.dir.join(format!("probe-{}.tmp", world::random_id()?));
         let fail = |verb| move |path: &Path, error| Error::Store { verb, path: path.to_owned(), error };
-        let written = fs::write(&path, b"x");
-        // A full disk takes the name and nothing more.
+        let mut options = OpenOptions::new();
+        let written = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&vec![b'x'; PROBE]));
         let removed = fs::remove_file(&path);
         written.map_err(|error| fail("write")(&path, error))?;
-        removed.map_err(|error| fail("remove")(&path, error))?;
-        self.ids().map(|ids| ids.len())
+        removed.map_err(|error| fail("remove")(&path, error))
     }
 
     /// Every id that has a file.
@@ -351,54 +376,12 @@ impl Store {
         Ok(entries.flatten().filter_map(|entry| id(entry.file_name())).collect())
     }
 
-    /// Makes the index from the session files. `progress` hears how many have been read.
-    ///
-    /// # Errors
-    /// When the directory cannot be read or the index cannot be written.
-    pub(super) fn rebuild(&self, _held: &Locked<'_>, progress: &mut dyn FnMut(usize)) -> Result<(), Error> {
-        let mut entries = Vec::new();
-        for (done, id) in self.ids()?.iter().enumerate() {
-            progress(done + 1);
-            // What cannot be read stays where it is, and is told by `fsck` and by who asks for it.
-            entries.extend(self.read_session(id).ok().map(|session| Entry::of(&session, true)));
-        }
-        entries.sort_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
-        self.journal.replace(&entries)
-    }
-
-    /// Makes the index when there is none that can be used. Returns whether there is a store at all.
-    pub(super) fn make_index(&self, progress: &mut dyn FnMut(usize)) -> Result<bool, Error> {
-        if self.journal.is_usable() {
-            return Ok(true);
-        }
-        if !self.exists()? {
-            return Ok(false);
-        }
-        let locked = self.lock()?;
-        // Somebody else may have made it while we waited.
-        if !self.journal.is_usable() {
-            self.rebuild(&locked, progress)?;
-        }
-        Ok(true)
-    }
-
     /// Whether anything was ever saved.
     pub(super) fn exists(&self) -> Result<bool, Error> {
         self.dir.try_exists().map_err(|error| Error::Store { verb: "read", path: self.dir.clone(), error })
     }
 
-    pub(super) fn lock(&self) -> Result<Locked<'_>, Error> {
-        self.make_dir()?;
-        let process = self.in_process.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let file = Lock::wait(&self.dir.join("store.lock"))?;
-        Ok(Locked { _file: file, _process: process })
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, ()> {
-        self.in_process.read().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn make_dir(&self) -> Result<(), Error> {
+    pub(super) fn make_dir(&self) -> Result<(), Error> {
         if self.dir.is_dir() {
             return Ok(());
         }
@@ -415,23 +398,14 @@ impl Store {
         let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
         let mut text = serde_json::to_vec(session).map_err(|error| fail(error.into()))?;
         text.push(b'\n');
-        let is_new = !path.exists();
+        let is_new = !self.has(&session.id, "json");
         if is_new {
             self.append(held, &Entry::of(session, used), true)?;
         }
-        let write = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
+        disk::replace(&path, &temporary, &text)
             // The new name has to outlive a power failure as well.
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            fail(error)
-        })?;
+            .and_then(|()| File::open(&self.dir)?.sync_all())
+            .map_err(fail)?;
         if is_new { Ok(()) } else { self.append(held, &Entry::of(session, used), false) }
     }
 
@@ -451,10 +425,13 @@ impl Store {
 
     pub(super) fn read_session(&self, id: &str) -> Result<Session, Error> {
         let path = self.path(id, "json");
-        let text = match fs::read(&path) {
+        let text = match disk::read(&path, bounds::READ) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::SessionNotFound { given: super::shorten(id, 80) });
+            }
+            Err(error) if disk::is_no_file(&error) || error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(Error::SessionBroken { path, problem: error.to_string() });
             }
             Err(error) => return Err(Error::Store { verb: "read", path, error }),
         };
@@ -477,6 +454,11 @@ impl Store {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether there is anything of that name, a link that leads nowhere too.
+    pub(super) fn has(&self, id: &str, end: &str) -> bool {
+        fs::symlink_metadata(self.path(id, end)).is_ok()
     }
 
     pub(super) fn path(&self, id: &str, end: &str) -> PathBuf {

@@ -1,0 +1,199 @@
+//! Who may change what: the store's lock, with the index that is brought up to date under it, and the locks of sessions.
+
+use super::journal::{Entry, nanoseconds};
+use super::lock::{Lock, Tried, wait_for};
+use super::store::Store;
+use crate::base::sys;
+use crate::model::error::Error;
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
+
+/// How often somebody who waits for a busy session looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a session may be held by nobody that is known before it counts as busy: whoever looks after a session
+/// (deletes it, forks it, finds that its process has died) holds it for a moment. A process of another host or
+/// container is not known either.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How long the store's lock is waited for at most. Nobody has it for longer than a change takes, or a new index.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Proof that this process may change the store. Whatever makes or removes a name in the directory does it with this in
+/// hand: when it is let go, the index notes that it knows the directory as it is then.
+pub(super) struct Locked<'a> {
+    store: &'a Store,
+    /// The index has all that was in the directory when the lock was got.
+    pub(super) is_current: bool,
+    // Let go in this order: the file's lock first, or a thread of ours would wait for it with the other one held.
+    _file: Lock,
+    _process: MutexGuard<'a, ()>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if self.is_current {
+            // Not noted, it is looked at once more.
+            let _ = self.store.journal.seal();
+        }
+    }
+}
+
+impl Store {
+    /// Waits until nobody else changes the store, and sees to it that the index can be changed too. `keep_waiting` is
+    /// asked whether to wait any longer.
+    ///
+    /// # Errors
+    /// When it cannot be locked, or others have it for very long; what `keep_waiting` says.
+    pub(super) fn lock(&self, keep_waiting: &dyn Fn() -> Result<(), Error>) -> Result<Locked<'_>, Error> {
+        let mut locked = self.lock_as_it_is(keep_waiting)?;
+        match self.bring_up_to_date(&locked) {
+            Ok(()) => locked.is_current = true,
+            // What is to be changed counts more, above all what makes room.
+            Err(error) => log::debug!("the index was not brought up to date: {error}"),
+        }
+        Ok(locked)
+    }
+
+    /// The same for who looks after the index.
+    pub(super) fn lock_as_it_is(
+        &self,
+        keep_waiting: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Locked<'_>, Error> {
+        self.make_dir()?;
+        let (path, since) = (self.dir.join("store.lock"), Instant::now());
+        let keep_waiting = || match keep_waiting() {
+            Ok(()) if since.elapsed() >= LONGEST_WAIT => {
+                let sentence = format!("another process has had it for {LONGEST_WAIT:?}");
+                let error = io::Error::new(io::ErrorKind::TimedOut, sentence);
+                Err(Error::Store { verb: "lock", path: path.clone(), error })
+            }
+            said => said,
+        };
+        let process = wait_for(&keep_waiting, || match self.in_process.try_lock() {
+            Ok(process) => Ok(Some(process)),
+            Err(TryLockError::Poisoned(process)) => Ok(Some(process.into_inner())),
+            Err(TryLockError::WouldBlock) => Ok(None),
+        })?;
+        let file = wait_for(&keep_waiting, || match Lock::try_get(&path)? {
+            Tried::Held(lock) => Ok(Some(lock)),
+            Tried::Busy(_) => Ok(None),
+        })?;
+        Ok(Locked { store: self, is_current: false, _file: file, _process: process })
+    }
+
+    /// The same without waiting; none when somebody else has it.
+    pub(super) fn try_lock(&self) -> Result<Option<Locked<'_>>, Error> {
+        match self.lock(&|| Err(Error::Cancelled)) {
+            Ok(locked) => Ok(Some(locked)),
+            Err(Error::Cancelled) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the index anew where the directory has changed behind its back: it lacks a session, or one has been written
+    /// since.
+    fn bring_up_to_date(&self, held: &Locked<'_>) -> Result<(), Error> {
+        let Some(sealed) = self.journal.sealed().filter(|_| !self.journal.is_sealed()) else { return Ok(()) };
+        let mut unknown: HashSet<String> = self.ids()?.into_iter().collect();
+        let is_newer = |id: &String| {
+            let changed = fs::symlink_metadata(self.path(id, "json"));
+            changed.is_ok_and(|meta| nanoseconds(meta.mtime(), meta.mtime_nsec()) > sealed)
+        };
+        let mut is_stale = unknown.iter().any(is_newer);
+        if !is_stale {
+            self.journal.newest_first(|entry| {
+                unknown.remove(&entry.id);
+                !unknown.is_empty()
+            })?;
+            is_stale = unknown.iter().any(|id| self.read_session(id).is_ok());
+        }
+        if is_stale { self.rebuild(held, &mut |_| {}) } else { Ok(()) }
+    }
+
+    /// Holds a session that is about to be made. Another holder is not waited for: it may need the store, which is in
+    /// hand.
+    pub(super) fn hold_new(&self, id: &str) -> Result<Lock, Error> {
+        match Lock::try_get(&self.path(id, "lock"))? {
+            Tried::Held(mut held) => {
+                held.sign();
+                Ok(held)
+            }
+            Tried::Busy(pid) => Err(Error::SessionBusy { id: id.to_owned(), pid }),
+        }
+    }
+
+    /// Holds a session that is there against other runs. `patience`: none waits for ever, zero not at all. `keep_waiting` is asked
+    /// whether to wait any longer.
+    ///
+    /// # Errors
+    /// `SessionNotFound`, and then no lock's file is made; `SessionBusy` with the pid of the holder, when patience has run
+    /// out; what `keep_waiting` says.
+    pub(super) fn hold(
+        &self,
+        id: &str,
+        patience: Option<Duration>,
+        keep_waiting: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Lock, Error> {
+        let path = self.path(id, "lock");
+        let since = Instant::now();
+        loop {
+            if !self.has(id, "json") {
+                return Err(Error::SessionNotFound { given: super::shorten(id, 80) });
+            }
+            let pid = match Lock::try_get(&path)? {
+                Tried::Held(mut lock) => {
+                    lock.sign();
+                    return Ok(lock);
+                }
+                Tried::Busy(pid) => pid.filter(|pid| sys::is_alive(*pid)),
+            };
+            let moment = if pid.is_some() { Duration::ZERO } else { MOMENT };
+            if patience.is_some_and(|patience| since.elapsed() >= patience.max(moment)) {
+                return Err(Error::SessionBusy { id: id.to_owned(), pid });
+            }
+            keep_waiting()?;
+            std::thread::sleep(if pid.is_some() { LOOK_AGAIN } else { LOOK_AGAIN / 10 });
+        }
+    }
+
+    /// Makes the index from the session files. `progress` hears how many have been read.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or the index cannot be written.
+    pub(super) fn rebuild(&self, _held: &Locked<'_>, progress: &mut dyn FnMut(usize)) -> Result<(), Error> {
+        let mut entries = Vec::new();
+        for (done, id) in self.ids()?.iter().enumerate() {
+            progress(done + 1);
+            // What cannot be read stays where it is, and is told by `fsck` and by who asks for it.
+            entries.extend(self.read_session(id).ok().map(|session| Entry::of(&session, true)));
+        }
+        entries.sort_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
+        self.journal.replace(&entries)
+    }
+
+    /// Makes the index when there is none that can be used. Returns whether there is a store at all.
+    pub(super) fn make_index(&self, progress: &mut dyn FnMut(usize)) -> Result<bool, Error> {
+        if self.journal.is_usable() {
+            if !self.journal.is_sealed() {
+                // Whoever has the lock is changing something right now, and has looked before. Who may not write
+                // reads what there is.
+                if let Err(error) = self.try_lock().map(drop) {
+                    log::debug!("the index was not looked at: {error}");
+                }
+            }
+            return Ok(true);
+        }
+        if !self.exists()? {
+            return Ok(false);
+        }
+        let locked = self.lock(&|| Ok(()))?;
+        // Somebody else may have made it while we waited.
+        if !self.journal.is_usable() {
+            self.rebuild(&locked, progress)?;
+        }
+        Ok(true)
+    }
+}
