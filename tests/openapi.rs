@@ -166,7 +166,7 @@ fn agrees<T: Fields>(name: &str, besides: &[&str]) {
         let help = property.as_object_mut().unwrap().remove("description").unwrap_or_default();
         assert!(help.as_str().unwrap_or("").starts_with(field.help), "{place}: {help}: {}", field.help);
         // The bounds of what is stored are in no table of types.
-        let bounds = ["maxItems", "maxProperties", "maxLength"];
+        let bounds = ["maxItems", "maxLength"];
         property.as_object_mut().unwrap().retain(|key, _| !bounds.contains(&key.as_str()));
         if let Some(items) = property.get_mut("items").and_then(Value::as_object_mut) {
             items.retain(|key, _| !bounds.contains(&key.as_str()));

@@ -1,7 +1,7 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
 use super::flags::{FLAGS, Typed};
-use super::{say, say_either, say_json, table};
+use super::{complain, say, say_either, say_json, table};
 use crate::base::json;
 use crate::base::sys;
 use crate::base::time;
@@ -416,7 +416,11 @@ fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
             .iter()
             .map(|found| json!({"kind": found.kind, "finding": found.sentence, "repaired": found.repaired}))
             .collect();
-        say_json(&json!({"findings": findings, "repaired": found > 0 && repaired == found}))?;
+        let mut document = json!({"findings": findings, "repaired": found > 0 && repaired == found});
+        if let Some(error) = &report.failure {
+            document["error"] = json!({"kind": error.kind().word(), "message": error.to_string()});
+        }
+        say_json(&document)?;
     } else {
         for finding in &report.findings {
             say(&format!("{}: {}\n", finding.kind, table::safe(&finding.sentence)))?;
@@ -429,7 +433,8 @@ fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
             (_, false) => format!("{found} findings, {repaired} repaired\n"),
         })?;
     }
-    report.failure.map_or(Ok(0), Err)
+    // What was found has been printed: no other document follows.
+    Ok(report.failure.map_or(0, |error| complain(&error)))
 }
 
 /// Says on a terminal how far a long reading is, about four times a second, and takes it away at the end.

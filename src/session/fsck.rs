@@ -157,6 +157,11 @@ impl Check<'_> {
     }
 
     fn stale(&mut self, session: Session) {
+        // Somebody may have gone on with it, or brought it to its end, since it was read.
+        let now = self.store.load(&session.id);
+        if !now.is_ok_and(|now| now.status == Status::Active) || self.is_busy(&session.id) {
+            return;
+        }
         let (store, problem) = (self.store, format!("session {} is active and nobody runs it", session.id));
         self.found("stale", &problem, Repair::SetToError, || {
             store.settled(session);

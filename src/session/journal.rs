@@ -143,6 +143,16 @@ impl Header {
     }
 }
 
+/// How far an index is known to have all that is in its directory.
+pub enum Seen {
+    /// There is no index that can be used.
+    Nothing,
+    /// All that had changed until then (nanoseconds, ctime); the directory has changed since.
+    Until(u64),
+    /// All.
+    All,
+}
+
 /// Below this size nothing is compacted.
 const SMALL: u64 = 256 << 10;
 /// How much is read at once from the end. A hundred lines or so.
@@ -164,15 +174,13 @@ impl Journal {
         self.open().is_ok_and(|file| header(&file).is_some())
     }
 
-    /// When the directory had last changed when the index was last known to have all that is in it; nothing when it has
-    /// changed since.
-    pub fn is_sealed(&self) -> bool {
-        self.sealed().is_some_and(|sealed| self.directory_changed().is_ok_and(|now| now == sealed))
-    }
-
-    /// The same time, whatever has happened since.
-    pub fn sealed(&self) -> Option<u64> {
-        Some(header(&self.open().ok()?)?.directory)
+    /// Whether the index has all that is in the directory.
+    pub fn seen(&self) -> Seen {
+        let Some(header) = self.open().ok().and_then(|file| header(&file)) else { return Seen::Nothing };
+        match self.directory_changed() {
+            Ok(now) if now == header.directory => Seen::All,
+            _ => Seen::Until(header.directory),
+        }
     }
 
     /// Notes that the index has all that is in the directory as it is now. To be called with the store's lock held.
@@ -206,17 +214,18 @@ impl Journal {
         torn.map_err(|error| self.fail("read", error))
     }
 
-    /// Appends entries. To be called with the store's lock held. `durable`: they are on disk when this returns.
+    /// Appends entries. To be called with the store's lock held. `durable`: they are on disk when this returns. Returns
+    /// whether most lines are stale: then it is time to compact.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn append(&self, entries: &[Entry], durable: bool) -> Result<(), Error> {
+    pub fn append(&self, entries: &[Entry], durable: bool) -> Result<bool, Error> {
         let mut lines = Vec::new();
         for entry in entries {
             serde_json::to_writer(&mut lines, entry).map_err(|error| self.fail("write", error.into()))?;
             lines.push(b'\n');
         }
-        let mut write = || -> io::Result<()> {
+        let mut write = || -> io::Result<bool> {
             let file = disk::open(&self.path, OpenOptions::new().read(true).write(true))?;
             let header = header(&file).ok_or(io::ErrorKind::InvalidData)?;
             let end = file.metadata()?.len();
@@ -230,16 +239,12 @@ impl Journal {
             })?;
             let header = Header { length: end + lines.len() as u64, ..header };
             file.write_all_at(header.line().as_bytes(), 0)?;
-            if durable { file.sync_data() } else { Ok(()) }
+            if durable {
+                file.sync_data()?;
+            }
+            Ok(header.length > SMALL && header.length > header.compacted_bytes.saturating_mul(2))
         };
         write().map_err(|error| self.fail("write", error))
-    }
-
-    /// Mostly stale lines: time to compact. One small read.
-    pub fn wants_compaction(&self) -> bool {
-        let Ok(file) = self.open() else { return false };
-        let size = file.metadata().map_or(0, |meta| meta.len());
-        header(&file).is_some_and(|header| size > SMALL && size > header.compacted_bytes.saturating_mul(2))
     }
 
     /// Puts a journal of these entries, newest first, in place of the old one. To be called with the store's lock held.

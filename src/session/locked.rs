@@ -1,6 +1,6 @@
 //! Who may change what: the store's lock, with the index that is brought up to date under it, and the locks of sessions.
 
-use super::journal::{Entry, nanoseconds};
+use super::journal::{Entry, Seen, nanoseconds};
 use super::lock::{Lock, Tried, wait_for};
 use super::store::Store;
 use crate::base::sys;
@@ -96,7 +96,7 @@ impl Store {
     /// Makes the index anew where the directory has changed behind its back: it lacks a session, or one has been written
     /// since.
     fn bring_up_to_date(&self, held: &Locked<'_>) -> Result<(), Error> {
-        let Some(sealed) = self.journal.sealed().filter(|_| !self.journal.is_sealed()) else { return Ok(()) };
+        let Seen::Until(sealed) = self.journal.seen() else { return Ok(()) };
         let mut unknown: HashSet<String> = self.ids()?.into_iter().collect();
         let is_newer = |id: &String| {
             let changed = fs::symlink_metadata(self.path(id, "json"));
@@ -176,15 +176,17 @@ impl Store {
 
     /// Makes the index when there is none that can be used. Returns whether there is a store at all.
     pub(super) fn make_index(&self, progress: &mut dyn FnMut(usize)) -> Result<bool, Error> {
-        if self.journal.is_usable() {
-            if !self.journal.is_sealed() {
-                // Whoever has the lock is changing something right now, and has looked before. Who may not write
-                // reads what there is.
+        match self.journal.seen() {
+            Seen::All => return Ok(true),
+            Seen::Until(_) => {
+                // Whoever has the lock is changing something right now, and has looked before. Who may not write reads
+                // what there is.
                 if let Err(error) = self.try_lock().map(drop) {
                     log::debug!("the index was not looked at: {error}");
                 }
+                return Ok(true);
             }
-            return Ok(true);
+            Seen::Nothing => {}
         }
         if !self.exists()? {
             return Ok(false);

@@ -413,8 +413,7 @@ impl Store {
         if !self.journal.is_usable() {
             self.rebuild(held, &mut |_| {})?;
         }
-        self.journal.append(std::slice::from_ref(entry), durable)?;
-        if self.journal.wants_compaction() {
+        if self.journal.append(std::slice::from_ref(entry), durable)? {
             // It can wait: nothing is lost but time.
             if let Err(error) = self.journal.all().and_then(|all| self.journal.replace(&all)) {
                 log::debug!("the index was not compacted: {error}");
