@@ -2,6 +2,7 @@
 //! `dialogue`, what its failures mean in `failure`. Measured on 2.1.197 and 2.1.332: the recorded dialogues in
 //! tests/data/claude.
 
+mod answer;
 mod dialogue;
 mod failure;
 mod opening;
