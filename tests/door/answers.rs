@@ -446,6 +446,94 @@ fn the_switch_is_thrown_when_the_client_leaves_although_nothing_is_sent() {
     }
 }
 
+/// Requests of which the end of what the client says is no leaving (faults.md F4), and over what they come.
+const LAST_WORDS: [(&str, &str, &str); 4] = [
+    ("TCP", "HTTP/1.1", "Connection: close\r\n"),
+    ("TCP", "HTTP/1.0", ""),
+    ("Unix", "HTTP/1.1", ""),
+    ("Unix", "HTTP/1.1", "Connection: close\r\n"),
+];
+
+fn listen(scene: &Scene, family: &str) -> Vec<Listen> {
+    match family {
+        "TCP" => vec![Listen::Tcp("127.0.0.1".to_owned(), 0)],
+        _ => vec![Listen::Unix(scene.path("tmp/socket"))],
+    }
+}
+
+#[test]
+fn a_client_that_ends_only_its_own_side_hears_its_answer() {
+    let scene = Scene::new();
+    for (family, version, field) in LAST_WORDS {
+        // At once, in pieces, and after a while in which nothing is said.
+        for (path, expected) in [("/whole", "hello"), ("/stream", "first and last"), ("/late", "hello")] {
+            let (tell, told) = mpsc::channel();
+            let house = House::at(listen(&scene, family), limits(), move |exchange| {
+                let cancel = exchange.watch().unwrap();
+                if exchange.head.path == "/stream" {
+                    exchange.stream(200, &[]).unwrap();
+                    exchange.send(b"first ").unwrap();
+                }
+                if exchange.head.path != "/whole" {
+                    clinvk::base::sys::poll(&mut [cancel.watch()], SHORT).unwrap();
+                }
+                tell.send(cancel.is_thrown()).unwrap();
+                if exchange.head.path == "/stream" {
+                    exchange.send(b"and last").unwrap();
+                    exchange.finish().unwrap();
+                } else {
+                    exchange.respond(text(200, "hello")).unwrap();
+                }
+            });
+            let mut client = house.client();
+            client.says(format!("GET {path} {version}\r\nHost: x\r\n{field}\r\n").as_bytes());
+            client.says_no_more();
+            let what = format!("{family} {version} {field:?} {path}");
+            assert!(!told.recv_timeout(PATIENCE).unwrap(), "{what}");
+            let answer = client.hears(true);
+            assert!(!answer.cut && answer.text() == expected, "{what}: {answer:?}");
+            client.is_left();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_may_end_its_own_side_has_left_when_its_connection_is_gone() {
+    let scene = Scene::new();
+    for (family, version, field) in LAST_WORDS {
+        // A close says the same as the end of one side over TCP, until something is written.
+        for (path, resets) in [("/idle", family == "TCP"), ("/stream", false)] {
+            let (tell, told) = mpsc::channel();
+            let house = House::at(listen(&scene, family), limits(), move |exchange| {
+                let cancel = exchange.watch().unwrap();
+                tell.send("begun").unwrap();
+                if exchange.head.path == "/idle" {
+                    clinvk::base::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
+                } else {
+                    let _ = exchange.stream(200, &[]);
+                    let since = Instant::now();
+                    while exchange.send(b"piece").is_ok() && since.elapsed() < PATIENCE {
+                        clinvk::base::sys::poll(&mut [cancel.watch()], Duration::from_millis(10)).unwrap();
+                    }
+                    // The other one may be the first to see it.
+                    clinvk::base::sys::poll(&mut [cancel.watch()], PATIENCE).unwrap();
+                }
+                tell.send(if cancel.is_thrown() { "thrown" } else { "never" }).unwrap();
+            });
+            let mut client = house.client();
+            client.says(format!("GET {path} {version}\r\nHost: x\r\n{field}\r\n").as_bytes());
+            assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "begun");
+            if resets {
+                reset(client)
+            } else {
+                drop(client)
+            }
+            let what = format!("{family} {version} {field:?} {path}");
+            assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "thrown", "{what}");
+        }
+    }
+}
+
 #[test]
 fn the_switch_of_one_client_is_not_thrown_when_another_one_leaves() {
     let (tell, told) = mpsc::channel();

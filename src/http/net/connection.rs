@@ -258,13 +258,16 @@ impl Exchange<'_> {
         body
     }
 
-    /// How this client would leave.
+    /// How this client would leave. Over TCP a client that closes its socket and one that closes only its own side look
+    /// the same until something is written to them. Programs that keep their connections alive close them only to leave;
+    /// a client that has announced its last request waits for the answer. Over a Unix socket the two differ at once.
     fn leaving(&self) -> Leaving {
-        if self.keep_alive { Leaving::Silence } else { Leaving::Disconnection }
+        let looks_alike = self.keep_alive && self.peer != Peer::Unix;
+        if looks_alike { Leaving::Silence } else { Leaving::Disconnection }
     }
 
-    /// A switch that is thrown when the client leaves, or when the drain's grace is over. A half-closed connection is one
-    /// that was left, unless the client has said that it will close it. The client is watched until the exchange ends.
+    /// A switch that is thrown when the client leaves, or when the drain's grace is over. The client is watched until the
+    /// exchange ends.
     ///
     /// # Errors
     /// When no pipe can be had.

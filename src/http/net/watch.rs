@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) enum Leaving {
     /// The end of what it says: it would have said more on this connection, and cannot.
     Silence,
-    /// The end of the connection alone: it has announced that this request is its last.
+    /// The end of the connection alone: it may have said all that it had to say.
     Disconnection,
 }
 
