@@ -26,6 +26,7 @@ mod keys;
 mod loops;
 mod manual;
 mod memory;
+mod most_answer;
 mod openapi;
 mod options;
 mod output;

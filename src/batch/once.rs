@@ -2,9 +2,10 @@
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
 use crate::base::{sha256, world};
+use crate::engine::answer::Collector;
 use crate::engine::request::{Defaults, Request};
-use crate::engine::{Listener, MOST_ANSWER, Outcome};
-use crate::model::error::{Error, Failure, Kind};
+use crate::engine::{Listener, Outcome};
+use crate::model::error::Error;
 use crate::model::event::{Event, Sink};
 use crate::model::fields::Fields;
 use crate::model::task::{Continue, Opt, Task};
@@ -87,19 +88,13 @@ impl Course<'_> {
             let mut hearer = Hearer {
                 observer: batch.observer,
                 index: label.index,
-                output: String::new(),
+                answer: Collector::default(),
                 session: None,
                 outcome: None,
             };
             let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut hearer));
             // One run's bug is that run's failure: the others, and those that wait for it, go on.
             let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
-            if hearer.output.len() > MOST_ANSWER {
-                let sentence = format!("the answer has more than {MOST_ANSWER} bytes");
-                let failure = Failure::new(Kind::Unreadable, sentence);
-                let failed = Finished::without_run(label.clone(), State::Failed, failure);
-                return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..failed };
-            }
             if matches!(result, Err(Error::ReaderGone)) {
                 self.stop(Halt::Broken(Error::ReaderGone));
             }
@@ -187,7 +182,7 @@ pub(super) fn digest(task: &Task) -> String {
 struct Hearer<'a> {
     observer: &'a dyn Observer,
     index: usize,
-    output: String,
+    answer: Collector,
     session: Option<String>,
     outcome: Option<Outcome>,
 }
@@ -195,7 +190,7 @@ struct Hearer<'a> {
 impl Hearer<'_> {
     fn result(self, label: Label, result: Result<Outcome, Error>) -> Finished {
         match result {
-            Ok(outcome) => Finished::ran(label, outcome, self.output),
+            Ok(outcome) => Finished::ran(label, outcome, self.answer.text),
             Err(error) => {
                 let refused = Finished::refused(label, &error);
                 match self.outcome {
@@ -203,9 +198,9 @@ impl Hearer<'_> {
                     Some(outcome) => Finished {
                         state: refused.state,
                         failure: refused.failure,
-                        ..Finished::ran(refused.label, outcome, self.output)
+                        ..Finished::ran(refused.label, outcome, self.answer.text)
                     },
-                    None => Finished { output: self.output, ..refused },
+                    None => Finished { output: self.answer.text, ..refused },
                 }
             }
         }
@@ -214,10 +209,7 @@ impl Hearer<'_> {
 
 impl Sink for Hearer<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        event.add_to(&mut self.output);
-        if self.output.len() > MOST_ANSWER {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
+        self.answer.add(event)?;
         self.observer.event(self.index, event)
     }
 

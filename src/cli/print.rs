@@ -7,6 +7,7 @@ use crate::base::escapes::{Cleaner, PLAIN};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
 use crate::base::world;
+use crate::engine::answer::Collector;
 use crate::engine::{Listener, Outcome};
 use crate::exec::{Clock, Control};
 use crate::model::error::{Error, Failure};
@@ -41,7 +42,7 @@ pub struct Printer {
     style: Style,
     spinner: Option<Spinner>,
     /// The answer so far: only JSON needs it whole.
-    content: String,
+    content: Collector,
     /// What was printed last is void.
     broken: bool,
     events: Events,
@@ -53,7 +54,7 @@ impl Printer {
     /// A printer for a run of that backend; the spinner only where somebody watches.
     pub fn new(style: Style, backend: &str, dir: &Path, spinner: Option<Spinner>, out: Out) -> Printer {
         let events = Events::new(Some(backend), dir);
-        let (content, broken, finished) = (String::new(), false, false);
+        let (content, broken, finished) = (Collector::default(), false, false);
         Printer { out, style, spinner, content, broken, events, finished }
     }
 
@@ -87,19 +88,10 @@ impl Printer {
     }
 
     fn text(&mut self, text: &str) -> io::Result<()> {
-        match self.style.format {
-            OutputFormat::Text => {
-                if std::mem::take(&mut self.broken) {
-                    self.out.piece(seam(text))?;
-                }
-                self.out.piece(text)
-            }
-            OutputFormat::Json => {
-                self.content.push_str(text);
-                Ok(())
-            }
-            OutputFormat::StreamJson => Ok(()),
+        if std::mem::take(&mut self.broken) {
+            self.out.piece(seam(text))?;
         }
+        self.out.piece(text)
     }
 }
 
@@ -143,9 +135,9 @@ impl Sink for Printer {
         }
         match (line, event) {
             (Some(line), _) if streams => self.out.put_line(&line),
+            _ if self.style.format == OutputFormat::Json => self.content.add(event),
             (_, Event::Text(text)) => self.text(text),
             (_, Event::Void(_)) => {
-                event.add_to(&mut self.content);
                 self.broken = true;
                 Ok(())
             }
@@ -185,7 +177,7 @@ impl Listener for Printer {
                 let end = if self.out.is_in_line() { "\n" } else { "" };
                 self.out.put(end)
             }
-            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content))),
+            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content.text))),
             OutputFormat::StreamJson => {
                 if let Some(failure) = failure(outcome) {
                     self.out.put_line(&self.events.error(failure))?;

@@ -1,11 +1,50 @@
-//! An answer that has to follow a schema: the one check of every surface. Vendors promise it, and do not always keep it.
+//! An answer that is there as a whole: how long it may be, and whether it follows a schema. Every surface has its answers
+//! checked here. Vendors promise to follow a schema, and do not always do it.
 
 use crate::base::schema;
-use crate::model::error::{Failure, Kind};
+use crate::model::error::{Error, Failure, Kind};
+use crate::model::event::Event;
 use serde_json::Value;
+use std::io;
+
+/// The longest answer that is kept until its end, in bytes.
+const MOST_ANSWER: usize = 64 << 20;
 
 /// So many characters of a wrong answer are quoted.
 const LONGEST_QUOTE: usize = 200;
+
+/// Keeps an answer until its end.
+#[derive(Default)]
+pub struct Collector {
+    /// The answer so far; nothing of one that is too long.
+    pub text: String,
+    is_full: bool,
+}
+
+impl Collector {
+    /// Does to the answer what this means for it.
+    ///
+    /// # Errors
+    /// When it is too long. A listener that returns that stops its run, and `Engine::run` says why.
+    pub fn add(&mut self, event: &Event) -> io::Result<()> {
+        if !self.is_full {
+            event.add_to(&mut self.text);
+            self.is_full = self.text.len() > MOST_ANSWER;
+        }
+        if self.is_full {
+            // Half an answer could be taken for one.
+            self.text = String::new();
+            return Err(io::Error::other(Error::AnswerTooLong));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a listener stopped its run by what `Collector::add` said.
+pub(super) fn is_too_long(error: &io::Error) -> bool {
+    let why = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(why, Some(Error::AnswerTooLong))
+}
 
 /// The JSON in an answer, as it was written and as it is.
 ///

@@ -1,11 +1,12 @@
 //! The one door: every run of every surface goes through `Engine::run`. Checks the task against the backend, finds
 //! the program, lets exec hold the conversation and folds its events into an `Outcome`, in one pass.
 
-pub mod answer; // one that has to follow a schema
+pub mod answer; // one that is kept whole
 pub mod dry_run; // what would be executed
 pub mod fallback; // who is asked when one cannot answer for now
 pub mod request; // what is asked for, before defaults
 
+use self::answer::Collector;
 use crate::backend::{self, Backend, Keeps, Launch, Registry, Step, Steps};
 use crate::base::world::{self, World};
 use crate::exec::{self, Control, Finishing, Stop};
@@ -27,9 +28,6 @@ const FORGETTING_TAKES: Duration = Duration::from_secs(10);
 
 /// As many denied permissions are told one by one; the rest are counted.
 const MOST_DENIALS_TOLD: u64 = 10;
-
-/// The longest answer that is kept in memory until its end, in bytes.
-pub const MOST_ANSWER: usize = 64 << 20;
 
 /// Runs tasks.
 pub struct Engine {
@@ -246,12 +244,16 @@ impl Engine {
                 tried: Vec::new(),
             },
             run,
-            formed: task.schema.clone().map(|schema| (schema, String::new())),
+            formed: task.schema.clone().map(|schema| (schema, Collector::default())),
+            is_too_long: false,
             listener,
         };
         let marker = exec::marker(&self.world)?;
         let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
-        let finished = report.and_then(|report| stopped(&report.stop));
+        let finished = match report.and_then(|report| stopped(&report.stop)) {
+            Err(Error::ReaderGone) if fold.is_too_long => Err(Error::AnswerTooLong),
+            finished => finished,
+        };
         if let Err(error) = &finished {
             fold.stopped(error);
         }
@@ -431,36 +433,15 @@ struct Fold<'a> {
     outcome: Outcome,
     run: Option<Run<'a>>,
     /// The schema that the answer has to follow, and what there is of it: nobody hears of one that does not.
-    formed: Option<(Value, String)>,
+    formed: Option<(Value, Collector)>,
+    /// The answer was too long for who keeps it.
+    is_too_long: bool,
     listener: &'a mut dyn Listener,
 }
 
 impl Sink for Fold<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        match event {
-            Event::Started { model, session } => {
-                self.outcome.model = model.clone().or(self.outcome.model.take());
-                self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
-            }
-            Event::Usage(usage) => self.outcome.usage = *usage,
-            Event::Progress { stage, .. } => self.outcome.truncated |= stage == TRUNCATED,
-            Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
-            Event::Text(_) | Event::Void(_) => {
-                if let Some((_, answer)) = &mut self.formed {
-                    event.add_to(answer);
-                    return Ok(());
-                }
-                if let Some(run) = &mut self.run {
-                    run.hear(event);
-                }
-            }
-            Event::Model { name, .. } => self.outcome.model = Some(name.clone()),
-            _ => {}
-        }
-        let is_one_more = matches!(event, Event::PermissionDenied { .. })
-            && self.outcome.permission_denials > MOST_DENIALS_TOLD;
-        self.outcome.warnings.extend(event.warning().filter(|_| !is_one_more));
-        self.listener.event(event)
+        self.hear(event).inspect_err(|error| self.is_too_long |= answer::is_too_long(error))
     }
 
     fn quiet(&mut self) -> io::Result<()> {
@@ -496,10 +477,37 @@ impl Finishing for Fold<'_> {
 }
 
 impl Fold<'_> {
+    /// Takes into the outcome what is for it, and passes the event on.
+    fn hear(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Started { model, session } => {
+                self.outcome.model = model.clone().or(self.outcome.model.take());
+                self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
+            }
+            Event::Usage(usage) => self.outcome.usage = *usage,
+            Event::Progress { stage, .. } => self.outcome.truncated |= stage == TRUNCATED,
+            Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
+            Event::Text(_) | Event::Void(_) => {
+                if let Some((_, answer)) = &mut self.formed {
+                    return answer.add(event);
+                }
+                if let Some(run) = &mut self.run {
+                    run.hear(event);
+                }
+            }
+            Event::Model { name, .. } => self.outcome.model = Some(name.clone()),
+            _ => {}
+        }
+        let is_one_more = matches!(event, Event::PermissionDenied { .. })
+            && self.outcome.permission_denials > MOST_DENIALS_TOLD;
+        self.outcome.warnings.extend(event.warning().filter(|_| !is_one_more));
+        self.listener.event(event)
+    }
+
     /// The answer that was kept back until it was whole: told where it follows its schema, else the run has failed.
     fn tell_formed(&mut self) -> (io::Result<()>, Result<(), Failure>) {
         let Some((schema, answer)) = self.formed.take() else { return (Ok(()), Ok(())) };
-        match answer::formed(&schema, &answer) {
+        match answer::formed(&schema, &answer.text) {
             Ok((text, _)) => (self.event(&Event::Text(text.to_owned())), Ok(())),
             Err(failure) => (Ok(()), Err(failure)),
         }

@@ -219,6 +219,8 @@ pub enum Error {
     Cancelled,
     /// Nobody reads our output any more: not an error for the person who closed it.
     ReaderGone,
+    /// An answer that is kept until its end got too long.
+    AnswerTooLong,
     /// No session is meant.
     SessionNotFound {
         /// The word as typed.
@@ -308,6 +310,7 @@ impl Error {
             Error::File { error, .. } => kind_of_io(error, Kind::InvalidRequest),
             Error::TimedOut { .. } => Kind::Timeout,
             Error::Cancelled | Error::ReaderGone => Kind::Cancelled,
+            Error::AnswerTooLong => Kind::Unreadable,
             Error::SessionNotFound { .. } | Error::NoSession { .. } | Error::SessionAmbiguous { .. } => {
                 Kind::SessionNotFound
             }
@@ -379,6 +382,9 @@ impl fmt::Display for Error {
             }
             Error::Cancelled => f.write_str("cancelled"),
             Error::ReaderGone => f.write_str("the reader of the output is gone"),
+            Error::AnswerTooLong => f.write_str(
+                "the answer has more than 64 MiB, the most that is kept: only a stream may be longer",
+            ),
             Error::SessionNotFound { given } => {
                 write!(f, "no session `{given}`: `clinvk sessions list` shows what there is")
             }

@@ -232,6 +232,11 @@ pub trait Dialect: Sync {
     /// How the answer is streamed.
     fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames>;
 
+    /// Whether a stream says the whole answer once more at its end.
+    fn says_answer_again(&self) -> bool {
+        false
+    }
+
     /// The whole answer as JSON.
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String;
 

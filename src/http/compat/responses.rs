@@ -98,6 +98,10 @@ impl Dialect for Responses {
         Box::new(Stream { chat: chat.clone(), stamp: stamp.clone(), sequence: 0, item: None })
     }
 
+    fn says_answer_again(&self) -> bool {
+        true
+    }
+
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String {
         let status = Status::of(finished);
         let item = match reply {

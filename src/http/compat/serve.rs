@@ -8,8 +8,9 @@ use super::{
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
 use crate::base::world;
+use crate::engine::answer::Collector;
 use crate::engine::request::{Picture, Request};
-use crate::engine::{self, Listener, MOST_ANSWER, Outcome};
+use crate::engine::{self, Listener, Outcome};
 use crate::exec::Control;
 use crate::http::front::errors::{Cause, Fault};
 use crate::http::state::call::Call;
@@ -227,10 +228,6 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
     }
 }
 
-fn too_long() -> Fault {
-    Fault::of(Kind::Unreadable, format!("the answer has more than {MOST_ANSWER} bytes"))
-}
-
 /// The header that says how often the agent needed a permission and did not get it.
 const DENIALS: &str = "x-clinvk-permission-denials";
 
@@ -352,12 +349,9 @@ impl Asked<'_> {
 
     /// Runs it once, and passes the text on.
     fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
-        let text = String::new();
-        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, text, broken: false, denials: 0 };
+        let answer = Collector::default();
+        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, answer, broken: false, denials: 0 };
         let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
-        if pieces.bytes > MOST_ANSWER {
-            return Err(too_long());
-        }
         let outcome = result?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
@@ -367,13 +361,10 @@ impl Asked<'_> {
         let (mut tasks, since) = (self.tasks.to_vec(), Instant::now());
         let mut problem = Failure::new(Kind::Internal, "nothing was tried");
         for _ in 0..TRIES {
-            let text = String::new();
-            let mut keeper = Keeper { asked: self, text, since, delivery, problem: None };
+            let answer = Collector::default();
+            let mut keeper = Keeper { asked: self, answer, since, delivery, problem: None };
             let result = self.work.server.run(self.work, &tasks, self.control, &mut keeper, false);
-            let Keeper { text, problem: found, .. } = keeper;
-            if text.len() > MOST_ANSWER {
-                return Err(too_long());
-            }
+            let Keeper { answer: Collector { text, .. }, problem: found, .. } = keeper;
             let failure = match (result?.failure, found) {
                 (_, Some(failure)) => failure,
                 (Some(failure), None) => return Err(Fault::of_failure(&failure, world::now().0)),
@@ -446,8 +437,8 @@ struct Pieces<'a, 'o, 'e, 'c> {
     outlet: &'o mut Outlet<'e, 'c>,
     /// How much text there was.
     bytes: usize,
-    /// The text itself, where the conversation is kept.
-    text: String,
+    /// The text itself, where it is needed at the end.
+    answer: Collector,
     /// How often the agent needed a permission and did not get it.
     denials: u64,
     /// What was sent last is void.
@@ -459,12 +450,8 @@ impl Sink for Pieces<'_, '_, '_, '_> {
         match event {
             Event::Text(text) => {
                 self.bytes += text.len();
-                // Some dialects say all of it once more at its end.
-                if self.bytes > MOST_ANSWER {
-                    return Err(io::ErrorKind::OutOfMemory.into());
-                }
-                if self.asked.thread.keeps() {
-                    event.add_to(&mut self.text);
+                if self.asked.thread.keeps() || self.asked.dialect.says_answer_again() {
+                    self.answer.add(event)?;
                 }
                 // What is sent is sent: the answer begins anew in a paragraph of its own.
                 match std::mem::take(&mut self.broken) {
@@ -473,7 +460,7 @@ impl Sink for Pieces<'_, '_, '_, '_> {
                 }
             }
             Event::Void(_) => {
-                event.add_to(&mut self.text);
+                self.answer.add(event)?;
                 self.broken = true;
                 Ok(())
             }
@@ -512,7 +499,7 @@ impl Listener for Pieces<'_, '_, '_, '_> {
         if outcome.failure.is_some() {
             return Ok(());
         }
-        self.asked.keep(outcome, &self.text);
+        self.asked.keep(outcome, &self.answer.text);
         let (finished, is_estimate) = self.asked.finished(outcome, self.bytes);
         if is_estimate {
             self.outlet.header("x-clinvk-usage", "estimated".to_owned());
@@ -525,7 +512,7 @@ impl Listener for Pieces<'_, '_, '_, '_> {
 /// Keeps the text until its end.
 struct Keeper<'a> {
     asked: &'a Asked<'a>,
-    text: String,
+    answer: Collector,
     since: Instant,
     delivery: &'a mut dyn Delivery,
     /// Why the answer is not what was asked for.
@@ -534,11 +521,7 @@ struct Keeper<'a> {
 
 impl Sink for Keeper<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        event.add_to(&mut self.text);
-        if self.text.len() > MOST_ANSWER {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        Ok(())
+        self.answer.add(event)
     }
 
     fn quiet(&mut self) -> io::Result<()> {
@@ -565,17 +548,17 @@ impl Listener for Keeper<'_> {
             }
             Some(_) => return Ok(()),
         }
-        let (finished, is_estimate) = self.asked.finished(outcome, self.text.len());
+        let (finished, is_estimate) = self.asked.finished(outcome, self.answer.text.len());
         let reply = match self.asked.is_free() {
             // Moved, not copied: it may be long.
             true => {
-                self.asked.keep(outcome, &self.text);
-                self.text.truncate(self.text.trim_end_matches('\n').len());
-                Reply::Text(std::mem::take(&mut self.text))
+                self.asked.keep(outcome, &self.answer.text);
+                self.answer.text.truncate(self.answer.text.trim_end_matches('\n').len());
+                Reply::Text(std::mem::take(&mut self.answer.text))
             }
-            false => match structured::reply(self.asked.chat, self.text.trim_end_matches('\n')) {
+            false => match structured::reply(self.asked.chat, self.answer.text.trim_end_matches('\n')) {
                 Ok(reply) => {
-                    self.asked.keep(outcome, &self.text);
+                    self.asked.keep(outcome, &self.answer.text);
                     reply
                 }
                 Err(failure) => {

@@ -3,14 +3,14 @@
 use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
 use crate::base::world;
+use crate::engine::answer::Collector;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::{Request, Span};
-use crate::engine::{Listener, MOST_ANSWER, Outcome};
+use crate::engine::{Listener, Outcome};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Work;
 use crate::http::state::call::{Call, read_object};
-use crate::model::error::Kind;
 use crate::model::event::{Event, Sink};
 use crate::model::fields::{Word, fields};
 use crate::model::task::{Continue, OutputFormat, Task};
@@ -125,13 +125,9 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
 fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<String, Failed> {
     let control: Control = work.server.control(work.who, request, work.cancel.clone(), work.streamed);
     let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
-    let mut teller = Teller { work, feed, events, output: String::new(), told: None };
+    let mut teller = Teller { work, feed, events, answer: Collector::default(), told: None };
     let result = work.server.run(work, tasks, &control, &mut teller, false);
-    let Teller { output, told: known, .. } = teller;
-    if output.len() > MOST_ANSWER {
-        let sentence = format!("the answer has more than {MOST_ANSWER} bytes: only a stream can take it");
-        return Err(Fault::of(Kind::Unreadable, sentence).into());
-    }
+    let known = teller.told;
     let fault = match &result {
         Ok(outcome) => match &outcome.failure {
             // It was told when it was known.
@@ -174,7 +170,7 @@ struct Teller<'a> {
     work: &'a Work<'a>,
     feed: &'a mut dyn Feed,
     events: Events,
-    output: String,
+    answer: Collector,
     /// What is told with a failure, once there is an outcome; of a success nothing is left to tell.
     told: Option<String>,
 }
@@ -182,10 +178,7 @@ struct Teller<'a> {
 impl Sink for Teller<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if self.work.keeps_answer {
-            event.add_to(&mut self.output);
-            if self.output.len() > MOST_ANSWER {
-                return Err(io::ErrorKind::OutOfMemory.into());
-            }
+            self.answer.add(event)?;
         }
         let is_of_answer = matches!(
             event,
@@ -211,7 +204,7 @@ impl Listener for Teller<'_> {
             return Ok(());
         }
         self.told = Some(String::new());
-        let told = Told::of(outcome, &self.output).text();
+        let told = Told::of(outcome, &self.answer.text).text();
         let failure = unified::failure(outcome);
         // Before anybody has heard anything, a failure is told by the status.
         if let Some(failure) = failure {
