@@ -94,7 +94,7 @@ fn begin(store: &Store, session: Session) -> Result<(), Error> {
 }
 
 fn everything(store: &Store) -> session::Listing {
-    store.list(&Filter::default(), 0, usize::MAX, &mut |_| {}).unwrap()
+    store.list(&Filter::default(), 0, usize::MAX, 0, &mut |_| {}).unwrap()
 }
 
 /// Not a test: what the processes of `Bare::process` do. In the suite it has nothing to do.
@@ -757,20 +757,6 @@ fn a_clock_that_went_back_hides_nothing() {
     home.clinvk(["sessions", "clean"]).prints("deleted 0 sessions\n");
     home.does(["resume", &id, "x"]);
     assert_eq!((home.list(&["--since", "1h"]).len(), home.fsck(&[])), (2, vec![]));
-}
-
-#[test]
-fn a_directory_that_is_no_text_is_no_obstacle_to_an_answer() {
-    let home = Home::new();
-    let odd =
-        home.scene.path("work").join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff"));
-    fs::create_dir(&odd).unwrap();
-    let seen = home.clinvk(["hi"]).dir(&odd).seen();
-    assert!(
-        seen.out == "hi\n" && seen.err.contains("path contains invalid UTF-8") && seen.status == 4,
-        "{seen}"
-    );
-    assert_eq!((home.ids(), home.list(&[])), (vec![], vec![]));
 }
 
 // fsck.

@@ -651,7 +651,10 @@ fn a_list_is_in_the_order_of_last_use_and_can_be_cut() {
         home.list(&["--offset", "9"]),
         home.list(&["-n", "0"]),
     ];
-    assert_eq!(seen, [vec!["b", "d", "c", "A"], vec!["b", "d"], vec!["d", "c"], vec![], vec![]]);
+    assert_eq!(
+        seen,
+        [vec!["b", "d", "c", "A"], vec!["b", "d"], vec!["d", "c"], vec![], vec!["b", "d", "c", "A"]]
+    );
 }
 
 #[test]
@@ -1020,7 +1023,10 @@ fn stats_count() {
 fn an_empty_store_is_no_error() {
     let home = Home::new();
     home.clinvk(["sessions", "list"]).prints("ID  BACKEND  STATUS  LAST USED  TOKENS  TITLE/PROMPT\n");
-    assert_eq!(home.json(["sessions", "list"]), json!({"sessions": [], "limit": 20, "offset": 0}));
+    assert_eq!(
+        home.json(["sessions", "list"]),
+        json!({"sessions": [], "total": 0, "limit": 20, "offset": 0})
+    );
     home.clinvk(["sessions", "clean", "--all"]).prints("deleted 0 sessions\n");
     home.clinvk(["sessions", "fsck"]).prints("nothing is wrong\n");
     assert_eq!(home.json(["sessions", "stats"])["total"]["sessions"], 0);

@@ -63,6 +63,23 @@ pub fn executed_as() -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
+/// The home directory that the user database has for this user, where it has one.
+pub fn home_of_user() -> Option<PathBuf> {
+    /// More than any line of the database.
+    const LINE: usize = 64 << 10;
+    let mut line: Vec<libc::c_char> = vec![0; LINE];
+    let (mut user, mut found) = (std::mem::MaybeUninit::<libc::passwd>::uninit(), std::ptr::null_mut());
+    // SAFETY: all pointers are to memory that lives through the call, and `LINE` is the length of the buffer.
+    let result =
+        unsafe { libc::getpwuid_r(libc::getuid(), user.as_mut_ptr(), line.as_mut_ptr(), LINE, &mut found) };
+    if result != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: `found` is `user`, which was filled; its directory is a string in `line`, which is still there.
+    let dir = unsafe { CStr::from_ptr((*found).pw_dir) };
+    Some(PathBuf::from(OsStr::from_bytes(dir.to_bytes()))).filter(|dir| dir.is_absolute())
+}
+
 /// Sends a signal to one process.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill takes plain integers and touches no memory of ours.

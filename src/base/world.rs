@@ -10,16 +10,21 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// A path below which there can be nothing.
+const NOWHERE: &str = "/dev/null";
+
 /// What the process was given when it started.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     /// The environment, where it is valid UTF-8.
     pub env: BTreeMap<String, String>,
-    /// The user's home directory.
+    /// The user's home directory; `NOWHERE` when there is none.
     pub user_home: PathBuf,
-    /// `$CLINVK_HOME`, or `.clinvk` in the user's home.
+    /// `$CLINVK_HOME`, or `.clinvk` in the user's home; below `NOWHERE` when there is `no_home`.
     pub home: PathBuf,
-    /// The working directory: absolute.
+    /// Why there is no place to keep anything in.
+    pub no_home: Option<String>,
+    /// The working directory: absolute; empty when it has been deleted.
     pub cwd: PathBuf,
     /// This very program, for the built-in backend.
     pub exe: PathBuf,
@@ -28,10 +33,10 @@ pub struct World {
 }
 
 impl World {
-    /// Reads everything once.
+    /// Reads everything once. What is missing is told by what needs it.
     ///
     /// # Errors
-    /// When there is no working directory, or no home to keep anything in.
+    /// When a variable of ours cannot be read.
     pub fn read() -> Result<World, Error> {
         let mut env = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
@@ -46,20 +51,32 @@ impl World {
         }
         // A program that we start is never given them, and is not to find them in /proc either.
         sys::wipe_variable(c"CLINVK_API_KEYS");
-        let cwd = std::env::current_dir().map_err(|error| Error::File {
-            verb: "find",
-            path: PathBuf::from("."),
-            error,
-        })?;
-        let given = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let Some(user_home) = given("HOME").or_else(|| given("CLINVK_HOME")) else {
-            return Err(Error::Invalid("neither HOME nor CLINVK_HOME is set: set one of them".to_owned()));
+        let cwd = std::env::current_dir().unwrap_or_default();
+        let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let user_home = given("HOME").or_else(sys::home_of_user);
+        let (home, no_home) = match find_home(given("CLINVK_HOME"), user_home.as_deref(), &cwd) {
+            Ok(home) => (home, None),
+            Err(why) => (Path::new(NOWHERE).join(".clinvk"), Some(why)),
         };
-        let home = given("CLINVK_HOME").unwrap_or_else(|| user_home.join(".clinvk"));
+        let user_home = user_home.filter(|home| home.is_absolute()).unwrap_or(NOWHERE.into());
+        // A program that we start in another directory has to find it there.
+        let temp = Some(cwd.join(std::env::temp_dir())).filter(|temp| temp.is_absolute());
+        let temp = temp.unwrap_or("/tmp".into());
         // Without /proc only the second way is left.
         let exe = std::env::current_exe().ok().or_else(sys::executed_as).map(|exe| cwd.join(exe));
         let exe = exe.unwrap_or_else(|| PathBuf::from("clinvk"));
-        Ok(World { home: cwd.join(home), temp: std::env::temp_dir(), env, user_home, cwd, exe })
+        Ok(World { home, no_home, temp, env, user_home, cwd, exe })
+    }
+
+    /// Where clinvk keeps its things.
+    ///
+    /// # Errors
+    /// Why there is no such place.
+    pub fn home(&self) -> Result<&Path, Error> {
+        match &self.no_home {
+            None => Ok(&self.home),
+            Some(why) => Err(Error::Invalid(why.clone())),
+        }
     }
 
     /// Where a program is: a path as it stands, a bare name on PATH. Only executable files count.
@@ -71,6 +88,31 @@ impl World {
         std::env::split_paths(path)
             .map(|dir| self.cwd.join(dir).join(program))
             .find(|path| is_executable(path))
+    }
+}
+
+/// Where clinvk keeps its things, or why that is nowhere. The user's home is never made.
+fn find_home(given: Option<PathBuf>, user: Option<&Path>, cwd: &Path) -> Result<PathBuf, String> {
+    const OTHERWISE: &str = "or set CLINVK_HOME";
+    if let Some(home) = given {
+        let shown = home.display().to_string();
+        return Some(cwd.join(home)).filter(|home| home.is_absolute()).ok_or_else(|| {
+            format!("CLINVK_HOME is `{shown}`, and the working directory is gone: give an absolute path")
+        });
+    }
+    let Some(user) = user else {
+        return Err(format!("HOME is not set, and the user has no home directory: set it, {OTHERWISE}"));
+    };
+    let shown = user.display();
+    if !user.is_absolute() {
+        return Err(format!("HOME is `{shown}`, which is no absolute path: correct it, {OTHERWISE}"));
+    }
+    match fs::metadata(user) {
+        Ok(meta) if meta.is_dir() => Ok(user.join(".clinvk")),
+        Ok(_) => Err(format!("the home directory `{shown}` is not a directory: correct HOME, {OTHERWISE}")),
+        Err(error) => {
+            Err(format!("the home directory `{shown}` cannot be used: {error}: create it, {OTHERWISE}"))
+        }
     }
 }
 

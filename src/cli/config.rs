@@ -16,9 +16,10 @@ const SUBCOMMANDS: &[&str] = &["show", "get", "set", "unset", "path", "validate"
 /// Everything that the configuration module says no to.
 pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
-    let file = config::file_in_use(&world.home, explicit);
+    let home = if explicit.is_some() { &world.home } else { world.home()? };
+    let file = config::file_in_use(home, explicit);
     let load = || -> Result<Loaded, Error> {
-        let loaded = Config::load(&world.home, explicit, &world.env)?;
+        let loaded = Config::load(home, explicit, &world.env)?;
         loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         Ok(loaded)
     };

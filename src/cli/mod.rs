@@ -121,7 +121,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             if command == "config" {
                 return config::run(typed, &world, explicit.as_deref());
             }
-            let loaded = Config::load(&world.home, explicit.as_deref(), &world.env)?;
+            let loaded = match (&world.no_home, &explicit) {
+                (Some(_), None) => Config::of_variables(&world.env)?,
+                _ => Config::load(&world.home, explicit.as_deref(), &world.env)?,
+            };
             if loaded.config.unified_flags.verbose && !typed.has("quiet") {
                 crate::base::logging::to_stderr(true, false);
             }

@@ -163,7 +163,11 @@ pub fn argument<'a>(
 pub fn engine(world: World, config: &Config) -> Engine {
     let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
     let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
-    let (store, replay_limit) = (Store::at(&world.home), config.session.replay_limit);
+    let store = match &world.no_home {
+        None => Store::at(&world.home),
+        Some(why) => Store::nowhere(&world.home, why.clone()),
+    };
+    let replay_limit = config.session.replay_limit;
     Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) }
 }
 

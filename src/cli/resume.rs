@@ -66,7 +66,7 @@ fn choose(store: &Store, filter: Filter) -> Result<Session, Error> {
             "which session? give its id or `--last`: only a terminal can be asked".to_owned(),
         ));
     }
-    let mut sessions = store.list(&filter, 0, CHOICE, &mut progress("reading sessions"))?.sessions;
+    let mut sessions = store.list(&filter, 0, CHOICE, 0, &mut progress("reading sessions"))?.sessions;
     if sessions.is_empty() {
         return Err(Error::NoSession { backend: filter.backend, dir: filter.dir });
     }

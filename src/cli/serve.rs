@@ -41,6 +41,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(10);
 /// What keeps it from starting.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     sys::keep_little_memory();
+    world.home()?;
     let mut config = config.clone();
     logging(typed, &world)?;
     if let Some(host) = typed.value("host") {

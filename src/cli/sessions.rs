@@ -3,6 +3,7 @@
 use super::flags::{FLAGS, Typed};
 use super::{complain, say, say_either, say_json, table};
 use crate::base::json;
+use crate::base::logging;
 use crate::base::sys;
 use crate::base::time;
 use crate::base::world::{self, World};
@@ -37,6 +38,10 @@ const SUBCOMMANDS: &[(&str, &[&str])] = &[
     ("fsck", &["dry-run"]),
 ];
 
+/// How many sessions a list shows when nothing is said.
+const SHOWN: usize = 20;
+/// How many are counted for people.
+const COUNTED: usize = 1000;
 /// The shortest beginning of an id that something may be deleted by.
 const SHORTEST_TO_DELETE: usize = 8;
 
@@ -45,7 +50,7 @@ const SHORTEST_TO_DELETE: usize = 8;
 /// # Errors
 /// What the store says no to.
 pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
-    let store = Store::at(&world.home);
+    let store = Store::at(world.home()?);
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let name = operands.first().copied().unwrap_or_default();
     let Some((name, flags)) = SUBCOMMANDS.iter().find(|(known, _)| *known == name) else {
@@ -166,14 +171,26 @@ fn count(typed: &Typed, flag: &str, default: usize) -> Result<usize, Error> {
 }
 
 fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
-    let (limit, offset) = (count(typed, "limit", 20)?, count(typed, "offset", 0)?);
-    let listing = store.list(&filter(typed, world)?, offset, limit, &mut progress("reading sessions"))?;
+    let (limit, offset) = (count(typed, "limit", SHOWN)?, count(typed, "offset", 0)?);
+    let at_most = if limit == 0 { usize::MAX } else { limit };
+    // Programs get the number of all. People need not wait for it, where there are very many.
+    let counted = if typed.has("json") { usize::MAX } else { offset.saturating_add(COUNTED) };
+    let filter = filter(typed, world)?;
+    let listing = store.list(&filter, offset, at_most, counted, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
+    let total = listing.total;
     if typed.has("json") {
         let sessions: Vec<Value> = listing.sessions.iter().map(Session::told).collect();
-        return say_json(&json!({"sessions": sessions, "limit": limit, "offset": offset}));
+        return say_json(&json!({"sessions": sessions, "total": total, "limit": limit, "offset": offset}));
     }
-    say(&table::table(&listing.sessions))
+    let status = say(&table::table(&listing.sessions))?;
+    // Whoever said how many knows that there may be more.
+    if !typed.has("limit") && !typed.has("quiet") && total > offset.saturating_add(limit) {
+        let all = if total < counted { total.to_string() } else { format!("{counted} or more") };
+        let shown = listing.sessions.len();
+        logging::line(&format!("clinvk: {shown} of {all} sessions: `-n 0` lists all"));
+    }
+    Ok(status)
 }
 
 fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {

@@ -88,7 +88,7 @@ impl Config {
     ) -> Result<Loaded, Error> {
         let path = file_in_use(home, explicit);
         let mut warnings = Vec::new();
-        let mut settings = match file::read(&path)? {
+        let settings = match file::read(&path)? {
             Some(text) => file::settings(&path, &text)?,
             None if explicit.is_some() => return Err(file::broken(&path, "there is no such file")),
             None => {
@@ -96,6 +96,23 @@ impl Config {
                 Settings::new()
             }
         };
+        Config::complete(path, settings, warnings, env)
+    }
+
+    /// The same where there is no file, and no place for one.
+    ///
+    /// # Errors
+    /// When a variable has a value that cannot be used.
+    pub fn of_variables(env: &BTreeMap<String, String>) -> Result<Loaded, Error> {
+        Config::complete(PathBuf::new(), Settings::new(), Vec::new(), env)
+    }
+
+    fn complete(
+        path: PathBuf,
+        mut settings: Settings,
+        mut warnings: Vec<String>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Loaded, Error> {
         let names = Names::of(settings.keys());
         warnings.extend(env::apply(&mut settings, &names, env)?);
         let rows = rows(&settings, &names);

@@ -198,6 +198,18 @@ impl Engine {
             )));
         }
         let keep_waiting = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
+        if let Err(error) = self.store.has_place() {
+            // What costs something is not done where it is known before that it cannot be kept.
+            if !task.ephemeral && backend.answers() {
+                return Err(Error::Invalid(format!("{error} (`--ephemeral` keeps no session)")));
+            }
+            if !task.ephemeral {
+                let warning = format!("the session was not saved: {error}");
+                log::warn!("{warning}");
+                warnings.push(warning);
+                task.ephemeral = true;
+            }
+        }
         let (mut run, session_failure) = match self.open_session(asked, &task, &keep_waiting) {
             Ok(run) => (run, None),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
@@ -375,6 +387,13 @@ pub(crate) fn resolve_model(models: &[(String, String)], asked: &str) -> Option<
 
 /// Whatever will be stored of a task has its bounds, which are told before anything is run.
 fn check_stored(task: &Task, session: Option<&Session>) -> Result<(), Error> {
+    if !task.ephemeral && session.is_none() && task.dir.to_str().is_none() {
+        return Err(Error::Invalid(format!(
+            "the working directory `{}` is not valid UTF-8, so that no session can have it: give another one (`-w DIR`), \
+             or keep no session (`--ephemeral`)",
+            task.dir.display()
+        )));
+    }
     task.model.as_deref().map_or(Ok(()), bounds::model)?;
     bounds::metadata(&task.metadata)?;
     if !task.tags.is_empty() {

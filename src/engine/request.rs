@@ -443,6 +443,10 @@ fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
 /// When there is no such directory.
 pub fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
     let path = base.join(name);
+    if path.is_relative() {
+        let sentence = "the working directory is gone: change to another one, or give one (`-w DIR`)";
+        return Err(Error::Invalid(sentence.to_owned()));
+    }
     let canonical =
         fs::canonicalize(&path).map_err(|error| Error::File { verb: "use directory", path, error })?;
     if canonical.is_dir() {

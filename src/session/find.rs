@@ -61,10 +61,13 @@ pub struct Listing {
     pub sessions: Vec<Session>,
     /// Files that could not be read, with the reason.
     pub problems: Vec<String>,
+    /// How many the filter takes in all: counted to so many as were asked for.
+    pub total: usize,
 }
 
 impl Store {
-    /// The sessions that a filter takes, last used first. `progress` hears of a rebuild of the index.
+    /// The sessions that a filter takes, last used first: so many without the first so many. All of them are counted to
+    /// `most`, which reads that much of the index. `progress` hears of a rebuild of it.
     ///
     /// # Errors
     /// When the index can be neither read nor rebuilt.
@@ -73,10 +76,11 @@ impl Store {
         filter: &Filter,
         offset: usize,
         limit: usize,
+        most: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Listing, Error> {
-        let entries = self.entries(filter, offset, limit, progress)?;
-        let mut listing = Listing::default();
+        let (entries, total) = self.page(filter, offset, limit, most, progress)?;
+        let mut listing = Listing { total, ..Listing::default() };
         for entry in entries {
             match self.load(&entry.id) {
                 // The index may be older than the file.
@@ -106,9 +110,21 @@ impl Store {
         limit: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Entry>, Error> {
+        self.page(filter, offset, limit, 0, progress).map(|(entries, _)| entries)
+    }
+
+    /// The same, and how many there are in all, counted to `most`.
+    fn page(
+        &self,
+        filter: &Filter,
+        offset: usize,
+        limit: usize,
+        most: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(Vec<Entry>, usize), Error> {
         let (mut found, mut passed) = (Vec::new(), 0);
         if !self.make_index(progress)? {
-            return Ok(found);
+            return Ok((found, passed));
         }
         // Nothing changes the directory of a session, so lines without it need not be understood.
         let dir = filter.dir.as_ref().and_then(|dir| serde_json::to_string(dir).ok()).unwrap_or_default();
@@ -122,10 +138,10 @@ impl Store {
                     }
                     passed += 1;
                 }
-                found.len() < limit
+                found.len() < limit || passed < most
             },
         )?;
-        Ok(found)
+        Ok((found, passed))
     }
 
     /// Whether a filter takes an entry. Only a text that the entry does not have is looked for in the turns.

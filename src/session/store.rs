@@ -21,6 +21,8 @@ const PROBE: usize = 64 << 10;
 /// The sessions of one `$CLINVK_HOME`.
 pub struct Store {
     pub(super) dir: PathBuf,
+    /// Why there is no place for sessions.
+    nowhere: Option<String>,
     pub(super) journal: Journal,
     /// Before the file lock, so that threads of one process do not hold that while they wait for each other.
     pub(super) in_process: Mutex<()>,
@@ -31,7 +33,20 @@ impl Store {
     pub fn at(home: &Path) -> Store {
         let dir = home.join("sessions");
         let journal = Journal::at(dir.join("index.jsonl"));
-        Store { dir, journal, in_process: Mutex::new(()) }
+        Store { dir, nowhere: None, journal, in_process: Mutex::new(()) }
+    }
+
+    /// A store in which nothing can be kept, and why: `home` is below what can have nothing below it.
+    pub fn nowhere(home: &Path, why: String) -> Store {
+        Store { nowhere: Some(why), ..Store::at(home) }
+    }
+
+    /// Whether there is a place for sessions.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn has_place(&self) -> Result<(), Error> {
+        self.nowhere.as_ref().map_or(Ok(()), |why| Err(Error::Invalid(why.clone())))
     }
 
     /// The session of that full id.
@@ -378,10 +393,12 @@ impl Store {
 
     /// Whether anything was ever saved.
     pub(super) fn exists(&self) -> Result<bool, Error> {
+        self.has_place()?;
         self.dir.try_exists().map_err(|error| Error::Store { verb: "read", path: self.dir.clone(), error })
     }
 
     pub(super) fn make_dir(&self) -> Result<(), Error> {
+        self.has_place()?;
         if self.dir.is_dir() {
             return Ok(());
         }

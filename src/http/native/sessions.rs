@@ -43,7 +43,11 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             word.parse().map_err(|_| Fault::invalid(name, format!("`{name}={word}`: expected a number")))
         }
     };
-    let (limit, offset) = (number("limit", LIMIT)?.min(MOST), number("offset", 0)?);
+    let limit = match number("limit", LIMIT)? {
+        0 => MOST,
+        limit => limit.min(MOST),
+    };
+    let offset = number("offset", 0)?;
     let status = match call.query("status") {
         None => None,
         Some(word) => Some(Status::parse(&word).ok_or_else(|| {
@@ -60,12 +64,11 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     };
     let store = &call.server.engine.store;
     // The number of all needs the index alone; files are read of those that are shown.
-    let total = store.entries(&filter, 0, usize::MAX, &mut |_| {})?.len();
-    let listing = store.list(&filter, offset, limit, &mut |_| {})?;
+    let listing = store.list(&filter, offset, limit, usize::MAX, &mut |_| {})?;
     let answer = json!({
         "sessions": listing.sessions.iter().map(Session::told).collect::<Vec<_>>(),
         "problems": listing.problems,
-        "total": total,
+        "total": listing.total,
         "limit": limit,
         "offset": offset,
     });
