@@ -257,7 +257,7 @@ def stopped_twice(scene):
 
 @scenario()
 def timeout_in_a_tool(scene):
-    running, argument = sleeper(scene, "--timeout", f"{2 * scene.backend.limit}s")
+    running, argument = sleeper(scene, "--timeout", f"{scene.backend.limit}s")
     running.finish().ends(6, "timeout")
     same(processes(argument, "cmdline"), [], "sleeping processes")
 
