@@ -61,7 +61,9 @@ fn arguments_variables_and_directories_survive_the_shell() {
         scene.config(&config);
         let dir = scene.path("work").join(odd.trim());
         fs::create_dir_all(&dir).unwrap();
-        agrees(&scene, &["-w", dir.to_str().unwrap(), "-m", odd, "--system-prompt", odd], odd);
+        // A model's name has no control characters.
+        let model: String = odd.chars().filter(|letter| !letter.is_control()).collect();
+        agrees(&scene, &["-w", dir.to_str().unwrap(), "-m", &model, "--system-prompt", odd], odd);
     }
 }
 

@@ -7,7 +7,7 @@ mod failure;
 mod policy;
 
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
-use crate::exec::MARKER;
+use crate::backend::MARKER;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Opt, Sandbox, Task};
 use serde_json::{Value, json};

@@ -20,6 +20,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+/// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
+pub const MARKER: &str = "CLINVK_RUN";
+
 /// Everything that differs from one backend to the next.
 pub trait Backend: Send + Sync {
     /// The name that users type.

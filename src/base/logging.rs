@@ -1,10 +1,10 @@
 //! Where `log` goes: standard error, one line each. For people as it is; of a server with the time, or as JSON.
 
+use crate::base::printable::{safe, safe_lines};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
+use crate::base::words::words;
 use crate::base::world;
-use crate::cli::{safe, safe_lines};
-use crate::model::task::words;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::{Map, Value, json};
 use std::io::Write;

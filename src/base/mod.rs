@@ -4,6 +4,7 @@ pub mod disk; // files, and nothing else in their place
 pub mod escapes; // what a text may say to a terminal
 pub mod json; // JSON as programs write it and clients compare it
 pub mod logging; // where `log` goes
+pub mod printable; // text that is safe to print, and how wide it is
 pub mod schema; // what JSON has to look like
 pub mod sha256; // digests
 pub mod sync; // the mutex that survives a panic
@@ -11,4 +12,5 @@ pub mod sys; // all unsafe code
 pub mod terminal; // the bottom of the terminal
 pub mod text; // text as files and clients have it
 pub mod time; // lengths of time as text
+pub mod words; // closed lists of words that users type
 pub mod world; // what the process was given

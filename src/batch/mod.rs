@@ -20,11 +20,12 @@ pub use plan::{OfTask, Plan, Settings, Workers};
 pub use result::{Entry, Finished, InOrder, Label, State, Step, Told, Totals};
 
 use crate::base::sync::lock;
+use crate::engine::Listener;
 use crate::engine::request::{Defaults, Request};
-use crate::engine::{Listener, Outcome};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::Event;
+use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{Session, Store, shorten};
 use std::io;

@@ -2,12 +2,13 @@
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
 use crate::base::{sha256, world};
+use crate::engine::Listener;
 use crate::engine::answer::Collector;
 use crate::engine::request::{Defaults, Request};
-use crate::engine::{Listener, Outcome};
 use crate::model::error::Error;
 use crate::model::event::{Event, Sink};
 use crate::model::fields::Fields;
+use crate::model::outcome::Outcome;
 use crate::model::task::{Continue, Opt, Task};
 use crate::session::Session;
 use std::io;

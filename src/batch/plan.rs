@@ -3,8 +3,9 @@
 use super::Label;
 use super::template::{Template, output_of};
 use crate::base::json;
+use crate::base::text::nearest;
 use crate::engine::request::{Defaults, Pairs, Request, read_text};
-use crate::model::error::{Error, nearest};
+use crate::model::error::Error;
 use crate::model::fields::{Fields, Object, Text, fields};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde_json::value::RawValue;

@@ -1,9 +1,9 @@
 //! How one run of a batch ended, and its shape as JSON.
 
-use crate::engine::Outcome;
+use crate::base::words::words;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::Usage;
-use crate::model::task::words;
+use crate::model::outcome::Outcome;
 use crate::model::unified::{self, Answer};
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,6 +1,7 @@
 //! The table of commands and flags, and the parser over it. Parser, `-h` and the manual page's test read the same table.
 
-use crate::model::error::{Error, nearest};
+use crate::base::text::nearest;
+use crate::model::error::Error;
 use lexopt::{Arg, ValueExt};
 use std::ffi::{OsStr, OsString};
 

@@ -24,6 +24,7 @@ mod version;
 
 use crate::backend::echo;
 use crate::base::escapes::Cleaner;
+use crate::base::printable;
 use crate::base::sys;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -39,7 +40,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub use flags::{COMMANDS, FLAGS};
-pub use table::{safe, safe_lines};
 
 /// Behind a command that took so long, we look for what is left of others.
 const LONG: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ fn refuse(typed: &Typed, error: &Error) {
         ("" | "resume", Ok(Some(format))) => print::refusal(format, typed.value("backend"), error),
         ("" | "resume", _) => print::refusal(OutputFormat::Json, typed.value("backend"), error),
         // Whoever does not read that may still read standard error.
-        _ => _ = say(&table::safe_json(format!("{}\n", unified::refusal(error)))),
+        _ => _ = say(&printable::safe_json(format!("{}\n", unified::refusal(error)))),
     }
 }
 
@@ -179,7 +179,7 @@ fn has_colours(env: &BTreeMap<String, String>, config: &Config) -> bool {
 
 /// Prints JSON for people and programs alike.
 fn say_json(value: &serde_json::Value) -> Result<u8, Error> {
-    say(&table::safe_json(format!("{value:#}\n")))
+    say(&printable::safe_json(format!("{value:#}\n")))
 }
 
 /// The error of writing to a standard output that was closed from the beginning.

@@ -3,7 +3,7 @@
 use super::batch::{self, Ready, Screen};
 use super::flags::Typed;
 use super::print::Out;
-use super::table::{columns, pad, safe};
+use crate::base::printable::{columns, pad, safe};
 use crate::base::world::{self, World};
 use crate::batch::{Finished, InOrder, Plan, Report, State, Workers};
 use crate::config::Config;
@@ -119,7 +119,7 @@ impl Printer {
             match self.form {
                 Form::Json => {
                     let before = if finished.label.index == 0 { self.head() } else { ",".to_owned() };
-                    let entry = super::table::safe_json(to_string(&finished.entry())?);
+                    let entry = crate::base::printable::safe_json(to_string(&finished.entry())?);
                     out.put(&format!("{before}\n{entry}"))?;
                 }
                 Form::Text { answers, .. } => {

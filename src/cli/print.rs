@@ -7,11 +7,12 @@ use crate::base::escapes::{Cleaner, PLAIN};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
 use crate::base::world;
+use crate::engine::Listener;
 use crate::engine::answer::Collector;
-use crate::engine::{Listener, Outcome};
 use crate::exec::{Clock, Control};
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Sink, Usage, seam};
+use crate::model::outcome::Outcome;
 use crate::model::task::OutputFormat;
 use crate::model::unified::{Answer, Events, failure};
 use serde::Serialize;
@@ -74,7 +75,7 @@ impl Printer {
             return Ok(());
         }
         let line = refused(self.style.format, &mut self.events, error);
-        line.map_or(Ok(()), |line| self.out.put(&(super::table::safe_json(line) + "\n")))
+        line.map_or(Ok(()), |line| self.out.put(&(crate::base::printable::safe_json(line) + "\n")))
     }
 
     /// What whoever watches has to see at once.
@@ -99,7 +100,7 @@ impl Printer {
 pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
     if let Some(line) = refused(format, &mut Events::new(backend, Path::new("")), error) {
         // Whoever does not read that may still read standard error.
-        let _ = super::say(&(super::table::safe_json(line) + "\n"));
+        let _ = super::say(&(crate::base::printable::safe_json(line) + "\n"));
     }
 }
 
@@ -297,7 +298,7 @@ impl Out {
     /// # Errors
     /// When nobody reads.
     pub fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let line = super::table::safe_json(serde_json::to_string(value)?) + "\n";
+        let line = crate::base::printable::safe_json(serde_json::to_string(value)?) + "\n";
         self.put(&line)
     }
 

@@ -1,7 +1,7 @@
 //! What a batch does at this moment: on a terminal a line for each run, drawn over and over; elsewhere a line when one
 //! begins and when it ends.
 
-use super::table::{columns, fit, safe};
+use crate::base::printable::{columns, fit, safe};
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::batch::{Finished, Label, State};

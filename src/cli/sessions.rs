@@ -4,6 +4,7 @@ use super::flags::{FLAGS, Typed};
 use super::{complain, say, say_either, say_json, table};
 use crate::base::json;
 use crate::base::logging;
+use crate::base::printable;
 use crate::base::sys;
 use crate::base::time;
 use crate::base::world::{self, World};
@@ -203,9 +204,9 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
             false => session.told(),
         });
     }
-    let safe = |text: &str| text.lines().map(|line| table::safe(line) + "\n").collect::<String>();
+    let safe = |text: &str| text.lines().map(|line| printable::safe(line) + "\n").collect::<String>();
     let failed = |turn: &Turn| {
-        turn.error.as_ref().map_or(String::new(), |error| format!("(failed: {})\n", table::safe(error)))
+        turn.error.as_ref().map_or(String::new(), |error| format!("(failed: {})\n", printable::safe(error)))
     };
     let told = turns
         .iter()
@@ -256,7 +257,7 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
     for entry in store.entries(&filter, 0, usize::MAX, &mut progress("reading sessions"))? {
         if dry_run {
             if !json {
-                say(&format!("would delete {}  {}\n", entry.id, table::safe(&entry.title)))?;
+                say(&format!("would delete {}  {}\n", entry.id, printable::safe(&entry.title)))?;
             }
             cleaned.push(entry.id);
             continue;
@@ -323,7 +324,7 @@ fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     }
     let document = Document { clinvk_session: VERSION, session, turns };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Error::Internal(error.to_string()))?;
-    say(&table::safe_json(text + "\n"))
+    say(&printable::safe_json(text + "\n"))
 }
 
 fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
@@ -342,7 +343,10 @@ fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
         .into_iter()
         .find(|time| time.len() < 20 || !is_time(time))
     {
-        return Err(wrong(format!("`{}` is no time such as 2026-01-31T12:00:00.000Z", table::safe(time))));
+        return Err(wrong(format!(
+            "`{}` is no time such as 2026-01-31T12:00:00.000Z",
+            printable::safe(time)
+        )));
     }
     if !session.working_dir.is_absolute() {
         return Err(wrong(format!("`{}` is not an absolute path", session.working_dir.display())));
@@ -394,7 +398,7 @@ fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
         let tokens = &sum.tokens;
         format!(
             "{:<24} {:>9} {:>9} {:>13} {:>13}\n",
-            table::safe(name),
+            printable::safe(name),
             sum.sessions,
             sum.turns,
             tokens.input_tokens,
@@ -440,7 +444,7 @@ fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
         say_json(&document)?;
     } else {
         for finding in &report.findings {
-            say(&format!("{}: {}\n", finding.kind, table::safe(&finding.sentence)))?;
+            say(&format!("{}: {}\n", finding.kind, printable::safe(&finding.sentence)))?;
         }
         say(&match (found, typed.has("dry-run")) {
             (0, _) if report.failure.is_some() => String::new(),

@@ -1,6 +1,6 @@
 //! The spinner: on a terminal, until the first word of the answer comes; gone without a trace.
 
-use super::table::safe;
+use crate::base::printable::safe;
 use crate::model::event::Event;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,8 @@ use super::path::{Names, Path, bad_value, path_for};
 use super::table::{KEYS, Key};
 use super::value::Type;
 use super::{Origin, Settings};
-use crate::model::error::{Error, nearest};
+use crate::base::text::nearest;
+use crate::model::error::Error;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use super::table::{BUILT_IN, KEYS, Key, Of};
 use super::value::Type;
-use crate::model::error::nearest;
+use crate::base::text::nearest;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,10 @@
 //! The types that a key can have: how a value is checked, read from text, and turned into its Rust type.
 
 use crate::base::json;
-use crate::model::error::{Kind, nearest};
-use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse, words};
+use crate::base::text::nearest;
+use crate::base::words::words;
+use crate::model::error::Kind;
+use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;

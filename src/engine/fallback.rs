@@ -1,10 +1,11 @@
 //! Who answers when one backend cannot for now: the next one is asked, but only for reasons that another one may not have,
 //! and only while nothing was delivered.
 
-use crate::engine::{Engine, Listener, Outcome};
+use crate::engine::{Engine, Listener};
 use crate::exec::Control;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink};
+use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use std::io;
 

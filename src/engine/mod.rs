@@ -12,6 +12,7 @@ use crate::base::world::{self, World};
 use crate::exec::{self, Control, Finishing, Stop};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, TRUNCATED, Usage};
+use crate::model::outcome::Outcome;
 use crate::model::task::{Opt, Task};
 use crate::session::replay::Past;
 use crate::session::{Keep, Run, Session, Store, Tokens, TurnEnd, bounds};
@@ -55,37 +56,6 @@ pub struct Prepared {
     pub launch: Launch,
     /// What `lenient` left out, and how a conversation was continued.
     pub warnings: Vec<String>,
-}
-
-/// How a run went that a backend really did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The backend's name.
-    pub backend: String,
-    /// The model that answered, or the one that was asked for where the backend does not say.
-    pub model: Option<String>,
-    /// The backend's own session id.
-    pub backend_session: Option<String>,
-    /// Our session.
-    pub session: Option<String>,
-    /// Why our session could not be saved: the answer is there all the same.
-    pub session_failure: Option<Failure>,
-    /// What it used.
-    pub usage: Usage,
-    /// From start to result.
-    pub duration: Duration,
-    /// The backend's exit status: its own where it has ended, else 0 for success and 1 for a failure.
-    pub exit_code: i32,
-    /// What went wrong; none is success.
-    pub failure: Option<Failure>,
-    /// What was left out or is worth knowing.
-    pub warnings: Vec<String>,
-    /// How often the agent needed a permission and did not get it.
-    pub permission_denials: u64,
-    /// The answer was cut at a limit of tokens.
-    pub truncated: bool,
-    /// Who was asked before and could not answer for now, and why (`fallback`).
-    pub tried: Vec<(String, Failure)>,
 }
 
 /// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.

@@ -1,8 +1,8 @@
 //! What is left of a clinvk that was killed: processes that carry the marker of a run whose owner is gone. The marker names
 //! the owner, so that nothing has to be kept anywhere while a run goes on.
 
-use super::MARKER;
 use super::tree::{self, Process};
+use crate::backend::MARKER;
 use crate::base::sha256::hex;
 use crate::base::sys;
 use crate::base::world::{self, World};

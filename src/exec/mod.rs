@@ -15,7 +15,7 @@ pub use leftovers::{Leftover, end_leftovers, leftovers, marker};
 pub use live::{Clock, reap_orphans, suspend};
 pub use output::{Printed, output};
 
-use crate::backend::{Dialogue, Ended, Launch};
+use crate::backend::{Dialogue, Ended, Launch, MARKER};
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::world::World;
@@ -32,9 +32,6 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-
-/// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
-pub const MARKER: &str = "CLINVK_RUN";
 
 /// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
 pub const NEVER_INHERITED: &[&str] =

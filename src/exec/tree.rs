@@ -146,7 +146,7 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
 /// The markers of runs, with colons between them, in the environment that a process was started with.
 pub(super) fn markers(pid: i32) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let prefix = format!("{}=", super::MARKER);
+    let prefix = format!("{}=", crate::backend::MARKER);
     let mut entries = environ.split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok());
     entries.find_map(|entry| entry.strip_prefix(&prefix)).map(str::to_owned)
 }

@@ -1,7 +1,9 @@
 //! What can go wrong: facts as data, one sentence for each in one place, and one word for each kind.
 
 use crate::base::sys;
-use crate::model::task::{Opt, words};
+use crate::base::text::nearest;
+use crate::base::words::words;
+use crate::model::task::Opt;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -441,54 +443,5 @@ fn suggest(f: &mut fmt::Formatter<'_>, given: &str, known: &[String]) -> fmt::Re
         Some(near) => write!(f, ": did you mean `{near}`?"),
         None if known.is_empty() || known.len() > 12 => Ok(()),
         None => write!(f, ": known are {}", known.join(", ")),
-    }
-}
-
-/// The known word that was probably meant: fewest edits, at most a third of the word's letters.
-pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let given = given.to_lowercase();
-    known
-        .into_iter()
-        .map(|word| (edits(&given, &word.to_lowercase()), word))
-        .filter(|(distance, word)| *distance <= (word.chars().count().max(3)) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
-}
-
-/// How many letters have to be put in, taken out, changed or swapped with their neighbour (optimal string alignment).
-fn edits(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn near_misses_are_found_and_far_ones_are_not() {
-        let known = ["claude", "codex", "gemini", "echo"];
-        for (given, near) in [
-            ("cluade", Some("claude")),
-            ("Codex", Some("codex")),
-            ("gemni", Some("gemini")),
-            ("ollama", None),
-            ("x", None),
-        ] {
-            assert_eq!(nearest(given, known), near, "{given}");
-        }
     }
 }

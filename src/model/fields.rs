@@ -1,8 +1,8 @@
 //! Objects that people write by hand, in files and in requests: read field by field from a table, so that a misspelt
 //! name is an error that says which one was meant, and an error in a value says in which field.
 
-use crate::model::error::nearest;
-use crate::model::task::Worded;
+use crate::base::text::nearest;
+use crate::base::words::Worded;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;

@@ -2,9 +2,9 @@
 //! and over HTTP, alone, among others or at the end of a stream; names of clinvk 0.2 stand beside them where they differ.
 
 use crate::base::world;
-use crate::engine::Outcome;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Usage};
+use crate::model::outcome::Outcome;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -78,9 +78,9 @@ fn a_name_means_a_backend_and_the_answer_says_which_and_repeats_the_name() {
             assert_eq!(answer.json()["model"], said, "{answer}");
         }
     }
-    // A model's name is the client's word: it makes no header of its own.
+    // A model's name is the client's word: it makes no header of its own, and with a line end it is none (faults.md F7).
     let odd = server.post(CHAT, &with(asking(CHAT, "x"), json!({"model": "echo/a\r\nX-Evil: 1"})));
-    assert!(odd.status == 200 && odd.header("x-evil").is_none(), "{odd}");
+    assert!(odd.status == 400 && odd.header("x-evil").is_none(), "{odd}");
     // The status line of a stream is held until it is known.
     let streamed = server.post(CHAT, &with(streaming(CHAT, "x"), json!({"model": "mine"})));
     let who = (streamed.header("x-clinvk-backend"), streamed.header("x-clinvk-model"));

@@ -3,15 +3,16 @@
 use super::deliver::{Failed, Feed, Format, Job, deliver, key};
 use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
+use crate::engine::Listener;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::Request;
-use crate::engine::{Listener, Outcome};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Work;
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Word, fields};
+use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
 use crate::model::unified;
 use crate::session::Session;

@@ -3,16 +3,17 @@
 use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
 use crate::base::world;
+use crate::engine::Listener;
 use crate::engine::answer::Collector;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::{Request, Span};
-use crate::engine::{Listener, Outcome};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Work;
 use crate::http::state::call::{Call, read_object};
 use crate::model::event::{Event, Sink};
 use crate::model::fields::{Word, fields};
+use crate::model::outcome::Outcome;
 use crate::model::task::{Continue, OutputFormat, Task};
 use crate::model::unified::{self, Answer, Events};
 use crate::session::{Session, Status};

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that was refused may take to hear it, and how many may do so at once.
 const HEARING: (Duration, usize) = (Duration::from_millis(500), 64);
 /// What a client hears for whom there is no place.
-pub(super) const TOO_MANY: &str = "there are too many connections: try again in a second";
+pub(crate) const TOO_MANY: &str = "there are too many connections: try again in a second";
 /// How long the connections may take to end when nobody waits for them any more.
 const HURRY: Duration = Duration::from_secs(1);
 /// The stack of a client's thread: a whole run happens on it. One with the most deeply nested JSON that is read was seen to
@@ -87,7 +87,7 @@ impl Gauges {
         self.connections.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add(&self, connections: isize) {
+    pub(crate) fn add(&self, connections: isize) {
         self.connections.fetch_add(connections as usize, Ordering::Relaxed);
     }
 }

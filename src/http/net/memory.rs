@@ -74,7 +74,7 @@ impl Memory {
     }
 
     /// Others wait for room.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         !lock(&self.state).waiting.is_empty()
     }
 
@@ -96,7 +96,7 @@ pub struct Held {
 
 impl Held {
     /// Takes so much, and waits for it at most so long, as long as `goes_on` says so. False: there was no room.
-    pub(super) fn claim(&self, bytes: usize, patience: Duration, goes_on: impl Fn() -> bool) -> bool {
+    pub(crate) fn claim(&self, bytes: usize, patience: Duration, goes_on: impl Fn() -> bool) -> bool {
         let (memory, place) = (&*self.memory, self.place);
         let mut state = lock(&memory.state);
         state.waiting.insert(place, bytes);

@@ -1,6 +1,7 @@
 //! One request on its way through the layers to its handler: what is known of it, and the ways to answer.
 
 use crate::base::json;
+use crate::base::text::nearest;
 use crate::base::text::without_mark;
 use crate::exec::{Cancel, Control};
 use crate::http::front::errors::{Cause, Fault, Surface};
@@ -10,7 +11,7 @@ use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
 use crate::http::state::streaming::Outlet;
-use crate::model::error::{Error, Kind, nearest};
+use crate::model::error::{Error, Kind};
 use crate::model::fields::{Fields, Object};
 use crate::session::Filter;
 use serde_json::Value;
