@@ -102,15 +102,23 @@ impl Connection {
             self.reader.rest();
             self.place.rest();
             self.reader.source().idle_within(patience);
-            match self.reader.fill(Reader::<Socket>::FOR_A_HEAD) {
-                Ok(1..) => {}
-                Err(_) if self.place.is_for_health => return self.refuse(503, TOO_MANY),
-                // Nobody waits for an answer to nothing.
-                _ => return Next::Cut,
+            let heard = self.reader.source().peek();
+            if heard.is_err() && self.place.is_for_health {
+                return self.refuse(503, TOO_MANY);
+            }
+            // What it asks is under way before it is read: in between it would look like a client that is silent. Nobody
+            // waits for an answer to nothing.
+            let is_heard = matches!(heard, Ok(1..))
+                && self.place.work()
+                && matches!(self.reader.fill(Reader::<Socket>::FOR_A_HEAD), Ok(1..));
+            if !is_heard {
+                return Next::Cut;
             }
         }
-        // From now on it may be in the middle of its head; but many drops are no more than silence.
-        self.place.rest();
+        // Many drops of a head are no more than silence.
+        if !head::is_whole(self.reader.held()) {
+            self.place.rest();
+        }
         self.reader.source().read_within(self.house.limits.head);
         let request = match head::read(&mut self.reader) {
             Ok(request) => request,

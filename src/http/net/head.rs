@@ -94,12 +94,19 @@ const fn bad(message: &'static str) -> Refusal {
     Refusal { status: 400, message }
 }
 
+/// What ends a head.
+const END: &[u8] = b"\r\n\r\n";
+
+/// Whether a head has come to its end.
+pub(crate) fn is_whole(held: &[u8]) -> bool {
+    held.windows(END.len()).any(|part| part == END)
+}
+
 /// Reads one head. What follows it stays with the reader.
 ///
 /// # Errors
 /// When the source ends or fails first, or the head is refused.
 pub fn read<S: Read>(reader: &mut Reader<S>) -> Result<Request, Halt> {
-    const END: &[u8] = b"\r\n\r\n";
     let mut searched = 0;
     loop {
         // The limit first: which reads brought the bytes makes no difference then.

@@ -143,6 +143,17 @@ impl Pace {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.when_readable(|mut stream| stream.read(buffer))
+    }
+}
+
+impl Socket {
+    /// Waits until there is something to read, within the limit of reads, and leaves it there. 0 is the end.
+    pub fn peek(&mut self) -> io::Result<usize> {
+        self.when_readable(|stream| stream.peek(&mut [0]))
+    }
+
+    fn when_readable(&mut self, mut read: impl FnMut(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
         loop {
             let left = match self.deadline {
                 None => Duration::MAX,
@@ -155,7 +166,7 @@ impl Read for Socket {
             }
             sys::poll(&mut watches, if self.pace.is_some() { left.min(Pace::LOOK) } else { left })?;
             if watches[0].woke() {
-                let read = self.stream.as_ref().read(buffer);
+                let read = read(&self.stream);
                 if let (Some(pace), Ok(read)) = (&mut self.pace, &read) {
                     pace.came += *read as u64;
                 }
