@@ -27,7 +27,7 @@ KEY = "a-key-of-ours"
 
 # The servers by name: what is in their configuration besides.
 ECHO = {
-    "echo": {"delay_ms": 20},
+    "echo": {"delay_ms": 50},
     "locked": {},
     "quota": {"fail": "quota"},
     "overloaded": {"fail": "overloaded"},
