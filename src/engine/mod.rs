@@ -376,16 +376,16 @@ fn check_stored(task: &Task, session: Option<&Session>) -> Result<(), Error> {
 /// What may become an argument, a variable or a path can be one: none of them holds a NUL, and a name holds no control
 /// character at all.
 fn check_words(task: &Task) -> Result<(), Error> {
-    let words = |words: &[String]| words.join("\n");
-    let dirs = |dirs: &[PathBuf]| dirs.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join("\n");
-    for (what, text) in [
-        ("the working directory", dirs(std::slice::from_ref(&task.dir))),
-        ("an additional directory", dirs(&task.add_dirs)),
-        ("an extra flag", words(&task.extra)),
-        ("an allowed tool", words(task.allowed_tools.as_deref().unwrap_or_default())),
-        ("a denied tool", words(&task.denied_tools)),
+    let in_words = |words: &[String]| words.iter().any(|word| word.contains('\0'));
+    let in_dirs = |dirs: &[PathBuf]| dirs.iter().any(|dir| dir.as_os_str().as_encoded_bytes().contains(&0));
+    for (what, has_nul) in [
+        ("the working directory", in_dirs(std::slice::from_ref(&task.dir))),
+        ("an additional directory", in_dirs(&task.add_dirs)),
+        ("an extra flag", in_words(&task.extra)),
+        ("an allowed tool", in_words(task.allowed_tools.as_deref().unwrap_or_default())),
+        ("a denied tool", in_words(&task.denied_tools)),
     ] {
-        if text.contains('\0') {
+        if has_nul {
             return Err(Error::Invalid(format!("{what} has a NUL character: no program can be told that")));
         }
     }
