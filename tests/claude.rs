@@ -8,7 +8,7 @@ use clinvk::backend::claude::Claude;
 use clinvk::backend::{Backend, Dialogue, Ended, Step};
 use clinvk::model::error::Kind;
 use clinvk::model::event::{Event, TRUNCATED, Usage};
-use clinvk::model::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
+use clinvk::model::task::{Approval, Effort, Image, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Value, json};
 
 fn claude() -> Claude {
@@ -187,8 +187,9 @@ fn every_effort_that_claude_has_becomes_its_word_and_the_one_that_it_has_not_is_
         assert!(task.used().iter().all(|option| claude().honours(*option).is_ok()), "{word}");
     }
     let used = Task { effort: Some(Effort::Ultra), ..task("x") }.used();
-    let refused: Vec<Opt> = used.into_iter().filter(|option| claude().honours(*option).is_err()).collect();
-    assert_eq!(refused, [Opt::EffortUltra]);
+    let refused: Vec<TaskOption> =
+        used.into_iter().filter(|option| claude().honours(*option).is_err()).collect();
+    assert_eq!(refused, [TaskOption::EffortUltra]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use clinvk::backend::codex::Codex;
 use clinvk::backend::{Backend, Dialogue, Ended, Step, Steps, StopSignal};
 use clinvk::model::error::Kind;
 use clinvk::model::event::{Event, TRUNCATED, Usage};
-use clinvk::model::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
+use clinvk::model::task::{Approval, Effort, Image, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Value, json};
 
 fn codex() -> Codex {
@@ -162,8 +162,11 @@ fn a_prompt_longer_than_codex_takes_is_refused_before_it_is_started() {
 
 #[test]
 fn what_codex_cannot_honour_is_refused_by_name() {
-    for option in Opt::ALL {
-        let refused = matches!(option, Opt::MaxTurns | Opt::MaxTokens | Opt::AllowedTools | Opt::DeniedTools);
+    for option in TaskOption::ALL {
+        let refused = matches!(
+            option,
+            TaskOption::MaxTurns | TaskOption::MaxTokens | TaskOption::AllowedTools | TaskOption::DeniedTools
+        );
         assert_eq!(codex().honours(*option).is_err(), refused, "{}", option.word());
     }
 }

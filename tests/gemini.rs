@@ -8,7 +8,7 @@ use clinvk::backend::gemini::Gemini;
 use clinvk::backend::{Backend, Dialogue, Launch, Step, Steps};
 use clinvk::model::error::Kind;
 use clinvk::model::event::Event;
-use clinvk::model::task::{Approval, Effort, Image, Opt, Sandbox, Task, ToolUse};
+use clinvk::model::task::{Approval, Effort, Image, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Value, json};
 
 fn gemini() -> Gemini {
@@ -207,10 +207,16 @@ fn a_configured_container_is_in_the_way_only_where_it_would_be_used() {
 
 #[test]
 fn what_gemini_cannot_honour_is_refused_by_name() {
-    let refused: Vec<Opt> =
-        Opt::ALL.iter().copied().filter(|option| gemini().honours(*option).is_err()).collect();
-    let expected =
-        [Opt::AppendSystem, Opt::SandboxWorkspace, Opt::Schema, Opt::Effort, Opt::EffortUltra, Opt::Resume];
+    let refused: Vec<TaskOption> =
+        TaskOption::ALL.iter().copied().filter(|option| gemini().honours(*option).is_err()).collect();
+    let expected = [
+        TaskOption::AppendSystem,
+        TaskOption::SandboxWorkspace,
+        TaskOption::Schema,
+        TaskOption::Effort,
+        TaskOption::EffortUltra,
+        TaskOption::Resume,
+    ];
     assert_eq!(refused, expected);
     let task = Task {
         append_system: Some("x".into()),
@@ -221,7 +227,8 @@ fn what_gemini_cannot_honour_is_refused_by_name() {
         ..task("x")
     };
     // A task has one effort.
-    let used: Vec<Opt> = expected.into_iter().filter(|option| *option != Opt::EffortUltra).collect();
+    let used: Vec<TaskOption> =
+        expected.into_iter().filter(|option| *option != TaskOption::EffortUltra).collect();
     assert_eq!(task.used(), used);
 }
 

@@ -22,13 +22,13 @@ fn alone(name: &str, body: impl FnOnce()) {
 
 /// Says its lines; a line `done` finishes it, one `alarm` sets an alarm that does, the rest is text.
 #[derive(Default)]
-struct Talk {
+struct AppServer {
     says: Vec<&'static str>,
     stays: bool,
     interrupt: Option<&'static str>,
 }
 
-impl Dialogue for Talk {
+impl Dialogue for AppServer {
     fn start(&mut self, steps: &mut Steps) {
         steps.extend(self.says.drain(..).map(|line| Step::Send(line.to_owned())));
         steps.extend((!self.stays).then_some(Step::CloseStdin));
@@ -89,7 +89,13 @@ fn control(grace: Duration) -> Control {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Runs a scene's program.
-fn run(scene: &Scene, name: &str, talk: Talk, control: &Control, ear: &mut Ear) -> Result<Report, Error> {
+fn run(
+    scene: &Scene,
+    name: &str,
+    talk: AppServer,
+    control: &Control,
+    ear: &mut Ear,
+) -> Result<Report, Error> {
     run_with(&[], scene, name, talk, control, ear)
 }
 
@@ -98,7 +104,7 @@ fn run_with(
     files: &[&str],
     scene: &Scene,
     name: &str,
-    mut talk: Talk,
+    mut talk: AppServer,
     control: &Control,
     ear: &mut Ear,
 ) -> Result<Report, Error> {
@@ -122,7 +128,8 @@ fn a_dialogue_hears_of_the_time_that_it_asked_for() {
         let scene = scene("say alarm; cat >/dev/null");
         let mut ear = Ear::default();
         let report =
-            run(&scene, "fake", Talk { stays: true, ..Talk::default() }, &control(HOUR), &mut ear).unwrap();
+            run(&scene, "fake", AppServer { stays: true, ..AppServer::default() }, &control(HOUR), &mut ear)
+                .unwrap();
         assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "alarm"));
     });
 }
@@ -139,11 +146,11 @@ fn cancelling_one_run_leaves_the_tree_and_the_orphans_of_another() {
         let cancel = Arc::new(Cancel::new().unwrap());
         let ours_is_over = || {
             let control = Control { cancel: cancel.clone(), ..control(Duration::from_secs(2)) };
-            run(&ours, "fake", Talk::default(), &control, &mut Ear::default()).unwrap().stop
+            run(&ours, "fake", AppServer::default(), &control, &mut Ear::default()).unwrap().stop
         };
         let other_is_over = || {
             let mut ear = Ear::default();
-            let report = run(&other, "other", Talk::default(), &control(HOUR), &mut ear).unwrap();
+            let report = run(&other, "other", AppServer::default(), &control(HOUR), &mut ear).unwrap();
             (report.stop, ear.text)
         };
         thread::scope(|threads| {
@@ -185,7 +192,7 @@ fn what_ends_without_a_parent_is_reaped_while_the_run_goes_on() {
         };
         thread::scope(|threads| {
             let over = threads.spawn(|| {
-                run(&scene, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap().stop
+                run(&scene, "fake", AppServer::default(), &control(HOUR), &mut Ear::default()).unwrap().stop
             });
             up.told();
             until("they are all there", || zombies() == 6);
@@ -207,7 +214,7 @@ fn a_run_that_ends_takes_nobody_elses_program_for_an_orphan() {
         thread::scope(|threads| {
             let printed = threads.spawn(|| exec::output(&["tool"], &world, PATIENCE).unwrap());
             up.told();
-            run(&ours, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap();
+            run(&ours, "fake", AppServer::default(), &control(HOUR), &mut Ear::default()).unwrap();
             go.tell();
             assert_eq!(printed.join().unwrap().out, b"fine\n");
         });
@@ -222,8 +229,9 @@ fn throwing_the_switch_again_takes_away_the_grace() {
         let [mut up, mut asked, _never] = ["up", "asked", "never"].map(|name| scene.fifo(name));
         let control = control(HOUR);
         thread::scope(|threads| {
-            let over = threads
-                .spawn(|| run(&scene, "fake", Talk::default(), &control, &mut Ear::default()).unwrap().stop);
+            let over = threads.spawn(|| {
+                run(&scene, "fake", AppServer::default(), &control, &mut Ear::default()).unwrap().stop
+            });
             up.told();
             control.cancel.throw();
             asked.told();
@@ -240,7 +248,7 @@ fn a_program_is_asked_to_stop_in_its_own_words_first() {
         let scene = scene("read -r one; tell up \"$one\"; read -r two; say \"$two\"");
         let mut up = scene.fifo("up");
         let (control, mut ear) = (control(HOUR), Ear::default());
-        let talk = Talk { says: vec!["hello"], stays: true, interrupt: Some("please stop") };
+        let talk = AppServer { says: vec!["hello"], stays: true, interrupt: Some("please stop") };
         let report = thread::scope(|threads| {
             let over = threads.spawn(|| run(&scene, "fake", talk, &control, &mut ear).unwrap());
             assert_eq!(up.told(), "hello");
@@ -260,7 +268,7 @@ fn the_result_is_told_while_the_program_still_flushes() {
         // It ends by itself, and only after the result was heard and its input closed.
         let scene = scene("say answer; say done; await finished; cat; say late; exit 5");
         let mut ear = Ear { finished: Some(scene.fifo("finished")), ..Ear::default() };
-        let talk = Talk { stays: true, ..Talk::default() };
+        let talk = AppServer { stays: true, ..AppServer::default() };
         let report = run(&scene, "fake", talk, &control(HOUR), &mut ear).unwrap();
         assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "answer"));
         assert_eq!(report.ended.code, Some(5));
@@ -278,7 +286,8 @@ fn a_program_that_goes_on_after_its_result_is_stopped() {
             let scene = scene(&format!("say answer; say done; {rest}"));
             let mut ear = Ear::default();
             let report =
-                run(&scene, "fake", Talk::default(), &control(Duration::from_millis(200)), &mut ear).unwrap();
+                run(&scene, "fake", AppServer::default(), &control(Duration::from_millis(200)), &mut ear)
+                    .unwrap();
             assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "answer"), "{rest}");
             scene.is_deserted();
         }
@@ -289,7 +298,7 @@ fn a_program_that_goes_on_after_its_result_is_stopped() {
 fn a_listener_that_leaves_stops_the_run() {
     alone("a_listener_that_leaves_stops_the_run", || {
         let scene = scene("daemon; say leave; exec \"$here/sleep\" 1000");
-        let report = run(&scene, "fake", Talk::default(), &control(HOUR), &mut Ear::default()).unwrap();
+        let report = run(&scene, "fake", AppServer::default(), &control(HOUR), &mut Ear::default()).unwrap();
         assert_eq!(report.stop, Stop::ReaderGone);
         scene.is_deserted();
     });
@@ -300,7 +309,7 @@ fn a_switch_that_was_thrown_before_stops_the_run_at_once() {
     alone("a_switch_that_was_thrown_before_stops_the_run_at_once", || {
         let (scene, control) = (scene("exec \"$here/sleep\" 1000"), control(HOUR));
         control.cancel.throw();
-        let report = run(&scene, "fake", Talk::default(), &control, &mut Ear::default()).unwrap();
+        let report = run(&scene, "fake", AppServer::default(), &control, &mut Ear::default()).unwrap();
         assert_eq!(report.stop, Stop::Cancelled);
         scene.is_deserted();
     });
@@ -317,7 +326,7 @@ fn directories_that_have_become_links_since_they_were_checked_are_refused() {
             let (dir, reach) = (root.join(dir), vec![root.join(reach)]);
             let launch = Launch { dir, reach, ..Launch::default() };
             let (control, marker, fake) = (control(HOUR), random_id().unwrap(), scene.path("bin/fake"));
-            let (world, mut talk, mut ear) = (World::default(), Talk::default(), Ear::default());
+            let (world, mut talk, mut ear) = (World::default(), AppServer::default(), Ear::default());
             let refused = exec::run(&fake, &launch, &marker, &world, &mut talk, &control, &mut ear);
             assert!(matches!(refused, Err(Error::File { verb: "use directory", .. })), "{refused:?}");
         }
@@ -331,7 +340,8 @@ fn files_of_a_launch_are_private_and_gone_afterwards() {
         let scene = scene("stat -c %a ../tmp/scratch ../tmp/scratch/*; cat ../tmp/scratch/*");
         let mut ear = Ear::default();
         let report =
-            run_with(&["one", "two"], &scene, "fake", Talk::default(), &control(HOUR), &mut ear).unwrap();
+            run_with(&["one", "two"], &scene, "fake", AppServer::default(), &control(HOUR), &mut ear)
+                .unwrap();
         assert_eq!((report.stop, ear.text.as_str()), (Stop::Finished(Ok(())), "700600600onetwo"));
         assert_eq!(entries(&scene.path("tmp")), [""; 0]);
     });
@@ -346,7 +356,7 @@ fn files_of_a_launch_are_gone_after_a_failed_start_and_a_cancel() {
             &["one", "two"],
             &scene,
             "no-such-program",
-            Talk::default(),
+            AppServer::default(),
             &control(HOUR),
             &mut Ear::default(),
         );
@@ -355,7 +365,7 @@ fn files_of_a_launch_are_gone_after_a_failed_start_and_a_cancel() {
         let control = control(HOUR);
         thread::scope(|threads| {
             let over = threads.spawn(|| {
-                run_with(&["one", "two"], &scene, "fake", Talk::default(), &control, &mut Ear::default())
+                run_with(&["one", "two"], &scene, "fake", AppServer::default(), &control, &mut Ear::default())
                     .unwrap()
                     .stop
             });
@@ -376,7 +386,7 @@ fn runs_that_start_while_others_end_lose_nobody() {
         let again = || {
             for _ in 0..8 {
                 let mut ear = Ear::default();
-                let report = run(&scene, "fake", Talk::default(), &control(HOUR), &mut ear);
+                let report = run(&scene, "fake", AppServer::default(), &control(HOUR), &mut ear);
                 assert_eq!((report.unwrap().stop, ear.text.as_str()), (Stop::Finished(Ok(())), "fine"));
             }
         };
@@ -403,7 +413,7 @@ fn a_child_may_open_as_many_files_as_we_might_before_the_server_took_more() {
         assert!(!ours.contains(" 200 "), "{ours}");
         let scene = scene("say $(ulimit -S -n)");
         let mut ear = Ear::default();
-        run(&scene, "fake", Talk::default(), &control(HOUR), &mut ear).unwrap();
+        run(&scene, "fake", AppServer::default(), &control(HOUR), &mut ear).unwrap();
         assert_eq!(ear.text, "200");
         let argv = ["sh", "-c", "ulimit -S -n"];
         let printed = exec::output(&argv, &World::default(), PATIENCE).unwrap();

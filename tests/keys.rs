@@ -14,34 +14,34 @@ use std::time::{Duration, Instant};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A scene with a key file, and a server that reads it.
-struct House {
+struct Fixture {
     scene: Scene,
     server: Server,
     variable: Option<&'static str>,
     path: Option<String>,
 }
 
-impl House {
-    fn new() -> House {
-        House { scene: Scene::new(), server: Server::default(), variable: None, path: None }
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture { scene: Scene::new(), server: Server::default(), variable: None, path: None }
     }
 
-    fn with_file(text: &str) -> House {
-        let mut house = House::new();
-        house.server.api_keys_file = "keys".to_owned();
-        house.write(text);
-        house
+    fn with_file(text: &str) -> Fixture {
+        let mut fixture = Fixture::new();
+        fixture.server.api_keys_file = "keys".to_owned();
+        fixture.write(text);
+        fixture
     }
 
-    fn with_gopass(play: &str) -> House {
-        let mut house = House::new();
-        house.server.api_keys_gopass_path = "work/clinvk".to_owned();
-        house.scene.fake("gopass", play);
-        house
+    fn with_gopass(play: &str) -> Fixture {
+        let mut fixture = Fixture::new();
+        fixture.server.api_keys_gopass_path = "work/clinvk".to_owned();
+        fixture.scene.fake("gopass", play);
+        fixture
     }
 
-    fn with_variable(text: &'static str) -> House {
-        House { variable: Some(text), ..House::new() }
+    fn with_variable(text: &'static str) -> Fixture {
+        Fixture { variable: Some(text), ..Fixture::new() }
     }
 
     fn write(&self, text: &str) {
@@ -92,20 +92,20 @@ fn some(name: &str) -> Option<String> {
 
 #[test]
 fn without_a_source_there_are_no_keys() {
-    let (keys, warnings) = House::new().load().unwrap();
+    let (keys, warnings) = Fixture::new().load().unwrap();
     assert!(keys.is_empty() && keys.find(b"").is_none() && warnings.is_empty());
 }
 
 #[test]
 fn keys_come_from_all_sources() {
-    let mut house = House::with_file("# ours\n\nci=from-file-1\r\n  from-file-2  \nci = from-file-3\n");
-    house.variable = Some(" from-env-1 ,cd=from-env-2,, ");
-    house.server.api_keys_gopass_path = "work/clinvk".to_owned();
-    house.scene.fake(
+    let mut fixture = Fixture::with_file("# ours\n\nci=from-file-1\r\n  from-file-2  \nci = from-file-3\n");
+    fixture.variable = Some(" from-env-1 ,cd=from-env-2,, ");
+    fixture.server.api_keys_gopass_path = "work/clinvk".to_owned();
+    fixture.scene.fake(
         "gopass",
         r#"[ "$*" = "show --noparsing --unsafe work/clinvk" ] && printf 'RnJvbSBhIHRlc3QsIDE2IA==\nci=from-file-1\n'"#,
     );
-    let keys = house.keys();
+    let keys = fixture.keys();
     assert!(!keys.is_empty());
     for (secret, found) in [
         ("from-env-1", some("key1")),
@@ -128,58 +128,58 @@ fn keys_come_from_all_sources() {
 fn a_source_that_yields_no_key_keeps_the_server_from_starting() {
     let file = "server.api_keys_file `keys`: ";
     let mode = |mode| {
-        let house = House::with_file("good-enough\n");
-        house.mode("keys", mode);
-        house
+        let fixture = Fixture::with_file("good-enough\n");
+        fixture.mode("keys", mode);
+        fixture
     };
-    let foreign = House::with_file("good-enough\n");
+    let foreign = Fixture::with_file("good-enough\n");
     // Only root can give a file away; else it is as good as missing.
     let given = chown(foreign.scene.path("home/keys"), Some(65_534), None).is_ok();
-    let mut directory = House::new();
+    let mut directory = Fixture::new();
     directory.server.api_keys_file = ".".to_owned();
-    let missing = House::with_file("");
+    let missing = Fixture::with_file("");
     fs::remove_file(missing.scene.path("home/keys")).unwrap();
     let gopass = "server.api_keys_gopass_path `work/clinvk`: ";
     let path = |path: &str| {
-        let mut house = House::with_gopass("echo good-enough");
-        house.server.api_keys_gopass_path = path.to_owned();
-        house
+        let mut fixture = Fixture::with_gopass("echo good-enough");
+        fixture.server.api_keys_gopass_path = path.to_owned();
+        fixture
     };
-    let mut absent = House::new();
+    let mut absent = Fixture::new();
     absent.server.api_keys_gopass_path = "work/clinvk".to_owned();
     // The system may have one.
     absent.path = Some(absent.scene.text("bin"));
     let nothing = "there is no API key in it";
-    for (house, sentence) in [
-        (House::with_variable(""), format!("CLINVK_API_KEYS: {nothing}")),
-        (House::with_variable(" , ,"), format!("CLINVK_API_KEYS: {nothing}")),
+    for (fixture, sentence) in [
+        (Fixture::with_variable(""), format!("CLINVK_API_KEYS: {nothing}")),
+        (Fixture::with_variable(" , ,"), format!("CLINVK_API_KEYS: {nothing}")),
         (
-            House::with_variable("good-enough,short"),
+            Fixture::with_variable("good-enough,short"),
             "CLINVK_API_KEYS: key 2: a key has at least 8 characters".to_owned(),
         ),
         (
-            House::with_variable("ci=short"),
+            Fixture::with_variable("ci=short"),
             "CLINVK_API_KEYS: key 1: a key has at least 8 characters".to_owned(),
         ),
-        (House::with_file(""), format!("{file}{nothing}")),
-        (House::with_file("\n# good-enough\n \n"), format!("{file}{nothing}")),
+        (Fixture::with_file(""), format!("{file}{nothing}")),
+        (Fixture::with_file("\n# good-enough\n \n"), format!("{file}{nothing}")),
         (
-            House::with_file("good-enough\n\nnot good enough\n"),
+            Fixture::with_file("good-enough\n\nnot good enough\n"),
             format!("{file}line 3: a key has printable ASCII characters only, and no space"),
         ),
         (
-            House::with_file("Half-Secret=good-enough\n"),
+            Fixture::with_file("Half-Secret=good-enough\n"),
             format!(
                 "{file}line 1: what is in front of `=` is no name: small letters, digits and `_`, with a letter \
                  first, and not `key` with a number"
             ),
         ),
         (
-            House::with_file("one=good-enough\ntwo=good-enough\n"),
+            Fixture::with_file("one=good-enough\ntwo=good-enough\n"),
             format!("{file}one and the same key has two names: `one` and `two`"),
         ),
         (
-            House::with_file("one=good-enough\ngood-enough\n"),
+            Fixture::with_file("one=good-enough\ngood-enough\n"),
             format!("{file}one and the same key has two names: `one` and no name"),
         ),
         (mode(0o640), format!("{file}others can use it: `chmod 600 keys`")),
@@ -187,27 +187,27 @@ fn a_source_that_yields_no_key_keeps_the_server_from_starting() {
         (mode(0o620), format!("{file}others can use it: `chmod 600 keys`")),
         (missing, format!("{file}cannot be read: No such file or directory (os error 2)")),
         (directory, "server.api_keys_file `.`: is not a file".to_owned()),
-        (House::with_gopass("true"), format!("{gopass}{nothing}")),
+        (Fixture::with_gopass("true"), format!("{gopass}{nothing}")),
         (
-            House::with_gopass("echo good-enough; echo one >&2; echo 'no secret' >&2; exit 11"),
+            Fixture::with_gopass("echo good-enough; echo one >&2; echo 'no secret' >&2; exit 11"),
             format!("{gopass}gopass failed: no secret"),
         ),
         (
-            House::with_gopass("echo good-enough; kill -9 $$"),
+            Fixture::with_gopass("echo good-enough; kill -9 $$"),
             format!("{gopass}gopass failed: and says nothing on standard error"),
         ),
-        (House::with_gopass(r"printf 'good-enough\377'"), format!("{gopass}what gopass says is not UTF-8")),
+        (Fixture::with_gopass(r"printf 'good-enough\377'"), format!("{gopass}what gopass says is not UTF-8")),
         (
-            House::with_gopass("echo 'Secret: work/clinvk'"),
+            Fixture::with_gopass("echo 'Secret: work/clinvk'"),
             format!("{gopass}line 1: a key has printable ASCII characters only, and no space"),
         ),
         (absent, format!("{gopass}gopass cannot be asked: `gopass` is not on PATH")),
         (
-            House::with_gopass("echo 'Error: locked.' >&2; echo >&2; exit 1"),
+            Fixture::with_gopass("echo 'Error: locked.' >&2; echo >&2; exit 1"),
             format!("{gopass}gopass failed: Error: locked."),
         ),
     ] {
-        assert_eq!(house.load().map(|_| ()), Err(sentence));
+        assert_eq!(fixture.load().map(|_| ()), Err(sentence));
     }
     if given {
         assert_eq!(foreign.load().map(|_| ()), Err(format!("{file}belongs to another user")));
@@ -249,41 +249,41 @@ fn a_name_without_a_key_and_a_variable_that_nothing_replaced_keep_the_server_fro
         ("production=$ecret-enough", None),
         ("production=$Ab1Cd2Ef3", None),
     ] {
-        let in_gopass = House::with_gopass("cat \"$here/secret\"");
+        let in_gopass = Fixture::with_gopass("cat \"$here/secret\"");
         in_gopass.scene.file("bin/secret", format!("{text}\n"));
-        for (source, part, house) in [
-            ("CLINVK_API_KEYS", "key", House::with_variable(text)),
-            ("server.api_keys_file `keys`", "line", House::with_file(&format!("{text}\n"))),
+        for (source, part, fixture) in [
+            ("CLINVK_API_KEYS", "key", Fixture::with_variable(text)),
+            ("server.api_keys_file `keys`", "line", Fixture::with_file(&format!("{text}\n"))),
             ("server.api_keys_gopass_path `work/clinvk`", "line", in_gopass),
         ] {
             let sentence = problem.map(|problem| format!("{source}: {part} 1: {problem}"));
-            assert_eq!(house.load().err(), sentence, "{text}");
+            assert_eq!(fixture.load().err(), sentence, "{text}");
         }
     }
-    assert_eq!(name(&House::with_variable(base64).keys(), base64), some("key1"));
+    assert_eq!(name(&Fixture::with_variable(base64).keys(), base64), some("key1"));
     // One that is good does not make up for it.
-    assert!(House::with_variable("ci=good-enough,production=").load().is_err());
+    assert!(Fixture::with_variable("ci=good-enough,production=").load().is_err());
     // Neither does it become one while the server runs.
-    let house = House::with_file("production=good-enough\n");
-    let (keys, start) = (house.keys(), Instant::now());
+    let fixture = Fixture::with_file("production=good-enough\n");
+    let (keys, start) = (fixture.keys(), Instant::now());
     keys.reload(start);
-    house.write("production=\n");
+    fixture.write("production=\n");
     let said = format!("server.api_keys_file `keys`: line 1: {unset}: the last good API keys hold");
-    assert_eq!(house.reload(&keys, start + 5 * SECOND), [said]);
+    assert_eq!(fixture.reload(&keys, start + 5 * SECOND), [said]);
     assert_eq!([name(&keys, "good-enough"), name(&keys, "production=")], [some("production"), None]);
 }
 
 #[test]
 fn one_good_source_does_not_make_up_for_a_bad_one() {
-    let mut house = House::with_variable("good-enough");
-    assert!(house.load().is_ok());
-    house.server.api_keys_file = "none".to_owned();
-    assert!(house.load().is_err());
+    let mut fixture = Fixture::with_variable("good-enough");
+    assert!(fixture.load().is_ok());
+    fixture.server.api_keys_file = "none".to_owned();
+    assert!(fixture.load().is_err());
 }
 
 #[test]
 fn a_request_has_its_key_in_either_header() {
-    let keys = House::with_variable("good-enough").keys();
+    let keys = Fixture::with_variable("good-enough").keys();
     for (x_api_key, authorization, is_good) in [
         (None, None, false),
         (Some("good-enough"), None, true),
@@ -310,22 +310,22 @@ fn a_request_has_its_key_in_either_header() {
 
 #[test]
 fn a_named_key_has_its_own_rules_and_a_name_that_is_nobodys_is_a_warning() {
-    let mut house = House::with_file("ci=good-enough\nother-key\n");
+    let mut fixture = Fixture::with_file("ci=good-enough\nother-key\n");
     let own = KeyPolicy { admin: true, rate_limit_rps: 3, max_runs: 2, ..KeyPolicy::default() };
-    house.server.keys.insert("ci".to_owned(), own);
-    house.server.keys.insert("cd".to_owned(), KeyPolicy::default());
-    let (keys, warnings) = house.load().unwrap();
+    fixture.server.keys.insert("ci".to_owned(), own);
+    fixture.server.keys.insert("cd".to_owned(), KeyPolicy::default());
+    let (keys, warnings) = fixture.load().unwrap();
     assert_eq!(warnings, ["`server.keys.cd`: there is no API key of that name"]);
     let [ci, other] = ["good-enough", "other-key"].map(|secret| keys.find(secret.as_bytes()).unwrap());
     assert_eq!((ci.admin, ci.rate, ci.max_runs), (true, Some(Rate { rps: 3, burst: 20 }), 2));
     assert_eq!((other.admin, other.rate, other.max_runs), (false, None, 0));
     assert_ne!(ci.policy, other.policy);
 
-    house.server.keys.insert(
+    fixture.server.keys.insert(
         "ci".to_owned(),
         KeyPolicy { allowed_workdir_prefixes: vec!["/proc/none".to_owned()], ..KeyPolicy::default() },
     );
-    let said = house.load().map(|_| ()).unwrap_err();
+    let said = fixture.load().map(|_| ()).unwrap_err();
     assert!(
         said.starts_with("server.keys.ci.allowed_workdir_prefixes: `/proc/none` cannot be used"),
         "{said}"
@@ -334,13 +334,13 @@ fn a_named_key_has_its_own_rules_and_a_name_that_is_nobodys_is_a_warning() {
 
 #[test]
 fn what_a_key_without_a_name_owns_stays_its_own_when_another_goes() {
-    let house = House::with_file("first-key\nsecond-key\nci=named-key\n");
-    let keys = house.keys();
+    let fixture = Fixture::with_file("first-key\nsecond-key\nci=named-key\n");
+    let keys = fixture.keys();
     let find = |secret: &str| -> Arc<Key> { keys.find(secret.as_bytes()).unwrap() };
     let (first, second, named) = (find("first-key"), find("second-key"), find("named-key"));
     assert_ne!(first.owner, second.owner);
     assert_eq!((named.owner.as_str(), second.name.as_str()), ("ci", "key2"));
-    house.write("second-key\nci=new-secret\n");
+    fixture.write("second-key\nci=new-secret\n");
     let start = Instant::now();
     keys.reload(start);
     keys.reload(start + 5 * SECOND);
@@ -352,11 +352,11 @@ fn what_a_key_without_a_name_owns_stays_its_own_when_another_goes() {
 
 #[test]
 fn a_file_that_changes_is_read_again_but_not_at_once() {
-    let house = House::with_file("first-key\n");
-    let (keys, start) = (house.keys(), Instant::now());
-    let reload = |secs: u32| house.reload(&keys, start + secs * SECOND);
+    let fixture = Fixture::with_file("first-key\n");
+    let (keys, start) = (fixture.keys(), Instant::now());
+    let reload = |secs: u32| fixture.reload(&keys, start + secs * SECOND);
     assert_eq!(reload(0), Vec::<String>::new());
-    house.write("second-key\nci=third-key\n");
+    fixture.write("second-key\nci=third-key\n");
     assert_eq!(reload(4), Vec::<String>::new());
     assert_eq!((name(&keys, "first-key"), name(&keys, "second-key")), (some("key1"), None));
     assert_eq!(reload(5), ["server.api_keys_file `keys`: 2 API keys were read"]);
@@ -367,23 +367,23 @@ fn a_file_that_changes_is_read_again_but_not_at_once() {
 
 #[test]
 fn a_file_that_breaks_keeps_the_last_good_keys_and_says_so_once() {
-    let house = House::with_file("first-key\n");
-    let (keys, start) = (house.keys(), Instant::now());
+    let fixture = Fixture::with_file("first-key\n");
+    let (keys, start) = (fixture.keys(), Instant::now());
     let mut secs = 0;
     let mut reload = || {
         secs += 5;
-        house.reload(&keys, start + secs * SECOND)
+        fixture.reload(&keys, start + secs * SECOND)
     };
     reload();
     let breaks: [(&dyn Fn(), &str); 4] = [
-        (&|| house.write("# nothing\n"), "there is no API key in it"),
-        (&|| house.mode("keys", 0o644), "others can use it: `chmod 600 keys`"),
+        (&|| fixture.write("# nothing\n"), "there is no API key in it"),
+        (&|| fixture.mode("keys", 0o644), "others can use it: `chmod 600 keys`"),
         (
-            &|| house.write("one=second-key\ntwo=second-key\n"),
+            &|| fixture.write("one=second-key\ntwo=second-key\n"),
             "one and the same key has two names: `one` and `two`",
         ),
         (
-            &|| fs::remove_file(house.scene.path("home/keys")).unwrap(),
+            &|| fs::remove_file(fixture.scene.path("home/keys")).unwrap(),
             "cannot be read: No such file or directory (os error 2)",
         ),
     ];
@@ -394,25 +394,25 @@ fn a_file_that_breaks_keeps_the_last_good_keys_and_says_so_once() {
         assert_eq!(reload(), Vec::<String>::new());
         assert_eq!((name(&keys, "first-key"), name(&keys, "second-key")), (some("key1"), None), "{problem}");
     }
-    house.write("first-key\n");
+    fixture.write("first-key\n");
     assert_eq!(reload(), ["server.api_keys_file `keys`: 1 API keys were read"]);
     assert_eq!(reload(), Vec::<String>::new());
 }
 
 #[test]
 fn gopass_is_asked_again_every_five_minutes() {
-    let house = House::with_gopass(r#"echo asked >>"$here/asked"; cat "$here/secret""#);
-    house.scene.file("bin/secret", "first-key\n");
-    let (keys, start) = (house.keys(), Instant::now());
-    let reload = |secs: u32| house.reload(&keys, start + secs * SECOND);
-    let asked = || fs::read_to_string(house.scene.path("bin/asked")).unwrap().lines().count();
+    let fixture = Fixture::with_gopass(r#"echo asked >>"$here/asked"; cat "$here/secret""#);
+    fixture.scene.file("bin/secret", "first-key\n");
+    let (keys, start) = (fixture.keys(), Instant::now());
+    let reload = |secs: u32| fixture.reload(&keys, start + secs * SECOND);
+    let asked = || fs::read_to_string(fixture.scene.path("bin/asked")).unwrap().lines().count();
     let gopass = "server.api_keys_gopass_path `work/clinvk`";
     reload(0);
-    house.scene.file("bin/secret", "second-key\n");
+    fixture.scene.file("bin/secret", "second-key\n");
     assert_eq!((reload(299), asked()), (vec![], 1));
     assert_eq!((reload(300), asked()), (vec![format!("{gopass}: 1 API keys were read")], 2));
     assert_eq!((name(&keys, "first-key"), name(&keys, "second-key")), (None, some("key1")));
-    fs::remove_file(house.scene.path("bin/secret")).unwrap();
+    fs::remove_file(fixture.scene.path("bin/secret")).unwrap();
     let said = reload(600);
     assert!(said.len() == 1 && said[0].starts_with(&format!("{gopass}: gopass failed: ")), "{said:?}");
     assert!(said[0].ends_with(": the last good API keys hold"), "{said:?}");
@@ -422,23 +422,23 @@ fn gopass_is_asked_again_every_five_minutes() {
 
 #[test]
 fn what_did_not_fit_to_another_source_is_tried_again_when_that_has_changed() {
-    let mut house = House::with_gopass(r#"cat "$here/secret""#);
-    house.scene.file("bin/secret", "old=shared-key\n");
-    house.server.api_keys_file = "keys".to_owned();
-    house.write("first-key\n");
-    let (keys, start) = (house.keys(), Instant::now());
-    let reload = |secs: u32| house.reload(&keys, start + secs * SECOND).len();
+    let mut fixture = Fixture::with_gopass(r#"cat "$here/secret""#);
+    fixture.scene.file("bin/secret", "old=shared-key\n");
+    fixture.server.api_keys_file = "keys".to_owned();
+    fixture.write("first-key\n");
+    let (keys, start) = (fixture.keys(), Instant::now());
+    let reload = |secs: u32| fixture.reload(&keys, start + secs * SECOND).len();
     reload(0);
-    house.write("new=shared-key\n");
+    fixture.write("new=shared-key\n");
     assert_eq!((reload(5), name(&keys, "first-key")), (1, some("key1")));
-    house.scene.file("bin/secret", "other-key\n");
+    fixture.scene.file("bin/secret", "other-key\n");
     reload(300);
     assert_eq!((reload(305), name(&keys, "shared-key")), (1, some("new")));
 }
 
 #[test]
 fn no_secret_is_in_what_is_logged() {
-    let keys = House::with_variable("ci=very-secret,also-secret").keys();
+    let keys = Fixture::with_variable("ci=very-secret,also-secret").keys();
     for secret in ["very-secret", "also-secret"] {
         let text = format!("{:?}", keys.find(secret.as_bytes()).unwrap());
         assert!(!text.contains("secret") && text.contains("Policy"), "{text}");

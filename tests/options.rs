@@ -2,7 +2,7 @@
 
 use clinvk::backend::{Backend, Registry};
 use clinvk::config::Config;
-use clinvk::model::task::Opt;
+use clinvk::model::task::TaskOption;
 use std::sync::Arc;
 
 /// Per option, in this order: claude, codex, gemini, echo, a command with nothing declared, one with everything declared.
@@ -49,12 +49,12 @@ fn backends() -> Vec<Arc<dyn Backend>> {
 #[test]
 fn the_table_says_what_each_backend_honours() {
     let backends = backends();
-    let row = |option: &Opt| {
+    let row = |option: &TaskOption| {
         let honours = |backend: &Arc<dyn Backend>| if backend.honours(*option).is_ok() { "yes" } else { "-" };
         let cells: Vec<String> = backends.iter().map(|backend| format!("{:<3}", honours(backend))).collect();
         format!("{:<24} {}", option.word(), cells.join(" ")).trim_end().to_owned() + "\n"
     };
-    let table: String = Opt::ALL.iter().map(row).collect();
+    let table: String = TaskOption::ALL.iter().map(row).collect();
     assert_eq!(table, TABLE, "\n{table}");
 }
 
@@ -68,7 +68,7 @@ fn the_readme_has_the_table() {
 #[test]
 fn every_refusal_says_why() {
     for backend in backends() {
-        for option in Opt::ALL {
+        for option in TaskOption::ALL {
             if let Err(why) = backend.honours(*option) {
                 assert!(why.len() > 10, "{} {}: {why}", backend.name(), option.word());
             }

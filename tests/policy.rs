@@ -16,14 +16,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// A configuration as its file would have it, and the policy of a key `ci` in it, else of the server.
-struct House {
+struct Fixture {
     config: Config,
     policy: Policy,
     scene: Scene,
 }
 
-impl House {
-    fn new(config: &Value) -> House {
+impl Fixture {
+    fn new(config: &Value) -> Fixture {
         let scene = Scene::new();
         for dir in ["srv/a/in", "srv/ab", "srv/b"] {
             fs::create_dir_all(scene.path(dir)).unwrap();
@@ -35,12 +35,12 @@ impl House {
         let policy = Policy::of(&config.server).unwrap();
         let policy =
             config.server.keys.get("ci").map_or(policy.clone(), |key| policy.and("ci", key).unwrap());
-        House { config, policy, scene }
+        Fixture { config, policy, scene }
     }
 
     /// A server with these keys.
-    fn serving(server: Value) -> House {
-        House::new(&json!({"server": server}))
+    fn serving(server: Value) -> Fixture {
+        Fixture::new(&json!({"server": server}))
     }
 
     /// What becomes of a request.
@@ -79,7 +79,7 @@ impl House {
 
 #[test]
 fn a_server_without_rules_of_its_own_takes_edits_and_nothing_stronger() {
-    let house = House::serving(json!({}));
+    let fixture = Fixture::serving(json!({}));
     for (request, approval, sandbox) in [
         (json!({}), Approval::Default, Sandbox::Default),
         (json!({"approval_mode": "auto"}), Approval::Auto, Sandbox::Default),
@@ -87,7 +87,7 @@ fn a_server_without_rules_of_its_own_takes_edits_and_nothing_stronger() {
         (json!({"sandbox_mode": "read-only"}), Approval::Default, Sandbox::ReadOnly),
         (json!({"sandbox_mode": "workspace", "backend": "codex"}), Approval::Default, Sandbox::Workspace),
     ] {
-        let task = house.ask(request.clone()).unwrap();
+        let task = fixture.ask(request.clone()).unwrap();
         assert_eq!((task.approval, task.sandbox), (approval, sandbox), "{request}");
         assert!(task.no_project_config, "{request}");
     }
@@ -120,7 +120,7 @@ fn a_server_without_rules_of_its_own_takes_edits_and_nothing_stronger() {
         ),
         (json!({"model": "--dangerous"}), "`--dangerous` is no name of a model"),
     ] {
-        house.refuses(request, sentence);
+        fixture.refuses(request, sentence);
     }
     for request in [
         json!({"allowed_tools": []}),
@@ -128,25 +128,25 @@ fn a_server_without_rules_of_its_own_takes_edits_and_nothing_stronger() {
         json!({"allowed_tools": ["Read"], "sandbox_mode": "read-only"}),
         json!({"interpret": false, "no_project_config": true}),
     ] {
-        assert!(house.ask(request.clone()).is_ok(), "{request}");
+        assert!(fixture.ask(request.clone()).is_ok(), "{request}");
     }
 }
 
 #[test]
 fn a_refusal_is_a_matter_of_policy() {
-    let error = House::serving(json!({"allowed_backends": []})).policy.backend("claude").unwrap_err();
+    let error = Fixture::serving(json!({"allowed_backends": []})).policy.backend("claude").unwrap_err();
     assert_eq!(error.kind(), Kind::Policy);
 }
 
 #[test]
 fn what_a_request_does_not_say_is_lowered_and_what_it_says_is_not() {
-    let house = |config: Value| {
+    let fixture = |config: Value| {
         let mut config = config;
         config["unified_flags"] = json!({"approval_mode": "none", "sandbox_mode": "full"});
-        House::new(&config)
+        Fixture::new(&config)
     };
     let lowered = |most: Value, request: Value| {
-        let task = house(json!({"server": most})).ask(request).unwrap();
+        let task = fixture(json!({"server": most})).ask(request).unwrap();
         (task.approval.word(), task.sandbox.word())
     };
     assert_eq!(lowered(json!({}), json!({})), ("auto", "default"));
@@ -158,11 +158,11 @@ fn what_a_request_does_not_say_is_lowered_and_what_it_says_is_not() {
     let workspace = json!({"max_sandbox_mode": "workspace"});
     assert_eq!(lowered(workspace.clone(), json!({})), ("auto", "read-only"));
     assert_eq!(lowered(workspace.clone(), json!({"backend": "codex"})), ("auto", "workspace"));
-    house(json!({"server": least})).refuses(
+    fixture(json!({"server": least})).refuses(
         json!({"approval_mode": "default"}),
         "approval mode `default` is not allowed: `server.max_approval_mode` allows at most `always`",
     );
-    house(json!({"server": workspace})).refuses(
+    fixture(json!({"server": workspace})).refuses(
         json!({"sandbox_mode": "default"}),
         "sandbox mode `default` is not allowed: `server.max_sandbox_mode` allows at most `workspace`",
     );
@@ -170,16 +170,16 @@ fn what_a_request_does_not_say_is_lowered_and_what_it_says_is_not() {
 
 #[test]
 fn an_approval_that_takes_the_sandbox_away_is_held_to_the_sandbox_rule() {
-    let house = House::serving(json!({"max_approval_mode": "none"}));
+    let fixture = Fixture::serving(json!({"max_approval_mode": "none"}));
     // Codex under `none` with no sandbox named has none.
-    let task = house.ask(json!({"backend": "codex", "approval_mode": "none"})).unwrap();
+    let task = fixture.ask(json!({"backend": "codex", "approval_mode": "none"})).unwrap();
     assert_eq!((task.approval, task.sandbox), (Approval::None, Sandbox::Workspace));
-    house.refuses(
+    fixture.refuses(
         json!({"backend": "codex", "approval_mode": "none", "sandbox_mode": "default"}),
         "sandbox mode `default`, which with backend `codex` is `full` here, is not allowed: \
          `server.max_sandbox_mode` allows at most `default`",
     );
-    let task = house.ask(json!({"backend": "claude", "approval_mode": "none"})).unwrap();
+    let task = fixture.ask(json!({"backend": "claude", "approval_mode": "none"})).unwrap();
     assert_eq!((task.approval, task.sandbox), (Approval::None, Sandbox::Default));
 }
 
@@ -187,21 +187,21 @@ fn an_approval_that_takes_the_sandbox_away_is_held_to_the_sandbox_rule() {
 fn lenient_does_not_drop_a_ceiling() {
     // A declared command honours no approval and no sandbox mode: `lenient` would drop them after they were allowed.
     let backends = json!({"odd": {"command": ["odd"]}});
-    let house = House::new(&json!({"server": {"max_sandbox_mode": "workspace"}, "backends": backends}));
+    let fixture = Fixture::new(&json!({"server": {"max_sandbox_mode": "workspace"}, "backends": backends}));
     let asked = "sandbox mode `workspace`, which with backend `odd` is `default` here,";
     let allowed = "is not allowed: `server.max_sandbox_mode` allows at most `workspace`";
     let request = |lenient| json!({"backend": "odd", "sandbox_mode": "workspace", "lenient": lenient});
-    house.refuses(request(true), &format!("{asked} {allowed}"));
+    fixture.refuses(request(true), &format!("{asked} {allowed}"));
     // Without `lenient` the engine says that it cannot be honoured.
-    assert_eq!(house.ask(request(false)).unwrap().sandbox, Sandbox::Workspace);
+    assert_eq!(fixture.ask(request(false)).unwrap().sandbox, Sandbox::Workspace);
     for lenient in [true, false] {
-        house.refuses(
+        fixture.refuses(
             json!({"backend": "odd", "lenient": lenient}),
             &format!("sandbox mode `default` {allowed}"),
         );
     }
-    let house = House::new(&json!({"server": {"max_approval_mode": "always"}, "backends": backends}));
-    house.refuses(
+    let fixture = Fixture::new(&json!({"server": {"max_approval_mode": "always"}, "backends": backends}));
+    fixture.refuses(
         json!({"backend": "odd", "approval_mode": "always", "lenient": true}),
         "approval mode `always`, which with backend `odd` is `default` here, is not allowed: \
          `server.max_approval_mode` allows at most `always`",
@@ -210,11 +210,11 @@ fn lenient_does_not_drop_a_ceiling() {
 
 #[test]
 fn backends_and_models_are_those_on_the_list() {
-    let house = House::serving(json!({
+    let fixture = Fixture::serving(json!({
         "allowed_backends": ["claude", "codex"],
         "allowed_models": ["fast", "gpt-6-astra"],
     }));
-    house.refuses(
+    fixture.refuses(
         json!({"backend": "gemini"}),
         "backend `gemini` is not allowed: `server.allowed_backends` allows `claude`, `codex`",
     );
@@ -229,26 +229,26 @@ fn backends_and_models_are_those_on_the_list() {
         ("codex", Some("gpt-6-luna"), "model `gpt-6-luna`"),
         ("codex", Some("best"), "model `best`"),
     ] {
-        house.refuses(json!({"backend": backend, "model": model}), &format!("{asked} {models}"));
+        fixture.refuses(json!({"backend": backend, "model": model}), &format!("{asked} {models}"));
     }
     // By the alias or by what it stands for.
     for (backend, model) in
         [("claude", "fast"), ("claude", "haiku"), ("codex", "gpt-6-astra"), ("codex", "fast")]
     {
-        assert!(house.ask(json!({"backend": backend, "model": model})).is_ok(), "{backend} {model}");
+        assert!(fixture.ask(json!({"backend": backend, "model": model})).is_ok(), "{backend} {model}");
     }
-    let house = House::serving(json!({"allowed_models": ["default"]}));
-    assert!(house.ask(json!({})).is_ok() && house.ask(json!({"model": "balanced"})).is_ok());
-    house.refuses(
+    let fixture = Fixture::serving(json!({"allowed_models": ["default"]}));
+    assert!(fixture.ask(json!({})).is_ok() && fixture.ask(json!({"model": "balanced"})).is_ok());
+    fixture.refuses(
         json!({"model": "fast"}),
         "model `fast` is not allowed: `server.allowed_models` allows `default`",
     );
-    house.policy.backend("anything").unwrap();
+    fixture.policy.backend("anything").unwrap();
 }
 
 #[test]
 fn flags_are_those_on_the_list_and_those_of_the_configuration() {
-    let house = House::new(&json!({
+    let fixture = Fixture::new(&json!({
         "server": {"allowed_extra_flags": ["--bare", "--fallback-model="]},
         "backends": {"claude": {"extra_flags": ["--strict-mcp-config"]}},
     }));
@@ -258,7 +258,7 @@ fn flags_are_those_on_the_list_and_those_of_the_configuration() {
         json!(["--fallback-model=opus", "--bare"]),
         json!(["--fallback-model", "opus"]),
     ] {
-        let task = house.ask(json!({"extra": extra})).unwrap();
+        let task = fixture.ask(json!({"extra": extra})).unwrap();
         assert_eq!(task.extra[0], "--strict-mcp-config", "{extra}");
     }
     let allowed = "is not allowed: `server.allowed_extra_flags` allows `--bare`, `--fallback-model=`";
@@ -269,18 +269,18 @@ fn flags_are_those_on_the_list_and_those_of_the_configuration() {
         (json!(["--barely"]), "--barely"),
         (json!(["-"]), "-"),
     ] {
-        house.refuses(json!({"extra": extra}), &format!("flag `{flag}` {allowed}"));
+        fixture.refuses(json!({"extra": extra}), &format!("flag `{flag}` {allowed}"));
     }
-    house.refuses(json!({"extra": ["opus"]}), "`extra` begins with a flag, and `opus` is none");
+    fixture.refuses(json!({"extra": ["opus"]}), "`extra` begins with a flag, and `opus` is none");
     assert!(
-        House::serving(json!({"allowed_extra_flags": "all"})).ask(json!({"extra": ["--anything"]})).is_ok(),
+        Fixture::serving(json!({"allowed_extra_flags": "all"})).ask(json!({"extra": ["--anything"]})).is_ok(),
         "what the backend does not take is the engine's business"
     );
 }
 
 #[test]
 fn directories_are_compared_name_by_name_and_without_links() {
-    let house = House::serving(json!({
+    let fixture = Fixture::serving(json!({
         "allowed_workdir_prefixes": ["ROOT/a", "ROOT/b/"],
         "blocked_workdir_prefixes": ["ROOT/b"],
     }));
@@ -289,10 +289,10 @@ fn directories_are_compared_name_by_name_and_without_links() {
     for (workdir, dir) in
         [("ROOT/a", "a"), ("ROOT/a/in/../in/", "a/in"), (".", "a"), ("in", "a/in"), ("", "a")]
     {
-        let task = house.ask(json!({"workdir": workdir})).unwrap();
-        assert_eq!(task.dir, house.scene.path("srv").join(dir), "{workdir}");
+        let task = fixture.ask(json!({"workdir": workdir})).unwrap();
+        assert_eq!(task.dir, fixture.scene.path("srv").join(dir), "{workdir}");
     }
-    assert_eq!(house.ask(json!({})).unwrap().dir, house.scene.path("srv/a"));
+    assert_eq!(fixture.ask(json!({})).unwrap().dir, fixture.scene.path("srv/a"));
     for (workdir, rule) in [
         ("ROOT/ab", outside),
         ("ROOT/a/../ab", outside),
@@ -304,8 +304,8 @@ fn directories_are_compared_name_by_name_and_without_links() {
         ("ROOT/a/link", blocked),
         ("link", blocked),
     ] {
-        house.refuses(json!({"workdir": workdir}), &format!("directory `{workdir}` {rule}"));
-        house.refuses(json!({"add_dirs": ["in", workdir]}), &format!("directory `{workdir}` {rule}"));
+        fixture.refuses(json!({"workdir": workdir}), &format!("directory `{workdir}` {rule}"));
+        fixture.refuses(json!({"add_dirs": ["in", workdir]}), &format!("directory `{workdir}` {rule}"));
     }
 }
 
@@ -313,13 +313,13 @@ fn directories_are_compared_name_by_name_and_without_links() {
 #[test]
 fn what_is_there_cannot_be_told_from_what_is_not_where_a_client_may_not_go() {
     let only = |rule: &str| {
-        let house = House::serving(json!({rule: ["ROOT/a"]}));
+        let fixture = Fixture::serving(json!({rule: ["ROOT/a"]}));
         for (link, target) in [("out", "b"), ("nowhere", "b/none"), ("in_a", "a/in"), ("gone", "a/none")] {
-            symlink(house.scene.path("srv").join(target), house.scene.path("srv/a").join(link)).unwrap();
+            symlink(fixture.scene.path("srv").join(target), fixture.scene.path("srv/a").join(link)).unwrap();
         }
-        house.scene.file("srv/a/file", "");
-        house.scene.file("srv/b/file", "");
-        house
+        fixture.scene.file("srv/a/file", "");
+        fixture.scene.file("srv/b/file", "");
+        fixture
     };
     let missing = "No such file or directory (os error 2)";
     let allowed = only("allowed_workdir_prefixes");
@@ -353,13 +353,13 @@ fn what_is_there_cannot_be_told_from_what_is_not_where_a_client_may_not_go() {
         blocked.refuses(json!({"workdir": name}), &format!("directory `{name}` {inside}"));
     }
     // Who may go there is told what is wrong.
-    for (house, name, path) in [
+    for (fixture, name, path) in [
         (&allowed, "none", "ROOT/a/none"),
         (&allowed, "in/none", "ROOT/a/in/none"),
         (&blocked, "/proc/none", "/proc/none"),
         (&blocked, "ROOT/b/none", "ROOT/b/none"),
     ] {
-        house.refuses(json!({"workdir": name}), &format!("cannot use directory `{path}`: {missing}"));
+        fixture.refuses(json!({"workdir": name}), &format!("cannot use directory `{path}`: {missing}"));
     }
     allowed.refuses(json!({"workdir": "file"}), "`file` is not a directory");
     assert_eq!(allowed.ask(json!({"workdir": "in_a"})).unwrap().dir, allowed.scene.path("srv/a/in"));
@@ -367,14 +367,14 @@ fn what_is_there_cannot_be_told_from_what_is_not_where_a_client_may_not_go() {
 
 #[test]
 fn a_sessions_directory_that_became_a_link_is_where_the_link_leads() {
-    let house = House::serving(json!({"allowed_workdir_prefixes": ["ROOT/a"]}));
+    let fixture = Fixture::serving(json!({"allowed_workdir_prefixes": ["ROOT/a"]}));
     // As a session remembers it.
-    let of = |dir: &str| Session::new("s".to_owned(), "claude", house.scene.path("srv/a").join(dir), "hi");
+    let of = |dir: &str| Session::new("s".to_owned(), "claude", fixture.scene.path("srv/a").join(dir), "hi");
     let refusal = "directory `ROOT/a/link` is not allowed: `server.allowed_workdir_prefixes` allows `ROOT/a`";
-    assert_eq!(house.go_on(Some(&of("link")), json!({})).map(drop), Err(refusal.to_owned()));
-    let gone = house.go_on(Some(&of("none")), json!({})).map(drop).unwrap_err();
+    assert_eq!(fixture.go_on(Some(&of("link")), json!({})).map(drop), Err(refusal.to_owned()));
+    let gone = fixture.go_on(Some(&of("none")), json!({})).map(drop).unwrap_err();
     assert!(gone.contains("its directory `ROOT/a/none` is gone"), "{gone}");
-    assert_eq!(house.go_on(Some(&of("in")), json!({})).unwrap().dir, house.scene.path("srv/a/in"));
+    assert_eq!(fixture.go_on(Some(&of("in")), json!({})).unwrap().dir, fixture.scene.path("srv/a/in"));
 }
 
 #[test]
@@ -390,13 +390,13 @@ fn of_the_server_and_the_key_the_stricter_holds() {
     let with_key = |server: &Value, key: &Value| {
         let mut server = server.clone();
         server["keys"] = json!({"ci": key});
-        House::serving(server)
+        Fixture::serving(server)
     };
     let in_it = |mut request: Value| {
         request["workdir"] = json!("in");
         request
     };
-    for (house, section) in
+    for (fixture, section) in
         [(with_key(&strict, &loose), "server"), (with_key(&loose, &strict), "server.keys.ci")]
     {
         for (request, asked, rule, allowed) in [
@@ -421,9 +421,9 @@ fn of_the_server_and_the_key_the_stricter_holds() {
             ),
             (json!({}), "directory `ROOT/a`", "allowed_workdir_prefixes", "`ROOT/a/in`"),
         ] {
-            house.refuses(request, &format!("{asked} is not allowed: `{section}.{rule}` allows {allowed}"));
+            fixture.refuses(request, &format!("{asked} is not allowed: `{section}.{rule}` allows {allowed}"));
         }
-        let task = house.ask(in_it(json!({"extra": ["--bare"]}))).unwrap();
+        let task = fixture.ask(in_it(json!({"extra": ["--bare"]}))).unwrap();
         assert_eq!((task.approval, task.sandbox), (Approval::Default, Sandbox::ReadOnly));
     }
     // A key that says nothing is the server's.

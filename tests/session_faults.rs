@@ -82,7 +82,7 @@ fn blank(digit: char) -> Session {
 
 /// A whole turn on a session: it is saved when this returns.
 fn turn(store: &Store, id: &str, prompt: &str) -> Result<(), Error> {
-    let mut run = store.take_up(id, None, &|| Ok(()), prompt, KEEP)?;
+    let mut run = store.resume(id, None, &|| Ok(()), prompt, KEEP)?;
     run.hear(&Event::Text(prompt.to_owned()));
     run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
 }
@@ -330,7 +330,7 @@ fn exclude(store: &Store, counter: &Path, times: usize) {
     for _ in 0..times {
         let run = loop {
             // Without patience, because who waits looks again so seldom that nothing ever goes wrong.
-            let taken = match store.take_up(&id, Some(Duration::ZERO), &|| Ok(()), "", KEEP) {
+            let taken = match store.resume(&id, Some(Duration::ZERO), &|| Ok(()), "", KEEP) {
                 Err(Error::SessionNotFound { .. }) => store.begin(blank('c'), &|| Ok(()), "", KEEP),
                 taken => taken,
             };
@@ -903,7 +903,7 @@ fn two_homes_on_one_directory_are_one_store() {
             (home.list(&[]), home.session(&id)["metadata"]["n"].clone()),
             (vec!["third".into(), "second".into(), "first".into()], json!(100))
         );
-        let held = stores[1].take_up(&id, None, &|| Ok(()), "x", KEEP).unwrap();
+        let held = stores[1].resume(&id, None, &|| Ok(()), "x", KEEP).unwrap();
         let seen = home.clinvk(["resume", &id, "x"]).seen();
         assert!(
             seen.err.contains(&format!("process {} runs it", std::process::id())) && seen.status == 4,

@@ -9,9 +9,9 @@ mod opening;
 mod usage;
 
 use self::dialogue::Turn;
-use super::{Backend, Dialogue, Keeps, Launch, StopSignal, narrowed};
+use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
 use crate::model::error::Error;
-use crate::model::task::{Approval, Opt, Sandbox, Task};
+use crate::model::task::{Approval, Sandbox, Task, TaskOption};
 use serde_json::Value;
 
 /// The oldest version that all of this was seen to work with: 2.1.100 drops a system prompt without a word.
@@ -69,12 +69,12 @@ impl Backend for Claude {
         &self.program
     }
 
-    fn honours(&self, option: Opt) -> Result<(), &'static str> {
+    fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            Opt::SandboxWorkspace => {
+            TaskOption::SandboxWorkspace => {
                 Err("claude has no sandbox: use `read-only`, or approval modes and tool lists")
             }
-            Opt::EffortUltra => Err("claude's hardest is `max`"),
+            TaskOption::EffortUltra => Err("claude's hardest is `max`"),
             _ => Ok(()),
         }
     }
@@ -96,8 +96,13 @@ impl Backend for Claude {
         Some("ANTHROPIC_BASE_URL")
     }
 
-    fn keeps(&self) -> Option<Keeps> {
-        Some(Keeps { delete: &[], variable: "CLAUDE_CONFIG_DIR", home: ".claude", folder: "projects" })
+    fn vendor_sessions(&self) -> Option<VendorSessions> {
+        Some(VendorSessions {
+            delete: &[],
+            variable: "CLAUDE_CONFIG_DIR",
+            home: ".claude",
+            folder: "projects",
+        })
     }
 
     fn extra_flags(&self) -> &[&'static str] {

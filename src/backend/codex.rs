@@ -9,9 +9,9 @@ mod items;
 mod model;
 mod provider;
 
-use super::{Backend, Dialogue, Keeps, Launch, StopSignal, narrowed};
+use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
 use crate::model::error::Error;
-use crate::model::task::{Approval, Effort, Opt, Sandbox, Task, ToolUse};
+use crate::model::task::{Approval, Effort, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -85,11 +85,11 @@ impl Backend for Codex {
         &self.program
     }
 
-    fn honours(&self, option: Opt) -> Result<(), &'static str> {
+    fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            Opt::MaxTurns => Err("it has no limit of model turns (a time limit bounds a run)"),
-            Opt::MaxTokens => Err("it ignores `model_max_output_tokens`"),
-            Opt::AllowedTools | Opt::DeniedTools => {
+            TaskOption::MaxTurns => Err("it has no limit of model turns (a time limit bounds a run)"),
+            TaskOption::MaxTokens => Err("it ignores `model_max_output_tokens`"),
+            TaskOption::AllowedTools | TaskOption::DeniedTools => {
                 Err("it has no list of tools (`--sandbox` and `--approval` bound what they can do)")
             }
             _ => Ok(()),
@@ -109,8 +109,8 @@ impl Backend for Codex {
         schema["type"] == "object" && is_strict(schema)
     }
 
-    fn keeps(&self) -> Option<Keeps> {
-        Some(Keeps {
+    fn vendor_sessions(&self) -> Option<VendorSessions> {
+        Some(VendorSessions {
             delete: &["delete", "--force"],
             variable: "CODEX_HOME",
             home: ".codex",
@@ -158,7 +158,7 @@ impl Backend for Codex {
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
-        Box::new(dialogue::Talk::new(Plan::new(&narrowed(task))))
+        Box::new(dialogue::AppServer::new(Plan::new(&narrowed(task))))
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {

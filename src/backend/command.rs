@@ -6,7 +6,7 @@ use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
 use crate::config::{AnswerAs, Declared, Fields, PromptBy};
 use crate::model::error::{Error, Failure, Kind, words_of_stderr};
 use crate::model::event::{Event, Usage};
-use crate::model::task::{Opt, Task};
+use crate::model::task::{Task, TaskOption};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -49,27 +49,32 @@ impl Backend for Command {
         self.0.declared.command.first().map_or("", String::as_str)
     }
 
-    fn honours(&self, option: Opt) -> Result<(), &'static str> {
+    fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         let declared = |args: &[String], why| if args.is_empty() { Err(why) } else { Ok(()) };
         match option {
-            Opt::Model if self.0.declared.command.iter().any(|word| word.contains("{model}")) => Ok(()),
-            Opt::Model => declared(
+            TaskOption::Model if self.0.declared.command.iter().any(|word| word.contains("{model}")) => {
+                Ok(())
+            }
+            TaskOption::Model => declared(
                 &self.0.declared.model_args,
                 "its `model_args` are not declared in the configuration",
             ),
-            Opt::System => declared(
+            TaskOption::System => declared(
                 &self.0.declared.system_args,
                 "its `system_args` are not declared in the configuration",
             ),
-            Opt::Resume => declared(
+            TaskOption::Resume => declared(
                 &self.0.declared.resume_args,
                 "its `resume_args` are not declared in the configuration",
             ),
-            Opt::Ephemeral if !self.0.declared.resume_args.is_empty() => {
+            TaskOption::Ephemeral if !self.0.declared.resume_args.is_empty() => {
                 Err("it keeps sessions that clinvk cannot remove")
             }
             // It runs as the user who declared it, and clinvk adds nothing that reads project files or commands.
-            Opt::Ephemeral | Opt::SandboxFull | Opt::Interpret | Opt::NoProjectConfig => Ok(()),
+            TaskOption::Ephemeral
+            | TaskOption::SandboxFull
+            | TaskOption::Interpret
+            | TaskOption::NoProjectConfig => Ok(()),
             _ => Err("a declared command has nothing for it"),
         }
     }

@@ -5,7 +5,7 @@ use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps, truncated};
 use crate::config::Echo as Behaviour;
 use crate::model::error::{Error, Failure, Kind, words_of_stderr};
 use crate::model::event::{Event, Usage};
-use crate::model::task::{Opt, Task};
+use crate::model::task::{Task, TaskOption};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,12 +41,12 @@ impl Backend for Echo {
         &self.program
     }
 
-    fn honours(&self, option: Opt) -> Result<(), &'static str> {
+    fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            Opt::Schema => Err("it only repeats the prompt"),
-            Opt::Images => Err("it has no eyes"),
-            Opt::Effort | Opt::EffortUltra => Err("it does not think"),
-            Opt::Extra => Err("it takes no flags"),
+            TaskOption::Schema => Err("it only repeats the prompt"),
+            TaskOption::Images => Err("it has no eyes"),
+            TaskOption::Effort | TaskOption::EffortUltra => Err("it does not think"),
+            TaskOption::Extra => Err("it takes no flags"),
             // No tools, no model, no project files, no sessions: all the rest is honoured by doing nothing.
             _ => Ok(()),
         }

@@ -9,7 +9,7 @@ mod policy;
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
 use crate::backend::MARKER;
 use crate::model::error::Error;
-use crate::model::task::{Approval, Opt, Sandbox, Task};
+use crate::model::task::{Approval, Sandbox, Task, TaskOption};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -65,15 +65,19 @@ impl Backend for Gemini {
         &self.program
     }
 
-    fn honours(&self, option: Opt) -> Result<(), &'static str> {
+    fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            Opt::AppendSystem => Err("gemini can only replace its system prompt; GEMINI.md files add to it"),
-            Opt::Schema => Err("gemini takes no schema: describe the form in the prompt"),
-            Opt::Effort | Opt::EffortUltra => {
+            TaskOption::AppendSystem => {
+                Err("gemini can only replace its system prompt; GEMINI.md files add to it")
+            }
+            TaskOption::Schema => Err("gemini takes no schema: describe the form in the prompt"),
+            TaskOption::Effort | TaskOption::EffortUltra => {
                 Err("gemini has no such flag, and what its settings take differs from model to model")
             }
-            Opt::SandboxWorkspace => Err("gemini's shell is not confined to the workspace: use `read-only`"),
-            Opt::Resume => {
+            TaskOption::SandboxWorkspace => {
+                Err("gemini's shell is not confined to the workspace: use `read-only`")
+            }
+            TaskOption::Resume => {
                 Err("gemini loses conversations that it resumes; they are replayed from stored turns")
             }
             _ => Ok(()),

@@ -12,7 +12,7 @@ use crate::config::Config;
 pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, TRUNCATED};
-use crate::model::task::{Approval, Opt, Sandbox, Task, ToolUse};
+use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,7 +32,7 @@ pub trait Backend: Send + Sync {
     fn program(&self) -> &str;
 
     /// Whether an option can be honoured; where not, why, or what to use instead.
-    fn honours(&self, option: Opt) -> Result<(), &'static str>;
+    fn honours(&self, option: TaskOption) -> Result<(), &'static str>;
 
     /// The model aliases (`fast`, `balanced`, `best`) and what they stand for here; an empty name is the backend's default.
     fn models(&self) -> &[(String, String)];
@@ -49,7 +49,7 @@ pub trait Backend: Send + Sync {
 
     /// Whether the backend sees to it that an answer follows this schema. Vendors know less of schemas than their clients do.
     fn takes_schema(&self, _schema: &Value) -> bool {
-        self.honours(Opt::Schema).is_ok()
+        self.honours(TaskOption::Schema).is_ok()
     }
 
     /// The variable by which the program is led to another server than its vendor's.
@@ -58,7 +58,7 @@ pub trait Backend: Send + Sync {
     }
 
     /// Where the program keeps its sessions, when one that was continued can be removed again; none where there is none.
-    fn keeps(&self) -> Option<Keeps> {
+    fn vendor_sessions(&self) -> Option<VendorSessions> {
         None
     }
 
@@ -96,7 +96,7 @@ pub trait Backend: Send + Sync {
 /// Where a program keeps its sessions: files somewhere below a folder, whose names end with the session's id and `.jsonl`;
 /// and its own way to remove one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keeps {
+pub struct VendorSessions {
     /// The program's arguments that remove a session, its id behind them; empty where the file is all there is of it.
     pub delete: &'static [&'static str],
     /// The variable that names its home.

@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a standard error that nobody reads may hold us up, once.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WAIT_LIMIT: Duration = Duration::from_secs(1);
 /// It had no room the last time: then nothing is waited for until it has.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// Writes to standard error what finds room there: a run's limits and signals do not wait for its reader.
 pub fn write(text: &str) {
     for part in text.as_bytes().chunks(sys::PIPE_ROOM) {
-        let patience = if STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let wait_limit = if STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { WAIT_LIMIT };
         let mut watch = [Watch::writable(sys::stderr_fd())];
-        let has_room = sys::poll(&mut watch, patience).is_ok() && watch[0].woke();
+        let has_room = sys::poll(&mut watch, wait_limit).is_ok() && watch[0].woke();
         STUCK.store(!has_room, Ordering::Relaxed);
         if !has_room || std::io::stderr().write_all(part).is_err() {
             return;

@@ -9,7 +9,7 @@ use crate::model::error::Error;
 use crate::model::event::{Event, Sink};
 use crate::model::fields::Fields;
 use crate::model::outcome::Outcome;
-use crate::model::task::{Continue, Opt, Task};
+use crate::model::task::{Continue, Task, TaskOption};
 use crate::session::Session;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,10 +51,10 @@ impl Course<'_> {
         let mut warnings = Vec::new();
         for task in &mut tasks {
             task.hidden |= job.hidden;
-            let (id, patience) = (job.session.as_ref().map(|session| &session.id), Some(Duration::ZERO));
-            task.session = id.map(|id| Continue { id: id.clone(), patience, replay: false });
+            let (id, wait_limit) = (job.session.as_ref().map(|session| &session.id), Some(Duration::ZERO));
+            task.session = id.map(|id| Continue { id: id.clone(), wait_limit, replay: false });
             let backend = batch.defaults.registry.get(&task.backend);
-            if let Some(Err(why)) = backend.ok().map(|backend| backend.honours(Opt::Ephemeral)) {
+            if let Some(Err(why)) = backend.ok().map(|backend| backend.honours(TaskOption::Ephemeral)) {
                 if task.ephemeral && nobody_said {
                     task.ephemeral = false;
                     warnings.push(format!("backend `{}` leaves a session behind: {why}", task.backend));

@@ -165,8 +165,8 @@ impl Finished {
     }
 
     /// The result of a run of several: the answer, and what came of the run.
-    pub fn told(&self) -> Told<'_> {
-        Told {
+    pub fn to_json(&self) -> ResultJson<'_> {
+        ResultJson {
             answer: Answer {
                 backend: Some(&self.backend),
                 model: self.model.as_deref(),
@@ -199,7 +199,7 @@ impl Finished {
             task_id: id.as_deref(),
             task_name: name.as_deref(),
             item: item.as_deref(),
-            told: self.told(),
+            json: self.to_json(),
             tags,
             meta: meta.as_ref(),
         }
@@ -208,7 +208,7 @@ impl Finished {
     /// The result of a step of a `chain`: they are counted from 1, and all have names.
     pub fn step(&self) -> Step<'_> {
         let Label { index, id, .. } = &self.label;
-        Step { step: index + 1, name: id.as_deref().unwrap_or_default(), told: self.told() }
+        Step { step: index + 1, name: id.as_deref().unwrap_or_default(), json: self.to_json() }
     }
 
     /// A result that `entry` made, for the same task.
@@ -253,7 +253,7 @@ fn is_unavailable(kind: Kind) -> bool {
 
 /// The answer of a run of several, and what came of the run.
 #[derive(Serialize)]
-pub struct Told<'a> {
+pub struct ResultJson<'a> {
     #[serde(flatten)]
     answer: Answer<'a>,
     status: &'static str,
@@ -275,7 +275,7 @@ pub struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<&'a str>,
     #[serde(flatten)]
-    told: Told<'a>,
+    json: ResultJson<'a>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tags: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,7 +288,7 @@ pub struct Step<'a> {
     step: usize,
     name: &'a str,
     #[serde(flatten)]
-    told: Told<'a>,
+    json: ResultJson<'a>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it so

@@ -7,7 +7,7 @@ use super::print::Out;
 use super::{input, prompt};
 use crate::base::world::World;
 use crate::batch::compare::{all, candidates, dissenters, title};
-use crate::batch::{Finished, InOrder, Report, State, Told, Workers};
+use crate::batch::{Finished, InOrder, Report, ResultJson, State, Workers};
 use crate::config::Config;
 use crate::engine::request::{list, prompt_with_files};
 use crate::model::error::Error;
@@ -117,7 +117,7 @@ impl Style {
             return out.put_line(&Comparison {
                 prompt,
                 backends: results.iter().map(|finished| finished.label.backend.as_str()).collect(),
-                results: results.iter().map(Finished::told).collect(),
+                results: results.iter().map(Finished::to_json).collect(),
                 winner: winner.map(title),
                 agree: verdict.as_ref().map(|verdict| verdict.sentences.is_empty()),
                 total_duration_seconds: report.duration.as_secs_f64(),
@@ -137,7 +137,7 @@ impl Style {
 struct Comparison<'a> {
     prompt: &'a str,
     backends: Vec<&'a str>,
-    results: Vec<Told<'a>>,
+    results: Vec<ResultJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     winner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -105,7 +105,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
     let (argument, is_named) = argument(typed, operands, session.is_some())?;
-    let patience = match typed.value("wait") {
+    let wait_limit = match typed.value("wait") {
         None => Some(Duration::ZERO),
         Some("") => None,
         Some(word) => Some(input::duration("wait", word)?),
@@ -129,7 +129,8 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let prompt = || prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, files, &defaults);
     let mut tasks = request.tasks(&defaults, prompt)?;
     for task in &mut tasks {
-        task.session = session.as_ref().map(|session| Continue { id: session.id.clone(), patience, replay });
+        task.session =
+            session.as_ref().map(|session| Continue { id: session.id.clone(), wait_limit, replay });
     }
     if typed.has("raw") {
         // Lines of two backends in one output would mean nothing.

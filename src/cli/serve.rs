@@ -10,7 +10,7 @@ use crate::exec;
 use crate::http::front::keys::Keys;
 use crate::http::layers::Front;
 use crate::http::net::memory::Memory;
-use crate::http::net::{Door, Limits, Listen};
+use crate::http::net::{Acceptor, Limits, Listen};
 use crate::http::state::server::Server;
 use crate::model::error::Error;
 use serde_json::json;
@@ -68,7 +68,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     leftovers::warn(&engine.world);
     let stop = signals::stop_pipe().map_err(|error| Error::System { what: "listen for signals", error })?;
     let limits = limits(&config);
-    let door = Door::open(vec![listen])?;
+    let door = Acceptor::open(vec![listen])?;
     let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
     // A program that reads the address reads a line.
     match typed.has("json") {

@@ -181,7 +181,7 @@ fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     let total = listing.total;
     if typed.has("json") {
-        let sessions: Vec<Value> = listing.sessions.iter().map(Session::told).collect();
+        let sessions: Vec<Value> = listing.sessions.iter().map(Session::to_json).collect();
         return say_json(&json!({"sessions": sessions, "total": total, "limit": limit, "offset": offset}));
     }
     let status = say(&table::table(&listing.sessions))?;
@@ -198,10 +198,10 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = if typed.has("turns") { store.turns(&session.id)? } else { Vec::new() };
     if typed.has("json") {
-        let turns: Vec<Value> = turns.iter().map(Turn::told).collect();
+        let turns: Vec<Value> = turns.iter().map(Turn::to_json).collect();
         return say_json(&match typed.has("turns") {
-            true => json!({"session": session.told(), "turns": turns}),
-            false => session.told(),
+            true => json!({"session": session.to_json(), "turns": turns}),
+            false => session.to_json(),
         });
     }
     let safe = |text: &str| text.lines().map(|line| printable::safe(line) + "\n").collect::<String>();
@@ -292,7 +292,7 @@ fn edit(
 
 /// A session that was changed: there is nothing to say of it but to a program.
 fn changed(typed: &Typed, session: &Session) -> Result<u8, Error> {
-    say_either(typed, session.told(), "")
+    say_either(typed, session.to_json(), "")
 }
 
 fn say_id(typed: &Typed, id: &str) -> Result<u8, Error> {

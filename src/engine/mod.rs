@@ -7,13 +7,13 @@ pub mod fallback; // who is asked when one cannot answer for now
 pub mod request; // what is asked for, before defaults
 
 use self::answer::Collector;
-use crate::backend::{self, Backend, Keeps, Launch, Registry, Step, Steps};
+use crate::backend::{self, Backend, Launch, Registry, Step, Steps, VendorSessions};
 use crate::base::world::{self, World};
 use crate::exec::{self, Control, Finishing, Stop};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, TRUNCATED, Usage};
 use crate::model::outcome::Outcome;
-use crate::model::task::{Opt, Task};
+use crate::model::task::{Task, TaskOption};
 use crate::session::replay::Past;
 use crate::session::{Keep, Run, Session, Store, Tokens, TurnEnd, bounds};
 use serde_json::Value;
@@ -110,7 +110,7 @@ impl Engine {
     /// # Errors
     /// When ours cannot be removed. What a vendor keeps besides is not looked for.
     pub fn forget(&self, session: &Session) -> Result<(), Error> {
-        let keeps = self.registry.get(&session.backend).ok().and_then(|backend| backend.keeps());
+        let keeps = self.registry.get(&session.backend).ok().and_then(|backend| backend.vendor_sessions());
         if let (Some(keeps), Some(id)) = (keeps, &session.backend_session_id) {
             // Anything else could be the end of another name.
             let is_whole =
@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Whether the vendor's program has removed a session of its own.
-    fn delete_by_program(&self, backend: &str, keeps: Keeps, id: &str) -> bool {
+    fn delete_by_program(&self, backend: &str, keeps: VendorSessions, id: &str) -> bool {
         let program = self.registry.get(backend).ok().and_then(|backend| self.locate(&*backend, false));
         let Some(program) = program.filter(|_| !keeps.delete.is_empty()) else { return false };
         let program = program.to_string_lossy();
@@ -252,7 +252,7 @@ impl Engine {
     ) -> Result<Vec<String>, Error> {
         let replay = task.session.as_ref().is_some_and(|session| session.replay);
         let same = session.backend == task.backend && !replay && !task.ephemeral;
-        if same && session.backend_session_id.is_some() && backend.honours(Opt::Resume).is_ok() {
+        if same && session.backend_session_id.is_some() && backend.honours(TaskOption::Resume).is_ok() {
             task.resume = session.backend_session_id.clone();
             return Ok(Vec::new());
         }
@@ -284,9 +284,9 @@ impl Engine {
             return Ok(None);
         }
         if let Some(session) = &task.session {
-            let run = self.store.take_up(
+            let run = self.store.resume(
                 &session.id,
-                session.patience,
+                session.wait_limit,
                 keep_waiting,
                 asked.prompt.clone(),
                 self.keep,

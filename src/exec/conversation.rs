@@ -339,7 +339,7 @@ impl<'a> Conversation<'a> {
         // Once thrown it stays readable: then only the clock is watched.
         watch((!self.control.cancel.is_thrown()).then(|| self.control.cancel.watch()));
         // A child that has closed its output is about to exit: that is waited for with short steps.
-        let patience = match (out, self.exit) {
+        let wait_limit = match (out, self.exit) {
             (Some(_), None) => TICK,
             // The longer it takes, the longer the steps: it may live on for hours.
             (None, None) => {
@@ -347,7 +347,7 @@ impl<'a> Conversation<'a> {
             }
             (_, Some(_)) => Duration::from_millis(1),
         };
-        sys::poll(&mut watches, patience.min(self.until_next_limit()))?;
+        sys::poll(&mut watches, wait_limit.min(self.until_next_limit()))?;
         let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
         let (out, err, stdin) = (woke(out), woke(err), woke(stdin));
         if stdin {

@@ -126,10 +126,10 @@ impl Cancel {
     }
 
     /// Waits so long, or until it is thrown; says whether it is.
-    pub fn wait(&self, patience: Duration) -> bool {
+    pub fn wait(&self, wait_limit: Duration) -> bool {
         if !self.is_thrown() {
             // A wait that fails is a short one: whoever waits for long looks again.
-            let _ = sys::poll(&mut [self.watch()], patience);
+            let _ = sys::poll(&mut [self.watch()], wait_limit);
         }
         self.is_thrown()
     }

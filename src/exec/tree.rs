@@ -69,15 +69,15 @@ pub(super) fn process(pid: i32) -> Option<Process> {
 
 /// What was below this process before its first run, by pid and start: a shell that becomes clinvk by `exec` leaves its
 /// background jobs to us.
-static STRANGERS: OnceLock<HashSet<(i32, u64)>> = OnceLock::new();
+static PREEXISTING: OnceLock<HashSet<(i32, u64)>> = OnceLock::new();
 
 fn is_stranger(process: &Process) -> bool {
-    STRANGERS.get().is_some_and(|strangers| strangers.contains(&(process.pid, process.started)))
+    PREEXISTING.get().is_some_and(|preexisting| preexisting.contains(&(process.pid, process.started)))
 }
 
 /// Remembers who was here before the first run. To be called before each; one system call where nobody was.
 pub(super) fn note_strangers() {
-    STRANGERS.get_or_init(|| {
+    PREEXISTING.get_or_init(|| {
         let all = if sys::has_children() { processes() } else { Vec::new() };
         below(std::process::id() as i32, &all).iter().map(|process| (process.pid, process.started)).collect()
     });

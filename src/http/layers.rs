@@ -4,7 +4,7 @@
 use super::routes;
 use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys;
-use crate::http::front::origin::Asked;
+use crate::http::front::origin::OriginHeaders;
 use crate::http::front::rate::{self, Rate};
 use crate::http::front::request_id::{self, Trace};
 use crate::http::net::{Exchange, Peer, Service};
@@ -76,7 +76,7 @@ fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
     };
     let mut call = Call { server, exchange, who, params, route, headers: Vec::new(), since: Instant::now() };
     // Every answer that a listed page may read says so, errors of any layer too.
-    let of_page = server.doors.headers(&asked(&call));
+    let of_page = server.origins.headers(&origin_headers(&call));
     call.headers.extend(of_page.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let Err(fault) = (Next { layers: CHAIN }).go(&mut call) {
         call.fail(&fault);
@@ -204,10 +204,13 @@ fn rate_limit(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
 /// Lets in who may come in: by a name and from a page that are ours, with a key where there are keys. A preflight has none,
 /// and is answered by `cors` alone.
 fn auth(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
-    call.server.doors.admit(&asked(call)).map_err(|error| Fault::new(Cause::Foreign, error.to_string()))?;
+    call.server
+        .origins
+        .admit(&origin_headers(call))
+        .map_err(|error| Fault::new(Cause::Foreign, error.to_string()))?;
     let is_open = call.route.is_some_and(|route| route.open)
         || (call.who.route == "/metrics" && call.server.config.server.metrics_public);
-    let needs_key = !call.server.keys.is_empty() && !is_open && !asked(call).is_preflight();
+    let needs_key = !call.server.keys.is_empty() && !is_open && !origin_headers(call).is_preflight();
     if needs_key && call.who.key.is_none() {
         return Err(Fault::unauthorized());
     }
@@ -228,7 +231,7 @@ fn timeout(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
 
 /// Answers preflights.
 fn cors(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
-    if !asked(call).is_preflight() {
+    if !origin_headers(call).is_preflight() {
         return next.go(call);
     }
     call.answer(204, "text/plain", "");
@@ -236,9 +239,9 @@ fn cors(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
 }
 
 /// What the request says of where it was sent, and from where.
-fn asked<'c>(call: &'c Call<'_, '_>) -> Asked<'c> {
+fn origin_headers<'c>(call: &'c Call<'_, '_>) -> OriginHeaders<'c> {
     let head = &call.exchange.head;
-    Asked {
+    OriginHeaders {
         method: &head.method,
         host: head.get("host"),
         origin: head.get("origin"),

@@ -3,7 +3,7 @@
 use crate::base::sys;
 use crate::base::text::nearest;
 use crate::base::words::words;
-use crate::model::task::Opt;
+use crate::model::task::TaskOption;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -156,7 +156,7 @@ pub enum Error {
         /// The backend.
         backend: String,
         /// The option.
-        option: Opt,
+        option: TaskOption,
         /// Why, or what to use instead.
         why: String,
     },

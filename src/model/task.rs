@@ -81,7 +81,7 @@ pub struct Continue {
     /// Its whole id.
     pub id: String,
     /// How long it is waited for while another run holds it: zero not at all, none for ever.
-    pub patience: Option<Duration>,
+    pub wait_limit: Option<Duration>,
     /// Start a new session of the vendor's from the stored turns.
     pub replay: bool,
 }
@@ -243,8 +243,8 @@ words! {
 
 impl Effort {
     /// The option that a backend has to honour for it: some vendors have no `ultra`.
-    pub fn option(self) -> Opt {
-        if self == Effort::Ultra { Opt::EffortUltra } else { Opt::Effort }
+    pub fn option(self) -> TaskOption {
+        if self == Effort::Ultra { TaskOption::EffortUltra } else { TaskOption::Effort }
     }
 }
 
@@ -262,7 +262,7 @@ words! {
 
 words! {
     /// The options of a task that a backend may be unable to honour, as they stand in tables and messages.
-    Opt {
+    TaskOption {
         /// `model`
         Model = "model",
         /// `system`
@@ -314,60 +314,64 @@ words! {
 
 impl Task {
     /// The options that this task really uses: those a backend has to honour or refuse.
-    pub fn used(&self) -> Vec<Opt> {
-        Opt::ALL.iter().copied().filter(|option| self.uses(*option)).collect()
+    pub fn used(&self) -> Vec<TaskOption> {
+        TaskOption::ALL.iter().copied().filter(|option| self.uses(*option)).collect()
     }
 
-    fn uses(&self, option: Opt) -> bool {
+    fn uses(&self, option: TaskOption) -> bool {
         match option {
-            Opt::Model => self.model.is_some(),
-            Opt::System => self.system.is_some(),
-            Opt::AppendSystem => self.append_system.is_some(),
-            Opt::MaxTurns => self.max_turns.is_some(),
-            Opt::MaxTokens => self.max_tokens.is_some(),
-            Opt::ApprovalAuto => self.approval == Approval::Auto,
-            Opt::ApprovalNone => self.approval == Approval::None,
-            Opt::ApprovalAlways => self.approval == Approval::Always,
-            Opt::SandboxReadOnly => self.sandbox == Sandbox::ReadOnly,
-            Opt::SandboxWorkspace => self.sandbox == Sandbox::Workspace,
-            Opt::SandboxFull => self.sandbox == Sandbox::Full,
-            Opt::AllowedTools => self.allowed_tools.is_some(),
-            Opt::DeniedTools => !self.denied_tools.is_empty(),
-            Opt::AddDirs => !self.add_dirs.is_empty(),
-            Opt::Schema => self.schema.is_some(),
-            Opt::Images => !self.images.is_empty(),
-            Opt::Effort | Opt::EffortUltra => self.effort.is_some_and(|effort| effort.option() == option),
-            Opt::Ephemeral => self.ephemeral,
-            Opt::Resume => self.resume.is_some(),
-            Opt::Interpret => self.interpret,
-            Opt::NoProjectConfig => self.no_project_config,
-            Opt::Extra => !self.extra.is_empty(),
+            TaskOption::Model => self.model.is_some(),
+            TaskOption::System => self.system.is_some(),
+            TaskOption::AppendSystem => self.append_system.is_some(),
+            TaskOption::MaxTurns => self.max_turns.is_some(),
+            TaskOption::MaxTokens => self.max_tokens.is_some(),
+            TaskOption::ApprovalAuto => self.approval == Approval::Auto,
+            TaskOption::ApprovalNone => self.approval == Approval::None,
+            TaskOption::ApprovalAlways => self.approval == Approval::Always,
+            TaskOption::SandboxReadOnly => self.sandbox == Sandbox::ReadOnly,
+            TaskOption::SandboxWorkspace => self.sandbox == Sandbox::Workspace,
+            TaskOption::SandboxFull => self.sandbox == Sandbox::Full,
+            TaskOption::AllowedTools => self.allowed_tools.is_some(),
+            TaskOption::DeniedTools => !self.denied_tools.is_empty(),
+            TaskOption::AddDirs => !self.add_dirs.is_empty(),
+            TaskOption::Schema => self.schema.is_some(),
+            TaskOption::Images => !self.images.is_empty(),
+            TaskOption::Effort | TaskOption::EffortUltra => {
+                self.effort.is_some_and(|effort| effort.option() == option)
+            }
+            TaskOption::Ephemeral => self.ephemeral,
+            TaskOption::Resume => self.resume.is_some(),
+            TaskOption::Interpret => self.interpret,
+            TaskOption::NoProjectConfig => self.no_project_config,
+            TaskOption::Extra => !self.extra.is_empty(),
         }
     }
 
     /// Takes an option out of the task, for `lenient`.
-    pub fn drop_option(&mut self, option: Opt) {
+    pub fn drop_option(&mut self, option: TaskOption) {
         match option {
-            Opt::Model => self.model = None,
-            Opt::System => self.system = None,
-            Opt::AppendSystem => self.append_system = None,
-            Opt::MaxTurns => self.max_turns = None,
-            Opt::MaxTokens => self.max_tokens = None,
-            Opt::ApprovalAuto | Opt::ApprovalNone | Opt::ApprovalAlways => self.approval = Approval::Default,
-            Opt::SandboxReadOnly | Opt::SandboxWorkspace | Opt::SandboxFull => {
+            TaskOption::Model => self.model = None,
+            TaskOption::System => self.system = None,
+            TaskOption::AppendSystem => self.append_system = None,
+            TaskOption::MaxTurns => self.max_turns = None,
+            TaskOption::MaxTokens => self.max_tokens = None,
+            TaskOption::ApprovalAuto | TaskOption::ApprovalNone | TaskOption::ApprovalAlways => {
+                self.approval = Approval::Default
+            }
+            TaskOption::SandboxReadOnly | TaskOption::SandboxWorkspace | TaskOption::SandboxFull => {
                 self.sandbox = Sandbox::Default
             }
-            Opt::AllowedTools => self.allowed_tools = None,
-            Opt::DeniedTools => self.denied_tools.clear(),
-            Opt::AddDirs => self.add_dirs.clear(),
-            Opt::Schema => self.schema = None,
-            Opt::Images => self.images.clear(),
-            Opt::Effort | Opt::EffortUltra => self.effort = None,
-            Opt::Ephemeral => self.ephemeral = false,
-            Opt::Resume => self.resume = None,
-            Opt::Interpret => self.interpret = false,
-            Opt::NoProjectConfig => self.no_project_config = false,
-            Opt::Extra => self.extra.clear(),
+            TaskOption::AllowedTools => self.allowed_tools = None,
+            TaskOption::DeniedTools => self.denied_tools.clear(),
+            TaskOption::AddDirs => self.add_dirs.clear(),
+            TaskOption::Schema => self.schema = None,
+            TaskOption::Images => self.images.clear(),
+            TaskOption::Effort | TaskOption::EffortUltra => self.effort = None,
+            TaskOption::Ephemeral => self.ephemeral = false,
+            TaskOption::Resume => self.resume = None,
+            TaskOption::Interpret => self.interpret = false,
+            TaskOption::NoProjectConfig => self.no_project_config = false,
+            TaskOption::Extra => self.extra.clear(),
         }
     }
 }

@@ -125,7 +125,7 @@ impl Store {
         }
     }
 
-    /// Holds a session that is there against other runs. `patience`: none waits for ever, zero not at all. `keep_waiting` is asked
+    /// Holds a session that is there against other runs. `wait_limit`: none waits for ever, zero not at all. `keep_waiting` is asked
     /// whether to wait any longer.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Store {
     pub(super) fn hold(
         &self,
         id: &str,
-        patience: Option<Duration>,
+        wait_limit: Option<Duration>,
         keep_waiting: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Lock, Error> {
         let path = self.path(id, "lock");
@@ -151,7 +151,7 @@ impl Store {
                 Tried::Busy(pid) => pid.filter(|pid| sys::is_alive(*pid)),
             };
             let moment = if pid.is_some() { Duration::ZERO } else { MOMENT };
-            if patience.is_some_and(|patience| since.elapsed() >= patience.max(moment)) {
+            if wait_limit.is_some_and(|wait_limit| since.elapsed() >= wait_limit.max(moment)) {
                 return Err(Error::SessionBusy { id: id.to_owned(), pid });
             }
             keep_waiting()?;

@@ -61,10 +61,10 @@ impl Tokens {
     }
 
     /// The tokens as they are told: with their total.
-    fn told(&self) -> Value {
-        let mut told = json!(self);
-        told["total_tokens"] = json!(self.total());
-        told
+    fn to_json(&self) -> Value {
+        let mut json = json!(self);
+        json["total_tokens"] = json!(self.total());
+        json
     }
 }
 
@@ -172,10 +172,10 @@ impl Session {
 
 impl Session {
     /// The session as it is told: its tokens have the name, too, that they have in answers.
-    pub fn told(&self) -> Value {
-        let mut told = json!(self);
-        told["usage"] = self.token_usage.told();
-        told
+    pub fn to_json(&self) -> Value {
+        let mut json = json!(self);
+        json["usage"] = self.token_usage.to_json();
+        json
     }
 }
 
@@ -275,15 +275,15 @@ pub struct Turn {
 
 impl Turn {
     /// The turn as it is told: with the fields that every answer has.
-    pub fn told(&self) -> Value {
-        let mut told = json!(self);
-        told["content"] = json!(self.answer);
-        told["usage"] = self.usage.told();
-        told["cost"] = json!(self.usage.cost);
-        told["duration_seconds"] = json!(self.duration_seconds);
-        told["kind"] = json!(self.kind);
-        told["error"] = json!(self.error);
-        told
+    pub fn to_json(&self) -> Value {
+        let mut json = json!(self);
+        json["content"] = json!(self.answer);
+        json["usage"] = self.usage.to_json();
+        json["cost"] = json!(self.usage.cost);
+        json["duration_seconds"] = json!(self.duration_seconds);
+        json["kind"] = json!(self.kind);
+        json["error"] = json!(self.error);
+        json
     }
 }
 

@@ -74,20 +74,20 @@ impl Store {
         Ok(Run::new(self, session, lock, keep_waiting, prompt.into(), keep))
     }
 
-    /// Takes up a session for another turn. `patience`: how long a busy one is waited for; none is for ever. `keep_waiting`
+    /// Takes up a session for another turn. `wait_limit`: how long a busy one is waited for; none is for ever. `keep_waiting`
     /// is asked while it is waited for, and while others change the store.
     ///
     /// # Errors
     /// When it is busy or not there, or cannot be saved; what `keep_waiting` says.
-    pub fn take_up<'a>(
+    pub fn resume<'a>(
         &'a self,
         id: &str,
-        patience: Option<Duration>,
+        wait_limit: Option<Duration>,
         keep_waiting: &'a dyn Fn() -> Result<(), Error>,
         prompt: impl Into<Arc<str>>,
         keep: Keep,
     ) -> Result<Run<'a>, Error> {
-        let lock = self.hold(id, patience, keep_waiting)?;
+        let lock = self.hold(id, wait_limit, keep_waiting)?;
         let taken = self.update_when(keep_waiting, id, true, |session| {
             session.status = Status::Active;
             session.last_used_at = world::timestamp(world::now());

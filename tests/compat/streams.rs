@@ -3,7 +3,7 @@
 use super::{
     CHAT, COMPLETIONS, MESSAGES, RESPONSES, call, dialect, finished, frames, hello, read, stamp, stream,
 };
-use clinvk::http::compat::{Finished, Reply, drips};
+use clinvk::http::compat::{Finished, Reply, needs_keepalive};
 use clinvk::http::front::errors::{Cause, Fault};
 use clinvk::model::error::Kind;
 use clinvk::model::event::Usage;
@@ -262,7 +262,7 @@ fn an_answer_as_json_is_kept_alive_only_where_it_has_to_be() {
     for (waited, limit, expected) in
         [(239, None, false), (240, None, true), (240, short, false), (240, long, true), (0, None, false)]
     {
-        assert_eq!(drips(Duration::from_secs(waited), limit), expected, "{waited} {limit:?}");
+        assert_eq!(needs_keepalive(Duration::from_secs(waited), limit), expected, "{waited} {limit:?}");
     }
 }
 

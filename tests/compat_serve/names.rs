@@ -3,7 +3,7 @@
 use super::*;
 
 /// A server with an installed fake claude besides echo, and aliases.
-fn house(server: Value) -> (Scene, Server) {
+fn serving(server: Value) -> (Scene, Server) {
     let scene = Scene::new();
     scene.fake("claude", "read -r _; exit 1");
     let models = json!({"mine": "echo/large", "org/mo del": "echo", "broken": "nobody/x"});
@@ -14,7 +14,7 @@ fn house(server: Value) -> (Scene, Server) {
 
 #[test]
 fn lists_have_what_is_installed_its_aliases_and_those_of_the_configuration() {
-    let (_scene, server) = house(json!({}));
+    let (_scene, server) = serving(json!({}));
     let told = server.get("/openai/v1/models").json();
     let ids: Vec<&str> =
         told["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
@@ -53,7 +53,7 @@ fn lists_have_what_is_installed_its_aliases_and_those_of_the_configuration() {
 
 #[test]
 fn a_name_means_a_backend_and_the_answer_says_which_and_repeats_the_name() {
-    let (_scene, server) = house(json!({}));
+    let (_scene, server) = serving(json!({}));
     for (asked, model) in [
         ("echo", "echo"),
         ("echo/large", "large"),
@@ -95,7 +95,7 @@ fn a_name_means_a_backend_and_the_answer_says_which_and_repeats_the_name() {
 
 #[test]
 fn strict_servers_know_no_unknown_models() {
-    let (_scene, server) = house(json!({"strict_models": true}));
+    let (_scene, server) = serving(json!({"strict_models": true}));
     for (asked, status) in [("whatever", 404), ("gpt-5.2", 404), ("mine", 200), ("echo", 200), ("", 200)] {
         let answer = server.post(CHAT, &with(asking(CHAT, "x"), json!({"model": asked})));
         assert_eq!(answer.status, status, "{asked}: {answer}");

@@ -1,6 +1,6 @@
 //! One client at a time: what it hears, and what the service learns of it.
 
-use super::house::{Answer, Client, House, SHORT, limits, routes, text};
+use super::house::{Answer, Client, SHORT, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene, until};
 use clinvk::http::net::{BodyError, Exchange, Limits, Listen, Sent};
 use std::process::Command;
@@ -19,8 +19,8 @@ fn fields(answer: &Answer) -> Vec<String> {
 
 #[test]
 fn an_answer_has_a_date_a_server_and_a_length() {
-    let house = House::new(limits());
-    let answer = house.client().asks(&get("/"));
+    let server = TestServer::new(limits());
+    let answer = server.client().asks(&get("/"));
     let date = answer.header("date").unwrap();
     assert!(date.ends_with(" GMT") && date.len() == "Sun, 06 Nov 1994 08:49:37 GMT".len(), "{date}");
     assert_eq!(fields(&answer), ["server: clinvk", "content-length: 5"]);
@@ -28,8 +28,8 @@ fn an_answer_has_a_date_a_server_and_a_length() {
 
 #[test]
 fn a_refusal_of_the_door_says_why_in_json() {
-    let house = House::new(limits());
-    let answer = house.client().asks(b"GET / HTTP/1.1\r\n\r\n");
+    let server = TestServer::new(limits());
+    let answer = server.client().asks(b"GET / HTTP/1.1\r\n\r\n");
     let says = r#"{"error":{"kind":"invalid_request","message":"there is no Host","request_id":null}}"#;
     assert_eq!((answer.status, answer.text().trim_end()), (400, says));
     let expected =
@@ -39,22 +39,22 @@ fn a_refusal_of_the_door_says_why_in_json() {
 
 #[test]
 fn one_connection_serves_many_requests() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     for _ in 0..1000 {
         client.goes_on();
     }
-    assert_eq!(house.gauges.connections(), 1);
+    assert_eq!(server.gauges.connections(), 1);
 }
 
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
-    let house = House::doing(limits(), |exchange| {
+    let server = TestServer::doing(limits(), |exchange| {
         let body = exchange.body(100);
         let answer = format!("{} {body:?}", exchange.head.path);
         exchange.respond(text(200, answer)).unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     let one = |n: usize| format!("POST /{n} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{}", n % 10);
     client.says((0..500).map(one).collect::<String>().as_bytes());
     for n in 0..500 {
@@ -64,8 +64,8 @@ fn pipelined_requests_are_answered_in_their_order() {
 
 #[test]
 fn head_is_answered_like_get_without_a_body() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     for (path, framing) in [
         ("/", "content-length: 5"),
         ("/big?n=100000", "content-length: 100000"),
@@ -79,11 +79,11 @@ fn head_is_answered_like_get_without_a_body() {
 
 #[test]
 fn a_status_without_a_body_has_none() {
-    let house = House::doing(limits(), |exchange| match exchange.head.path.as_str() {
+    let server = TestServer::doing(limits(), |exchange| match exchange.head.path.as_str() {
         "/" => routes(exchange),
         path => exchange.respond(text(path[1..].parse().unwrap(), "never seen")).unwrap(),
     });
-    let mut client = house.client();
+    let mut client = server.client();
     for status in [204, 304] {
         let answer = client.asks(&get(&format!("/{status}")));
         assert_eq!((answer.status, fields(&answer)), (status, vec!["server: clinvk".to_owned()]));
@@ -93,8 +93,8 @@ fn a_status_without_a_body_has_none() {
 
 #[test]
 fn a_stream_comes_in_chunks() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     client.says(&get("/three"));
     let head = client.hears_head();
     assert_eq!(fields(&head), ["server: clinvk", "content-type: text/plain", "transfer-encoding: chunked"]);
@@ -106,9 +106,9 @@ fn a_stream_comes_in_chunks() {
 
 #[test]
 fn a_stream_for_a_client_of_1_0_ends_with_the_connection() {
-    let house = House::new(limits());
+    let server = TestServer::new(limits());
     for fields_of_request in ["", "Connection: keep-alive\r\n"] {
-        let mut client = house.client();
+        let mut client = server.client();
         let answer = client.asks(format!("GET /three HTTP/1.0\r\n{fields_of_request}\r\n").as_bytes());
         assert_eq!(fields(&answer), ["server: clinvk", "content-type: text/plain", "connection: close"]);
         assert_eq!(answer.text(), "onetwothree");
@@ -118,8 +118,8 @@ fn a_stream_for_a_client_of_1_0_ends_with_the_connection() {
 
 #[test]
 fn a_client_of_1_0_is_told_that_its_connection_lives() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     let answer = client.asks(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!(answer.header("connection"), Some("keep-alive"));
     client.goes_on();
@@ -129,7 +129,7 @@ fn a_client_of_1_0_is_told_that_its_connection_lives() {
 fn every_piece_of_a_stream_is_heard_before_the_next_one_is_made() {
     let (tell, told) = mpsc::channel();
     let told = Mutex::new(told);
-    let house = House::doing(limits(), move |exchange| {
+    let server = TestServer::doing(limits(), move |exchange| {
         exchange.stream(200, &[]).unwrap();
         for _ in 0..3 {
             exchange.send(b"piece").unwrap();
@@ -137,7 +137,7 @@ fn every_piece_of_a_stream_is_heard_before_the_next_one_is_made() {
         }
         exchange.finish().unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     client.says(&get("/"));
     assert_eq!(client.hears_head().status, 200);
     for _ in 0..3 {
@@ -149,7 +149,7 @@ fn every_piece_of_a_stream_is_heard_before_the_next_one_is_made() {
 
 #[test]
 fn what_a_service_says_begins_no_header_of_its_own() {
-    let house = House::doing(limits(), |exchange| {
+    let server = TestServer::doing(limits(), |exchange| {
         let evil = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
             evil("X-A", "b\r\nSet-Cookie: c\r\n\r\n<script>"),
@@ -172,7 +172,7 @@ fn what_a_service_says_begins_no_header_of_its_own() {
         }
         .unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     for (path, framing) in [("/whole", "content-length: 5"), ("/stream", "transfer-encoding: chunked")] {
         let answer = client.asks(&get(path));
         assert_eq!(fields(&answer), ["server: clinvk", "x-a: b??Set-Cookie: c????<script>", framing]);
@@ -182,8 +182,8 @@ fn what_a_service_says_begins_no_header_of_its_own() {
 
 #[test]
 fn a_panic_is_a_500_for_its_own_client_and_nothing_for_others() {
-    let house = House::new(limits());
-    let (mut other, mut client) = (house.client(), house.client());
+    let server = TestServer::new(limits());
+    let (mut other, mut client) = (server.client(), server.client());
     other.goes_on();
     let answer = client.asks(&get("/panic"));
     let says = r#"{"error":{"kind":"internal","message":"the server made a mistake","request_id":null}}"#;
@@ -195,8 +195,8 @@ fn a_panic_is_a_500_for_its_own_client_and_nothing_for_others() {
 
 #[test]
 fn a_panic_in_the_middle_of_a_stream_cuts_it() {
-    let house = House::new(limits());
-    let (mut other, mut client) = (house.client(), house.client());
+    let server = TestServer::new(limits());
+    let (mut other, mut client) = (server.client(), server.client());
     other.goes_on();
     let answer = client.asks(&get("/panic-late"));
     assert!(answer.cut && answer.text() == "one", "{answer:?}");
@@ -206,11 +206,11 @@ fn a_panic_in_the_middle_of_a_stream_cuts_it() {
 
 #[test]
 fn a_stream_that_is_not_finished_is_cut() {
-    let house = House::doing(limits(), |exchange| {
+    let server = TestServer::doing(limits(), |exchange| {
         exchange.stream(200, &[]).unwrap();
         exchange.send(b"half").unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     let answer = client.asks(&get("/"));
     assert!(answer.cut && answer.text() == "half", "{answer:?}");
 }
@@ -218,17 +218,17 @@ fn a_stream_that_is_not_finished_is_cut() {
 /// Whoever watches a descriptor keeps its connection open.
 #[test]
 fn a_cut_is_heard_although_the_client_was_watched() {
-    let house = House::doing(limits(), |exchange| {
+    let server = TestServer::doing(limits(), |exchange| {
         exchange.watch().unwrap();
         exchange.stream(200, &[]).unwrap();
     });
-    assert!(house.client().asks(&get("/")).cut);
+    assert!(server.client().asks(&get("/")).cut);
 }
 
 #[test]
 fn there_is_one_answer_only() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits(), move |exchange| {
+    let server = TestServer::doing(limits(), move |exchange| {
         let nothing_yet = [exchange.send(b"x").is_err(), exchange.finish().is_err()];
         exchange.respond(text(200, "hello")).unwrap();
         let again = [
@@ -239,7 +239,7 @@ fn there_is_one_answer_only() {
         ];
         tell.send((nothing_yet, again)).unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     client.goes_on();
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ([true; 2], [true; 4]));
     client.goes_on();
@@ -248,12 +248,12 @@ fn there_is_one_answer_only() {
 #[test]
 fn the_log_learns_what_was_sent() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits(), move |exchange| {
+    let server = TestServer::doing(limits(), move |exchange| {
         let before = exchange.sent();
         routes(exchange);
         tell.send((before, exchange.sent())).unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     for (request, status, bytes) in [
         ("GET /", 200, 5),
         ("GET /nowhere", 404, 12),
@@ -269,11 +269,11 @@ fn the_log_learns_what_was_sent() {
 #[test]
 fn the_head_is_what_was_sent() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits(), move |exchange| {
+    let server = TestServer::doing(limits(), move |exchange| {
         tell.send((exchange.head.clone(), exchange.peer, exchange.declared_length())).unwrap();
         exchange.respond(text(200, "")).unwrap();
     });
-    house.client().asks(
+    server.client().asks(
         b"get /a%20b//../c?d=%2F?e HTTP/1.1\r\nHOST: x\r\nA-B:  c  \r\na-b: \xe9\r\nContent-Length: 3\r\n\r\nabc",
     );
     let (head, peer, length) = told.recv_timeout(PATIENCE).unwrap();
@@ -290,11 +290,11 @@ fn the_head_is_what_was_sent() {
 #[track_caller]
 fn body_of(most: usize, limits: Limits, request: &[u8]) -> (Result<Vec<u8>, BodyError>, Answer, Client) {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits, move |exchange| {
+    let server = TestServer::doing(limits, move |exchange| {
         tell.send(exchange.body(most)).unwrap();
         let _ = exchange.respond(text(200, "hello"));
     });
-    let mut client = house.client();
+    let mut client = server.client();
     client.says(request);
     let body = told.recv_timeout(PATIENCE).unwrap();
     (body, client.hears(true), client)
@@ -330,10 +330,10 @@ fn a_body_that_does_not_come_in_time_ends_the_connection_with_its_answer() {
 #[test]
 fn the_time_for_a_body_is_for_all_of_it() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(Limits { read: SHORT * 2, ..limits() }, move |exchange| {
+    let server = TestServer::doing(Limits { read: SHORT * 2, ..limits() }, move |exchange| {
         tell.send(exchange.body(100_000)).unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     client.says(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
     let body = loop {
         client.says(b"x");
@@ -346,8 +346,8 @@ fn the_time_for_a_body_is_for_all_of_it() {
 
 #[test]
 fn the_time_for_a_head_is_for_all_of_it() {
-    let house = House::new(Limits { head: SHORT * 2, ..limits() });
-    let mut client = house.client();
+    let server = TestServer::new(Limits { head: SHORT * 2, ..limits() });
+    let mut client = server.client();
     client.says(b"GET / HTTP/1.1\r\nHost: x\r\nA: ");
     client.stream.set_read_timeout(Some(SHORT / 10)).unwrap();
     while client.stream.peek(&mut [0]).is_err() {
@@ -360,8 +360,8 @@ fn the_time_for_a_head_is_for_all_of_it() {
 #[test]
 fn whoever_leaves_in_the_middle_of_its_body_is_gone() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits(), move |exchange| tell.send(exchange.body(100)).unwrap());
-    let mut client = house.client();
+    let server = TestServer::doing(limits(), move |exchange| tell.send(exchange.body(100)).unwrap());
+    let mut client = server.client();
     client.says(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc");
     client.says_no_more();
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Err(BodyError::Gone));
@@ -371,8 +371,8 @@ fn whoever_leaves_in_the_middle_of_its_body_is_gone() {
 /// Its client has more to say than anybody reads, and hears the answer all the same.
 #[test]
 fn an_early_refusal_is_heard_by_a_client_that_is_still_talking() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     client.says(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
     client.says(&vec![b'x'; 200_000]);
     let answer = client.hears(true);
@@ -383,8 +383,8 @@ fn an_early_refusal_is_heard_by_a_client_that_is_still_talking() {
 /// Whether its body still comes, nobody knows.
 #[test]
 fn a_client_that_asked_before_its_body_and_was_refused_is_told_that_the_connection_ends() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     let head = b"POST /unread HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let answer = client.asks(head);
     assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
@@ -393,9 +393,9 @@ fn a_client_that_asked_before_its_body_and_was_refused_is_told_that_the_connecti
 #[test]
 fn a_silent_connection_ends_without_a_word() {
     let (of_new, of_used) = (Limits { head: SHORT, ..limits() }, Limits { idle: SHORT, ..limits() });
-    House::new(of_new).client().is_left();
-    let house = House::new(of_used);
-    let mut client = house.client();
+    TestServer::new(of_new).client().is_left();
+    let server = TestServer::new(of_used);
+    let mut client = server.client();
     client.goes_on();
     client.is_left();
 }
@@ -420,8 +420,8 @@ fn the_switch_is_thrown_when_the_client_leaves_although_nothing_is_sent() {
     for path in ["/whole", "/stream"] {
         for how in ["closes", "says no more", "resets"] {
             let (tell, told) = mpsc::channel();
-            let house = House::doing(limits(), watched(tell));
-            let mut client = house.client();
+            let server = TestServer::doing(limits(), watched(tell));
+            let mut client = server.client();
             client.says(&get(path));
             assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "begun");
             let kept = match how {
@@ -468,7 +468,7 @@ fn a_client_that_ends_only_its_own_side_hears_its_answer() {
         // At once, in pieces, and after a while in which nothing is said.
         for (path, expected) in [("/whole", "hello"), ("/stream", "first and last"), ("/late", "hello")] {
             let (tell, told) = mpsc::channel();
-            let house = House::at(listen(&scene, family), limits(), move |exchange| {
+            let server = TestServer::at(listen(&scene, family), limits(), move |exchange| {
                 let cancel = exchange.watch().unwrap();
                 if exchange.head.path == "/stream" {
                     exchange.stream(200, &[]).unwrap();
@@ -485,7 +485,7 @@ fn a_client_that_ends_only_its_own_side_hears_its_answer() {
                     exchange.respond(text(200, "hello")).unwrap();
                 }
             });
-            let mut client = house.client();
+            let mut client = server.client();
             client.says(format!("GET {path} {version}\r\nHost: x\r\n{field}\r\n").as_bytes());
             client.says_no_more();
             let what = format!("{family} {version} {field:?} {path}");
@@ -504,7 +504,7 @@ fn a_client_that_may_end_its_own_side_has_left_when_its_connection_is_gone() {
         // A close says the same as the end of one side over TCP, until something is written.
         for (path, resets) in [("/idle", family == "TCP"), ("/stream", false)] {
             let (tell, told) = mpsc::channel();
-            let house = House::at(listen(&scene, family), limits(), move |exchange| {
+            let server = TestServer::at(listen(&scene, family), limits(), move |exchange| {
                 let cancel = exchange.watch().unwrap();
                 tell.send("begun").unwrap();
                 if exchange.head.path == "/idle" {
@@ -520,7 +520,7 @@ fn a_client_that_may_end_its_own_side_has_left_when_its_connection_is_gone() {
                 }
                 tell.send(if cancel.is_thrown() { "thrown" } else { "never" }).unwrap();
             });
-            let mut client = house.client();
+            let mut client = server.client();
             client.says(format!("GET {path} {version}\r\nHost: x\r\n{field}\r\n").as_bytes());
             assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "begun");
             if resets {
@@ -537,8 +537,8 @@ fn a_client_that_may_end_its_own_side_has_left_when_its_connection_is_gone() {
 #[test]
 fn the_switch_of_one_client_is_not_thrown_when_another_one_leaves() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits(), watched(tell));
-    let (mut one, mut two) = (house.client(), house.client());
+    let server = TestServer::doing(limits(), watched(tell));
+    let (mut one, mut two) = (server.client(), server.client());
     one.says(&get("/whole"));
     two.says(&get("/whole"));
     for _ in 0..2 {
@@ -555,14 +555,14 @@ fn the_switch_of_one_client_is_not_thrown_when_another_one_leaves() {
 #[test]
 fn a_client_that_talks_on_has_not_left() {
     let (tell, told) = mpsc::channel();
-    let house = House::doing(limits(), move |exchange| {
+    let server = TestServer::doing(limits(), move |exchange| {
         let cancel = exchange.watch().unwrap();
         let again = exchange.watch().unwrap();
         clinvk::base::sys::poll(&mut [cancel.watch()], SHORT).unwrap();
         tell.send((cancel.is_thrown(), again.is_thrown())).unwrap();
         exchange.respond(text(200, "hello")).unwrap();
     });
-    let mut client = house.client();
+    let mut client = server.client();
     client.says(&get("/").repeat(3));
     for _ in 0..3 {
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (false, false));
@@ -591,14 +591,14 @@ fn reset(mut client: Client) {
 
 #[test]
 fn a_thousand_clients_that_reset_right_after_their_request_hurt_nobody() {
-    let house = House::new(limits());
+    let server = TestServer::new(limits());
     for n in 0..1000 {
-        let mut client = house.client();
+        let mut client = server.client();
         client.says(&get(["/", "/slow?ms=1", "/big?n=100000", "/three", "/endless"][n % 5]));
         reset(client);
     }
-    house.is_well();
-    until("the end of the others", || house.gauges.connections() == 0);
+    server.is_well();
+    until("the end of the others", || server.gauges.connections() == 0);
 }
 
 /// Over TCP the system notices too; over a Unix socket only we do.
@@ -607,11 +607,11 @@ fn a_reader_that_stalls_is_cut_and_nobody_else() {
     let scene = Scene::new();
     for listen in [Listen::Tcp("127.0.0.1".to_owned(), 0), Listen::Unix(scene.path("tmp/socket"))] {
         let (tell, told) = mpsc::channel();
-        let house = House::at(vec![listen], Limits { write: SHORT, ..limits() }, move |exchange| {
+        let server = TestServer::at(vec![listen], Limits { write: SHORT, ..limits() }, move |exchange| {
             routes(exchange);
             tell.send(()).unwrap();
         });
-        let (mut stalled, mut reading) = (house.client(), house.client());
+        let (mut stalled, mut reading) = (server.client(), server.client());
         stalled.says(&get("/endless"));
         reading.says(&get("/endless"));
         assert_eq!(reading.hears_head().status, 200);
@@ -631,10 +631,10 @@ fn a_reader_that_stalls_is_cut_and_nobody_else() {
 /// A client that hears the end of the answer need not wait until we have stopped listening.
 #[test]
 fn the_end_of_a_connection_is_heard_with_the_answer() {
-    let house = House::new(limits());
+    let server = TestServer::new(limits());
     let since = Instant::now();
     for _ in 0..100 {
-        let mut client = house.client();
+        let mut client = server.client();
         client.says(b"GET / HTTP/1.0\r\n\r\n");
         assert_eq!(client.hears(true).text(), "hello");
         client.is_left();
@@ -645,9 +645,9 @@ fn the_end_of_a_connection_is_heard_with_the_answer() {
 
 #[test]
 fn http_2_is_refused_or_not_taken_up() {
-    let house = House::new(limits());
+    let server = TestServer::new(limits());
     let curl = |flag: &str| {
-        let url = format!("{}/", house.addresses[0]);
+        let url = format!("{}/", server.addresses[0]);
         let args = ["-sS", flag, "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code} %{http_version}"];
         let out = Command::new("curl").args(args).arg(url).output().unwrap();
         (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
@@ -655,5 +655,5 @@ fn http_2_is_refused_or_not_taken_up() {
     // It does not understand the refusal, but it gets one.
     assert!(!curl("--http2-prior-knowledge").0);
     assert_eq!(curl("--http2"), (true, "200 1.1".to_owned()));
-    until("the end of the connections", || house.gauges.connections() == 0);
+    until("the end of the connections", || server.gauges.connections() == 0);
 }

@@ -1,6 +1,6 @@
 //! Many clients at once, and what they may use up.
 
-use super::house::{Client, House, SHORT, limits, routes, text};
+use super::house::{Client, SHORT, TestServer, limits, routes, text};
 use crate::util::run::alone;
 use crate::util::scene::{PATIENCE, until};
 use clinvk::http::net::Limits;
@@ -14,9 +14,9 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const AT_WORK: &[u8] = b"GET /slow?n=600000 HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// So many clients, all connected.
-fn crowd(house: &House, count: usize) -> Vec<Client> {
-    let crowd = (0..count).map(|_| house.client()).collect();
-    until("the crowd", || house.gauges.connections() >= count);
+fn crowd(server: &TestServer, count: usize) -> Vec<Client> {
+    let crowd = (0..count).map(|_| server.client()).collect();
+    until("the crowd", || server.gauges.connections() >= count);
     crowd
 }
 
@@ -31,7 +31,7 @@ fn memory(name: &str) -> u64 {
 #[test]
 fn clients_that_come_at_once_and_stay_are_all_served() {
     let (inside, all) = (Mutex::new(0), Condvar::new());
-    let house = House::doing(limits(), move |exchange| {
+    let server = TestServer::doing(limits(), move |exchange| {
         let mut count = inside.lock().unwrap();
         *count += 1;
         all.notify_all();
@@ -40,7 +40,7 @@ fn clients_that_come_at_once_and_stay_are_all_served() {
         exchange.respond(text(if waited.timed_out() { 504 } else { 200 }, "hello")).unwrap();
     });
     let mut clients: Vec<Client> = thread::scope(|scope| {
-        let one = || scope.spawn(|| house.client());
+        let one = || scope.spawn(|| server.client());
         let all: Vec<_> = (0..64).map(|_| one()).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
@@ -54,21 +54,21 @@ fn clients_that_come_at_once_and_stay_are_all_served() {
 fn a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody() {
     alone("door::crowds::a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody", "", || {
         clinvk::base::sys::raise_open_files().unwrap();
-        let house = House::new(Limits { head: SHORT * 10, ..limits() });
-        let mut health = house.client();
-        let mut idle = crowd(&house, 1000);
+        let server = TestServer::new(Limits { head: SHORT * 10, ..limits() });
+        let mut health = server.client();
+        let mut idle = crowd(&server, 1000);
         idle.iter_mut().for_each(Client::goes_on);
         health.goes_on();
-        let mut slow = crowd(&house, 1000);
+        let mut slow = crowd(&server, 1000);
         for client in &mut slow {
             client.says(b"GET / HTTP/1.1\r\nHost: x\r\nA: ");
         }
         health.goes_on();
-        house.is_well();
+        server.is_well();
         for client in &mut slow {
             assert_eq!(client.hears(true).status, 408);
         }
-        until("the end of the slow ones", || house.gauges.connections() <= 1001);
+        until("the end of the slow ones", || server.gauges.connections() <= 1001);
         health.goes_on();
         idle.iter_mut().for_each(Client::goes_on);
     });
@@ -76,29 +76,29 @@ fn a_thousand_idle_clients_and_a_thousand_slow_ones_hold_up_nobody() {
 
 #[test]
 fn slow_bodies_in_every_place_give_way_at_their_deadline() {
-    let house = House::new(Limits { connections: 8, read: SHORT * 5, ..limits() });
-    let mut slow = crowd(&house, 8);
+    let server = TestServer::new(Limits { connections: 8, read: SHORT * 5, ..limits() });
+    let mut slow = crowd(&server, 8);
     for client in &mut slow {
         client.says(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na");
     }
-    until("all of them are at work", || house.client().asks(GET).status == 503);
+    until("all of them are at work", || server.client().asks(GET).status == 503);
     for client in &mut slow {
         assert_eq!(client.hears(true).status, 408);
         client.is_left();
     }
     drop(slow);
-    until("the end of the slow ones", || house.gauges.connections() == 0);
-    house.is_well();
+    until("the end of the slow ones", || server.gauges.connections() == 0);
+    server.is_well();
 }
 
 #[test]
 fn whoever_is_one_too_many_hears_so_at_once_until_somebody_leaves() {
-    let house = House::new(Limits { connections: 3, ..limits() });
-    let mut inside = crowd(&house, 3);
+    let server = TestServer::new(Limits { connections: 3, ..limits() });
+    let mut inside = crowd(&server, 3);
     inside.iter_mut().for_each(|client| client.says(AT_WORK));
-    until("all of them are at work", || house.client().asks(GET).status == 503);
+    until("all of them are at work", || server.client().asks(GET).status == 503);
     for _ in 0..100 {
-        let mut client = house.client();
+        let mut client = server.client();
         let answer = client.asks(GET);
         let says = r#"{"error":{"kind":"busy","message":"there are too many connections: try again in a second","request_id":null}}"#;
         assert_eq!((answer.status, answer.text().trim_end()), (503, says));
@@ -107,8 +107,8 @@ fn whoever_is_one_too_many_hears_so_at_once_until_somebody_leaves() {
         client.is_left();
     }
     inside.pop();
-    until("the one that left", || house.gauges.connections() == 2);
-    house.is_well();
+    until("the one that left", || server.gauges.connections() == 2);
+    server.is_well();
 }
 
 /// A connection is at rest some moments after its client has the answer, and at work some after its client has asked:
@@ -121,8 +121,8 @@ fn at_rest() {
 #[test]
 fn whoever_has_said_nothing_for_the_longest_time_gives_way() {
     for limits in [Limits { connections: 3, ..limits() }, Limits { per_address: 3, ..limits() }] {
-        let house = House::new(limits);
-        let mut clients = crowd(&house, 3);
+        let server = TestServer::new(limits);
+        let mut clients = crowd(&server, 3);
         // The last one that was heard is the last to go; one that is at work does not.
         for index in [1, 2, 0] {
             assert_eq!(clients[index].asks(GET).status, 200);
@@ -130,17 +130,17 @@ fn whoever_has_said_nothing_for_the_longest_time_gives_way() {
         }
         clients[1].says(AT_WORK);
         at_rest();
-        let mut first = house.client();
+        let mut first = server.client();
         assert_eq!(first.asks(GET).status, 200);
         clients[2].is_left();
         at_rest();
-        let mut second = house.client();
+        let mut second = server.client();
         assert_eq!(second.asks(GET).status, 200);
         clients[0].is_left();
         // Half a head is no request.
         first.says(b"GET / HTTP/1.1\r\n");
         at_rest();
-        let newer: Vec<Client> = (0..2).map(|_| house.client()).collect();
+        let newer: Vec<Client> = (0..2).map(|_| server.client()).collect();
         for mut client in newer {
             assert_eq!(client.asks(GET).status, 200);
         }
@@ -152,22 +152,22 @@ fn whoever_has_said_nothing_for_the_longest_time_gives_way() {
 #[test]
 fn what_was_only_declared_takes_no_memory() {
     alone("door::crowds::what_was_only_declared_takes_no_memory", "", || {
-        let house = House::doing(limits(), |exchange| {
+        let server = TestServer::doing(limits(), |exchange| {
             let body = exchange.body(usize::MAX);
             exchange.respond(text(if body.is_ok() { 200 } else { 400 }, "")).unwrap_or_default();
         });
-        house.client().asks(GET);
+        server.client().asks(GET);
         let before = memory("VmPeak");
         let mut clients = Vec::new();
         for framing in ["Content-Length: 1000000000000", "Transfer-Encoding: chunked"] {
             for path in ["/", "/unread"] {
-                let mut client = house.client();
+                let mut client = server.client();
                 let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\nffffffff\r\nabc");
                 client.says(head.as_bytes());
                 clients.push(client);
             }
         }
-        until("the four", || house.gauges.connections() >= 4);
+        until("the four", || server.gauges.connections() >= 4);
         clients.iter().for_each(Client::says_no_more);
         clients.iter_mut().for_each(|client| assert_eq!(client.hears(true).status, 400));
         // Virtual memory, so that even what was never touched would show. Their stacks and what a thread's heap reserves
@@ -181,11 +181,11 @@ fn what_was_only_declared_takes_no_memory() {
 #[test]
 fn a_head_without_end_takes_no_memory() {
     alone("door::crowds::a_head_without_end_takes_no_memory", "", || {
-        let house = House::new(limits());
+        let server = TestServer::new(limits());
         let bytes = [b"GET / HTTP/1.1\r\nA: ", &vec![b'a'; 10_000_000][..]].concat();
-        house.is_well();
+        server.is_well();
         let before = memory("VmHWM");
-        let mut clients: Vec<Client> = (0..8).map(|_| house.client()).collect();
+        let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
         for client in &mut clients {
             client.says(&bytes);
             assert_eq!(client.hears(true).status, 431);
@@ -199,8 +199,8 @@ fn a_head_without_end_takes_no_memory() {
 #[test]
 fn an_idle_client_takes_little_memory() {
     alone("door::crowds::an_idle_client_takes_little_memory", "", || {
-        let house = House::new(limits());
-        let mut clients = crowd(&house, 500);
+        let server = TestServer::new(limits());
+        let mut clients = crowd(&server, 500);
         clients.iter_mut().for_each(Client::goes_on);
         let before = memory("VmRSS");
         let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(30_000));
@@ -217,18 +217,18 @@ fn an_idle_client_takes_little_memory() {
 fn without_descriptors_nobody_is_let_in_and_then_everybody_again() {
     let name = "door::crowds::without_descriptors_nobody_is_let_in_and_then_everybody_again";
     alone(name, "ulimit -n 64", || {
-        let house = House::new(limits());
+        let server = TestServer::new(limits());
         // It has all that it needs for itself.
-        house.is_well();
+        server.is_well();
         let mut clients: Vec<Client> = Vec::new();
-        while let Ok(client) = Client::of(&house.addresses[0]) {
+        while let Ok(client) = Client::of(&server.addresses[0]) {
             clients.push(client);
         }
-        let inside = house.gauges.connections();
+        let inside = server.gauges.connections();
         assert!(inside < clients.len(), "{inside} of {} are inside", clients.len());
         // Each of the others needs a second descriptor.
         clients.drain(..clients.len() * 2 / 3);
-        house.is_well();
+        server.is_well();
     });
 }
 
@@ -236,23 +236,23 @@ fn without_descriptors_nobody_is_let_in_and_then_everybody_again() {
 #[test]
 fn no_descriptor_is_lost() {
     alone("door::crowds::no_descriptor_is_lost", "", || {
-        let house = House::doing(limits(), |exchange| {
+        let server = TestServer::doing(limits(), |exchange| {
             exchange.watch().unwrap();
             routes(exchange);
         });
         let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
-        house.is_well();
-        until("the end of the first one", || house.gauges.connections() == 0);
+        server.is_well();
+        until("the end of the first one", || server.gauges.connections() == 0);
         let before = descriptors();
         for n in 0..200 {
-            let mut client = house.client();
+            let mut client = server.client();
             client.asks(GET);
             client.says(
                 [&b"GET /nothing HTTP/2.0\r\n\r\n"[..], b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n", GET]
                     [n % 3],
             );
         }
-        until("the end of all", || house.gauges.connections() == 0);
+        until("the end of all", || server.gauges.connections() == 0);
         until("their descriptors", || descriptors() <= before);
     });
 }

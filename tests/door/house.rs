@@ -2,7 +2,7 @@
 
 use crate::util::scene::PATIENCE;
 use clinvk::http::net::memory::Memory;
-use clinvk::http::net::{BodyError, Door, Exchange, Gauges, Limits, Listen, Response, Service};
+use clinvk::http::net::{Acceptor, BodyError, Exchange, Gauges, Limits, Listen, Response, Service};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -108,7 +108,7 @@ pub fn routes(exchange: &mut Exchange<'_>) {
 }
 
 /// A door that is being served.
-pub struct House {
+pub struct TestServer {
     /// Where clients can connect.
     pub addresses: Vec<String>,
     /// What it counts.
@@ -117,15 +117,15 @@ pub struct House {
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl House {
+impl TestServer {
     /// On loopback, with `routes`.
-    pub fn new(limits: Limits) -> House {
-        House::doing(limits, routes)
+    pub fn new(limits: Limits) -> TestServer {
+        TestServer::doing(limits, routes)
     }
 
     /// On loopback, with this service.
-    pub fn doing(limits: Limits, does: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> House {
-        House::at(vec![Listen::Tcp("127.0.0.1".to_owned(), 0)], limits, does)
+    pub fn doing(limits: Limits, does: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> TestServer {
+        TestServer::at(vec![Listen::Tcp("127.0.0.1".to_owned(), 0)], limits, does)
     }
 
     /// Elsewhere.
@@ -133,12 +133,12 @@ impl House {
         listens: Vec<Listen>,
         limits: Limits,
         does: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
-    ) -> House {
-        let door = Door::open(listens).unwrap();
-        let (addresses, gauges) = (door.addresses(), door.gauges());
+    ) -> TestServer {
+        let acceptor = Acceptor::open(listens).unwrap();
+        let (addresses, gauges) = (acceptor.addresses(), acceptor.gauges());
         let (read, write) = clinvk::base::sys::pipe().unwrap();
-        let thread = thread::spawn(move || door.serve(limits, service(does), read));
-        House { addresses, gauges, stop: File::from(write), thread: Some(thread) }
+        let thread = thread::spawn(move || acceptor.serve(limits, service(does), read));
+        TestServer { addresses, gauges, stop: File::from(write), thread: Some(thread) }
     }
 
     /// A client.
@@ -169,7 +169,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestServer {
     fn drop(&mut self) {
         let _ = self.stop.write_all(b"\n\n");
         if let Some(thread) = self.thread.take().filter(|_| !thread::panicking()) {

@@ -1,9 +1,9 @@
 //! Where the door is.
 
-use super::house::{Client, House, limits, routes, text};
+use super::house::{Client, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene};
 use clinvk::base::world::World;
-use clinvk::http::net::{Door, Listen, Peer};
+use clinvk::http::net::{Acceptor, Listen, Peer};
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::net::TcpListener;
@@ -20,7 +20,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Cannot be opened, and says this.
 #[track_caller]
 fn fails(listen: Listen, says: &str) {
-    let error = Door::open(vec![listen]).err().expect("it was opened").to_string();
+    let error = Acceptor::open(vec![listen]).err().expect("it was opened").to_string();
     assert_eq!(error, says);
 }
 
@@ -30,18 +30,18 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 
 #[test]
 fn a_name_is_listened_to_at_all_its_addresses() {
-    let house = House::at(vec![Listen::Tcp("localhost".to_owned(), 0)], limits(), routes);
-    assert!(house.addresses.iter().any(|address| address.starts_with("http://127.0.0.1:")));
+    let server = TestServer::at(vec![Listen::Tcp("localhost".to_owned(), 0)], limits(), routes);
+    assert!(server.addresses.iter().any(|address| address.starts_with("http://127.0.0.1:")));
     if TcpListener::bind("[::1]:0").is_ok()
         && fs::read_to_string("/etc/hosts").unwrap().contains("::1\tlocalhost")
     {
         assert!(
-            house.addresses.iter().any(|address| address.starts_with("http://[::1]:")),
+            server.addresses.iter().any(|address| address.starts_with("http://[::1]:")),
             "{:?}",
-            house.addresses
+            server.addresses
         );
     }
-    for address in &house.addresses {
+    for address in &server.addresses {
         assert_eq!(Client::of(address).unwrap().asks(GET).status, 200);
     }
 }
@@ -54,11 +54,11 @@ fn several_places_are_one_door() {
         Listen::Tcp("127.0.0.1".to_owned(), 0),
         Listen::Unix(scene.path("tmp/socket")),
     ];
-    let house = House::at(listens, limits(), |exchange| {
+    let server = TestServer::at(listens, limits(), |exchange| {
         let peer = format!("{:?}", exchange.peer);
         exchange.respond(text(200, peer)).unwrap();
     });
-    let peers = house.addresses.iter().map(|address| Client::of(address).unwrap().asks(GET).text());
+    let peers = server.addresses.iter().map(|address| Client::of(address).unwrap().asks(GET).text());
     let tcp = format!("{:?}", Peer::Ip([127, 0, 0, 1].into()));
     assert_eq!(peers.collect::<Vec<_>>(), [tcp.clone(), tcp, "Unix".to_owned()]);
 }
@@ -78,7 +78,7 @@ fn a_place_that_is_taken_is_named_with_what_to_do() {
         Listen::Tcp("192.0.2.1".to_owned(), 8080),
         "cannot listen on `http://192.0.2.1:8080`: this machine has no such address",
     );
-    let error = Door::open(vec![Listen::Tcp("no host".to_owned(), 1)]).err().unwrap().to_string();
+    let error = Acceptor::open(vec![Listen::Tcp("no host".to_owned(), 1)]).err().unwrap().to_string();
     assert!(error.starts_with("cannot listen on `http://no host:1`: the host is not known: "), "{error}");
 }
 
@@ -86,12 +86,12 @@ fn a_place_that_is_taken_is_named_with_what_to_do() {
 fn a_unix_socket_is_for_us_alone_and_goes_with_the_server() {
     let scene = Scene::new();
     let path = scene.path("tmp/run/clinvk/socket");
-    let mut house = House::at(vec![Listen::Unix(path.clone())], limits(), routes);
+    let mut server = TestServer::at(vec![Listen::Unix(path.clone())], limits(), routes);
     assert_eq!((mode(&path), mode(scene.path("tmp/run/clinvk"))), (0o600, 0o700));
-    assert_eq!(house.addresses, [format!("unix:{}", path.display())]);
-    house.is_well();
-    house.stop();
-    house.ended();
+    assert_eq!(server.addresses, [format!("unix:{}", path.display())]);
+    server.is_well();
+    server.stop();
+    server.ended();
     assert!(!path.exists());
 }
 
@@ -101,7 +101,7 @@ fn a_socket_whose_server_is_gone_is_replaced_and_a_live_one_is_not() {
     let path = scene.path("tmp/socket");
     drop(UnixListener::bind(&path).unwrap());
     assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
-    let house = House::at(vec![Listen::Unix(path.clone())], limits(), routes);
+    let server = TestServer::at(vec![Listen::Unix(path.clone())], limits(), routes);
     fails(
         Listen::Unix(path.clone()),
         &format!(
@@ -109,17 +109,17 @@ fn a_socket_whose_server_is_gone_is_replaced_and_a_live_one_is_not() {
             path.display()
         ),
     );
-    house.is_well();
+    server.is_well();
 }
 
 #[test]
 fn the_socket_of_another_server_is_left_alone_at_the_end() {
     let scene = Scene::new();
     let path = scene.path("tmp/socket");
-    let house = House::at(vec![Listen::Unix(path.clone())], limits(), routes);
+    let server = TestServer::at(vec![Listen::Unix(path.clone())], limits(), routes);
     fs::remove_file(&path).unwrap();
     let _other = UnixListener::bind(&path).unwrap();
-    drop(house);
+    drop(server);
     assert!(path.exists());
 }
 
@@ -147,7 +147,7 @@ fn a_path_that_will_not_do_says_why() {
     );
     // As /tmp is.
     fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
-    House::at(vec![Listen::Unix(open.join("socket"))], limits(), routes).is_well();
+    TestServer::at(vec![Listen::Unix(open.join("socket"))], limits(), routes).is_well();
 }
 
 /// As systemd does it: the socket is descriptor 3 of a process that is told its own number.
@@ -195,8 +195,8 @@ fn serve_inherited() {
     assert!(Listen::inherited(&world).is_none(), "it can be had once");
     let seen = Command::new("ls").arg("/proc/self/fd/3").stderr(Stdio::null()).status().unwrap();
     assert!(!seen.success(), "a child has it too");
-    let door = Door::open(vec![listen]).unwrap();
-    let address = door.addresses()[0].clone();
+    let acceptor = Acceptor::open(vec![listen]).unwrap();
+    let address = acceptor.addresses()[0].clone();
     let (read, write) = clinvk::base::sys::pipe().unwrap();
     let stop = Mutex::new(File::from(write));
     let serve = move |exchange: &mut clinvk::http::net::Exchange<'_>| {
@@ -208,7 +208,7 @@ fn serve_inherited() {
         }
         exchange.respond(text(200, address.clone())).unwrap();
     };
-    door.serve(limits(), super::house::service(serve), read).unwrap();
+    acceptor.serve(limits(), super::house::service(serve), read).unwrap();
 }
 
 #[test]

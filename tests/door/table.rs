@@ -1,6 +1,6 @@
 //! The table of hostile requests: what the door answers to each, and what becomes of the connection.
 
-use super::house::{Client, House, SHORT, limits};
+use super::house::{Client, SHORT, TestServer, limits};
 use crate::util::scene::Scene;
 use Ending::{Closed, Open, Waits};
 use clinvk::http::net::{Limits, Listen};
@@ -199,12 +199,12 @@ fn holds(name: &str, mut client: Client, bytes: &[u8], statuses: &[u16], ending:
 }
 
 fn table_holds(listen: impl Fn(&str) -> Listen) {
-    let house = |name: &str, limits| House::at(vec![listen(name)], limits, super::house::routes);
-    let patient = house("patient", limits());
-    let impatient = house("impatient", Limits { head: SHORT, read: SHORT, ..limits() });
+    let server = |name: &str, limits| TestServer::at(vec![listen(name)], limits, super::house::routes);
+    let patient = server("patient", limits());
+    let impatient = server("impatient", Limits { head: SHORT, read: SHORT, ..limits() });
     for (name, bytes, statuses, ending) in TABLE {
-        let house = if *ending == Waits { &impatient } else { &patient };
-        holds(name, house.client(), bytes, statuses, *ending);
+        let server = if *ending == Waits { &impatient } else { &patient };
+        holds(name, server.client(), bytes, statuses, *ending);
     }
     for (name, bytes, statuses, ending) in long_rows() {
         holds(name, patient.client(), &bytes, statuses, ending);
@@ -224,8 +224,8 @@ fn the_table_holds_over_a_unix_socket() {
 
 #[test]
 fn a_client_that_asks_before_its_body_is_told_and_then_answered() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     let head = b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     assert_eq!(client.asks(head).status, 100);
     let answer = client.asks(b"hello");
@@ -235,8 +235,8 @@ fn a_client_that_asks_before_its_body_is_told_and_then_answered() {
 
 #[test]
 fn whoever_closes_its_half_after_the_request_is_gone() {
-    let house = House::new(limits());
-    let mut client = house.client();
+    let server = TestServer::new(limits());
+    let mut client = server.client();
     client.says(b"GET /slow?ms=600000 HTTP/1.1\r\nHost: x\r\n\r\n");
     client.says_no_more();
     client.is_left();

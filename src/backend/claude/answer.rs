@@ -8,7 +8,7 @@ use crate::model::event::Event;
 pub(super) struct Answer {
     /// Text of the current block that was told and not yet confirmed by a whole one: claude streams a message, then sends
     /// it whole, block by block; where only the whole one comes, its missing part has to be told.
-    told: String,
+    sent: String,
     /// Characters of the whole answer, of the current message, and of what is not confirmed; with the gaps before them.
     pub(super) characters: usize,
     of_message: usize,
@@ -30,7 +30,7 @@ impl Answer {
 
     /// A block is whole.
     pub(super) fn confirm(&mut self, whole: &str, steps: &mut Steps) {
-        match whole.strip_prefix(self.told.as_str()).map(str::to_owned) {
+        match whole.strip_prefix(self.sent.as_str()).map(str::to_owned) {
             Some(missing) => self.tell(&missing, steps),
             // It comes from another try than what was streamed.
             None => {
@@ -38,7 +38,7 @@ impl Answer {
                 self.tell(whole, steps);
             }
         }
-        (self.told, self.unconfirmed) = (String::new(), 0);
+        (self.sent, self.unconfirmed) = (String::new(), 0);
     }
 
     fn void(&mut self, characters: usize, steps: &mut Steps) {
@@ -47,7 +47,7 @@ impl Answer {
         }
         self.characters -= characters;
         self.of_message -= characters;
-        (self.told, self.unconfirmed, self.new_message) = (String::new(), 0, true);
+        (self.sent, self.unconfirmed, self.new_message) = (String::new(), 0, true);
     }
 
     pub(super) fn tell(&mut self, piece: &str, steps: &mut Steps) {
@@ -57,7 +57,7 @@ impl Answer {
         let is_first = self.characters == 0;
         let gap = if std::mem::take(&mut self.new_message) && !is_first { "\n\n" } else { "" };
         steps.push(Step::Event(Event::Text(format!("{gap}{piece}"))));
-        self.told.push_str(piece);
+        self.sent.push_str(piece);
         let characters = gap.len() + piece.chars().count();
         self.characters += characters;
         self.of_message += characters;

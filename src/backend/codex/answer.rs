@@ -9,12 +9,12 @@ pub(super) struct Answer {
     /// The message that is being heard.
     item: String,
     /// All that was heard of it.
-    heard: String,
+    received: String,
     /// It has come to its end.
     ended: bool,
     /// What was told of this message, or of the aborted one that it repeats so far.
-    told: String,
-    /// `heard` is a beginning of `told`, and shorter.
+    sent: String,
+    /// `received` is a beginning of `sent`, and shorter.
     repeating: bool,
     /// What goes before the next piece.
     separator: &'static str,
@@ -29,19 +29,19 @@ impl Answer {
         if item != self.item || self.ended {
             self.begin(item);
         }
-        let before = self.heard.len();
-        self.heard.push_str(piece);
+        let before = self.received.len();
+        self.received.push_str(piece);
         if !self.repeating {
-            self.told.push_str(piece);
+            self.sent.push_str(piece);
             return self.tell(piece.to_owned());
         }
-        let expected = &self.told[before..];
+        let expected = &self.sent[before..];
         if expected.len() > piece.len() && expected.starts_with(piece) {
             return None;
         }
         self.repeating = false;
         let rest = piece.strip_prefix(expected).map(str::to_owned);
-        self.told.clone_from(&self.heard);
+        self.sent.clone_from(&self.received);
         match rest {
             Some(rest) => self.tell(rest),
             None => self.diverge(),
@@ -56,36 +56,36 @@ impl Answer {
         if item != self.item {
             self.begin(item);
         }
-        let rest = whole.strip_prefix(self.heard.as_str()).unwrap_or_default().to_owned();
-        let mut told = self.piece(item, &rest);
-        if self.repeating && !self.heard.is_empty() {
+        let rest = whole.strip_prefix(self.received.as_str()).unwrap_or_default().to_owned();
+        let mut sent = self.piece(item, &rest);
+        if self.repeating && !self.received.is_empty() {
             // It is shorter than the one that it replaces.
-            self.told.clone_from(&self.heard);
-            told = self.diverge();
+            self.sent.clone_from(&self.received);
+            sent = self.diverge();
         }
         self.ended = true;
-        told
+        sent
     }
 
     /// The last message.
     pub(super) fn last(&self) -> &str {
-        &self.heard
+        &self.received
     }
 
     fn begin(&mut self, item: &str) {
         item.clone_into(&mut self.item);
-        self.heard.clear();
-        self.repeating = !self.ended && !self.told.is_empty();
+        self.received.clear();
+        self.repeating = !self.ended && !self.sent.is_empty();
         if !self.repeating {
-            self.separator = if self.told.is_empty() { self.separator } else { BLANK_LINE };
-            self.told.clear();
+            self.separator = if self.sent.is_empty() { self.separator } else { BLANK_LINE };
+            self.sent.clear();
         }
         self.ended = false;
     }
 
     fn diverge(&mut self) -> Option<String> {
         self.separator = BLANK_LINE;
-        self.tell(self.heard.clone())
+        self.tell(self.received.clone())
     }
 
     fn tell(&mut self, text: String) -> Option<String> {

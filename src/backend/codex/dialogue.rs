@@ -38,7 +38,7 @@ const MERE_NOTICES: &[&str] = &[
 ];
 
 /// One turn.
-pub(super) struct Talk {
+pub(super) struct AppServer {
     reader: Reader,
     plan: Plan,
     thread: Option<String>,
@@ -74,12 +74,12 @@ pub(super) struct Talk {
     /// By thread, as agents may start others: what it had used before this turn, and what by now.
     usage: BTreeMap<String, (Usage, Usage)>,
     /// Warnings that were told: codex repeats them for the thread.
-    told: BTreeSet<String>,
+    sent: BTreeSet<String>,
 }
 
-impl Talk {
-    pub(super) fn new(plan: Plan) -> Talk {
-        Talk {
+impl AppServer {
+    pub(super) fn new(plan: Plan) -> AppServer {
+        AppServer {
             reader: Reader::new("codex"),
             plan,
             thread: None,
@@ -100,12 +100,12 @@ impl Talk {
             tools: BTreeSet::new(),
             thoughts: BTreeSet::new(),
             usage: BTreeMap::new(),
-            told: BTreeSet::new(),
+            sent: BTreeSet::new(),
         }
     }
 }
 
-impl Dialogue for Talk {
+impl Dialogue for AppServer {
     fn start(&mut self, steps: &mut Steps) {
         let us = json!({"name": "clinvk", "title": "clinvk", "version": env!("CARGO_PKG_VERSION")});
         request(INITIALIZE, "initialize", json!({"clientInfo": us}), steps);
@@ -148,7 +148,7 @@ impl Dialogue for Talk {
     }
 }
 
-impl Talk {
+impl AppServer {
     /// The answer to a request of ours.
     fn answered(&mut self, id: Option<u64>, message: &Value, steps: &mut Steps) {
         let result = &message["result"];
@@ -524,7 +524,7 @@ impl Talk {
 
     fn warn(&mut self, message: Option<String>, steps: &mut Steps) {
         let Some(message) = message else { return };
-        if self.told.insert(message.clone()) {
+        if self.sent.insert(message.clone()) {
             let is_notice = MERE_NOTICES.iter().any(|notice| message.contains(notice));
             self.progress(if is_notice { "notice" } else { "warning" }, message, steps);
         }

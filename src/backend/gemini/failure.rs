@@ -8,21 +8,21 @@ use serde_json::Value;
 /// An error of the protocol: its code is the vendor's HTTP status, or 500 for whatever gemini knows no status of.
 pub(super) fn of_error(error: &Value) -> Failure {
     let details = error["data"]["details"].as_str().or(error["data"].as_str());
-    let told = details.filter(|words| !words.is_empty()).unwrap_or(text(&error["message"]));
-    let (words, is_body) = match sentence_in(told) {
+    let details_text = details.filter(|words| !words.is_empty()).unwrap_or(text(&error["message"]));
+    let (words, is_body) = match sentence_in(details_text) {
         Some(sentence) => (sentence, true),
-        None => (told.to_owned(), false),
+        None => (details_text.to_owned(), false),
     };
     // Of an answer without a body gemini makes one, whose code is the status; its own code is 500 then.
-    let status = status_in(told).or(error["code"].as_i64());
-    let kind = kind_of_words(told).unwrap_or(match status {
+    let status = status_in(details_text).or(error["code"].as_i64());
+    let kind = kind_of_words(details_text).unwrap_or(match status {
         Some(-32000 | 401 | 403) => Kind::Login,
         Some(404) => Kind::UnknownModel,
         Some(429) => Kind::Quota,
         Some(413) => Kind::ContextTooLong,
         Some(400..500) => Kind::InvalidRequest,
         // What a server says that has no models, or not this one: its words are all that gemini passes on.
-        Some(500) if told.to_lowercase().contains("not found") => Kind::UnknownModel,
+        Some(500) if details_text.to_lowercase().contains("not found") => Kind::UnknownModel,
         // A whole body says that it really was the vendor's.
         Some(500) if !is_body => Kind::Crash,
         Some(500..600) => Kind::Overloaded,
@@ -37,15 +37,16 @@ pub(super) fn of_error(error: &Value) -> Failure {
 }
 
 /// The HTTP status in a body that stands where a sentence should.
-fn status_in(told: &str) -> Option<i64> {
-    let body: Value = serde_json::from_str(told.trim()).ok()?;
+fn status_in(details_text: &str) -> Option<i64> {
+    let body: Value = serde_json::from_str(details_text.trim()).ok()?;
     body["error"]["code"].as_i64()
 }
 
 /// The sentence in a body that stands, as JSON, where a sentence should; sometimes one in another.
-fn sentence_in(told: &str) -> Option<String> {
-    let body: Value =
-        json::from_str(told.trim()).ok().filter(|body: &Value| body.is_object() || body.is_array())?;
+fn sentence_in(details_text: &str) -> Option<String> {
+    let body: Value = json::from_str(details_text.trim())
+        .ok()
+        .filter(|body: &Value| body.is_object() || body.is_array())?;
     let candidates = [&body["error"]["message"], &body[0]["error"]["message"], &body["message"]];
     let inner = candidates.into_iter().find_map(Value::as_str)?;
     Some(sentence_in(inner).unwrap_or_else(|| inner.to_owned()))

@@ -302,10 +302,10 @@ pub fn parse(
 }
 
 /// What keeps a client that waits for JSON from hanging up: all of them skip it. It commits us to status 200.
-pub const DRIP: &str = "\n";
+pub const KEEPALIVE_BLANK: &str = "\n";
 
 /// Whether that is worth it yet: Node's clients give up after 300 s, and a run that ends before needs none.
-pub fn drips(waited: Duration, limit: Option<Duration>) -> bool {
+pub fn needs_keepalive(waited: Duration, limit: Option<Duration>) -> bool {
     const PATIENCE: Duration = Duration::from_secs(300);
     const EARLY_ENOUGH: Duration = Duration::from_secs(240);
     waited >= EARLY_ENOUGH && limit.is_none_or(|limit| limit > PATIENCE)

@@ -3,7 +3,8 @@
 
 use super::thread::{self, Thread};
 use super::{
-    Chat, DRIP, Dialect, Finished, Format, Frames, Reply, Stamp, drips, parse, structured, transcript,
+    Chat, Dialect, Finished, Format, Frames, KEEPALIVE_BLANK, Reply, Stamp, needs_keepalive, parse,
+    structured, transcript,
 };
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
@@ -16,12 +17,12 @@ use crate::http::front::errors::{Cause, Fault};
 use crate::http::state::call::Call;
 use crate::http::state::call::Work;
 use crate::http::state::runs::Run;
-use crate::http::state::streaming::Outlet;
+use crate::http::state::streaming::StreamingResponse;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Sink, Usage, seam};
 use crate::model::fields::Word;
 use crate::model::outcome::Outcome;
-use crate::model::task::{Continue, Opt, Task};
+use crate::model::task::{Continue, Task, TaskOption};
 use serde_json::Value;
 use std::io;
 use std::time::{Duration, Instant};
@@ -105,7 +106,7 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     }
     let backend = server.engine.registry.get(&name)?;
     call.headers.push(("x-clinvk-backend".to_owned(), name));
-    let lost = lost_wishes(&chat, &*backend).into_iter().filter(|field| !body[*field].is_null());
+    let lost = ignored_options(&chat, &*backend).into_iter().filter(|field| !body[*field].is_null());
     chat.ignored.extend(lost.map(str::to_owned));
     drop(body);
     if let Some(names) = chat.ignored_header() {
@@ -122,10 +123,10 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
 }
 
 /// The fields with wishes that the backend has nothing for, in any dialect.
-fn lost_wishes(chat: &Chat, backend: &dyn Backend) -> Vec<&'static str> {
-    let lacks = |option: Opt| backend.honours(option).is_err();
+fn ignored_options(chat: &Chat, backend: &dyn Backend) -> Vec<&'static str> {
+    let lacks = |option: TaskOption| backend.honours(option).is_err();
     let mut lost = Vec::new();
-    if chat.max_tokens.is_some() && lacks(Opt::MaxTokens) {
+    if chat.max_tokens.is_some() && lacks(TaskOption::MaxTokens) {
         lost.extend(["max_tokens", "max_completion_tokens", "max_output_tokens"]);
     }
     if chat.effort.is_some_and(|effort| lacks(effort.option())) {
@@ -157,7 +158,8 @@ fn run(
     let (held, run, cancel, keeps_answer) = (&*held, &run, &control.cancel, true);
     let work = Work { server: &server, who: &who, held, run, cancel, streamed, keeps_answer };
     let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
-    let asked = Asked { chat, dialect, stamp: &stamp, work: &work, control: &control, thread, tasks: &tasks };
+    let asked =
+        RunRequest { chat, dialect, stamp: &stamp, work: &work, control: &control, thread, tasks: &tasks };
     if chat.stream { asked.stream(call) } else { asked.whole(call) }
 }
 
@@ -177,13 +179,13 @@ fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -
         task.tools = server.config.server.api_tools;
         task.session = session.map(|session| Continue {
             id: session.id.clone(),
-            patience: Some(Duration::ZERO),
+            wait_limit: Some(Duration::ZERO),
             replay: false,
         });
         // Nobody who lists sessions began it.
         task.hidden = session.is_none();
     }
-    if let Err(why) = registry.get(&tasks[0].backend)?.honours(Opt::Images) {
+    if let Err(why) = registry.get(&tasks[0].backend)?.honours(TaskOption::Images) {
         if !tasks[0].images.is_empty() {
             return Err(no_pictures(call, &tasks[0].backend, why));
         }
@@ -194,7 +196,8 @@ fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -
 /// A picture for a backend that takes none. Who does is said instead of how to go on without: it is what was asked about.
 fn no_pictures(call: &Call<'_, '_>, backend: &str, why: &str) -> Fault {
     let registry = &call.server.engine.registry;
-    let takes = |name: &String| registry.get(name).is_ok_and(|known| known.honours(Opt::Images).is_ok());
+    let takes =
+        |name: &String| registry.get(name).is_ok_and(|known| known.honours(TaskOption::Images).is_ok());
     let usable = call.server.backends_of(&call.who).into_iter().map(|(name, ..)| name);
     let others: Vec<String> = usable.filter(takes).collect();
     let message = format!("backend `{backend}` takes no images ({why}); these do: {}", others.join(", "));
@@ -204,14 +207,14 @@ fn no_pictures(call: &Call<'_, '_>, backend: &str, why: &str) -> Fault {
 /// What a backend is asked, with what it cannot honour said in another way or left out: these clients cannot know who
 /// answers them.
 fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &Thread) -> Request {
-    let honours = |option: Opt| backend.honours(option).is_ok();
+    let honours = |option: TaskOption| backend.honours(option).is_ok();
     let transcript::Rendered { system, prompt, images } = thread.render(chat);
     let schema = structured::schema(chat).filter(|schema| backend.takes_schema(schema));
     let instruction = structured::instruction(chat, schema.is_some());
     let system = [system, instruction].into_iter().flatten().collect::<Vec<String>>().join("\n\n");
     let (system, prompt) = match &*system {
         "" => (None, prompt),
-        _ if honours(Opt::System) => (Some(system), prompt),
+        _ if honours(TaskOption::System) => (Some(system), prompt),
         // In front of the prompt it is still said.
         _ => (None, format!("{system}\n\n{prompt}")),
     };
@@ -222,9 +225,9 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
         images: Some(images.into_iter().map(Picture::Data).collect()),
         system_prompt: system,
         json_schema: schema,
-        max_tokens: chat.max_tokens.filter(|_| honours(Opt::MaxTokens)),
+        max_tokens: chat.max_tokens.filter(|_| honours(TaskOption::MaxTokens)),
         effort: chat.effort.filter(|effort| honours(effort.option())).map(Word),
-        ephemeral: Some(!thread.keeps() && honours(Opt::Ephemeral)),
+        ephemeral: Some(!thread.keeps() && honours(TaskOption::Ephemeral)),
         ..Request::default()
     }
 }
@@ -233,7 +236,7 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
 const DENIALS: &str = "x-clinvk-permission-denials";
 
 /// One request under way.
-struct Asked<'a> {
+struct RunRequest<'a> {
     chat: &'a Chat,
     dialect: &'static dyn Dialect,
     stamp: &'a Stamp,
@@ -258,90 +261,94 @@ trait Delivery {
     fn wait(&mut self, since: Duration) -> io::Result<()>;
 
     /// Here it is.
-    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()>;
+    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()>;
 }
 
 /// As one JSON object.
 struct Whole<'o, 'e, 'c> {
-    outlet: &'o mut Outlet<'e, 'c>,
+    response: &'o mut StreamingResponse<'e, 'c>,
     /// The longest time until it is there.
     limit: Option<Duration>,
 }
 
 impl Delivery for Whole<'_, '_, '_> {
     fn wait(&mut self, since: Duration) -> io::Result<()> {
-        if drips(since, self.limit) { self.outlet.quiet_before_json(DRIP) } else { Ok(()) }
+        if needs_keepalive(since, self.limit) {
+            self.response.quiet_before_json(KEEPALIVE_BLANK)
+        } else {
+            Ok(())
+        }
     }
 
-    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
+    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
         let text = asked.dialect.answer(asked.chat, asked.stamp, &answered.reply, &answered.finished);
-        answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
-        self.outlet.whole(text)
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.response.header(name, value));
+        self.response.whole(text)
     }
 }
 
 /// As frames, all at once: its form matters, and it had to be found right first.
 struct Framed<'o, 'e, 'c> {
-    outlet: &'o mut Outlet<'e, 'c>,
+    response: &'o mut StreamingResponse<'e, 'c>,
     frames: &'o mut dyn Frames,
 }
 
 impl Delivery for Framed<'_, '_, '_> {
     fn wait(&mut self, _: Duration) -> io::Result<()> {
-        self.outlet.quiet(|| self.frames.alive())
+        self.response.quiet(|| self.frames.alive())
     }
 
-    fn deliver(&mut self, asked: &Asked<'_>, answered: &Answered<'_>) -> io::Result<()> {
+    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
         let framed = match &answered.reply {
             Reply::Text(text) => self.frames.text(text),
             Reply::Tool { name, arguments } => self.frames.tool(name, arguments),
         };
-        answered.headers(asked).into_iter().for_each(|(name, value)| self.outlet.header(name, value));
-        self.outlet.send(&(framed + &self.frames.done(&answered.finished)))?;
-        self.outlet.end()
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.response.header(name, value));
+        self.response.send(&(framed + &self.frames.done(&answered.finished)))?;
+        self.response.end()
     }
 }
 
 impl Answered<'_> {
     /// What is known at the end and fits into headers.
-    fn headers(&self, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
+    fn headers(&self, asked: &RunRequest<'_>) -> Vec<(&'static str, String)> {
         let Outcome { backend, model, session, .. } = self.outcome;
         let estimated = self.is_estimate.then(|| ("x-clinvk-usage", "estimated".to_owned()));
         let denials = self.outcome.permission_denials;
         let denied = (denials > 0).then(|| (DENIALS, denials.to_string()));
-        let told = asked.told(backend, model.as_deref(), session.as_deref());
-        told.into_iter().chain(estimated).chain(denied).collect()
+        let known = asked.headers_of_outcome(backend, model.as_deref(), session.as_deref());
+        known.into_iter().chain(estimated).chain(denied).collect()
     }
 }
 
-impl Asked<'_> {
+impl RunRequest<'_> {
     /// One JSON object at the end.
     fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
-        let mut outlet = call.outlet("application/json");
+        let mut response = call.response("application/json");
         // Where its form matters there may be more than one run.
         let runs = if self.is_free() { 1 } else { TRIES as u32 };
         let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
-        let result = self.settle(&mut Whole { outlet: &mut outlet, limit });
+        let result = self.settle(&mut Whole { response: &mut response, limit });
         // Once blanks are out, only a cut says that something is missing.
-        if outlet.is_open() { Ok(()) } else { result }
+        if response.is_open() { Ok(()) } else { result }
     }
 
     /// Frames as the answer comes; where its form matters, once it is known to be right.
     fn stream(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let mut frames = self.dialect.frames(self.chat, self.stamp);
-        let mut outlet = call.outlet("text/event-stream; charset=utf-8");
+        let mut response = call.response("text/event-stream; charset=utf-8");
         let start = frames.start();
-        outlet.hold(&start).map_err(|_| Error::ReaderGone)?;
+        response.hold(&start).map_err(|_| Error::ReaderGone)?;
         let result = match self.is_free() {
-            true => self.run_free(&mut *frames, &mut outlet),
-            false => self.settle(&mut Framed { outlet: &mut outlet, frames: &mut *frames }),
+            true => self.run_free(&mut *frames, &mut response),
+            false => self.settle(&mut Framed { response: &mut response, frames: &mut *frames }),
         };
         match result {
-            Err(fault) if !outlet.is_open() && self.thread.may_begin_anew(&fault) => Err(fault),
-            Err(fault) if outlet.is_open() || self.dialect.tells_in_frames(&fault) => {
+            Err(fault) if !response.is_open() && self.thread.may_begin_anew(&fault) => Err(fault),
+            Err(fault) if response.is_open() || self.dialect.tells_in_frames(&fault) => {
                 let failed = frames.failed(&fault, &self.work.who.request);
                 // A client that left has no use for it.
-                let _ = outlet.send(&failed).and_then(|()| outlet.end());
+                let _ = response.send(&failed).and_then(|()| response.end());
                 Ok(())
             }
             other => other,
@@ -349,9 +356,14 @@ impl Asked<'_> {
     }
 
     /// Runs it once, and passes the text on.
-    fn run_free(&self, frames: &mut dyn Frames, outlet: &mut Outlet<'_, '_>) -> Result<(), Fault> {
+    fn run_free(
+        &self,
+        frames: &mut dyn Frames,
+        response: &mut StreamingResponse<'_, '_>,
+    ) -> Result<(), Fault> {
         let answer = Collector::default();
-        let mut pieces = Pieces { asked: self, frames, outlet, bytes: 0, answer, broken: false, denials: 0 };
+        let mut pieces =
+            Pieces { asked: self, frames, response, bytes: 0, answer, broken: false, denials: 0 };
         let result = self.work.server.run(self.work, self.tasks, self.control, &mut pieces, false);
         let outcome = result?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
@@ -406,7 +418,12 @@ impl Asked<'_> {
     }
 
     /// What the client is told of who answers, in headers.
-    fn told(&self, backend: &str, model: Option<&str>, session: Option<&str>) -> Vec<(&'static str, String)> {
+    fn headers_of_outcome(
+        &self,
+        backend: &str,
+        model: Option<&str>,
+        session: Option<&str>,
+    ) -> Vec<(&'static str, String)> {
         let session = session.filter(|_| self.thread.keeps());
         [("x-clinvk-backend", Some(backend)), ("x-clinvk-model", model), ("x-clinvk-session", session)]
             .into_iter()
@@ -433,9 +450,9 @@ impl Asked<'_> {
 
 /// Passes text on in frames.
 struct Pieces<'a, 'o, 'e, 'c> {
-    asked: &'a Asked<'a>,
+    asked: &'a RunRequest<'a>,
     frames: &'a mut dyn Frames,
-    outlet: &'o mut Outlet<'e, 'c>,
+    response: &'o mut StreamingResponse<'e, 'c>,
     /// How much text there was.
     bytes: usize,
     /// The text itself, where it is needed at the end.
@@ -456,8 +473,8 @@ impl Sink for Pieces<'_, '_, '_, '_> {
                 }
                 // What is sent is sent: the answer begins anew in a paragraph of its own.
                 match std::mem::take(&mut self.broken) {
-                    true => self.outlet.send(&self.frames.text(&(seam(text).to_owned() + text))),
-                    false => self.outlet.send(&self.frames.text(text)),
+                    true => self.response.send(&self.frames.text(&(seam(text).to_owned() + text))),
+                    false => self.response.send(&self.frames.text(text)),
                 }
             }
             Event::Void(_) => {
@@ -466,12 +483,12 @@ impl Sink for Pieces<'_, '_, '_, '_> {
                 Ok(())
             }
             Event::Started { model: Some(model), .. } | Event::Model { name: model, .. } => {
-                self.outlet.header("x-clinvk-model", model.clone());
+                self.response.header("x-clinvk-model", model.clone());
                 Ok(())
             }
             Event::PermissionDenied { .. } => {
                 self.denials += 1;
-                self.outlet.header(DENIALS, self.denials.to_string());
+                self.response.header(DENIALS, self.denials.to_string());
                 Ok(())
             }
             _ => Ok(()),
@@ -479,7 +496,7 @@ impl Sink for Pieces<'_, '_, '_, '_> {
     }
 
     fn quiet(&mut self) -> io::Result<()> {
-        self.outlet.quiet(|| self.frames.alive())
+        self.response.quiet(|| self.frames.alive())
     }
 
     fn raw(&mut self, _line: &str) -> io::Result<()> {
@@ -492,8 +509,8 @@ impl Listener for Pieces<'_, '_, '_, '_> {
     fn begin(&mut self, backend: &str, session: Option<&str>) {
         self.asked.begin(backend, session);
         let model = self.asked.model(backend);
-        let known = self.asked.told(backend, model.as_deref(), session);
-        known.into_iter().for_each(|(name, value)| self.outlet.header(name, value));
+        let known = self.asked.headers_of_outcome(backend, model.as_deref(), session);
+        known.into_iter().for_each(|(name, value)| self.response.header(name, value));
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
@@ -503,16 +520,16 @@ impl Listener for Pieces<'_, '_, '_, '_> {
         self.asked.keep(outcome, &self.answer.text);
         let (finished, is_estimate) = self.asked.finished(outcome, self.bytes);
         if is_estimate {
-            self.outlet.header("x-clinvk-usage", "estimated".to_owned());
+            self.response.header("x-clinvk-usage", "estimated".to_owned());
         }
-        self.outlet.send(&self.frames.done(&finished))?;
-        self.outlet.end()
+        self.response.send(&self.frames.done(&finished))?;
+        self.response.end()
     }
 }
 
 /// Keeps the text until its end.
 struct Keeper<'a> {
-    asked: &'a Asked<'a>,
+    asked: &'a RunRequest<'a>,
     answer: Collector,
     since: Instant,
     delivery: &'a mut dyn Delivery,

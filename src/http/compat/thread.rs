@@ -13,7 +13,7 @@ use crate::http::state::reuse::Previous;
 use crate::http::state::server::Server;
 use crate::model::error::{Error, Kind};
 use crate::model::outcome::Outcome;
-use crate::model::task::Opt;
+use crate::model::task::TaskOption;
 use crate::session::Session;
 use std::sync::{Arc, Mutex};
 
@@ -123,7 +123,7 @@ impl Thread {
         }
         // Only a vendor's own session is worth it: anything else says the whole conversation again, too.
         let is_text = chat.forced.is_none() && chat.format == Format::Text;
-        let can_go_on = backend.keeps().is_some() && backend.honours(Opt::Resume).is_ok();
+        let can_go_on = backend.vendor_sessions().is_some() && backend.honours(TaskOption::Resume).is_ok();
         let is_private = chat.echo["store"] == false;
         if !(is_on && is_text && can_go_on) || is_private {
             let mut thread = Thread::new(server);

@@ -14,7 +14,7 @@ const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored, 
 
 /// The names and pages that are let in.
 #[derive(Debug, Clone)]
-pub struct Doors {
+pub struct OriginPolicy {
     hosts: Vec<String>,
     origins: Vec<String>,
     any_origin: bool,
@@ -24,7 +24,7 @@ pub struct Doors {
 
 /// What the headers of a request say of where it was sent and from where. Values as they came.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asked<'a> {
+pub struct OriginHeaders<'a> {
     /// The method.
     pub method: &'a str,
     /// `Host`; HTTP/1.0 may have none.
@@ -39,19 +39,19 @@ pub struct Asked<'a> {
     pub by_unix_socket: bool,
 }
 
-impl Asked<'_> {
+impl OriginHeaders<'_> {
     /// A browser asks whether a page may ask: with no key, and before the request itself.
     pub fn is_preflight(&self) -> bool {
         self.method == "OPTIONS" && self.origin.is_some() && self.wanted_method.is_some()
     }
 }
 
-impl Doors {
+impl OriginPolicy {
     /// Reads the lists of the configuration. `has_keys`: a request needs an API key.
     ///
     /// # Errors
     /// When an entry is no name or no origin, or lets everybody in.
-    pub fn of(server: &Server, has_keys: bool) -> Result<Doors, Error> {
+    pub fn of(server: &Server, has_keys: bool) -> Result<OriginPolicy, Error> {
         let refuse = |key: &str, entry: &str, problem: &str| {
             Err(Error::Config {
                 origin: format!("server.{key}"),
@@ -81,7 +81,7 @@ impl Doors {
             }
             origins.extend(normal_origin(entry));
         }
-        Ok(Doors {
+        Ok(OriginPolicy {
             hosts,
             origins,
             any_origin: server.cors_allowed_origins.iter().any(|entry| entry.trim() == "*"),
@@ -94,10 +94,10 @@ impl Doors {
     ///
     /// # Errors
     /// The rule that says no.
-    pub fn admit(&self, asked: &Asked<'_>) -> Result<(), Error> {
-        self.host(asked)?;
-        let Some(origin) = asked.origin else { return Ok(()) };
-        if self.is_listed(origin) || is_own(origin, asked.host) {
+    pub fn admit(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
+        self.host(sent)?;
+        let Some(origin) = sent.origin else { return Ok(()) };
+        if self.is_listed(origin) || is_own(origin, sent.host) {
             return Ok(());
         }
         let listed = self.origins.iter().map(|origin| format!(", `{origin}`"));
@@ -108,8 +108,8 @@ impl Doors {
         })
     }
 
-    fn host(&self, asked: &Asked<'_>) -> Result<(), Error> {
-        let Some(host) = asked.host.filter(|_| !asked.by_unix_socket) else { return Ok(()) };
+    fn host(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
+        let Some(host) = sent.host.filter(|_| !sent.by_unix_socket) else { return Ok(()) };
         let name = std::str::from_utf8(host).ok().and_then(without_port).map(plain);
         if name.is_some_and(|name| is_loopback_name(&name) || is_address(&name) || self.hosts.contains(&name))
         {
@@ -129,22 +129,22 @@ impl Doors {
     }
 
     /// The headers by which a browser lets a listed page have the answer. They belong on every answer, errors too.
-    pub fn headers(&self, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
+    pub fn headers(&self, sent: &OriginHeaders<'_>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
         if self.any_origin || !self.origins.is_empty() {
             // Also where no page asked: whoever keeps this answer must not give it to one.
             headers.push(("Vary", "Origin".to_owned()));
         }
-        let Some(origin) = asked.origin.filter(|origin| self.is_listed(origin)) else { return headers };
+        let Some(origin) = sent.origin.filter(|origin| self.is_listed(origin)) else { return headers };
         // A listed one has nothing in it that a header cannot have.
         headers.push(("Access-Control-Allow-Origin", String::from_utf8_lossy(origin).into_owned()));
         if self.credentials {
             headers.push(("Access-Control-Allow-Credentials", "true".to_owned()));
         }
-        if asked.is_preflight() {
+        if sent.is_preflight() {
             headers.push(("Access-Control-Allow-Methods", METHODS.to_owned()));
             headers.extend(
-                asked.wanted_headers.and_then(names).map(|names| ("Access-Control-Allow-Headers", names)),
+                sent.wanted_headers.and_then(names).map(|names| ("Access-Control-Allow-Headers", names)),
             );
             headers.push(("Access-Control-Max-Age", self.max_age.to_string()));
         } else {
@@ -233,7 +233,12 @@ fn names(list: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn doors(hosts: &[&str], origins: &[&str], credentials: bool, has_keys: bool) -> Result<Doors, String> {
+    fn policy(
+        hosts: &[&str],
+        origins: &[&str],
+        credentials: bool,
+        has_keys: bool,
+    ) -> Result<OriginPolicy, String> {
         let list = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect();
         let server = Server {
             allowed_hosts: list(hosts),
@@ -241,21 +246,21 @@ mod tests {
             cors_allow_credentials: credentials,
             ..Server::default()
         };
-        Doors::of(&server, has_keys).map_err(|error| error.to_string())
+        OriginPolicy::of(&server, has_keys).map_err(|error| error.to_string())
     }
 
-    fn asked<'a>(host: Option<&'a str>, origin: Option<&'a str>) -> Asked<'a> {
-        Asked {
+    fn sent<'a>(host: Option<&'a str>, origin: Option<&'a str>) -> OriginHeaders<'a> {
+        OriginHeaders {
             method: "POST",
             host: host.map(str::as_bytes),
             origin: origin.map(str::as_bytes),
-            ..Asked::default()
+            ..OriginHeaders::default()
         }
     }
 
     #[test]
     fn a_request_is_addressed_to_a_name_that_is_ours() {
-        let doors = doors(&["Box.example.org", "clinvk."], &[], false, false).unwrap();
+        let policy = policy(&["Box.example.org", "clinvk."], &[], false, false).unwrap();
         for host in [
             "localhost",
             "LOCALHOST:8080",
@@ -278,7 +283,7 @@ mod tests {
             "clinvk:8080",
             "localhost:",
         ] {
-            assert!(doors.admit(&asked(Some(host), None)).is_ok(), "{host}");
+            assert!(policy.admit(&sent(Some(host), None)).is_ok(), "{host}");
         }
         for host in [
             "",
@@ -306,13 +311,15 @@ mod tests {
             "localhost\0",
             "löcalhost",
         ] {
-            assert!(doors.admit(&asked(Some(host), None)).is_err(), "{host}");
+            assert!(policy.admit(&sent(Some(host), None)).is_err(), "{host}");
         }
-        assert!(doors.admit(&Asked { host: Some(b"\xff"), ..Asked::default() }).is_err());
+        assert!(policy.admit(&OriginHeaders { host: Some(b"\xff"), ..OriginHeaders::default() }).is_err());
         // HTTP/1.0 has no Host; no page can reach a Unix socket.
-        assert!(doors.admit(&asked(None, None)).is_ok());
-        assert!(doors.admit(&Asked { by_unix_socket: true, ..asked(Some("evil.example"), None) }).is_ok());
-        let error = doors.admit(&asked(Some("evil.example\r\nx: y"), None)).unwrap_err();
+        assert!(policy.admit(&sent(None, None)).is_ok());
+        assert!(
+            policy.admit(&OriginHeaders { by_unix_socket: true, ..sent(Some("evil.example"), None) }).is_ok()
+        );
+        let error = policy.admit(&sent(Some("evil.example\r\nx: y"), None)).unwrap_err();
         assert_eq!(error.kind(), crate::model::error::Kind::Policy);
         assert_eq!(
             error.to_string(),
@@ -325,7 +332,7 @@ mod tests {
     fn a_page_is_our_own_or_on_the_list() {
         let listed =
             ["https://Chat.example.org", "http://localhost:3000", "app://obsidian.md", "https://[::1]:444"];
-        let doors = doors(&["box.example.org"], &listed, false, false).unwrap();
+        let policy = policy(&["box.example.org"], &listed, false, false).unwrap();
         for (host, origin) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("localhost:8080", "http://LOCALHOST:8080"),
@@ -340,7 +347,7 @@ mod tests {
             ("localhost:8080", "app://obsidian.md"),
             ("localhost:8080", "https://[::1]:444"),
         ] {
-            assert!(doors.admit(&asked(Some(host), Some(origin))).is_ok(), "{host} {origin}");
+            assert!(policy.admit(&sent(Some(host), Some(origin))).is_ok(), "{host} {origin}");
         }
         for (host, origin) in [
             ("localhost:8080", "null"),
@@ -363,15 +370,15 @@ mod tests {
             // A rebinding page: its own name, which now means our address.
             ("evil.example:8080", "http://evil.example:8080"),
         ] {
-            assert!(doors.admit(&asked(Some(host), Some(origin))).is_err(), "{host} {origin}");
+            assert!(policy.admit(&sent(Some(host), Some(origin))).is_err(), "{host} {origin}");
         }
         // Without Host no page is our own.
-        assert!(doors.admit(&asked(None, Some("http://localhost:8080"))).is_err());
-        assert!(doors.admit(&asked(None, Some("http://localhost:3000"))).is_ok());
-        let by_socket = |origin| Asked { by_unix_socket: true, ..asked(Some("x"), Some(origin)) };
-        assert!(doors.admit(&by_socket("http://evil.example")).is_err());
+        assert!(policy.admit(&sent(None, Some("http://localhost:8080"))).is_err());
+        assert!(policy.admit(&sent(None, Some("http://localhost:3000"))).is_ok());
+        let by_socket = |origin| OriginHeaders { by_unix_socket: true, ..sent(Some("x"), Some(origin)) };
+        assert!(policy.admit(&by_socket("http://evil.example")).is_err());
         assert_eq!(
-            doors.admit(&asked(Some("localhost"), Some("null"))).unwrap_err().to_string(),
+            policy.admit(&sent(Some("localhost"), Some("null"))).unwrap_err().to_string(),
             "origin `null` is not allowed: `server.cors_allowed_origins` allows the server's own pages, \
              `https://chat.example.org`, `http://localhost:3000`, `app://obsidian.md`, `https://[::1]:444`"
         );
@@ -379,11 +386,11 @@ mod tests {
 
     #[test]
     fn a_star_is_every_page_but_none_without_a_name() {
-        let doors = doors(&[], &["*"], false, true).unwrap();
-        assert!(doors.admit(&asked(Some("localhost"), Some("http://evil.example"))).is_ok());
-        assert!(doors.admit(&asked(Some("localhost"), Some("null"))).is_err());
-        assert!(doors.admit(&asked(Some("evil.example"), Some("http://evil.example"))).is_err());
-        let headers = doors.headers(&asked(Some("localhost"), Some("http://any.example")));
+        let policy = policy(&[], &["*"], false, true).unwrap();
+        assert!(policy.admit(&sent(Some("localhost"), Some("http://evil.example"))).is_ok());
+        assert!(policy.admit(&sent(Some("localhost"), Some("null"))).is_err());
+        assert!(policy.admit(&sent(Some("evil.example"), Some("http://evil.example"))).is_err());
+        let headers = policy.headers(&sent(Some("localhost"), Some("http://any.example")));
         assert!(headers.contains(&("Access-Control-Allow-Origin", "http://any.example".to_owned())));
     }
 
@@ -428,7 +435,7 @@ mod tests {
                 "server.cors_allowed_origins: `null` is no origin such as https://chat.example.org or http://localhost:3000",
             ),
         ] {
-            assert_eq!(doors(hosts, origins, credentials, has_keys).map(|_| ()), Err(problem.to_owned()));
+            assert_eq!(policy(hosts, origins, credentials, has_keys).map(|_| ()), Err(problem.to_owned()));
         }
         for entry in [
             "",
@@ -441,20 +448,20 @@ mod tests {
             "1a://x",
             "https://:80",
         ] {
-            assert!(doors(&[], &[entry], false, true).is_err(), "{entry}");
+            assert!(policy(&[], &[entry], false, true).is_err(), "{entry}");
         }
     }
 
     #[test]
     fn a_preflight_is_told_what_may_be_asked_and_every_answer_who_may_read_it() {
         let page = "https://Chat.example.org";
-        let shut = doors(&[], &[], false, false).unwrap();
-        let open = doors(&[], &[page], true, false).unwrap();
-        let preflight = |origin| Asked {
+        let shut = policy(&[], &[], false, false).unwrap();
+        let open = policy(&[], &[page], true, false).unwrap();
+        let preflight = |origin| OriginHeaders {
             method: "OPTIONS",
             wanted_method: Some(b"POST"),
             wanted_headers: Some(b"authorization,content-type,x-stainless-arch"),
-            ..asked(Some("localhost"), Some(origin))
+            ..sent(Some("localhost"), Some(origin))
         };
         let told = |headers: Vec<(&str, String)>| {
             headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
@@ -469,7 +476,7 @@ mod tests {
              Access-Control-Max-Age: 300"
         );
         assert_eq!(
-            told(open.headers(&asked(Some("localhost"), Some(page)))),
+            told(open.headers(&sent(Some("localhost"), Some(page)))),
             "Vary: Origin\n\
              Access-Control-Allow-Origin: https://Chat.example.org\n\
              Access-Control-Allow-Credentials: true\n\
@@ -479,25 +486,25 @@ mod tests {
         for origin in ["http://evil.example", "null", "http://localhost"] {
             assert_eq!(told(open.headers(&preflight(origin))), "Vary: Origin", "{origin}");
         }
-        assert_eq!(told(open.headers(&asked(Some("localhost"), None))), "Vary: Origin");
+        assert_eq!(told(open.headers(&sent(Some("localhost"), None))), "Vary: Origin");
         assert_eq!(told(shut.headers(&preflight(page))), "");
-        let split = Asked { wanted_headers: Some(b"a\r\nSet-Cookie: b"), ..preflight(page) };
+        let split = OriginHeaders { wanted_headers: Some(b"a\r\nSet-Cookie: b"), ..preflight(page) };
         assert!(!told(open.headers(&split)).contains("Cookie"));
     }
 
     #[test]
     fn a_preflight_is_exactly_that() {
-        let preflight = Asked {
+        let preflight = OriginHeaders {
             method: "OPTIONS",
             origin: Some(b"http://x"),
             wanted_method: Some(b"POST"),
-            ..Asked::default()
+            ..OriginHeaders::default()
         };
         assert!(preflight.is_preflight());
         for other in [
-            Asked { method: "POST", ..preflight },
-            Asked { origin: None, ..preflight },
-            Asked { wanted_method: None, ..preflight },
+            OriginHeaders { method: "POST", ..preflight },
+            OriginHeaders { origin: None, ..preflight },
+            OriginHeaders { wanted_method: None, ..preflight },
         ] {
             assert!(!other.is_preflight(), "{other:?}");
         }

@@ -6,7 +6,7 @@ use crate::config::{KeyPolicy, Server};
 use crate::engine::request::{Directories, Request, Tools, directory};
 use crate::engine::resolve_model;
 use crate::model::error::Error;
-use crate::model::task::{Approval, Opt, Sandbox, Task};
+use crate::model::task::{Approval, Sandbox, Task, TaskOption};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -197,7 +197,7 @@ impl Policy {
             request.allowed_tools.as_ref().and_then(|Tools(tools)| tools.as_deref()).unwrap_or_default();
         let real = access(task.approval, task.sandbox, task.lenient, backend);
         let reads_only = real.is_some_and(|(_, reach)| reach == Sandbox::ReadOnly);
-        if !listed.is_empty() && !reads_only && backend.honours(Opt::AllowedTools).is_ok() {
+        if !listed.is_empty() && !reads_only && backend.honours(TaskOption::AllowedTools).is_ok() {
             return refusal("a list of tools, which need no approval then,".to_owned());
         }
         // A file that the prompt names is sent to the model, wherever it is.

@@ -2,7 +2,7 @@
 
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
-use crate::model::task::Opt;
+use crate::model::task::TaskOption;
 use serde_json::{Value, json};
 
 /// `GET /backends`
@@ -32,7 +32,7 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         _ => None,
     };
     let options = |honoured: bool| -> Vec<&str> {
-        Opt::ALL
+        TaskOption::ALL
             .iter()
             .filter(|option| backend.honours(**option).is_ok() == honoured)
             .map(|option| option.word())

@@ -45,9 +45,9 @@ pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let (report, results) = run(work, feed, entry, &given, |batch| {
             batch.parallel(&plan, within(work, workers), fail_fast, None)
         })?;
-        let mut told = totals(&report);
-        told["total_tasks"] = json!(results.len());
-        Ok(whole(feed, told, results.iter().map(entry)))
+        let mut body = totals(&report);
+        body["total_tasks"] = json!(results.len());
+        Ok(whole(feed, body, results.iter().map(entry)))
     });
     deliver(call, key, format, detach, job)
 }
@@ -108,18 +108,18 @@ pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let (report, results) = run(work, feed, entry, &given, |batch| {
             batch.compare(&prompt, &candidates, within(work, workers), race)
         })?;
-        let mut told = totals(&report);
+        let mut body = totals(&report);
         let answered: Vec<&Finished> =
             results.iter().filter(|finished| finished.state == State::Completed).collect();
         let answers: Vec<&str> = answered.iter().map(|finished| &*finished.output).collect();
         let differ: Vec<String> =
             compare::dissenters(&answers).into_iter().map(|index| compare::title(answered[index])).collect();
-        told["prompt"] = json!(&*prompt);
-        told["backends"] = results.iter().map(|finished| json!(compare::title(finished))).collect();
-        told["agree"] = json!(differ.is_empty() && answered.len() == results.len());
-        told["dissenters"] = json!(differ);
-        told["warnings"] = json!(warnings);
-        Ok(whole(feed, told, results.iter().map(entry)))
+        body["prompt"] = json!(&*prompt);
+        body["backends"] = results.iter().map(|finished| json!(compare::title(finished))).collect();
+        body["agree"] = json!(differ.is_empty() && answered.len() == results.len());
+        body["dissenters"] = json!(differ);
+        body["warnings"] = json!(warnings);
+        Ok(whole(feed, body, results.iter().map(entry)))
     });
     deliver(call, key, format, detach, job)
 }
@@ -156,12 +156,12 @@ pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let stop = chain.settings.stop_on_failure.unwrap_or(false);
         let (report, results) =
             run(work, feed, step, &given, |batch| batch.chain(&chain, None, stop, None, None))?;
-        let mut told = totals(&report);
+        let mut body = totals(&report);
         let failed = results.iter().find(|finished| finished.state == State::Failed);
-        told["total_steps"] = json!(chain.len());
-        told["completed_steps"] = json!(report.totals.completed);
-        told["failed_step"] = json!(failed.map_or(0, |finished| finished.label.index + 1));
-        Ok(whole(feed, told, results.iter().map(step)))
+        body["total_steps"] = json!(chain.len());
+        body["completed_steps"] = json!(report.totals.completed);
+        body["failed_step"] = json!(failed.map_or(0, |finished| finished.label.index + 1));
+        Ok(whole(feed, body, results.iter().map(step)))
     });
     deliver(call, key, format, detach, job)
 }
@@ -199,21 +199,21 @@ fn step(finished: &Finished) -> Value {
 }
 
 /// With its time as clinvk 0.2 counts it here.
-fn timed(mut told: Value, finished: &Finished) -> Value {
-    told["duration_ms"] = unified::millis(finished.duration);
-    told
+fn timed(mut body: Value, finished: &Finished) -> Value {
+    body["duration_ms"] = unified::millis(finished.duration);
+    body
 }
 
 /// The whole answer. In a stream its results were told, and what they come to is the last line.
-fn whole(feed: &mut dyn Feed, mut told: Value, results: impl Iterator<Item = Value>) -> String {
+fn whole(feed: &mut dyn Feed, mut body: Value, results: impl Iterator<Item = Value>) -> String {
     if feed.is_open() {
-        let mut last = told.clone();
+        let mut last = body.clone();
         last["type"] = json!("summary");
         // Who does not listen any more does not miss it.
         let _ = feed.event(&last, true);
     }
-    told["results"] = results.collect();
-    told.to_string()
+    body["results"] = results.collect();
+    body.to_string()
 }
 
 /// Runs a batch on its own threads, while this one tells what ended.
@@ -247,10 +247,10 @@ fn run(
             let heard = match ended.recv_timeout(LOOK) {
                 Ok(finished) => {
                     let finished: Finished = finished;
-                    let mut told = shape(&finished);
-                    told["type"] = json!("result");
+                    let mut body = shape(&finished);
+                    body["type"] = json!("result");
                     results.push(finished);
-                    feed.event(&told, true)
+                    feed.event(&body, true)
                 }
                 Err(RecvTimeoutError::Timeout) => feed.quiet(),
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -4,10 +4,10 @@ use crate::base::{sha256, world};
 use crate::exec::Cancel;
 use crate::http::front::errors::{Fault, Surface};
 use crate::http::state::call::{Call, Who, Work};
-use crate::http::state::event_log::{Next, Tape};
+use crate::http::state::event_log::{EventLog, Next};
 use crate::http::state::idempotency::{Digest, Place};
 use crate::http::state::runs::{Finished, Run};
-use crate::http::state::streaming::Outlet;
+use crate::http::state::streaming::StreamingResponse;
 use crate::model::error::{Error, Kind};
 use serde_json::{Value, json};
 use std::io;
@@ -146,8 +146,8 @@ pub fn deliver(
         }
     };
     if detach {
-        let told = json!({"run_id": run.id, "events": format!("/api/v1/runs/{}/events", run.id)});
-        call.answer(202, "application/json", told.to_string());
+        let body_json = json!({"run_id": run.id, "events": format!("/api/v1/runs/{}/events", run.id)});
+        call.answer(202, "application/json", body_json.to_string());
         return Ok(());
     }
     follow(call, &run, format, 0)
@@ -159,31 +159,32 @@ fn directly(call: &mut Call<'_, '_>, format: Format, job: Job) -> Result<(), Fau
     let held = call.exchange.held().clone();
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     let run = server.runs.add(run);
-    let mut feed = Direct { outlet: call.outlet(format.content_type()), format, number: 0, is_over: false };
+    let mut feed =
+        Direct { response: call.response(format.content_type()), format, number: 0, is_over: false };
     let streamed = format != Format::Json;
     let (held, run, cancel, keeps_answer) = (&*held, &run, &cancel, !streamed);
     let work = Work { server: &server, who: &who, held, run, cancel, streamed, keeps_answer };
     let result = job(&work, &mut feed);
-    let Direct { mut outlet, is_over, .. } = feed;
+    let Direct { mut response, is_over, .. } = feed;
     match result {
         _ if is_over => Ok(()),
         Ok(body) if format == Format::Json => {
             // Behind the blanks, where some were said already.
-            let _ = outlet.whole(body);
+            let _ = response.whole(body);
             Ok(())
         }
         Ok(_) => {
-            let _ = outlet.end();
+            let _ = response.end();
             Ok(())
         }
-        Err(failed) if !outlet.is_open() => {
+        Err(failed) if !response.is_open() => {
             call.tell_failed(&failed);
             Ok(())
         }
         // JSON that began is cut; a stream has said it.
         Err(_) if format == Format::Json => Ok(()),
         Err(_) => {
-            let _ = outlet.end();
+            let _ = response.end();
             Ok(())
         }
     }
@@ -203,8 +204,8 @@ fn finished(result: Result<String, &Failed>, who: &Who) -> Finished {
     match result {
         Ok(body) => Finished::new(200, Vec::new(), body),
         Err(Failed { fault, known }) => {
-            let told = serde_json::from_str(&fault.body(Surface::Native, &who.request));
-            let mut body: Value = told.unwrap_or_else(|_| json!({}));
+            let body_json = serde_json::from_str(&fault.body(Surface::Native, &who.request));
+            let mut body: Value = body_json.unwrap_or_else(|_| json!({}));
             if let (Some(body), Some(known)) = (body.as_object_mut(), known.as_object()) {
                 known.iter().filter(|(name, _)| *name != "error").for_each(|(name, value)| {
                     body.insert(name.clone(), value.clone());
@@ -217,7 +218,7 @@ fn finished(result: Result<String, &Failed>, who: &Who) -> Finished {
 
 /// Results straight to the client.
 struct Direct<'a, 'c> {
-    outlet: Outlet<'a, 'c>,
+    response: StreamingResponse<'a, 'c>,
     format: Format,
     number: usize,
     is_over: bool,
@@ -226,43 +227,43 @@ struct Direct<'a, 'c> {
 impl Feed for Direct<'_, '_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
         if self.format == Format::Json {
-            return self.outlet.quiet_before_json("\n");
+            return self.response.quiet_before_json("\n");
         }
         let frame = self.format.frame(self.number, &value.to_string());
         self.number += 1;
-        if is_of_answer { self.outlet.send(&frame) } else { self.outlet.hold(&frame) }
+        if is_of_answer { self.response.send(&frame) } else { self.response.hold(&frame) }
     }
 
     fn quiet(&mut self) -> io::Result<()> {
         match self.format {
-            Format::Json => self.outlet.quiet_before_json("\n"),
-            format => self.outlet.quiet(|| format.keep_alive()),
+            Format::Json => self.response.quiet_before_json("\n"),
+            format => self.response.quiet(|| format.keep_alive()),
         }
     }
 
     fn result(&mut self, body: String) -> io::Result<()> {
         self.is_over = true;
         match self.format {
-            Format::Json => self.outlet.whole(body),
-            Format::Ndjson | Format::Sse => self.outlet.end(),
+            Format::Json => self.response.whole(body),
+            Format::Ndjson | Format::Sse => self.response.end(),
         }
     }
 
     fn is_open(&self) -> bool {
-        self.outlet.is_open()
+        self.response.is_open()
     }
 }
 
 /// Results onto a tape.
-struct Taped<'a> {
-    tape: &'a Tape,
+struct Logged<'a> {
+    event_log: &'a EventLog,
     run: &'a Run,
     who: &'a Who,
 }
 
-impl Feed for Taped<'_> {
+impl Feed for Logged<'_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
-        self.tape.write(&value.to_string(), is_of_answer);
+        self.event_log.write(&value.to_string(), is_of_answer);
         Ok(())
     }
 
@@ -276,7 +277,7 @@ impl Feed for Taped<'_> {
     }
 
     fn is_open(&self) -> bool {
-        self.tape.has_answer()
+        self.event_log.has_answer()
     }
 }
 
@@ -293,19 +294,19 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
     let cancel = Arc::new(Cancel::new().map_err(lacks("make a pipe"))?);
     let (server, who, held) = (call.server.clone(), call.who.clone(), call.exchange.held().clone());
     let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
-    (run.tape, run.detached) = (Some(Tape::default()), detached);
+    (run.event_log, run.detached) = (Some(EventLog::default()), detached);
     let run = Arc::new(run);
     let (listed, of_thread) = (call.server.clone(), run.clone());
     let work = move || {
         let run = of_thread;
-        let tape = run.tape.as_ref().expect("it was just given one");
+        let event_log = run.event_log.as_ref().expect("it was just given one");
         // The limits are those of whoever asked first.
         let streamed = detached || format != Format::Json;
         let result = {
             let (held, run, cancel, keeps_answer) = (&*held, &*run, &cancel, true);
             let work = Work { server: &server, who: &who, held, run, cancel, streamed, keeps_answer };
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                job(&work, &mut Taped { tape, run, who: &who })
+                job(&work, &mut Logged { event_log, run, who: &who })
             }))
         };
         let result = result.unwrap_or_else(|_| Err(Fault::of(Kind::Internal, "internal error").into()));
@@ -329,24 +330,24 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// When it failed and nothing was said.
 pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from: usize) -> Result<(), Fault> {
-    let Some(tape) = &run.tape else {
+    let Some(event_log) = &run.event_log else {
         return Err(Fault::of(Kind::InvalidRequest, "only a detached run can be followed"));
     };
     let (_follower, cancel) = (run.follow(), call.cancel()?);
-    let mut outlet = call.outlet(format.content_type());
+    let mut response = call.response(format.content_type());
     loop {
-        let said = match tape.next(from, LOOK) {
+        let said = match event_log.next(from, LOOK) {
             Next::Over => break,
             _ if cancel.is_thrown() => return Ok(()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;
-                outlet.quiet_before_json("\n")
+                response.quiet_before_json("\n")
             }
-            Next::Nothing if format == Format::Json => outlet.quiet_before_json("\n"),
-            Next::Nothing => outlet.quiet(|| format.keep_alive()),
+            Next::Nothing if format == Format::Json => response.quiet_before_json("\n"),
+            Next::Nothing => response.quiet(|| format.keep_alive()),
             // Whoever follows a detached run sees by the numbers that something is missing.
             Next::Piece(number, _) if number > from && !run.detached => {
-                if outlet.is_open() {
+                if response.is_open() {
                     return Ok(());
                 }
                 let sentence = "the beginning of this stream is not kept any more: ask for JSON";
@@ -355,7 +356,7 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
             Next::Piece(number, piece) => {
                 from = number + 1;
                 let frame = format.frame(number, &piece.text);
-                if piece.is_of_answer { outlet.send(&frame) } else { outlet.hold(&frame) }
+                if piece.is_of_answer { response.send(&frame) } else { response.hold(&frame) }
             }
         };
         if said.is_err() {
@@ -363,10 +364,10 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
         }
     }
     let Some(end) = run.result() else { return Ok(()) };
-    if format != Format::Json && (outlet.is_open() || end.status == 200) {
-        let _ = outlet.end();
-    } else if outlet.is_open() {
-        let _ = outlet.send(&end.body).and_then(|()| outlet.end());
+    if format != Format::Json && (response.is_open() || end.status == 200) {
+        let _ = response.end();
+    } else if response.is_open() {
+        let _ = response.send(&end.body).and_then(|()| response.end());
     } else {
         call.headers.extend(end.headers);
         call.answer(end.status, "application/json", end.body);

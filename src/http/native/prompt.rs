@@ -74,7 +74,7 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra
     for task in &mut tasks {
         task.session = session.as_ref().map(|session| Continue {
             id: session.id.clone(),
-            patience: Some(extra.wait_secs.map_or(Duration::ZERO, |Span(patience)| patience)),
+            wait_limit: Some(extra.wait_secs.map_or(Duration::ZERO, |Span(wait_limit)| wait_limit)),
             replay: extra.replay.unwrap_or(false),
         });
         call.server.engine.prepare(task)?;
@@ -104,7 +104,7 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
     };
     let reader = Reader::Other(call.server.config.backend(&task.backend));
     let text = dry_run::text(&prepared, program.as_deref(), reader);
-    let told = Told::with(
+    let sent = RunJson::with(
         Answer {
             model: prepared.task.model.as_deref(),
             content: Some(&text),
@@ -115,7 +115,7 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
         },
         Duration::ZERO,
     );
-    let mut answer = json!(told);
+    let mut answer = json!(sent);
     answer["dry_run"] = json!(true);
     answer["command"] = dry_run::data(&prepared, program.as_deref(), reader);
     call.json(&answer)
@@ -125,9 +125,9 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
 fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<String, Failed> {
     let control: Control = work.server.control(work.who, request, work.cancel.clone(), work.streamed);
     let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
-    let mut teller = Teller { work, feed, events, answer: Collector::default(), told: None };
-    let result = work.server.run(work, tasks, &control, &mut teller, false);
-    let known = teller.told;
+    let mut listener = Teller { work, feed, events, answer: Collector::default(), sent: None };
+    let result = work.server.run(work, tasks, &control, &mut listener, false);
+    let known = listener.sent;
     let fault = match &result {
         Ok(outcome) => match &outcome.failure {
             // It was told when it was known.
@@ -136,13 +136,13 @@ fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task
         },
         Err(error) => Fault::from(error),
     };
-    let known = known.and_then(|told| serde_json::from_str(&told).ok()).unwrap_or(json!({}));
+    let known = known.and_then(|sent| serde_json::from_str(&sent).ok()).unwrap_or(json!({}));
     Err(Failed { fault, known })
 }
 
 /// An answer with the names that clinvk 0.2 had for it here, too.
 #[derive(Serialize)]
-struct Told<'a> {
+struct RunJson<'a> {
     output: Option<&'a str>,
     token_usage: Value,
     duration_ms: Value,
@@ -150,14 +150,14 @@ struct Told<'a> {
     answer: Answer<'a>,
 }
 
-impl<'a> Told<'a> {
-    fn of(outcome: &'a Outcome, output: &'a str) -> Told<'a> {
-        Told::with(Answer::of(outcome, Some(output)), outcome.duration)
+impl<'a> RunJson<'a> {
+    fn of(outcome: &'a Outcome, output: &'a str) -> RunJson<'a> {
+        RunJson::with(Answer::of(outcome, Some(output)), outcome.duration)
     }
 
-    fn with(answer: Answer<'a>, duration: Duration) -> Told<'a> {
+    fn with(answer: Answer<'a>, duration: Duration) -> RunJson<'a> {
         let (output, token_usage) = (answer.content, answer.usage.clone());
-        Told { output, token_usage, duration_ms: unified::millis(duration), answer }
+        RunJson { output, token_usage, duration_ms: unified::millis(duration), answer }
     }
 
     /// As text at once: an answer may be long, and by way of a `Value` there would be two more of it.
@@ -172,7 +172,7 @@ struct Teller<'a> {
     events: Events,
     answer: Collector,
     /// What is told with a failure, once there is an outcome; of a success nothing is left to tell.
-    told: Option<String>,
+    sent: Option<String>,
 }
 
 impl Sink for Teller<'_> {
@@ -200,11 +200,11 @@ impl Listener for Teller<'_> {
     }
 
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        if self.told.is_some() {
+        if self.sent.is_some() {
             return Ok(());
         }
-        self.told = Some(String::new());
-        let told = Told::of(outcome, &self.answer.text).text();
+        self.sent = Some(String::new());
+        let sent = RunJson::of(outcome, &self.answer.text).text();
         let failure = unified::failure(outcome);
         // Before anybody has heard anything, a failure is told by the status.
         if let Some(failure) = failure {
@@ -214,9 +214,9 @@ impl Listener for Teller<'_> {
         let line = self.events.done(outcome);
         self.feed.event(&line, failure.is_none() || self.feed.is_open())?;
         match failure {
-            None => self.feed.result(told),
+            None => self.feed.result(sent),
             Some(_) => {
-                self.told = Some(told);
+                self.sent = Some(sent);
                 Ok(())
             }
         }

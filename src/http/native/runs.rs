@@ -21,7 +21,7 @@ fn find(call: &Call<'_, '_>) -> Result<Arc<Run>, Fault> {
 pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let all = call.server.runs.all();
     let runs: Vec<Value> =
-        all.iter().filter(|run| call.who.sees(run.owner.as_deref())).map(|run| run.told()).collect();
+        all.iter().filter(|run| call.who.sees(run.owner.as_deref())).map(|run| run.to_json()).collect();
     call.json(&json!({"runs": runs}))
 }
 
@@ -32,7 +32,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     call.afford(run.weight())?;
-    call.json(&run.told_whole())
+    call.json(&run.to_json_with_result())
 }
 
 /// `DELETE /runs/{id}`

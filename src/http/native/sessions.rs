@@ -66,7 +66,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     // The number of all needs the index alone; files are read of those that are shown.
     let listing = store.list(&filter, offset, limit, usize::MAX, &mut |_| {})?;
     let answer = json!({
-        "sessions": listing.sessions.iter().map(Session::told).collect::<Vec<_>>(),
+        "sessions": listing.sessions.iter().map(Session::to_json).collect::<Vec<_>>(),
         "problems": listing.problems,
         "total": listing.total,
         "limit": limit,
@@ -81,7 +81,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
-    call.json(&session.told())
+    call.json(&session.to_json())
 }
 
 /// `GET /sessions/{id}/turns`
@@ -95,7 +95,7 @@ pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let store = &call.server.engine.store;
     call.afford(store.size_of_turns(&session.id).saturating_mul(TOLD))?;
     let turns = store.turns(&session.id)?;
-    let turns: Vec<Value> = turns.iter().map(Turn::told).collect();
+    let turns: Vec<Value> = turns.iter().map(Turn::to_json).collect();
     call.json(&json!({"id": session.id, "turns": turns}))
 }
 
@@ -134,7 +134,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         change.metadata.map_or(Ok(()), |Pairs(pairs)| session.set_metadata(pairs))?;
         change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
     })?;
-    call.json(&changed.told())
+    call.json(&changed.to_json())
 }
 
 /// `DELETE /sessions/{id}`
@@ -169,7 +169,7 @@ pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let job: Job = Box::new(move |work, _| {
         let store = &work.server.engine.store;
         let id = store.fork(session, work.who.owner())?;
-        Ok(store.load(&id)?.told().to_string())
+        Ok(store.load(&id)?.to_json().to_string())
     });
     deliver(call, key, Format::Json, false, job)
 }

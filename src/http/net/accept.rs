@@ -93,7 +93,7 @@ impl Gauges {
 }
 
 /// What the threads of all clients share.
-pub(crate) struct House {
+pub(crate) struct Shared {
     pub limits: Limits,
     pub service: Arc<dyn Service>,
     pub drain: Arc<Drain>,
@@ -101,20 +101,20 @@ pub(crate) struct House {
 }
 
 /// Open listeners.
-pub struct Door {
+pub struct Acceptor {
     listeners: Vec<Listener>,
     gauges: Arc<Gauges>,
 }
 
-impl Door {
+impl Acceptor {
     /// Binds all of them.
     ///
     /// # Errors
     /// When one of them cannot be bound: which, why, and what to do.
-    pub fn open(listens: Vec<Listen>) -> Result<Door, Error> {
+    pub fn open(listens: Vec<Listen>) -> Result<Acceptor, Error> {
         let listeners: Vec<Vec<Listener>> =
             listens.into_iter().map(Listen::open).collect::<Result<_, _>>()?;
-        Ok(Door { listeners: listeners.into_iter().flatten().collect(), gauges: Arc::default() })
+        Ok(Acceptor { listeners: listeners.into_iter().flatten().collect(), gauges: Arc::default() })
     }
 
     /// Where clients can connect: `http://127.0.0.1:43121`, `http://[::1]:8080`, `unix:/path`.
@@ -143,29 +143,29 @@ impl Door {
         };
         let drain = Arc::new(Drain { asked: Cancel::new()?, over: Cancel::new()? });
         let (watcher, thread) = Watcher::start()?;
-        let house = Arc::new(House { limits, service, drain, watcher });
-        let result = self.let_in(&house, &mut File::from(stop));
-        house.watcher.end();
+        let shared = Arc::new(Shared { limits, service, drain, watcher });
+        let result = self.accept_all(&shared, &mut File::from(stop));
+        shared.watcher.end();
         // It has nothing to wait for. Whether it panicked makes no difference now.
         let _ = thread.join();
         result
     }
 
-    fn let_in(self, house: &Arc<House>, stop: &mut File) -> io::Result<()> {
+    fn accept_all(self, shared: &Arc<Shared>, stop: &mut File) -> io::Result<()> {
         // Every connection holds the writing end: when the last one is gone, the reading end wakes.
-        let (nobody_left, present) = sys::pipe()?;
-        let present = Arc::new(present);
-        let Limits { connections: all, per_address, .. } = house.limits;
+        let (none_left, open_end) = sys::pipe()?;
+        let open_end = Arc::new(open_end);
+        let Limits { connections: all, per_address, .. } = shared.limits;
         let places = Places::new(Bounds { all, per_address }, self.gauges.clone());
-        let mut refused: Vec<Refused> = Vec::new();
+        let mut rejected: Vec<RejectedConnection> = Vec::new();
         let (mut paused, mut failing) = (false, false);
         loop {
             let listeners = if paused { &[] } else { self.listeners.as_slice() };
             let mut watches = vec![Watch::readable(stop.as_fd())];
             watches.extend(listeners.iter().map(|listener| Watch::readable(listener.as_fd())));
-            watches.extend(refused.iter().map(|refused| Watch::readable(refused.stream.as_fd())));
-            let patience = if paused || !refused.is_empty() { PAUSE } else { Duration::MAX };
-            if let Err(error) = sys::poll(&mut watches, patience) {
+            watches.extend(rejected.iter().map(|rejected| Watch::readable(rejected.stream.as_fd())));
+            let wait_limit = if paused || !rejected.is_empty() { PAUSE } else { Duration::MAX };
+            if let Err(error) = sys::poll(&mut watches, wait_limit) {
                 log::warn!("cannot wait for clients: {error}");
                 thread::sleep(PAUSE);
             }
@@ -173,12 +173,12 @@ impl Door {
                 break;
             }
             paused = false;
-            refused.retain_mut(Refused::listen);
+            rejected.retain_mut(RejectedConnection::listen);
             for (listener, _) in listeners.iter().zip(&watches[1..]).filter(|(_, watch)| watch.woke()) {
                 match listener.accept() {
                     Ok((stream, peer)) => {
                         failing = false;
-                        refused.extend(welcome(stream, peer, house, &places, &present));
+                        rejected.extend(start_connection(stream, peer, shared, &places, &open_end));
                     }
                     // It left before we came to the door.
                     Err(error) if is_of_client(&error) => {}
@@ -192,30 +192,30 @@ impl Door {
                     }
                 }
             }
-            refused.truncate(HEARING.1);
+            rejected.truncate(HEARING.1);
         }
-        self.drain(house, stop, &nobody_left, present)
+        self.drain(shared, stop, &none_left, open_end)
     }
 
     /// Lets everybody go. The listeners are closed at once.
     fn drain(
         self,
-        house: &House,
+        shared: &Shared,
         stop: &mut File,
-        nobody_left: &OwnedFd,
-        present: Arc<OwnedFd>,
+        none_left: &OwnedFd,
+        open_end: Arc<OwnedFd>,
     ) -> io::Result<()> {
         drop(self);
-        house.drain.asked.throw();
-        drop(present);
-        let grace = house.limits.drain;
+        shared.drain.asked.throw();
+        drop(open_end);
+        let grace = shared.limits.drain;
         let mut end = (!grace.is_zero()).then(|| Instant::now() + grace);
         let mut is_over = false;
         // The byte that has woken us.
         let mut may_say_more = matches!(stop.read(&mut [0]), Ok(1..));
         loop {
             let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-            let mut watches = vec![Watch::readable(nobody_left.as_fd())];
+            let mut watches = vec![Watch::readable(none_left.as_fd())];
             watches.extend(may_say_more.then(|| Watch::readable(stop.as_fd())));
             sys::poll(&mut watches, left)?;
             if watches[0].woke() {
@@ -225,37 +225,37 @@ impl Door {
                 may_say_more = matches!(stop.read(&mut [0]), Ok(1..));
                 if may_say_more {
                     // The second time takes away the grace of the runs, too.
-                    house.watcher.throw_all();
+                    shared.watcher.throw_all();
                     (end, may_say_more) = (Some(Instant::now() + HURRY), false);
-                    is_over = over(house);
+                    is_over = over(shared);
                 }
             } else if end.is_some_and(|end| Instant::now() >= end) {
                 if is_over {
                     return Ok(());
                 }
                 end = None;
-                is_over = over(house);
+                is_over = over(shared);
             }
         }
     }
 }
 
 /// Gives a client its thread, or tells it why not.
-fn welcome(
+fn start_connection(
     stream: TcpStream,
     peer: Peer,
-    house: &Arc<House>,
+    shared: &Arc<Shared>,
     places: &Arc<Places>,
-    present: &Arc<OwnedFd>,
-) -> Option<Refused> {
+    open_end: &Arc<OwnedFd>,
+) -> Option<RejectedConnection> {
     let stream = Arc::new(stream);
     let address = match peer {
-        Peer::Ip(address) => Some(address).filter(|address| !house.service.is_of_many(*address)),
+        Peer::Ip(address) => Some(address).filter(|address| !shared.service.is_of_many(*address)),
         Peer::Unix => None,
     };
-    if let Some(place) = places.take(address, &stream, present) {
-        let (own, house) = (stream.clone(), house.clone());
-        let serve = move || match Connection::new(own, peer, place, house) {
+    if let Some(place) = places.take(address, &stream, open_end) {
+        let (own, shared) = (stream.clone(), shared.clone());
+        let serve = move || match Connection::new(own, peer, place, shared) {
             Ok(connection) => connection.serve(),
             // It is gone already.
             Err(error) => log::debug!("a client left at the door: {error}"),
@@ -267,13 +267,13 @@ fn welcome(
             Err(error) => log::warn!("no thread for a client: {error}"),
         }
     }
-    Refused::new(stream)
+    RejectedConnection::new(stream)
 }
 
 /// The grace is over: nobody waits for anything any more.
-fn over(house: &House) -> bool {
-    house.watcher.throw_all();
-    house.drain.over.throw();
+fn over(shared: &Shared) -> bool {
+    shared.watcher.throw_all();
+    shared.drain.over.throw();
     true
 }
 
@@ -287,20 +287,20 @@ fn is_of_client(error: &io::Error) -> bool {
 
 /// A client for whom there is no room. It has been told, and may take a moment to hear it: closed at once, with its
 /// request unread, the connection would take the answer away.
-struct Refused {
+struct RejectedConnection {
     stream: Arc<TcpStream>,
     until: Instant,
     left: usize,
 }
 
-impl Refused {
+impl RejectedConnection {
     /// Tells it, as far as that is possible without waiting.
-    fn new(stream: Arc<TcpStream>) -> Option<Refused> {
+    fn new(stream: Arc<TcpStream>) -> Option<RejectedConnection> {
         stream.set_nonblocking(true).ok()?;
         let words = response::last_words(503, TOO_MANY);
         stream.as_ref().write_all(&words).ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
-        Some(Refused { stream, until: Instant::now() + HEARING.0, left: 256 << 10 })
+        Some(RejectedConnection { stream, until: Instant::now() + HEARING.0, left: 256 << 10 })
     }
 
     /// Drops what it says. False when it need not be listened to any longer.

@@ -1,7 +1,7 @@
 //! One client: its requests one after the other, each led through a service, and what becomes of the connection.
 
 use crate::exec::Cancel;
-use crate::http::net::accept::{House, TOO_MANY};
+use crate::http::net::accept::{Shared, TOO_MANY};
 use crate::http::net::body::{Body, BodyError, Reader};
 use crate::http::net::head::{self, Halt, Head, Request};
 use crate::http::net::memory::{COPIES, Held, Memory};
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
     reader: Reader<Socket>,
     peer: Peer,
     place: Place,
-    house: Arc<House>,
+    shared: Arc<Shared>,
 }
 
 /// What becomes of a connection.
@@ -74,34 +74,34 @@ impl Connection {
         stream: Arc<TcpStream>,
         peer: Peer,
         place: Place,
-        house: Arc<House>,
+        shared: Arc<Shared>,
     ) -> io::Result<Connection> {
         let tcp = matches!(peer, Peer::Ip(_));
-        let socket = Socket::new(stream, house.drain.clone(), tcp, house.limits.write)?;
-        Ok(Connection { reader: Reader::new(socket), peer, place, house })
+        let socket = Socket::new(stream, shared.drain.clone(), tcp, shared.limits.write)?;
+        Ok(Connection { reader: Reader::new(socket), peer, place, shared })
     }
 
     /// Serves the client until one of the two has had enough.
     pub fn serve(mut self) {
         // Whoever connects has something to say; only a client that was served before may think about it.
-        let mut patience = self.house.limits.head;
+        let mut wait_limit = self.shared.limits.head;
         if self.place.is_for_health {
-            patience = patience.min(FOR_HEALTH);
+            wait_limit = wait_limit.min(FOR_HEALTH);
         }
         loop {
-            match self.request(patience) {
-                Next::Request => patience = self.house.limits.idle,
+            match self.request(wait_limit) {
+                Next::Request => wait_limit = self.shared.limits.idle,
                 Next::Goodbye => return self.say_goodbye(),
                 Next::Cut => return,
             }
         }
     }
 
-    fn request(&mut self, patience: Duration) -> Next {
+    fn request(&mut self, wait_limit: Duration) -> Next {
         if self.reader.held().is_empty() {
             self.reader.rest();
             self.place.rest();
-            self.reader.source().idle_within(patience);
+            self.reader.source().idle_within(wait_limit);
             let heard = self.reader.source().peek();
             if heard.is_err() && self.place.is_for_health {
                 return self.refuse(503, TOO_MANY);
@@ -119,18 +119,18 @@ impl Connection {
         if !head::is_whole(self.reader.held()) {
             self.place.rest();
         }
-        self.reader.source().read_within(self.house.limits.head);
+        self.reader.source().read_within(self.shared.limits.head);
         let request = match head::read(&mut self.reader) {
             Ok(request) => request,
             Err(Halt::Gone) => return Next::Cut,
             Err(Halt::TimedOut) => return self.refuse(408, "the head took too long to come"),
             Err(Halt::Refused(refusal)) => return self.refuse(refusal.status, refusal.message),
         };
-        let house = self.house.clone();
+        let shared = self.shared.clone();
         if !self.place.work() {
             return Next::Cut;
         }
-        if self.place.is_for_health && !house.service.tells_health(&request.head.path) {
+        if self.place.is_for_health && !shared.service.tells_health(&request.head.path) {
             return self.refuse(503, TOO_MANY);
         }
         let misdirected = request.misdirected;
@@ -140,7 +140,7 @@ impl Connection {
                 .respond(response::refusal(400, "the target names another server than Host does"))
                 .map_err(drop)
         } else {
-            catch_unwind(AssertUnwindSafe(|| house.service.serve(&mut exchange))).map_err(drop)
+            catch_unwind(AssertUnwindSafe(|| shared.service.serve(&mut exchange))).map_err(drop)
         };
         exchange.end(served.is_err())
     }
@@ -206,7 +206,7 @@ impl Exchange<'_> {
         let keep_alive = request.keep_alive && !connection.place.is_for_health;
         Exchange {
             peer: connection.peer,
-            held: connection.house.limits.memory.hold(),
+            held: connection.shared.limits.memory.hold(),
             connection,
             length: request.length,
             body: Body::new(request.length),
@@ -232,7 +232,7 @@ impl Exchange<'_> {
 
     /// All the memory that there is for requests.
     pub fn memory(&self) -> &Memory {
-        &self.connection.house.limits.memory
+        &self.connection.shared.limits.memory
     }
 
     /// Reads the whole body, at most `most` bytes, within its deadline. It waits for room in the memory first; a client
@@ -245,11 +245,11 @@ impl Exchange<'_> {
         if self.length.is_some_and(|length| length > most as u64) {
             return Err(BodyError::TooLarge);
         }
-        let limits = &self.connection.house.limits;
+        let limits = &self.connection.shared.limits;
         let (wait, read, memory) = (limits.wait, limits.read, limits.memory.clone());
         // A body in chunks does not say how long it is: it claims what has come.
         if let Some(length @ 1..) = self.length {
-            let (drain, leaving) = (self.connection.house.drain.clone(), self.leaving());
+            let (drain, leaving) = (self.connection.shared.drain.clone(), self.leaving());
             let stream = self.connection.reader.source().stream();
             let goes_on = || !drain.over.is_thrown() && !leaving.watch(&stream).is_awake();
             if !self.held.claim(length as usize * COPIES, wait, goes_on) {
@@ -285,13 +285,13 @@ impl Exchange<'_> {
         }
         let cancel = Arc::new(Cancel::new()?);
         let stream = self.connection.reader.source().stream();
-        self.watched = Some(self.connection.house.watcher.add(stream, self.leaving(), cancel.clone()));
+        self.watched = Some(self.connection.shared.watcher.add(stream, self.leaving(), cancel.clone()));
         Ok(cancel)
     }
 
     /// The server is about to stop: nothing long should begin.
     pub fn is_draining(&self) -> bool {
-        self.connection.house.drain.asked.is_thrown()
+        self.connection.shared.drain.asked.is_thrown()
     }
 
     /// Answers.

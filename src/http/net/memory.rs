@@ -96,7 +96,7 @@ pub struct Held {
 
 impl Held {
     /// Takes so much, and waits for it at most so long, as long as `goes_on` says so. False: there was no room.
-    pub(crate) fn claim(&self, bytes: usize, patience: Duration, goes_on: impl Fn() -> bool) -> bool {
+    pub(crate) fn claim(&self, bytes: usize, wait_limit: Duration, goes_on: impl Fn() -> bool) -> bool {
         let (memory, place) = (&*self.memory, self.place);
         let mut state = lock(&memory.state);
         state.waiting.insert(place, bytes);
@@ -105,7 +105,7 @@ impl Held {
             if state.is_turn_of(place, bytes, memory.most) {
                 break true;
             }
-            let left = patience.saturating_sub(since.elapsed());
+            let left = wait_limit.saturating_sub(since.elapsed());
             if left.is_zero() || !goes_on() {
                 break false;
             }
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn claims_wait_for_room_in_their_order_and_small_ones_have_some_of_their_own() {
         let memory = Memory::new(16 * MIB);
-        let take = |bytes, patience| {
+        let take = |bytes, wait_limit| {
             let held = memory.hold();
-            held.claim(bytes, patience, || true).then_some(held)
+            held.claim(bytes, wait_limit, || true).then_some(held)
         };
         let first = take(14 * MIB, Duration::ZERO).unwrap();
         assert!(take(2 * MIB, Duration::ZERO).is_none(), "the rest is for small ones");

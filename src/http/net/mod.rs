@@ -15,7 +15,7 @@ mod watch; // the thread that notices clients who left
 
 use std::net::IpAddr;
 
-pub use accept::{Door, Gauges, Limits};
+pub use accept::{Acceptor, Gauges, Limits};
 pub use body::BodyError;
 pub use connection::{Exchange, Peer, Response, Sent};
 pub use head::Head;

@@ -99,8 +99,8 @@ impl Socket {
     /// Waits until there is room, which there has not been since then.
     fn await_room(&self, since: Instant) -> io::Result<()> {
         let is_over = self.drain.over.is_thrown();
-        let patience = if is_over { self.stall.min(FAREWELL) } else { self.stall };
-        let left = patience.saturating_sub(since.elapsed());
+        let wait_limit = if is_over { self.stall.min(FAREWELL) } else { self.stall };
+        let left = wait_limit.saturating_sub(since.elapsed());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }

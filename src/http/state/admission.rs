@@ -20,7 +20,7 @@ pub struct Bounds {
     /// How many may wait.
     pub queue: usize,
     /// How long one may wait.
-    pub patience: Duration,
+    pub wait_limit: Duration,
 }
 
 /// The slots of the server.
@@ -97,10 +97,10 @@ impl Slots {
                     "too many runs at once: {used} runs go on and {queued} wait: try again later"
                 )));
             }
-            if !claim.of_batch && since.elapsed() >= self.bounds.patience {
+            if !claim.of_batch && since.elapsed() >= self.bounds.wait_limit {
                 let sentence = format!(
                     "too many runs at once: no run ended within {:?}: try again later",
-                    self.bounds.patience
+                    self.bounds.wait_limit
                 );
                 break Some(Error::Busy(sentence));
             }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_bounds_hold_in_all_by_backend_and_by_key() {
-        let bounds = Bounds { runs: 3, per_backend: 2, queue: 0, patience: Duration::ZERO };
+        let bounds = Bounds { runs: 3, per_backend: 2, queue: 0, wait_limit: Duration::ZERO };
         let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
         let take = |claim| slots.take(claim, &cancel).map_err(|error| error.to_string());
         let first = take(claim("a", Some(("k", 1)))).ok().unwrap();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_gets_the_slot_that_is_freed_and_leaves_when_its_client_does() {
-        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, patience: Duration::from_secs(60) };
+        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::from_secs(60) };
         let slots = Slots::new(bounds);
         let (here, gone) = (Cancel::new().unwrap(), Cancel::new().unwrap());
         let held = slots.take(claim("a", None), &here).ok().unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
     #[test]
     fn runs_of_a_batch_count_for_no_queue_and_leave_their_turn_to_others() {
-        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, patience: Duration::from_secs(60) };
+        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::from_secs(60) };
         let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
         let of_batch = || Claim { of_batch: true, ..claim("a", None) };
         let waiting = || slots.state().line.len();
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn whoever_is_cancelled_takes_no_slot() {
-        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, patience: Duration::ZERO };
+        let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::ZERO };
         let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
         cancel.throw();
         assert!(slots.take(claim("a", None), &cancel).is_err() && slots.used() == (0, 0));

@@ -10,7 +10,7 @@ use crate::http::net::memory::Held;
 use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
-use crate::http::state::streaming::Outlet;
+use crate::http::state::streaming::StreamingResponse;
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Fields, Object};
 use crate::session::Filter;
@@ -236,12 +236,12 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// A streamed answer of that type.
-    pub fn outlet(&mut self, content_type: &str) -> Outlet<'_, 'c> {
+    pub fn response(&mut self, content_type: &str) -> StreamingResponse<'_, 'c> {
         let mut headers = self.headers.clone();
         headers.push(("Content-Type".to_owned(), content_type.to_owned()));
         headers.push(("Cache-Control".to_owned(), "no-cache".to_owned()));
         headers.push(("X-Accel-Buffering".to_owned(), "no".to_owned()));
-        Outlet::new(self.exchange, headers)
+        StreamingResponse::new(self.exchange, headers)
     }
 
     /// The switch that is thrown when the client leaves.

@@ -9,7 +9,7 @@ use std::time::Duration;
 const MOST_BYTES: usize = 8 << 20;
 
 /// Pieces in the order in which they were written.
-pub struct Tape {
+pub struct EventLog {
     state: Mutex<State>,
     grew: Condvar,
 }
@@ -44,13 +44,13 @@ pub enum Next {
     Nothing,
 }
 
-impl Default for Tape {
-    fn default() -> Tape {
-        Tape { state: Mutex::default(), grew: Condvar::new() }
+impl Default for EventLog {
+    fn default() -> EventLog {
+        EventLog { state: Mutex::default(), grew: Condvar::new() }
     }
 }
 
-impl Tape {
+impl EventLog {
     /// Writes a piece.
     pub fn write(&self, text: &str, is_of_answer: bool) {
         let mut state = self.state();
@@ -83,7 +83,7 @@ impl Tape {
     }
 
     /// The first piece whose number is `from` or more; waits for it so long.
-    pub fn next(&self, from: usize, patience: Duration) -> Next {
+    pub fn next(&self, from: usize, wait_limit: Duration) -> Next {
         let mut state = self.state();
         let mut waited = false;
         loop {
@@ -98,7 +98,7 @@ impl Tape {
                 return Next::Nothing;
             }
             let (woken, timeout) =
-                self.grew.wait_timeout(state, patience).unwrap_or_else(|poisoned| poisoned.into_inner());
+                self.grew.wait_timeout(state, wait_limit).unwrap_or_else(|poisoned| poisoned.into_inner());
             (state, waited) = (woken, timeout.timed_out());
         }
     }
@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn readers_find_every_piece_once_in_order_until_the_end() {
-        let tape = Tape::default();
+        let event_log = EventLog::default();
         std::thread::scope(|scope| {
             let read = || {
                 let (mut from, mut seen) = (0, Vec::new());
                 loop {
-                    match tape.next(from, Duration::from_secs(60)) {
+                    match event_log.next(from, Duration::from_secs(60)) {
                         Next::Piece(number, piece) => {
                             seen.push(piece.text.to_string());
                             from = number + 1;
@@ -131,21 +131,24 @@ mod tests {
             };
             let (one, other) = (scope.spawn(read), scope.spawn(read));
             let pieces: Vec<String> = (0..100).map(|number| number.to_string()).collect();
-            pieces.iter().for_each(|piece| tape.write(piece, true));
-            tape.end();
+            pieces.iter().for_each(|piece| event_log.write(piece, true));
+            event_log.end();
             assert!(one.join().unwrap() == pieces && other.join().unwrap() == pieces);
         });
         let last = Piece { text: "98".into(), is_of_answer: true };
-        assert_eq!(tape.next(98, Duration::ZERO), Next::Piece(98, last));
+        assert_eq!(event_log.next(98, Duration::ZERO), Next::Piece(98, last));
     }
 
     #[test]
     fn the_oldest_pieces_are_forgotten_first() {
-        let tape = Tape::default();
+        let event_log = EventLog::default();
         let large = "x".repeat(MOST_BYTES / 2);
-        (0..3).for_each(|_| tape.write(&large, true));
-        assert!(matches!(tape.next(0, Duration::ZERO), Next::Piece(1, _)));
-        tape.write(&"y".repeat(MOST_BYTES + 1), true);
-        assert!(matches!(tape.next(0, Duration::ZERO), Next::Piece(3, _)), "the newest stays, however large");
+        (0..3).for_each(|_| event_log.write(&large, true));
+        assert!(matches!(event_log.next(0, Duration::ZERO), Next::Piece(1, _)));
+        event_log.write(&"y".repeat(MOST_BYTES + 1), true);
+        assert!(
+            matches!(event_log.next(0, Duration::ZERO), Next::Piece(3, _)),
+            "the newest stays, however large"
+        );
     }
 }

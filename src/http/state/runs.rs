@@ -4,7 +4,7 @@
 use crate::base::world;
 use crate::exec::Cancel;
 use crate::http::net::memory::Held;
-use crate::http::state::event_log::Tape;
+use crate::http::state::event_log::EventLog;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub struct Run {
     /// The key that it belongs to.
     pub owner: Option<String>,
     /// What it says, where somebody may come back for it.
-    pub tape: Option<Tape>,
+    pub event_log: Option<EventLog>,
     /// It goes on without any client.
     pub detached: bool,
     since: (u64, u32),
@@ -90,7 +90,7 @@ impl Run {
             route,
             client,
             owner,
-            tape: None,
+            event_log: None,
             detached: false,
             since: world::now(),
             began: Instant::now(),
@@ -127,7 +127,7 @@ impl Run {
     /// How many bytes are kept for whoever comes back.
     fn kept(&self, state: &State) -> usize {
         let body = state.result.as_ref().map_or(0, |(finished, _)| finished.body.len());
-        body + self.tape.as_ref().map_or(0, Tape::bytes)
+        body + self.event_log.as_ref().map_or(0, EventLog::bytes)
     }
 
     /// Nobody can come back for it: others needed its room.
@@ -152,8 +152,8 @@ impl Run {
     /// It is over; what is said first of its end counts. Whoever follows its tape is told.
     pub fn finish(&self, finished: Finished) {
         self.state().result.get_or_insert((finished, Instant::now()));
-        if let Some(tape) = &self.tape {
-            tape.end();
+        if let Some(event_log) = &self.event_log {
+            event_log.end();
         }
     }
 
@@ -180,7 +180,7 @@ impl Run {
     }
 
     /// What is told of it.
-    pub fn told(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let state = self.state();
         let end = state.result.as_ref().map(|(_, at)| *at);
         let result = state.result.as_ref().map(|(finished, _)| finished);
@@ -204,14 +204,14 @@ impl Run {
     }
 
     /// The same with its result, which may be large.
-    pub fn told_whole(&self) -> Value {
-        let mut told = self.told();
+    pub fn to_json_with_result(&self) -> Value {
+        let mut to_json = self.to_json();
         let body = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
         let result = self.state().result.as_ref().map_or(Value::Null, |(finished, _)| body(&finished.body));
-        told["usage"] = result["usage"].clone();
-        told["content"] = result["content"].clone();
-        told["result"] = result;
-        told
+        to_json["usage"] = result["usage"].clone();
+        to_json["content"] = result["content"].clone();
+        to_json["result"] = result;
+        to_json
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

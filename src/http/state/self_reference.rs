@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 /// How the variables end by which programs are led to another server.
 const ENDING: &str = "_BASE_URL";
 
-/// The variables that point at one of these addresses, as `Door::addresses` has them, and where to.
+/// The variables that point at one of these addresses, as `Acceptor::addresses` has them, and where to.
 pub fn variables(world: &World, addresses: &[String]) -> Vec<(String, String)> {
     let ours: Vec<SocketAddr> =
         addresses.iter().filter_map(|address| address.strip_prefix("http://")?.parse().ok()).collect();

@@ -10,7 +10,7 @@ use crate::engine::{Engine, Listener};
 use crate::exec::{self, Cancel, Control};
 use crate::http::front::client_address::Proxies;
 use crate::http::front::keys::Keys;
-use crate::http::front::origin::Doors;
+use crate::http::front::origin::OriginPolicy;
 use crate::http::front::policy::{self, Policy};
 use crate::http::front::rate::Buckets;
 use crate::http::front::request_id::TRACE_VARIABLE;
@@ -60,7 +60,7 @@ pub struct Server {
     /// Whose word on addresses is believed.
     pub proxies: Proxies,
     /// Which names and pages are ours.
-    pub doors: Doors,
+    pub origins: OriginPolicy,
     /// How often each client may ask.
     pub buckets: Buckets,
     /// How many runs at once.
@@ -102,12 +102,12 @@ impl Server {
             runs: of_server.max_runs,
             per_backend: of_server.max_runs_per_backend,
             queue: of_server.queue_length,
-            patience: Duration::from_secs(of_server.queue_timeout_secs),
+            wait_limit: Duration::from_secs(of_server.queue_timeout_secs),
         };
         Ok(Server {
             policy: Policy::of(of_server)?,
             proxies: Proxies::parse(&of_server.trusted_proxies)?,
-            doors: Doors::of(of_server, !keys.is_empty())?,
+            origins: OriginPolicy::of(of_server, !keys.is_empty())?,
             buckets: Buckets::new(of_server),
             keys,
             slots: Slots::new(bounds),

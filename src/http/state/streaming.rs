@@ -10,10 +10,10 @@ const HELD: Duration = Duration::from_secs(20);
 /// So long a stream may be silent before it says that it is alive. Proxies cut at 60 s.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Clients of a whole JSON answer give up at 300 s without a byte; all of them skip blanks before it.
-const PATIENCE_FOR_JSON: Duration = Duration::from_secs(240);
+const JSON_WAIT_LIMIT: Duration = Duration::from_secs(240);
 
 /// A streamed answer.
-pub struct Outlet<'a, 'c> {
+pub struct StreamingResponse<'a, 'c> {
     exchange: &'a mut Exchange<'c>,
     headers: Vec<(String, String)>,
     held: String,
@@ -22,11 +22,11 @@ pub struct Outlet<'a, 'c> {
     last: Instant,
 }
 
-impl<'a, 'c> Outlet<'a, 'c> {
+impl<'a, 'c> StreamingResponse<'a, 'c> {
     /// An answer with these headers, of which nothing is sent yet.
-    pub fn new(exchange: &'a mut Exchange<'c>, headers: Vec<(String, String)>) -> Outlet<'a, 'c> {
+    pub fn new(exchange: &'a mut Exchange<'c>, headers: Vec<(String, String)>) -> StreamingResponse<'a, 'c> {
         let now = Instant::now();
-        Outlet { exchange, headers, held: String::new(), open: false, since: now, last: now }
+        StreamingResponse { exchange, headers, held: String::new(), open: false, since: now, last: now }
     }
 
     /// A header, in place of one of that name, as long as the status line is held.
@@ -90,7 +90,7 @@ impl<'a, 'c> Outlet<'a, 'c> {
     /// # Errors
     /// When the client left.
     pub fn quiet_before_json(&mut self, blank: &str) -> io::Result<()> {
-        if self.since.elapsed() >= PATIENCE_FOR_JSON && self.last.elapsed() >= SILENCE {
+        if self.since.elapsed() >= JSON_WAIT_LIMIT && self.last.elapsed() >= SILENCE {
             self.send(blank)
         } else {
             Ok(())
