@@ -61,7 +61,7 @@ impl Tokens {
     }
 
     /// The tokens as they are told: with their total.
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         let mut json = json!(self);
         json["total_tokens"] = json!(self.total());
         json
