@@ -348,7 +348,7 @@ fn a_standard_output_that_was_closed_from_the_beginning_is_an_error_before_anyth
         "parallel --json >&-",
         "config show >&-",
         "sessions list --json >&-",
-        "sessions stats >&-",
+        "sessions list >&-",
         "version >&-",
         "-h >&-",
     ] {

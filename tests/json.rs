@@ -96,11 +96,9 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     assert_eq!(ok("sessions rename", &["sessions", "rename", &id, "new"])["title"], "new");
     assert_eq!(ok("sessions tag", &["sessions", "tag", &id, "t"])["tags"], json!(["t"]));
     assert_eq!(ok("sessions untag", &["sessions", "untag", &id, "t"])["tags"], json!([]));
-    assert_eq!(ok("sessions pause", &["sessions", "pause", &id])["status"], "paused");
     assert_eq!(ok("sessions fork", &["sessions", "fork", &id])["id"].as_str().map(str::len), Some(32));
     ok("sessions export", &["sessions", "export", &id]);
     assert_ne!(ok("sessions import", &["sessions", "import", "session"])["id"], json!(id));
-    ok("sessions stats", &["sessions", "stats"]);
     ok("sessions fsck", &["sessions", "fsck"]);
     assert_eq!(ok("sessions delete", &["sessions", "delete", &gone]), json!({"deleted": [gone]}));
     let cleaned = &["sessions", "clean", "--all", "--search", "nowhere"];

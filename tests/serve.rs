@@ -81,13 +81,14 @@ fn a_session_over_http_is_listed_continued_changed_forked_and_deleted() {
     let prompts: Vec<&str> =
         turns["turns"].as_array().unwrap().iter().map(|turn| turn["prompt"].as_str().unwrap()).collect();
     assert_eq!(prompts, ["one", "two", "three"]);
-    let changed =
-        server.ask("PATCH", &path).json(&json!({"title": "new", "tags": ["b"], "status": "paused"})).answer();
+    let changed = server.ask("PATCH", &path).json(&json!({"title": "new", "tags": ["b"]})).answer();
     let told = changed.json();
     assert!(
-        told["title"] == "new" && told["tags"] == json!(["b"]) && told["status"] == "paused",
+        told["title"] == "new" && told["tags"] == json!(["b"]) && told["status"] == "completed",
         "{changed}"
     );
+    let refused = server.ask("PATCH", &path).json(&json!({"status": "paused"})).answer();
+    is_failure(&refused, 400, "invalid_request", "unknown field `status`");
     let fork = server.post(&format!("{path}/fork"), &json!({})).json();
     assert!(fork["parent_id"] == id && fork["id"] != id, "{fork}");
     let deleted = server.ask("DELETE", &path).answer();

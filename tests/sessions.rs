@@ -498,7 +498,6 @@ fn a_second_turn_is_refused_and_told_who_runs_the_first() {
     let said: Value = serde_json::from_str(&seen.out).unwrap();
     assert!(said["kind"] == "session_busy" && said["error"] == error && seen.status == 4, "{seen}");
     home.clinvk(["sessions", "delete", &id]).fails(4, &format!("clinvk: {error}\n"));
-    home.clinvk(["sessions", "pause", &id]).fails(4, &format!("clinvk: {error}\n"));
     assert_eq!(home.session(&id)["status"], "active");
     go.tell();
     first.ends("one\n", "", 0);
@@ -623,16 +622,19 @@ fn however_a_run_ends_its_session_says_why() {
 }
 
 #[test]
-fn a_paused_session_is_taken_up_by_its_next_turn() {
+fn a_session_that_an_earlier_version_put_aside_counts_as_completed() {
     let home = Home::new();
     let id = home.begin("one");
-    home.clinvk(["sessions", "pause", &id]).prints("");
-    assert_eq!(home.list(&["--status", "paused"]), ["one"]);
+    for path in [home.path(&id, "json"), home.dir().join("index.jsonl")] {
+        let text = fs::read_to_string(&path).unwrap();
+        let paused = text.replace(r#""status":"completed""#, r#""status":"paused"   "#);
+        assert_ne!(paused, text);
+        fs::write(path, paused).unwrap();
+    }
+    assert_eq!(home.list(&["--status", "completed"]), ["one"]);
+    assert_eq!(home.fsck(&[]), [""; 0]);
     home.does(["resume", &id, "two"]);
-    assert_eq!(
-        (home.list(&["--status", "paused"]), home.session(&id)["status"].clone()),
-        (vec![], json!("completed"))
-    );
+    assert_eq!(home.session(&id)["status"], "completed");
 }
 
 // How they are listed.
@@ -718,7 +720,7 @@ fn words_that_mean_nothing_are_refused() {
         (&["list", "--since", "2026-13-01"], &format!("`--since 2026-13-01`: {time}")),
         (&["list", "--since", "yesterday"], &format!("`--since yesterday`: {age}")),
         (&["list", "-n", "-1"], "`--limit -1`: expected a whole number"),
-        (&["list", "--status", "done"], "unknown status `done`: known are active, completed, error, paused"),
+        (&["list", "--status", "done"], "unknown status `done`: known are active, completed, error"),
         (&["clean", "--older-than", "12"], &format!("`--older-than 12`: {age}")),
         (&["clean", "--older-than", "12hx"], &format!("`--older-than 12hx`: {age}")),
         (&["clean", "--older-than", "1d 12h"], &format!("`--older-than 1d 12h`: {age}")),
@@ -757,13 +759,7 @@ fn a_title_cannot_speak_to_the_terminal_and_json_has_it_whole() {
     home.does(["sessions", "rename", &id, title]);
     home.does(["sessions", "tag", &id, "\u{1b}[31mtag"]);
     home.does(["resume", &id, "evil \u{1b}[2J\u{9b}prompt"]);
-    for args in [
-        &["list"][..],
-        &["show", &id],
-        &["show", "--turns", &id],
-        &["clean", "--all", "--dry-run"],
-        &["stats"],
-    ] {
+    for args in [&["list"][..], &["show", &id], &["show", "--turns", &id], &["clean", "--all", "--dry-run"]] {
         let seen = home.clinvk([&["sessions"], args].concat()).seen();
         let is_clean = !seen
             .out
@@ -1000,23 +996,16 @@ fn an_export_can_be_read_by_people() {
 }
 
 #[test]
-fn stats_count() {
+fn a_fork_has_used_nothing_yet() {
     let home = Home::new();
     let id = home.begin("one two");
-    home.does(["-b", "cat", "x"]);
     home.does(["resume", &id, "three"]);
     home.does(["sessions", "fork", &id]);
-    let found = home.json(["sessions", "stats"]);
-    let seen = [&found["total"], &found["by"]["backend"]["echo"]]
-        .map(|sum| (sum["sessions"].clone(), sum["input_tokens"].clone()));
-    // A fork has used nothing yet.
-    assert_eq!(seen, [(json!(3), json!(3)), (json!(2), json!(3))], "{found:#}");
-    assert_eq!(found["by"]["status"]["completed"]["turns"], 5, "{found:#}");
-    let table = home.does(["sessions", "stats"]);
-    assert!(
-        table.contains("total                            3         5             3             3\n"),
-        "{table}"
-    );
+    let found = home.json(["sessions", "list"]);
+    let seen = [0, 1]
+        .map(|index| &found["sessions"][index])
+        .map(|session| (session["turn_count"].clone(), session["usage"]["input_tokens"].clone()));
+    assert_eq!(seen, [(json!(2), json!(0)), (json!(2), json!(3))], "{found:#}");
 }
 
 #[test]
@@ -1029,7 +1018,6 @@ fn an_empty_store_is_no_error() {
     );
     home.clinvk(["sessions", "clean", "--all"]).prints("deleted 0 sessions\n");
     home.clinvk(["sessions", "fsck"]).prints("nothing is wrong\n");
-    assert_eq!(home.json(["sessions", "stats"])["total"]["sessions"], 0);
     assert!(!home.dir().exists());
 }
 

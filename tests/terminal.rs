@@ -296,7 +296,6 @@ fn nor_can_titles_failures_and_progress() {
         &format!("clinvk sessions show --turns {id}"),
         &format!("clinvk sessions show {id}"),
         "clinvk sessions clean --older-than 0s --dry-run",
-        "clinvk sessions stats --by tag",
         "echo 1 | clinvk resume y",
         &format!("clinvk --dry-run \"{EVIL}\""),
         "clinvk sessions fsck",

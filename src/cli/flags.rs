@@ -21,7 +21,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "resume", operands: "[ID] [PROMPT]", help: "continue a session" },
     Command {
         name: "sessions",
-        operands: "list|show|delete|clean|fork|rename|tag|untag|pause|export|import|stats|fsck",
+        operands: "list|show|delete|clean|fork|rename|tag|untag|export|import|fsck",
         help: "look at sessions and look after them",
     },
     Command {
@@ -134,7 +134,7 @@ pub const FLAGS: &[Flag] = &[
     flag("wait",               None,      "[=DURATION]", PROMPT, "wait for a session that another run holds"),
     flag("replay",             None,      "",         PROMPT, "continue from the stored turns, in a new session of the backend's"),
     flag("tag",                None,      "TAG",      &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "tag the new session; with sessions: only those with it (may be repeated)"),
-    flag("status",             None,      "STATUS",   SESSIONS, "only those that stand so: active, completed, error, paused"),
+    flag("status",             None,      "STATUS",   SESSIONS, "only those that stand so: active, completed, error"),
     flag("since",              None,      "AGE|DATE", SESSIONS, "only those used since: 7d, 12h, 2026-01-31"),
     flag("search",             None,      "TEXT",     SESSIONS, "only those with this text in title or prompts"),
     flag("limit",              Some('n'), "N",        SESSIONS, "at most so many"),

@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::engine::request;
 use crate::exec;
 use crate::model::error::Error;
-use crate::session::{self, Entry, Filter, Finding, Session, Status, Store, Tokens, Turn};
+use crate::session::{self, Filter, Finding, Session, Status, Store, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -32,10 +32,8 @@ const SUBCOMMANDS: &[(&str, &[&str])] = &[
     ("rename", &[]),
     ("tag", &[]),
     ("untag", &[]),
-    ("pause", &[]),
     ("export", &["markdown"]),
     ("import", &[]),
-    ("stats", &[]),
     ("fsck", &["dry-run"]),
 ];
 
@@ -78,10 +76,8 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
             session.tags.retain(|tag| !operands[2..].contains(&tag.as_str()));
             Ok(())
         }),
-        ["pause", id] => changed(typed, &store.pause(&store.find(id)?.id)?),
         ["export", id] => export(typed, &store, id),
         ["import", file] => import(typed, &store, file),
-        ["stats"] => stats(typed, &store),
         ["fsck"] => fsck(typed, world, &store),
         _ => Err(Error::Invalid(format!("wrong number of words behind `sessions {name}`: see clinvk(1)"))),
     }
@@ -287,12 +283,9 @@ fn edit(
     id: &str,
     change: impl FnOnce(&mut Session) -> Result<(), Error>,
 ) -> Result<u8, Error> {
-    changed(typed, &store.update(&store.find(id)?.id, false, change)?)
-}
-
-/// A session that was changed: there is nothing to say of it but to a program.
-fn changed(typed: &Typed, session: &Session) -> Result<u8, Error> {
-    say_either(typed, session.to_json(), "")
+    let changed = store.update(&store.find(id)?.id, false, change)?;
+    // There is nothing to say of it but to a program.
+    say_either(typed, changed.to_json(), "")
 }
 
 fn say_id(typed: &Typed, id: &str) -> Result<u8, Error> {
@@ -360,58 +353,6 @@ fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
     }
     // Never in place of one that is here: then it becomes another one.
     say_id(typed, &store.insert(session, &turns)?)
-}
-
-/// Counts and tokens of a group.
-#[derive(Default, Serialize)]
-struct Sum {
-    sessions: usize,
-    turns: u64,
-    #[serde(flatten)]
-    tokens: Tokens,
-}
-
-impl Sum {
-    fn add(&mut self, entry: &Entry) {
-        self.sessions += 1;
-        self.turns += entry.turn_count;
-        self.tokens.add(&entry.token_usage);
-    }
-}
-
-fn stats(typed: &Typed, store: &Store) -> Result<u8, Error> {
-    let entries = store.entries(&Filter::default(), 0, usize::MAX, &mut progress("reading sessions"))?;
-    let (mut total, mut groups) = (Sum::default(), BTreeMap::<&str, BTreeMap<String, Sum>>::new());
-    for entry in &entries {
-        total.add(entry);
-        let day = entry.last_used_at.chars().take(10).collect();
-        for (group, name) in
-            [("backend", entry.backend.clone()), ("day", day), ("status", entry.status.word().to_owned())]
-        {
-            groups.entry(group).or_default().entry(name).or_default().add(entry);
-        }
-    }
-    if typed.has("json") {
-        return say_json(&json!({"total": total, "by": groups}));
-    }
-    let line = |name: &str, sum: &Sum| {
-        let tokens = &sum.tokens;
-        format!(
-            "{:<24} {:>9} {:>9} {:>13} {:>13}\n",
-            printable::safe(name),
-            sum.sessions,
-            sum.turns,
-            tokens.input_tokens,
-            tokens.output_tokens
-        )
-    };
-    let mut text = format!("{:<24} {:>9} {:>9} {:>13} {:>13}\n", "", "SESSIONS", "TURNS", "INPUT", "OUTPUT");
-    text += &line("total", &total);
-    for (group, sums) in &groups {
-        text += &format!("by {group}\n");
-        text += &sums.iter().map(|(name, sum)| line(&format!("  {name}"), sum)).collect::<String>();
-    }
-    say(&text)
 }
 
 fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {

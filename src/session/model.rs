@@ -16,12 +16,11 @@ words! {
     Status {
         /// A run holds it.
         Active = "active",
-        /// Its last turn went well.
+        /// Its last turn went well. Earlier versions put sessions aside, whatever their last turn had come to.
+        #[serde(alias = "paused")]
         Completed = "completed",
         /// Its last turn failed.
         Error = "error",
-        /// Somebody put it aside; the next turn takes it up again.
-        Paused = "paused",
     }
 }
 

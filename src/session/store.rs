@@ -300,18 +300,6 @@ impl Store {
         self.append(&locked, &Entry::of_deleted(id), false).map(|()| true)
     }
 
-    /// Puts a session aside, until its next turn.
-    ///
-    /// # Errors
-    /// When it is busy, is not there, or cannot be written.
-    pub fn pause(&self, id: &str) -> Result<Session, Error> {
-        let _held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
-        self.update(id, false, |session| {
-            session.status = Status::Paused;
-            Ok(())
-        })
-    }
-
     /// A session as it really stands: one that is called active although nobody holds it was left by a process that died.
     pub fn settled(&self, mut session: Session) -> Session {
         let path = self.path(&session.id, "lock");

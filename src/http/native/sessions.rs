@@ -5,7 +5,7 @@ use crate::http::front::errors::Fault;
 use crate::http::native::deliver::{Format, Job, deliver, key};
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
-use crate::model::fields::{Word, fields};
+use crate::model::fields::fields;
 use crate::session::{Filter, Session, Status, Turn, is_id};
 use serde_json::{Value, json};
 
@@ -105,7 +105,6 @@ fields! {
         title: String, "its name for people";
         tags: Vec<String>, "its tags, in place of those it has";
         metadata: Pairs, "what its makers want to keep with it, in place of what is there: at most 16 pairs";
-        status: Word<Status>, "`paused` puts it aside until its next turn, `completed` takes that back";
     }
 }
 
@@ -117,19 +116,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let change: Change = call.object()?;
     let store = &call.server.engine.store;
-    match change.status {
-        Some(Word(Status::Paused)) => store.pause(&session.id).map(drop)?,
-        Some(Word(Status::Completed)) | None => {}
-        Some(Word(other)) => {
-            let sentence =
-                format!("`{}` is what a run makes of it: only paused and completed can be set", other.word());
-            return Err(Fault::invalid("status", sentence));
-        }
-    }
     let changed = store.update(&session.id, false, |session| {
-        if session.status == Status::Paused && change.status == Some(Word(Status::Completed)) {
-            session.status = Status::Completed;
-        }
         change.title.map_or(Ok(()), |title| session.set_title(title))?;
         change.metadata.map_or(Ok(()), |Pairs(pairs)| session.set_metadata(pairs))?;
         change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
