@@ -152,9 +152,6 @@ impl Dialogue for Repeat {
 }
 
 /// The hidden command: reads all of `input`, repeats it word by word. Returns the exit status.
-///
-/// # Errors
-/// When an option is unknown, or reading or writing fails.
 pub fn repeat(options: &[String], input: &mut dyn Read, output: &mut dyn Write) -> Result<u8, Error> {
     let (mut behaviour, mut max_words) = (Behaviour::default(), usize::MAX);
     for option in options {

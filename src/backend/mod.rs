@@ -28,7 +28,6 @@ pub trait Backend: Send + Sync {
     /// The name that users type.
     fn name(&self) -> &str;
 
-    /// The program that has to be there.
     fn program(&self) -> &str;
 
     /// Whether an option can be honoured; where not, why, or what to use instead.
@@ -103,7 +102,6 @@ pub struct VendorSessions {
     pub variable: &'static str,
     /// The home in the user's, where that is not set.
     pub home: &'static str,
-    /// The folder in it.
     pub folder: &'static str,
 }
 
@@ -139,7 +137,6 @@ pub struct Launch {
 pub struct File {
     /// Below `Task::scratch`.
     pub path: PathBuf,
-    /// What is in it.
     pub text: String,
 }
 
@@ -355,7 +352,6 @@ impl Registry {
         path
     }
 
-    /// When a program was looked for.
     pub fn looked_for(&self, program: &str) -> Option<Instant> {
         let found = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         found.get(program).map(|(_, at)| *at)

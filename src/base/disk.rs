@@ -8,9 +8,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Opens a regular file. A link is none, whatever it leads to.
-///
-/// # Errors
-/// When there is none, or it cannot be opened.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let opened = options.custom_flags(sys::O_NOFOLLOW | sys::O_NONBLOCK).open(path);
     match opened.and_then(|file| Ok((file.metadata()?.is_file(), file))) {
@@ -34,9 +31,6 @@ fn no_file() -> io::Error {
 }
 
 /// What is in a regular file of at most so many bytes.
-///
-/// # Errors
-/// When there is none, it has more, or it cannot be read.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open(path, OpenOptions::new().read(true))?;
     let length = file.metadata()?.len();
@@ -56,9 +50,6 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. Nobody else uses
 /// the temporary name at that time; what a crash, or somebody, left there is removed and never written through.
-///
-/// # Errors
-/// When it cannot be written.
 pub fn replace(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

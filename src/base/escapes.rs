@@ -11,7 +11,6 @@ pub const PLAIN: &str = "\x1b[0m";
 pub struct Cleaner {
     has_colours: bool,
     state: State,
-    /// A colour is on.
     coloured: bool,
 }
 

@@ -86,12 +86,10 @@ macro_rules! ordered {
 pub(crate) use ordered;
 
 impl Json {
-    /// `null`.
     pub fn null() -> Json {
         Json("null".to_owned())
     }
 
-    /// An object with these members.
     pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
         let empty = Json("{}".to_owned());
         members.into_iter().fold(empty, |object, (key, value)| object.with(key, value))
@@ -206,7 +204,6 @@ pub fn weight(text: &[u8]) -> usize {
 
 /// A member of an object that is read for some of its members alone.
 pub enum Member<T> {
-    /// One of those.
     Known(T),
     /// Another one that says something: its value was skipped.
     Skipped,

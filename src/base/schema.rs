@@ -74,9 +74,6 @@ enum Holds {
 }
 
 /// Whether a value follows a schema.
-///
-/// # Errors
-/// Where it does not: the path and what was expected there.
 pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
     Checker { root: schema, steps: 0 }.check(schema, value, &mut Vec::new(), 0)
 }
@@ -128,7 +125,6 @@ enum Step<'a> {
 
 type Path<'a> = Vec<Step<'a>>;
 
-/// What is wrong at a path.
 fn wrong(path: &[Step], what: &str) -> String {
     let steps = path.iter().map(|step| match step {
         Step::Member(name) => format!(".{name}"),

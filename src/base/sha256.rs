@@ -15,7 +15,6 @@ const ROUNDS: [u32; 64] = [
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
-/// The digest of these bytes.
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
     // The first 32 bits of the fractional parts of the square roots of the first eight primes.
     let mut state =

@@ -129,7 +129,6 @@ pub fn give_back_memory() {
 pub enum Exit {
     /// With this status.
     Code(i32),
-    /// By this signal.
     Signal(i32),
 }
 

@@ -3,9 +3,6 @@
 use std::string::FromUtf8Error;
 
 /// The text in the bytes of a file, without the byte order mark that some editors put in front.
-///
-/// # Errors
-/// When they are no UTF-8.
 pub fn of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
     match without_mark(&bytes) {
         rest if rest.len() < bytes.len() => String::from_utf8(rest.to_vec()),

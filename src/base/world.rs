@@ -34,9 +34,6 @@ pub struct World {
 
 impl World {
     /// Reads everything once. What is missing is told by what needs it.
-    ///
-    /// # Errors
-    /// When a variable of ours cannot be read.
     pub fn read() -> Result<World, Error> {
         let mut env = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
@@ -69,9 +66,6 @@ impl World {
     }
 
     /// Where clinvk keeps its things.
-    ///
-    /// # Errors
-    /// Why there is no such place.
     pub fn home(&self) -> Result<&Path, Error> {
         match &self.no_home {
             None => Ok(&self.home),
@@ -122,9 +116,6 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// 32 hex digits from the system's random source.
-///
-/// # Errors
-/// When there is none.
 pub fn random_id() -> Result<String, Error> {
     let mut bytes = [0u8; 16];
     sys::random(&mut bytes).map_err(|error| Error::System { what: "get random bytes", error })?;

@@ -120,9 +120,6 @@ impl Chain {
     }
 
     /// The place of a step, from 0, by its name or its number from 1.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn find(&self, word: &str) -> Result<usize, Error> {
         let number = word.parse::<usize>().ok().filter(|number| (1..=self.len()).contains(number));
         let named = self.steps.iter().position(|step| step.name == word);

@@ -12,16 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Who is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// The backend.
     pub backend: String,
     /// Its model; none is what the others are asked for, or its own default.
     pub model: Option<String>,
 }
 
 /// The candidates that are named: `backend` or `backend:model`. The same one may be asked for two models.
-///
-/// # Errors
-/// When there is none, or one is named twice.
 pub fn candidates(words: &[String]) -> Result<Vec<Candidate>, Error> {
     let mut candidates = Vec::new();
     for word in words {

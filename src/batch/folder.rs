@@ -51,9 +51,6 @@ struct Row {
 impl Folder {
     /// Opens a directory, or makes it. `prefix`: what the files of those with an id are called. `resumes`: what is done
     /// already is not done again.
-    ///
-    /// # Errors
-    /// When it cannot be made or written, or another clinvk uses it.
     pub fn open(path: &Path, prefix: &'static str, resumes: bool) -> Result<Folder, Error> {
         let fail = |error| Error::File { verb: "create", path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;

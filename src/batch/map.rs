@@ -21,9 +21,6 @@ enum Part {
 impl Pattern {
     /// Reads a prompt: `place` stands for the item, `{n}` for its number from 1, `{base}` for its file name without
     /// directory and extension. Other braces are only braces.
-    ///
-    /// # Errors
-    /// When it has no place for anything.
     pub fn read(text: &str, place: &str) -> Result<Pattern, Error> {
         if place.is_empty() {
             return Err(Error::Invalid("what stands for the item (`-I`) is empty".to_owned()));

@@ -37,29 +37,17 @@ use std::time::{Duration, Instant};
 /// batch's own threads, for several runs at once.
 pub trait Runner: Sync {
     /// What the surface has to say to a task before it is used; `request` is what it was made from.
-    ///
-    /// # Errors
-    /// The rule that it breaks.
     fn admit(&self, _request: &Request, _task: &mut Task) -> Result<(), Error> {
         Ok(())
     }
 
     /// Runs the first task, or where its backend cannot answer for now the next one.
-    ///
-    /// # Errors
-    /// As `Engine::run`.
     fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error>;
 
     /// Removes a session of ours, and the vendor's behind it.
-    ///
-    /// # Errors
-    /// As `Engine::forget`.
     fn forget(&self, session: &Session) -> Result<(), Error>;
 
     /// Says what a task would execute. Starts nothing.
-    ///
-    /// # Errors
-    /// As `Engine::prepare`.
     fn rehearse(&self, task: &Task) -> Result<String, Error>;
 }
 

@@ -19,10 +19,6 @@ pub const MOST_WORKERS: u64 = 1024;
 pub struct Workers(pub usize);
 
 impl Workers {
-    /// From 1 to 1024.
-    ///
-    /// # Errors
-    /// A sentence that says so.
     pub fn of(number: i128) -> Result<Workers, String> {
         let workers = u64::try_from(number).ok().filter(|number| (1..=MOST_WORKERS).contains(number));
         let workers = workers.and_then(|number| usize::try_from(number).ok()).map(Workers);

@@ -77,7 +77,6 @@ pub struct Finished {
     pub unavailable: bool,
     /// Our session, where it was kept.
     pub session: Option<String>,
-    /// The backend's own.
     pub backend_session: Option<String>,
     /// What it used.
     pub usage: Usage,
@@ -314,7 +313,6 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// All.
     pub fn all(&self) -> usize {
         self.completed + self.failed + self.cancelled + self.skipped
     }

@@ -11,9 +11,6 @@ use std::path::Path;
 const SUBCOMMANDS: &[&str] = &["show", "get", "set", "unset", "path", "validate"];
 
 /// Runs it. Everything is printed; the exit status is returned.
-///
-/// # Errors
-/// Everything that the configuration module says no to.
 pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let home = if explicit.is_some() { &world.home } else { world.home()? };

@@ -5,7 +5,6 @@ use crate::model::error::Error;
 use lexopt::{Arg, ValueExt};
 use std::ffi::{OsStr, OsString};
 
-/// A command.
 pub struct Command {
     /// What is typed; empty for a prompt.
     pub name: &'static str,
@@ -38,7 +37,6 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "help", operands: "[COMMAND]", help: "print help" },
 ];
 
-/// A flag.
 pub struct Flag {
     /// Its name without the dashes.
     pub name: &'static str,

@@ -16,9 +16,6 @@ clinvk: one interface to AI command-line tools
 ";
 
 /// The command of that name; the empty one is the prompt.
-///
-/// # Errors
-/// When there is no such command.
 pub fn find(name: &str) -> Result<&'static Command, Error> {
     COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Error::Unknown {
         what: "command",

@@ -30,9 +30,6 @@ pub enum Piped {
 
 impl Piped {
     /// From what was typed and configured. `is_named`: by `-`.
-    ///
-    /// # Errors
-    /// When it is named, and is to be left alone.
     pub fn of(typed: &Typed, is_named: bool, config: &Config) -> Result<Piped, Error> {
         match (is_named, typed.has("no-stdin")) {
             (true, true) => Err(Error::Invalid("`-` and `--no-stdin` exclude each other".to_owned())),
@@ -44,9 +41,6 @@ impl Piped {
 }
 
 /// The prompt before its files: the argument, a blank line, standard input. None where the files have to do.
-///
-/// # Errors
-/// No prompt at all, or standard input cannot be read.
 pub fn prompt(argument: Option<&str>, piped: Piped, has_files: bool) -> Result<Option<String>, Error> {
     let mut parts = Vec::new();
     parts.extend(argument.filter(|argument| !argument.is_empty()).map(str::to_owned));
@@ -119,9 +113,6 @@ fn unreadable(error: io::Error) -> Error {
 }
 
 /// A flag's time limit: `90s`, `5m`, `1d`, or a number of seconds; `0` is none.
-///
-/// # Errors
-/// Anything else, with what is expected.
 pub fn duration(flag: &str, word: &str) -> Result<Duration, Error> {
     request::limit(word).ok_or_else(|| {
         Error::Invalid(format!(

@@ -51,7 +51,6 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 pub enum Form {
     /// The answers, and a table.
     Text {
-        /// With the answers.
         answers: bool,
         /// Without the line before them.
         quiet: bool,
@@ -108,9 +107,6 @@ impl Printer {
     }
 
     /// Prints a result, or those whose turn has come.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn take(&mut self, out: &mut Out, finished: Finished) -> io::Result<()> {
         if self.form == Form::Lines {
             return out.put_line(&finished.entry());
@@ -140,9 +136,6 @@ impl Printer {
     }
 
     /// Prints what they came to.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn end(&mut self, out: &mut Out, report: &Report) -> io::Result<()> {
         let (totals, seconds) = (&report.totals, report.duration.as_secs_f64());
         match self.form {

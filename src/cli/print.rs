@@ -65,9 +65,6 @@ impl Printer {
     }
 
     /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn error(&mut self, error: &Error) -> io::Result<()> {
         self.spinner = None;
         // What was under way has told it as its outcome.
@@ -234,9 +231,6 @@ impl Out {
     }
 
     /// A reader that left is noticed before the next write, too.
-    ///
-    /// # Errors
-    /// When it did.
     pub fn look(&self) -> io::Result<()> {
         let mut watch = [Watch::other_side_gone(sys::stdout_fd())];
         sys::poll(&mut watch, Duration::ZERO)?;
@@ -244,9 +238,6 @@ impl Out {
     }
 
     /// Writes a text, or its last piece.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn put(&mut self, text: &str) -> io::Result<()> {
         match &mut self.cleaner {
             Some(cleaner) => {
@@ -258,9 +249,6 @@ impl Out {
     }
 
     /// Writes a piece of a text that goes on.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn piece(&mut self, text: &str) -> io::Result<()> {
         match &mut self.cleaner {
             Some(cleaner) => {
@@ -272,9 +260,6 @@ impl Out {
     }
 
     /// Writes a text as it is, to a terminal too.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn raw(&mut self, text: &str) -> io::Result<()> {
         let result = self.write(text.as_bytes());
         // The end of a colour moves nothing.
@@ -294,9 +279,6 @@ impl Out {
     }
 
     /// Writes a value as a line of JSON.
-    ///
-    /// # Errors
-    /// When nobody reads.
     pub fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
         let line = crate::base::printable::safe_json(serde_json::to_string(value)?) + "\n";
         self.put(&line)

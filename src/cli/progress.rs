@@ -18,7 +18,6 @@ const TAIL: usize = 200;
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
-    /// Nothing.
     Nothing,
     /// A line when a run begins, and when it ends.
     Lines,

@@ -24,9 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs it. Everything is printed; the exit status is returned.
-///
-/// # Errors
-/// What *we* could not do, before a printer was there to say it.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let format = format(typed, config)?;
     // Which one a session has is not known before it is found.
@@ -145,9 +142,6 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
 
 /// The prompt among the operands, and whether standard input is named (`-`). `is_prompt`: it cannot be a misspelt
 /// command.
-///
-/// # Errors
-/// More than one word.
 pub fn argument<'a>(
     typed: &Typed,
     operands: &'a [String],
@@ -173,9 +167,6 @@ pub fn engine(world: World, config: &Config) -> Engine {
 }
 
 /// What the flags ask for.
-///
-/// # Errors
-/// A word that a flag does not know.
 pub fn request(typed: &Typed) -> Result<Request, Error> {
     let text = |flag: &str| typed.value(flag).map(str::to_owned);
     let texts =

@@ -15,9 +15,6 @@ use std::path::Path;
 const CHOICE: usize = 20;
 
 /// The session that the command line means, if it means one, and what is left of the operands for the prompt.
-///
-/// # Errors
-/// When it means one that is not there.
 pub fn chosen<'a>(
     typed: &'a Typed,
     world: &World,

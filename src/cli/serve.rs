@@ -36,9 +36,6 @@ const ROUND: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
 /// Serves. Returns when it was told to stop and nothing is left.
-///
-/// # Errors
-/// What keeps it from starting.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     sys::keep_little_memory();
     world.home()?;

@@ -45,9 +45,6 @@ const COUNTED: usize = 1000;
 const SHORTEST_TO_DELETE: usize = 8;
 
 /// Runs it. Everything is printed; the exit status is returned.
-///
-/// # Errors
-/// What the store says no to.
 pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
     let store = Store::at(world.home()?);
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();

@@ -12,18 +12,12 @@ use std::sync::Arc;
 use std::{io, thread};
 
 /// From now on each signal that means a server's end is a byte in this pipe.
-///
-/// # Errors
-/// When no pipe can be had.
 pub fn stop_pipe() -> io::Result<OwnedFd> {
     sys::survive_file_size_limit();
     sys::signals_to_pipe(&sys::ending_signals())
 }
 
 /// From now on signals throw this switch.
-///
-/// # Errors
-/// When no pipe or no thread can be had.
 pub fn watch(cancel: Arc<Cancel>) -> io::Result<()> {
     sys::survive_file_size_limit();
     let read = sys::signals_to_pipe(&[sys::ending_signals(), vec![sys::SIGTSTP]].concat())?;

@@ -13,7 +13,6 @@ fn minute(time: &str) -> String {
     printable::safe(time).chars().take(16).collect::<String>().replace('T', " ")
 }
 
-/// One session in one line.
 pub fn line(session: &Session) -> String {
     let Session { id, backend, last_used_at, .. } = session;
     let id: String = id.chars().take(12).collect();

@@ -44,7 +44,6 @@ pub struct Loaded {
 pub struct Row {
     /// The dotted key, with the name of the backend or API key in it; every entry of a map is a row of its own.
     pub key: String,
-    /// Its value.
     pub value: Value,
     /// Where the value comes from.
     pub origin: Origin,
@@ -56,7 +55,6 @@ pub struct Row {
 pub enum Origin {
     /// Nobody said anything.
     Default,
-    /// The file.
     File(PathBuf),
     /// A variable of the environment.
     Env(String),
@@ -100,9 +98,6 @@ impl Config {
     }
 
     /// The same where there is no file, and no place for one.
-    ///
-    /// # Errors
-    /// When a variable has a value that cannot be used.
     pub fn of_variables(env: &BTreeMap<String, String>) -> Result<Loaded, Error> {
         Config::complete(PathBuf::new(), Settings::new(), Vec::new(), env)
     }
@@ -133,9 +128,6 @@ impl Loaded {
     }
 
     /// The value of a key, or a whole section as an object.
-    ///
-    /// # Errors
-    /// When there is no such key.
     pub fn get(&self, key: &str) -> Result<Value, Error> {
         let path = path::path(key);
         let below: Vec<Row> = self.rows.iter().filter(|row| row.path.starts_with(&path)).cloned().collect();

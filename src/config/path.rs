@@ -13,7 +13,6 @@ pub(super) type Path = Vec<String>;
 pub(super) enum Place {
     /// More keys: of these the first.
     Section(&'static Key),
-    /// A key.
     Key(&'static Key),
     /// One name in a key that is a map.
     Entry(&'static Key),
@@ -58,7 +57,6 @@ pub(super) fn path(dotted: &str) -> Path {
     }
 }
 
-/// The path of a key for one name.
 pub(super) fn path_for(key: &Key, name: &str) -> Path {
     key.name.split('.').map(|word| if word == "<name>" { name } else { word }.to_owned()).collect()
 }
@@ -87,7 +85,6 @@ impl Names {
         all.into_iter().flatten().filter(|name| key.is_for(name))
     }
 
-    /// The backends.
     pub(super) fn backends(&self) -> &[String] {
         &self.0["backends"]
     }

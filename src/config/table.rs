@@ -51,7 +51,6 @@ impl Key {
         }
     }
 
-    /// The default as a value.
     pub fn default_value(&self) -> Value {
         self.kind.parse(self.default).expect("a test parses every default of the table")
     }

@@ -21,9 +21,7 @@ pub enum Type {
         /// The largest one.
         max: u64,
     },
-    /// Any text.
     Text,
-    /// One of these words.
     Word(&'static [&'static str]),
     /// One of these words, or the empty text for none of them.
     WordOrNone(&'static [&'static str]),

@@ -11,9 +11,6 @@ use std::io;
 
 /// Runs the first task; where its backend cannot answer for now the second, and so on. The listener hears the one run
 /// that counts.
-///
-/// # Errors
-/// Those of the last run.
 pub fn run(
     engine: &Engine,
     tasks: &[Task],

@@ -48,7 +48,6 @@ pub struct Engine {
 
 /// A task that was checked, and how it will be launched: all that a dry run needs.
 pub struct Prepared {
-    /// Who will do it.
     pub backend: Arc<dyn Backend>,
     /// The task as it will be put: the model's alias resolved, what could not be honoured left out.
     pub task: Task,

@@ -177,9 +177,6 @@ pub struct Defaults<'a> {
 /// Turns the name of a directory into the path of one that may be used.
 pub trait Directories: Sync {
     /// The directory: absolute and free of links.
-    ///
-    /// # Errors
-    /// When there is no such directory, or a rule against it.
     fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error>;
 }
 
@@ -195,9 +192,6 @@ impl Directories for AllDirectories {
 impl Request {
     /// The tasks: the first is what is asked for, the others stand in for it (`fallback`). `prompt` is asked last, because it
     /// may have to wait for somebody to type.
-    ///
-    /// # Errors
-    /// Whatever cannot be used: a directory, a file, a fallback's name.
     pub fn tasks<P: Into<Arc<str>>>(
         &self,
         defaults: &Defaults<'_>,
@@ -219,9 +213,6 @@ impl Request {
     }
 
     /// The prompt with its files.
-    ///
-    /// # Errors
-    /// When there is none, or a file cannot be read.
     pub fn text(&self, defaults: &Defaults<'_>) -> Result<Arc<str>, Error> {
         let files = self.files.as_deref().unwrap_or_default();
         match &self.prompt {
@@ -352,7 +343,6 @@ impl Request {
     }
 }
 
-/// `backend`, or `backend:model`.
 pub fn backend_and_model(word: &str) -> (&str, Option<&str>) {
     match word.split_once(':') {
         Some((backend, model)) => (backend.trim(), Some(model.trim()).filter(|model| !model.is_empty())),
@@ -366,9 +356,6 @@ pub fn list(words: &str) -> Vec<String> {
 }
 
 /// A prompt with the files behind it, each under its name.
-///
-/// # Errors
-/// When there is nothing of either, or a file cannot be read as text.
 pub fn prompt_with_files(
     prompt: Option<String>,
     files: &[String],
@@ -394,9 +381,6 @@ fn refuse_files(defaults: &Defaults<'_>, name: &str) -> Result<(), Error> {
 }
 
 /// Reads a file as text; a relative name starts at `base`.
-///
-/// # Errors
-/// When that cannot be done.
 pub fn read_text(base: &Path, name: &str) -> Result<String, Error> {
     let bytes = fs::read(base.join(name)).map_err(|error| unreadable(name, error))?;
     let invalid = |_| unreadable(name, io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8"));
@@ -438,9 +422,6 @@ fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
 }
 
 /// A directory as the backends need it: absolute and free of links.
-///
-/// # Errors
-/// When there is no such directory.
 pub fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
     let path = base.join(name);
     if path.is_relative() {

@@ -37,7 +37,6 @@ enum Stage {
     Asked,
     /// It was sent the signal that suits it.
     Signalled,
-    /// It was killed.
     Killed,
 }
 

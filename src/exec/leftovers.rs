@@ -13,9 +13,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The marker of a new run: 32 random digits, and where it can be said whose it is.
-///
-/// # Errors
-/// When there are no random digits.
 pub fn marker(world: &World) -> Result<String, Error> {
     let id = world::random_id()?;
     Ok(Owner::of_this_process(&world.home).map_or(id.clone(), |owner| format!("{id}-{}", owner.words())))
@@ -43,7 +40,6 @@ impl Owner {
         format!("{}-{}-{}-{}", self.pid, self.started, self.namespace, self.home)
     }
 
-    /// The owner in a marker.
     fn of_marker(marker: &str) -> Option<Owner> {
         let mut words = marker.split('-').skip(1);
         let owner = Owner {

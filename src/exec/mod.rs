@@ -56,9 +56,6 @@ pub struct Control {
 
 impl Control {
     /// No limits, a grace of two seconds.
-    ///
-    /// # Errors
-    /// When no pipe can be had.
     pub fn unlimited() -> io::Result<Control> {
         Ok(Control::with(Arc::new(Cancel::new()?)))
     }
@@ -82,9 +79,6 @@ pub struct Cancel {
 
 impl Cancel {
     /// A switch that nobody has thrown.
-    ///
-    /// # Errors
-    /// When no pipe can be had.
     pub fn new() -> io::Result<Cancel> {
         let (read, write) = sys::pipe()?;
         Ok(Cancel {
@@ -97,9 +91,6 @@ impl Cancel {
     }
 
     /// Another switch for a part of the runs: thrown with this one, and by itself without it.
-    ///
-    /// # Errors
-    /// When no pipe can be had.
     pub fn branch(&self) -> io::Result<Arc<Cancel>> {
         let branch = Arc::new(Cancel::new()?);
         let mut branches = lock(&self.branches);

@@ -70,9 +70,6 @@ pub const ROUTES: &[Route] = &[
 
 impl Route {
     /// What answers that method.
-    ///
-    /// # Errors
-    /// When nothing does, with those that something does.
     pub fn handler(&self, method: &str) -> Result<Handler, Fault> {
         let asked = if method == "HEAD" { "GET" } else { method };
         let found = self.methods.iter().find(|(known, _)| *known == asked);

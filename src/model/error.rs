@@ -129,7 +129,6 @@ pub enum Error {
         what: &'static str,
         /// The word as typed.
         given: String,
-        /// What is known.
         known: Vec<String>,
     },
     /// There is no backend of that name.
@@ -140,29 +139,22 @@ pub enum Error {
         known: Vec<String>,
     },
     /// The backend is switched off in the configuration.
-    Disabled {
-        /// The backend.
-        backend: String,
-    },
+    Disabled { backend: String },
     /// The backend's program is not on PATH.
     NotInstalled {
-        /// The backend.
         backend: String,
         /// The program that was looked for.
         program: String,
     },
     /// The backend cannot honour an option.
     CannotHonour {
-        /// The backend.
         backend: String,
-        /// The option.
         option: TaskOption,
         /// Why, or what to use instead.
         why: String,
     },
     /// An extra flag that is not on the backend's list.
     ExtraFlag {
-        /// The backend.
         backend: String,
         /// The flag as typed.
         flag: String,
@@ -173,7 +165,6 @@ pub enum Error {
     Policy {
         /// The key of the configuration that is the rule.
         rule: String,
-        /// What was asked.
         asked: String,
         /// What the rule allows.
         allowed: String,
@@ -198,7 +189,6 @@ pub enum Error {
     },
     /// The program was found and could not be started.
     Start {
-        /// The program.
         program: String,
         /// The system's word.
         error: std::io::Error,
@@ -253,7 +243,6 @@ pub enum Error {
     NotResumable {
         /// The session.
         id: String,
-        /// Why, and what to do.
         why: String,
     },
     /// A session's file does not parse. It is left alone.

@@ -49,7 +49,6 @@ pub enum Event {
     },
     /// Another model answers from here on.
     Model {
-        /// Its name.
         name: String,
         /// A sentence that says why.
         why: String,
@@ -142,7 +141,6 @@ impl Usage {
 
 /// Who listens to a run. An `Err` means that nobody listens any more: the run is stopped.
 pub trait Sink {
-    /// One event.
     fn event(&mut self, event: &Event) -> io::Result<()>;
 
     /// A while of silence has passed: a terminal redraws its spinner, a stream writes its keep-alive.

@@ -12,7 +12,6 @@ use std::sync::Arc;
 /// A field as it is described to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
-    /// Its name.
     pub name: &'static str,
     /// What else it may be called.
     pub aliases: &'static [&'static str],
@@ -35,9 +34,6 @@ pub trait Fields: Default {
     }
 
     /// Takes the value of a field of its own; `false`, without touching the value, for any other name.
-    ///
-    /// # Errors
-    /// When the value is not what the field takes.
     fn take<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 
     /// The same, with what is missing taken from another.
@@ -125,9 +121,6 @@ pub fn value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
 }
 
 /// Skips the value of a field that is known and has no effect.
-///
-/// # Errors
-/// When it is no JSON.
 pub fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(drop)
 }

@@ -13,7 +13,6 @@ pub struct Outcome {
     pub model: Option<String>,
     /// The backend's own session id.
     pub backend_session: Option<String>,
-    /// Our session.
     pub session: Option<String>,
     /// Why our session could not be saved: the answer is there all the same.
     pub session_failure: Option<Failure>,

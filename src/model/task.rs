@@ -33,7 +33,6 @@ pub struct Task {
     pub allowed_tools: Option<Vec<String>>,
     /// These tools do not exist.
     pub denied_tools: Vec<String>,
-    /// Which tools there are at all.
     pub tools: ToolUse,
     /// Directories that the agent may use besides its own: absolute, canonical.
     pub add_dirs: Vec<PathBuf>,
@@ -109,9 +108,6 @@ impl Image {
     }
 
     /// The same from base64.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it.
     pub fn from_base64(text: &str) -> Result<Image, String> {
         let data = from_base64(text).ok_or("the picture is not valid base64")?;
         Image::recognise(data).ok_or("no picture that backends take: PNG, JPEG, GIF or WebP".to_owned())

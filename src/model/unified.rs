@@ -19,9 +19,7 @@ pub struct Answer<'a> {
     pub model: Option<&'a str>,
     /// The answer; null where it was longer than what a stream repeats.
     pub content: Option<&'a str>,
-    /// Our session.
     pub session_id: Option<&'a str>,
-    /// The backend's own.
     pub backend_session_id: Option<&'a str>,
     /// Tokens.
     pub usage: Value,

@@ -33,9 +33,6 @@ pub const FILE: usize = 256 << 10;
 pub(super) const READ: u64 = 32 << 20;
 
 /// Whether a title is short enough.
-///
-/// # Errors
-/// The bound, where it is not. So for the others.
 pub fn title(title: &str) -> Result<(), Error> {
     text("the title", title, TITLE)
 }

@@ -10,13 +10,10 @@ use std::path::PathBuf;
 /// Which sessions are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Of this backend.
     pub backend: Option<String>,
     /// That stand so.
     pub status: Option<Status>,
-    /// With all of these tags.
     pub tags: Vec<String>,
-    /// Of this model.
     pub model: Option<String>,
     /// Of this working directory.
     pub dir: Option<PathBuf>,
@@ -68,9 +65,6 @@ pub struct Listing {
 impl Store {
     /// The sessions that a filter takes, last used first: so many without the first so many. All of them are counted to
     /// `most`, which reads that much of the index. `progress` hears of a rebuild of it.
-    ///
-    /// # Errors
-    /// When the index can be neither read nor rebuilt.
     pub fn list(
         &self,
         filter: &Filter,
@@ -100,9 +94,6 @@ impl Store {
 
     /// The same from the index: of the files only those are read that are called active, or may have a text in a later
     /// prompt.
-    ///
-    /// # Errors
-    /// When the index can be neither read nor rebuilt.
     pub fn entries(
         &self,
         filter: &Filter,
@@ -179,9 +170,6 @@ impl Store {
     }
 
     /// The id of the one session that a word means, also of one whose file makes no sense: that by its whole id alone.
-    ///
-    /// # Errors
-    /// When none or more than one is meant.
     pub fn find_id(&self, word: &str) -> Result<String, Error> {
         let lower = word.to_ascii_lowercase();
         if is_id(&lower) && self.has(&lower, "json") {
@@ -191,9 +179,6 @@ impl Store {
     }
 
     /// The one session that a word means: our id or the backend's, whole or the beginning of it.
-    ///
-    /// # Errors
-    /// When none or more than one is meant.
     pub fn find(&self, word: &str) -> Result<Session, Error> {
         let lower = word.to_ascii_lowercase();
         if is_id(&lower) && self.has(&lower, "json") {

@@ -31,46 +31,32 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
     #[serde(default)]
-    /// See `Session`.
     pub backend: String,
     #[serde(default)]
-    /// See `Session`.
     pub backend_session_id: Option<String>,
     #[serde(default)]
-    /// See `Session`.
     pub model: Option<String>,
     #[serde(default)]
-    /// See `Session`.
     pub working_dir: PathBuf,
     #[serde(default)]
-    /// See `Session`.
     pub created_at: String,
     #[serde(default)]
-    /// See `Session`.
     pub last_used_at: String,
     #[serde(default = "completed")]
-    /// See `Session`.
     pub status: Status,
     #[serde(default)]
-    /// See `Session`.
     pub turn_count: u64,
     #[serde(default)]
-    /// See `Session`.
     pub token_usage: Tokens,
     #[serde(default)]
-    /// See `Session`.
     pub title: String,
     #[serde(default)]
-    /// See `Session`.
     pub initial_prompt: String,
     #[serde(default)]
-    /// See `Session`.
     pub tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    /// See `Session`.
     pub owner: Option<String>,
     #[serde(default, skip_serializing_if = "is_false")]
-    /// See `Session`.
     pub hidden: bool,
 }
 
@@ -149,7 +135,6 @@ pub enum Seen {
     Nothing,
     /// All that had changed until then (nanoseconds, ctime); the directory has changed since.
     Until(u64),
-    /// All.
     All,
 }
 
@@ -206,9 +191,6 @@ impl Journal {
     }
 
     /// Whether a writer that was killed left half a line at the end.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn is_torn(&self) -> Result<bool, Error> {
         let torn = self.open().and_then(|file| ends_with_newline(&file)).map(|whole| !whole);
         torn.map_err(|error| self.fail("read", error))
@@ -216,9 +198,6 @@ impl Journal {
 
     /// Appends entries. To be called with the store's lock held. `durable`: they are on disk when this returns. Returns
     /// whether most lines are stale: then it is time to compact.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn append(&self, entries: &[Entry], durable: bool) -> Result<bool, Error> {
         let mut lines = Vec::new();
         for entry in entries {
@@ -248,9 +227,6 @@ impl Journal {
     }
 
     /// Puts a journal of these entries, newest first, in place of the old one. To be called with the store's lock held.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn replace(&self, newest_first: &[Entry]) -> Result<(), Error> {
         let mut header = Header { clinvk_journal: VERSION, compacted_bytes: 0, length: 0, directory: 0 };
         let mut lines = header.line().into_bytes();
@@ -271,17 +247,11 @@ impl Journal {
 
     /// Hands on the newest entry of each session, last used first, until `wanted` says to stop. A session that was only
     /// renamed since its last use comes where that use was, with its new name.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn newest_first(&self, wanted: impl FnMut(Entry) -> bool) -> Result<(), Error> {
         self.newest_first_of(|_| true, wanted)
     }
 
     /// The newest entry of each session, last used first.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn all(&self) -> Result<Vec<Entry>, Error> {
         let mut all = Vec::new();
         self.newest_first(|entry| {
@@ -293,9 +263,6 @@ impl Journal {
 
     /// Like `newest_first`, of the lines that may be of interest alone, which saves understanding the others: those that have a word
     /// which no change of a session ever changes, or the newest entry may be an older one.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn newest_first_of(
         &self,
         may_be: impl Fn(&str) -> bool,
@@ -325,9 +292,6 @@ impl Journal {
     }
 
     /// Lines that make no sense: how many.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn unreadable_lines(&self) -> Result<usize, Error> {
         let mut unreadable = 0;
         self.lines_backwards(|line| {

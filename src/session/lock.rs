@@ -26,7 +26,6 @@ pub struct Lock {
 /// What came of trying to get a lock.
 #[derive(Debug)]
 pub enum Tried {
-    /// It is ours.
     Held(Lock),
     /// Somebody else has it: the pid that they left in the file, where they did.
     Busy(Option<u32>),
@@ -34,9 +33,6 @@ pub enum Tried {
 
 impl Lock {
     /// Takes the lock if nobody has it.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or locked.
     pub fn try_get(path: &Path) -> Result<Tried, Error> {
         loop {
             let mut file = open(path)?;
@@ -80,9 +76,6 @@ impl Lock {
     }
 
     /// Removes the file while it is held: whoever waits for it finds another file or none, and tries again.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
     pub fn remove(self) -> Result<(), Error> {
         fs::remove_file(&self.path).map_err(|error| fail("remove", &self.path, error))
     }

@@ -160,9 +160,6 @@ impl Store {
     }
 
     /// Makes the index from the session files. `progress` hears how many have been read.
-    ///
-    /// # Errors
-    /// When the directory cannot be read or the index cannot be written.
     pub(super) fn rebuild(&self, _held: &Locked<'_>, progress: &mut dyn FnMut(usize)) -> Result<(), Error> {
         let mut entries = Vec::new();
         for (done, id) in self.ids()?.iter().enumerate() {

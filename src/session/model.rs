@@ -181,9 +181,6 @@ impl Session {
 /// What clients store in it, each within its bounds.
 impl Session {
     /// Gives it another name for people.
-    ///
-    /// # Errors
-    /// When it is too long. So for the others.
     pub fn set_title(&mut self, title: String) -> Result<(), Error> {
         bounds::title(&title)?;
         self.title = title;

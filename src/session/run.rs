@@ -40,7 +40,6 @@ pub struct Run<'a> {
     _lock: Lock,
 }
 
-/// How a turn ended.
 #[derive(Debug, Clone, Default)]
 pub struct TurnEnd {
     /// Who answered.

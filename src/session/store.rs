@@ -42,25 +42,16 @@ impl Store {
     }
 
     /// Whether there is a place for sessions.
-    ///
-    /// # Errors
-    /// Why there is none.
     pub fn has_place(&self) -> Result<(), Error> {
         self.nowhere.as_ref().map_or(Ok(()), |why| Err(Error::Invalid(why.clone())))
     }
 
     /// The session of that full id.
-    ///
-    /// # Errors
-    /// When there is none, or its file cannot be read.
     pub fn load(&self, id: &str) -> Result<Session, Error> {
         self.read_session(id)
     }
 
     /// The turns of a session, oldest first. A half line at the end, of a writer that was killed, is left out.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read.
     pub fn turns(&self, id: &str) -> Result<Vec<Turn>, Error> {
         let mut turns = Vec::new();
         self.each_turn(id, |turn| turns.push(turn))?;
@@ -68,9 +59,6 @@ impl Store {
     }
 
     /// The same one by one: all of them together may be long.
-    ///
-    /// # Errors
-    /// As for `turns`.
     pub fn each_turn(&self, id: &str, mut hear: impl FnMut(Turn)) -> Result<(), Error> {
         let path = self.path(id, "turns.jsonl");
         let read = |error| Error::Store { verb: "read", path: path.clone(), error };
@@ -125,9 +113,6 @@ impl Store {
     }
 
     /// Saves a session that is new.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn add(&self, session: &Session) -> Result<(), Error> {
         let locked = self.lock(&|| Ok(()))?;
         self.save(&locked, session, true)
@@ -157,9 +142,6 @@ impl Store {
 
     /// Saves a session that comes with its turns, under its own id or, where that is taken, another. It takes the place
     /// in the order of the sessions that its last use gives it. Returns its id.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn insert(&self, mut session: Session, turns: &[Turn]) -> Result<String, Error> {
         let locked = self.lock(&|| Ok(()))?;
         if ["json", "turns.jsonl", "lock"].iter().any(|end| self.has(&session.id, end)) {
@@ -186,9 +168,6 @@ impl Store {
 
     /// A new session with the same past, which belongs to `owner`. The vendor's own session stays with the first one: the
     /// new one's next turn replays. So do the tokens: nobody has used them twice. Returns its id.
-    ///
-    /// # Errors
-    /// When it cannot be read or written.
     pub fn fork(&self, session: Session, owner: Option<String>) -> Result<String, Error> {
         let turns = self.turns(&session.id)?;
         let now = world::timestamp(world::now());
@@ -231,9 +210,6 @@ impl Store {
     }
 
     /// Appends a turn. To be called by who holds the session's lock.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn append_turns(&self, id: &str, turns: &[Turn]) -> Result<(), Error> {
         if turns.is_empty() {
             return Ok(());
@@ -260,17 +236,11 @@ impl Store {
 
     /// Removes a session and its turns, if it is one of those: it may have been used since it was chosen. Returns
     /// whether it was.
-    ///
-    /// # Errors
-    /// When it is busy, is not there, or cannot be removed.
     pub fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
         self.remove_if(id, |session| Ok(self.takes(only, &Entry::of(&session?, false))))
     }
 
     /// Removes a session and its turns, also one whose file makes no sense: whoever gives its whole id means it.
-    ///
-    /// # Errors
-    /// When it is busy, is not there, or cannot be removed.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
         let is_meant = |session| match session {
             Ok(_) | Err(Error::SessionBroken { .. }) => Ok(true),
@@ -336,9 +306,6 @@ impl Store {
     }
 
     /// How many sessions there are, if a new one could be saved. Reads no file.
-    ///
-    /// # Errors
-    /// When none could.
     pub fn look(&self) -> Result<usize, Error> {
         // Another one who changes something finds out by itself.
         if let Some(_locked) = self.try_lock()? {
@@ -364,9 +331,6 @@ impl Store {
     }
 
     /// Every id that has a file.
-    ///
-    /// # Errors
-    /// When the directory is there and cannot be read.
     pub fn ids(&self) -> Result<Vec<String>, Error> {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,

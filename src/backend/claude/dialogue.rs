@@ -60,7 +60,6 @@ struct Work {
 }
 
 impl Turn {
-    /// The turn that a task is.
     pub(super) fn of(task: &Task) -> Turn {
         Turn {
             reader: Reader::new("claude"),

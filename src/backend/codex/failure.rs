@@ -77,7 +77,6 @@ pub(super) fn is_of_web_socket(error: &Value) -> bool {
     words.contains("url: ws://") || words.contains("url: wss://")
 }
 
-/// The failure in an `error` of a turn.
 pub(super) fn of_turn(error: &Value) -> Failure {
     let sentence = sentence(error);
     let info = &error["codexErrorInfo"];

@@ -25,7 +25,6 @@ pub(super) fn aliases() -> [(&'static str, &'static str); 3] {
     [fast, ("balanced", ""), best]
 }
 
-/// The alias of that name.
 pub(super) fn alias(name: &str) -> Option<Alias> {
     ALIASES.into_iter().find(|alias| alias.name == name)
 }

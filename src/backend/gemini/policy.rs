@@ -59,9 +59,6 @@ const ALLOWED: u16 = 1;
 const THE_REST: u16 = 0;
 
 /// The policy of a task; none where all tools are offered as gemini does.
-///
-/// # Errors
-/// When a pattern has a form that gemini has nothing for.
 pub(super) fn of(task: &Task) -> Result<Option<String>, Error> {
     let mut text = String::new();
     for pattern in &task.denied_tools {

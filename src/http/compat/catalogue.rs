@@ -8,9 +8,6 @@ use crate::http::state::server::Server;
 use std::sync::Arc;
 
 /// `GET /openai/v1/models`
-///
-/// # Errors
-/// Never.
 pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let list = models::openai_list(&known(call));
     call.answer(200, "application/json", list);
@@ -18,9 +15,6 @@ pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /openai/v1/models/{id}`
-///
-/// # Errors
-/// When there is no such model.
 pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let one = models::openai_one(&known(call), &call.params[0])?;
     call.answer(200, "application/json", one);
@@ -28,9 +22,6 @@ pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /anthropic/v1/models`
-///
-/// # Errors
-/// When the page that is asked for makes no sense.
 pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let list = models::anthropic_list(&known(call), &call.exchange.head.query)?;
     call.answer(200, "application/json", list);
@@ -38,9 +29,6 @@ pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /anthropic/v1/models/{id}`
-///
-/// # Errors
-/// When there is no such model.
 pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let one = models::anthropic_one(&known(call), &call.params[0])?;
     call.answer(200, "application/json", one);

@@ -20,7 +20,6 @@ pub(crate) const OF_CHAT: &[(&str, Effect)] = &[
     ("function_call", Refused),
 ];
 
-/// Those of `/completions`.
 pub(crate) const OF_COMPLETIONS: &[(&str, Effect)] = &[
     ("prompt", Honoured),
     ("model", Honoured),
@@ -30,7 +29,6 @@ pub(crate) const OF_COMPLETIONS: &[(&str, Effect)] = &[
     ("n", Refused),
 ];
 
-/// Those of `/responses`.
 pub(crate) const OF_RESPONSES: &[(&str, Effect)] = &[
     ("input", Honoured),
     ("instructions", Honoured),
@@ -48,7 +46,6 @@ pub(crate) const OF_RESPONSES: &[(&str, Effect)] = &[
     ("prompt", Refused),
 ];
 
-/// Those of `/messages`.
 pub(crate) const OF_MESSAGES: &[(&str, Effect)] = &[
     ("messages", Honoured),
     ("system", Honoured),

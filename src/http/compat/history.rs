@@ -13,7 +13,6 @@ pub fn key(owner: Option<&str>, backend: &str, model: Option<&str>, chat: &Chat,
     })
 }
 
-/// The key of a response by its id.
 pub fn key_of_response(owner: Option<&str>, id: &str) -> Key {
     digest(b"response", [owner.unwrap_or("").as_bytes(), id.as_bytes()].into_iter())
 }

@@ -72,7 +72,6 @@ pub struct Turn {
 /// Who speaks. What tools answer is on the user's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The user.
     User,
     /// The model.
     Assistant,
@@ -81,7 +80,6 @@ pub enum Role {
 /// A piece of what is said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
-    /// Text.
     Text(String),
     /// A picture.
     Image(Image),
@@ -89,7 +87,6 @@ pub enum Part {
     Document {
         /// Its name or title.
         name: String,
-        /// What is in it.
         text: String,
     },
     /// The model calls a tool of the client's.
@@ -115,16 +112,13 @@ pub enum Part {
 /// What an answer has to be.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Format {
-    /// Text.
     #[default]
     Text,
-    /// A JSON object.
     JsonObject,
     /// JSON that follows a schema.
     Schema {
         /// The schema's name, where it has one.
         name: String,
-        /// The schema.
         schema: Value,
     },
 }
@@ -139,9 +133,7 @@ pub struct Forced {
 /// A tool of the client's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    /// Its name.
     pub name: String,
-    /// What it does.
     pub description: String,
     /// The JSON schema of its arguments.
     pub schema: Value,
@@ -252,7 +244,6 @@ pub trait Frames: Send {
     /// The answer begins.
     fn start(&mut self) -> String;
 
-    /// A piece of text.
     fn text(&mut self, piece: &str) -> String;
 
     /// The call of a tool that was forced.

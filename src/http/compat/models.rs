@@ -26,17 +26,11 @@ pub fn openai_list(models: &[Model]) -> String {
 }
 
 /// One model for OpenAI; `asked` is the rest of the path as it was sent.
-///
-/// # Errors
-/// When there is no such model.
 pub fn openai_one(models: &[Model], asked: &str) -> Result<String, Fault> {
     find(models, asked).map(|model| openai(model).text())
 }
 
 /// Anthropic's list of models, page by page; `query` is the query as it was sent.
-///
-/// # Errors
-/// When the query makes no sense.
 pub fn anthropic_list(models: &[Model], query: &str) -> Result<String, Fault> {
     let Page { limit, after, before } = Page::read(query)?;
     let place = |id: &str| models.iter().position(|model| model.id == id);
@@ -61,9 +55,6 @@ pub fn anthropic_list(models: &[Model], query: &str) -> Result<String, Fault> {
 }
 
 /// One model for Anthropic; `asked` is the rest of the path as it was sent.
-///
-/// # Errors
-/// When there is no such model.
 pub fn anthropic_one(models: &[Model], asked: &str) -> Result<String, Fault> {
     find(models, asked).map(|model| anthropic(model).text())
 }
@@ -142,9 +133,6 @@ pub struct Known<'a> {
 
 /// Which backend a model's name means, and which model of it; none is the backend's default. Names that only the client's
 /// own list knows mean the default backend, because many clients cannot send any other.
-///
-/// # Errors
-/// When there is no such model, or when an alias stands for nothing.
 pub fn resolve(asked: &str, known: &Known) -> Result<(String, Option<String>), Fault> {
     if let Some(target) = known.aliases.get(asked) {
         return known.named(target).ok_or_else(|| {

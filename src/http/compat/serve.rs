@@ -31,41 +31,26 @@ use std::time::{Duration, Instant};
 const TRIES: usize = 2;
 
 /// `POST /openai/v1/chat/completions`
-///
-/// # Errors
-/// What the client is told.
 pub fn chat(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &chat::Completions)
 }
 
 /// `POST /openai/v1/completions`
-///
-/// # Errors
-/// What the client is told.
 pub fn completions(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &completions::Completions)
 }
 
 /// `POST /openai/v1/responses`
-///
-/// # Errors
-/// What the client is told.
 pub fn responses(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &responses::Responses)
 }
 
 /// `POST /anthropic/v1/messages`
-///
-/// # Errors
-/// What the client is told.
 pub fn messages(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &anthropic::Messages)
 }
 
 /// `POST /anthropic/v1/messages/count_tokens`
-///
-/// # Errors
-/// What the client is told.
 pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = read(call, &anthropic::Messages)?;
     let counted = anthropic::count_tokens(&body)?;
@@ -74,9 +59,6 @@ pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /anthropic`: claude asks whether anybody is there.
-///
-/// # Errors
-/// Never.
 pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(&serde_json::json!({"status": "ok"}))
 }
@@ -260,7 +242,6 @@ trait Delivery {
     /// Time passes; so long since it began.
     fn wait(&mut self, since: Duration) -> io::Result<()>;
 
-    /// Here it is.
     fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()>;
 }
 

@@ -43,9 +43,6 @@ pub fn instruction(chat: &Chat, native: bool) -> Option<String> {
 }
 
 /// The answer of a backend as what was asked for.
-///
-/// # Errors
-/// When it is not.
 pub fn reply(chat: &Chat, answer: &str) -> Result<Reply, Failure> {
     if chat.forced.is_none() && chat.format == Format::Text {
         return Ok(Reply::Text(answer.to_owned()));
@@ -152,7 +149,6 @@ pub(crate) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Option<F
     }
 }
 
-/// The tools that Anthropic's `tool_choice` forces.
 pub(crate) fn forced_by_anthropic(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
     let list = tools.as_array().into_iter().flatten();
     // Those with a type of their own, and no schema, are Anthropic's to run.

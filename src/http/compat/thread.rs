@@ -21,9 +21,6 @@ use std::sync::{Arc, Mutex};
 const HEADER: &str = "x-clinvk-session";
 
 /// The session that a request names.
-///
-/// # Errors
-/// When it is not there, or another's.
 pub fn named(call: &Call<'_, '_>) -> Result<Option<Session>, Fault> {
     let id = header(call).filter(|word| *word != "off");
     id.map(|id| sessions::find(call, id)).transpose()

@@ -13,7 +13,6 @@ use std::borrow::Cow;
 pub struct Rendered {
     /// The system prompt.
     pub system: Option<String>,
-    /// The prompt.
     pub prompt: String,
     /// The pictures that go with it, as the transcript counts them.
     pub images: Vec<Image>,
@@ -164,7 +163,6 @@ impl Writer {
         }
     }
 
-    /// A line of ours.
     fn line(&self, words: &str) -> String {
         let one_line: String =
             words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();

@@ -17,9 +17,6 @@ struct Network {
 
 impl Proxies {
     /// Reads `server.trusted_proxies`: addresses and networks such as `10.0.0.0/8`.
-    ///
-    /// # Errors
-    /// When an entry is neither.
     pub fn parse(list: &[String]) -> Result<Proxies, Error> {
         let read = |entry: &String| {
             network(entry.trim()).ok_or_else(|| Error::Config {

@@ -14,11 +14,9 @@ pub use vendor::quota_is_used_up;
 /// Which dialect a path speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
-    /// Our own.
     Native,
     /// `/openai`.
     OpenAi,
-    /// `/anthropic`.
     Anthropic,
 }
 
@@ -184,7 +182,6 @@ impl Fault {
         Fault { retry_after: wait, ..Fault::new(cause, &failure.message) }
     }
 
-    /// The status.
     pub fn status(&self, surface: Surface) -> u16 {
         let row = self.row();
         if surface == Surface::Native { row.native } else { row.compatible }
@@ -217,7 +214,6 @@ impl Fault {
         headers
     }
 
-    /// The body.
     pub fn body(&self, surface: Surface, request_id: &str) -> String {
         let body = match surface {
             Surface::Native => {

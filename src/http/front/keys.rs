@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The variable with keys in it.
 const VARIABLE: &str = "CLINVK_API_KEYS";
 /// A shorter secret can be guessed.
 const SHORTEST: usize = 8;

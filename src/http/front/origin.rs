@@ -25,11 +25,9 @@ pub struct OriginPolicy {
 /// What the headers of a request say of where it was sent and from where. Values as they came.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OriginHeaders<'a> {
-    /// The method.
     pub method: &'a str,
     /// `Host`; HTTP/1.0 may have none.
     pub host: Option<&'a [u8]>,
-    /// `Origin`.
     pub origin: Option<&'a [u8]>,
     /// `Access-Control-Request-Method`.
     pub wanted_method: Option<&'a [u8]>,
@@ -48,9 +46,6 @@ impl OriginHeaders<'_> {
 
 impl OriginPolicy {
     /// Reads the lists of the configuration. `has_keys`: a request needs an API key.
-    ///
-    /// # Errors
-    /// When an entry is no name or no origin, or lets everybody in.
     pub fn of(server: &Server, has_keys: bool) -> Result<OriginPolicy, Error> {
         let refuse = |key: &str, entry: &str, problem: &str| {
             Err(Error::Config {
@@ -91,9 +86,6 @@ impl OriginPolicy {
     }
 
     /// Whether a request may come in.
-    ///
-    /// # Errors
-    /// The rule that says no.
     pub fn admit(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
         self.host(sent)?;
         let Some(origin) = sent.origin else { return Ok(()) };

@@ -39,9 +39,6 @@ struct Rules {
 
 impl Policy {
     /// What the server allows to all.
-    ///
-    /// # Errors
-    /// When a directory is not there.
     pub fn of(server: &Server) -> Result<Policy, Error> {
         let section = "server".to_owned();
         Ok(Policy(vec![Rules {
@@ -58,9 +55,6 @@ impl Policy {
     }
 
     /// What of it the holder of the key of this name may do.
-    ///
-    /// # Errors
-    /// When a directory is not there.
     pub fn and(&self, name: &str, key: &KeyPolicy) -> Result<Policy, Error> {
         let section = format!("server.keys.{name}");
         let rules = Rules {
@@ -78,9 +72,6 @@ impl Policy {
     }
 
     /// Whether this backend may be used at all.
-    ///
-    /// # Errors
-    /// The rule that says no.
     pub fn backend(&self, name: &str) -> Result<(), Error> {
         let refuses = |rules: &&Rules| {
             rules.backends.as_ref().is_some_and(|list| !list.iter().any(|allowed| allowed == name))
@@ -97,9 +88,6 @@ impl Policy {
     /// Holds a task against the rules before it is run, and lowers what the request does not say. `task` is what became of
     /// the request, or one that stands in for it; `backend` is the task's. Its directories were held against the rules when
     /// they were resolved.
-    ///
-    /// # Errors
-    /// The rule that says no.
     pub fn admit(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
         self.backend(&task.backend)?;
         self.model(task, backend)?;
@@ -354,9 +342,6 @@ fn prefixes(section: &str, key: &str, list: &[String]) -> Result<Vec<PathBuf>, E
 }
 
 /// Where a request works that names no directory: `server.default_workdir`, or where the server was started.
-///
-/// # Errors
-/// When it is not there.
 pub fn default_workdir(server: &Server, cwd: &Path) -> Result<PathBuf, Error> {
     directory(cwd, Path::new(&server.default_workdir)).map_err(|error| Error::Config {
         origin: "server.default_workdir".to_owned(),

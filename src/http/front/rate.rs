@@ -58,7 +58,6 @@ impl Who {
     }
 }
 
-/// The buckets.
 pub struct Buckets {
     /// How long a silent client is remembered.
     memory: Duration,

@@ -10,9 +10,6 @@ const LONGEST_ID: usize = 128;
 pub const TRACE_VARIABLE: &str = "TRACEPARENT";
 
 /// The id of a request: the client's own where it is a sane one, else a new one.
-///
-/// # Errors
-/// When no random bytes can be had.
 pub fn request_id(given: Option<&[u8]>) -> Result<String, Error> {
     match given.and_then(|given| sane(given)) {
         Some(id) => Ok(id.to_owned()),
@@ -60,9 +57,6 @@ impl Trace {
     }
 
     /// Our own part of the caller's trace.
-    ///
-    /// # Errors
-    /// When no random bytes can be had.
     pub fn child(&self) -> Result<Trace, Error> {
         loop {
             let span = world::random_id()?[..16].to_owned();

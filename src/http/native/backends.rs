@@ -6,9 +6,6 @@ use crate::model::task::TaskOption;
 use serde_json::{Value, json};
 
 /// `GET /backends`
-///
-/// # Errors
-/// What the client is told.
 pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let usable = call.server.backends_of(&call.who);
     let backends: Vec<Value> =
@@ -19,9 +16,6 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /backends/{name}`
-///
-/// # Errors
-/// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.server.policy(&call.who).backend(&call.params[0])?;
     let engine = &call.server.engine;

@@ -25,9 +25,6 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// `POST /parallel`
-///
-/// # Errors
-/// What the client is told.
 pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
@@ -64,9 +61,6 @@ fields! {
 }
 
 /// `POST /compare`
-///
-/// # Errors
-/// What the client is told.
 pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let (key, (given, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
@@ -137,9 +131,6 @@ fn check_number(call: &Call<'_, '_>, what: &'static str, number: usize) -> Resul
 }
 
 /// `POST /chain`
-///
-/// # Errors
-/// What the client is told.
 pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;

@@ -35,21 +35,12 @@ impl<F: Into<Fault>> From<F> for Failed {
 /// Where results go while they are made.
 pub trait Feed {
     /// One result, or one thing that happened. `is_of_answer`: it is worth a status line; until then a failure is one.
-    ///
-    /// # Errors
-    /// When nobody listens any more.
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()>;
 
     /// A while of silence has passed.
-    ///
-    /// # Errors
-    /// When nobody listens any more.
     fn quiet(&mut self) -> io::Result<()>;
 
     /// All is known, and the client need not wait until the last process is gone. Nothing comes behind it.
-    ///
-    /// # Errors
-    /// When nobody listens any more.
     fn result(&mut self, body: String) -> io::Result<()>;
 
     /// Somebody has heard something: a failure has to be told in the stream.
@@ -110,9 +101,6 @@ impl Format {
 pub type Key = (Place, Digest);
 
 /// The key that a request has. After that its body is needed no more.
-///
-/// # Errors
-/// When it is none.
 pub fn key(call: &Call<'_, '_>, body: &[u8]) -> Result<Option<Key>, Fault> {
     let Some(key) = call.exchange.head.text("idempotency-key") else { return Ok(None) };
     // The same body for another session is another request.
@@ -122,9 +110,6 @@ pub fn key(call: &Call<'_, '_>, body: &[u8]) -> Result<Option<Key>, Fault> {
 
 /// Does the work of a request and answers it. With an `Idempotency-Key` a request that is sent again gets the same answer;
 /// with `detach` it is answered at once, and the work goes on alone.
-///
-/// # Errors
-/// When there is no answer but the failure.
 pub fn deliver(
     call: &mut Call<'_, '_>,
     key: Option<Key>,
@@ -326,9 +311,6 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Answers with what a run says, from that event on.
-///
-/// # Errors
-/// When it failed and nothing was said.
 pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from: usize) -> Result<(), Fault> {
     let Some(event_log) = &run.event_log else {
         return Err(Fault::of(Kind::InvalidRequest, "only a detached run can be followed"));

@@ -32,9 +32,6 @@ fields! {
 }
 
 /// `POST /prompt`
-///
-/// # Errors
-/// What the client is told.
 pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let (key, (request, extra)) = (key(call, &body)?, read_object(&body)?);
@@ -43,9 +40,6 @@ pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `POST /sessions/{id}/resume`
-///
-/// # Errors
-/// What the client is told.
 pub fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let (key, (request, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);

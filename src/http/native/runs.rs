@@ -15,9 +15,6 @@ fn find(call: &Call<'_, '_>) -> Result<Arc<Run>, Fault> {
 }
 
 /// `GET /runs`
-///
-/// # Errors
-/// What the client is told.
 pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let all = call.server.runs.all();
     let runs: Vec<Value> =
@@ -26,9 +23,6 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /runs/{id}`
-///
-/// # Errors
-/// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     call.afford(run.weight())?;
@@ -36,9 +30,6 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `DELETE /runs/{id}`
-///
-/// # Errors
-/// What the client is told.
 pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     let is_over = run.status().is_some();
@@ -47,9 +38,6 @@ pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /runs/{id}/events`
-///
-/// # Errors
-/// What the client is told.
 pub fn events(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     let format = match Format::of(call, false) {

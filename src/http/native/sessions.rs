@@ -11,13 +11,9 @@ use serde_json::{Value, json};
 
 /// How many sessions a listing has when nothing is said.
 const LIMIT: usize = 50;
-/// And at most.
 const MOST: usize = 1000;
 
 /// The session of that id, whole or its unique beginning, if it is one that the client may see.
-///
-/// # Errors
-/// When it is not, as if it were not there.
 pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
     let found = match call.server.engine.store.find(id) {
         Ok(session) if call.who.sees(session.owner.as_deref()) => Ok(session),
@@ -33,9 +29,6 @@ pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
 }
 
 /// `GET /sessions`
-///
-/// # Errors
-/// What the client is told.
 pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let number = |name: &'static str, default: usize| match call.query(name) {
         None => Ok(default),
@@ -76,18 +69,12 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /sessions/{id}`
-///
-/// # Errors
-/// What the client is told.
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     call.json(&session.to_json())
 }
 
 /// `GET /sessions/{id}/turns`
-///
-/// # Errors
-/// What the client is told.
 pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     /// What each byte of a stored turn costs: read, told by all its names, and written.
     const TOLD: usize = 6;
@@ -109,9 +96,6 @@ fields! {
 }
 
 /// `PATCH /sessions/{id}`
-///
-/// # Errors
-/// What the client is told.
 pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let change: Change = call.object()?;
@@ -125,9 +109,6 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `DELETE /sessions/{id}`
-///
-/// # Errors
-/// What the client is told.
 pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let given = &call.params[0];
     // Whose a broken one is cannot be told: whoever sees all may take it away by its whole id.
@@ -146,9 +127,6 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `POST /sessions/{id}/fork`
-///
-/// # Errors
-/// What the client is told.
 pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let body = call.whole_body()?;

@@ -108,9 +108,6 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Binds all of them.
-    ///
-    /// # Errors
-    /// When one of them cannot be bound: which, why, and what to do.
     pub fn open(listens: Vec<Listen>) -> Result<Acceptor, Error> {
         let listeners: Vec<Vec<Listener>> =
             listens.into_iter().map(Listen::open).collect::<Result<_, _>>()?;
@@ -130,9 +127,6 @@ impl Acceptor {
     /// Serves until a byte comes from `stop`, or its end; then drains: nobody new is let in, idle connections are closed,
     /// the others end with their next answer, and after the grace what still runs is cancelled. Returns when no connection
     /// is left. With a second byte nothing has a grace any more.
-    ///
-    /// # Errors
-    /// When it cannot begin: there is no pipe or no thread.
     pub fn serve(self, limits: Limits, service: Arc<dyn Service>, stop: OwnedFd) -> io::Result<()> {
         let limits = match sys::raise_open_files() {
             Ok(open_files) => limits.within(open_files),

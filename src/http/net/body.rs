@@ -150,9 +150,6 @@ impl Body {
     }
 
     /// Reads and drops what is left of it.
-    ///
-    /// # Errors
-    /// As for `read`.
     pub fn skip<S: Read>(&mut self, reader: &mut Reader<S>, most: usize) -> Result<(), BodyError> {
         let mut left = most;
         while let part @ 1.. = self.next(reader, left)? {

@@ -276,9 +276,6 @@ impl Exchange<'_> {
 
     /// A switch that is thrown when the client leaves, or when the drain's grace is over. The client is watched until the
     /// exchange ends.
-    ///
-    /// # Errors
-    /// When no pipe can be had.
     pub fn watch(&mut self) -> io::Result<Arc<Cancel>> {
         if let Some(watched) = &self.watched {
             return Ok(watched.cancel().clone());
@@ -295,9 +292,6 @@ impl Exchange<'_> {
     }
 
     /// Answers.
-    ///
-    /// # Errors
-    /// When the client left or stalls, or there is an answer already.
     pub fn respond(&mut self, response: Response) -> io::Result<()> {
         let bodiless = matches!(response.status, 204 | 304);
         let framing = if bodiless { Framing::Unsaid } else { Framing::Length(response.body.len()) };
@@ -311,9 +305,6 @@ impl Exchange<'_> {
     }
 
     /// Begins an answer that comes in pieces. Its head is sent at once.
-    ///
-    /// # Errors
-    /// When the client left or stalls, or there is an answer already.
     pub fn stream(&mut self, status: u16, headers: &[(String, String)]) -> io::Result<()> {
         let chunked = self.head.http11;
         // Only the end of the connection tells a client of 1.0 where the answer ends.
@@ -345,9 +336,6 @@ impl Exchange<'_> {
     }
 
     /// Ends a streamed answer. One that is not ended is cut, so that its reader knows that something is missing.
-    ///
-    /// # Errors
-    /// When the client left or stalls, or nothing is streamed.
     pub fn finish(&mut self) -> io::Result<()> {
         let Answer::Stream { chunked } = self.answer else {
             return Err(io::Error::other("nothing is streamed"));

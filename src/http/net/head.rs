@@ -8,7 +8,6 @@ use std::io::{self, Read};
 pub const LONGEST_HEAD: usize = 32 << 10;
 /// Most header fields, and most trailer fields.
 pub const MOST_FIELDS: usize = 100;
-/// The longest target.
 pub const LONGEST_TARGET: usize = 8 << 10;
 
 /// What came before the body, checked.
@@ -103,9 +102,6 @@ pub(crate) fn is_whole(held: &[u8]) -> bool {
 }
 
 /// Reads one head. What follows it stays with the reader.
-///
-/// # Errors
-/// When the source ends or fails first, or the head is refused.
 pub fn read<S: Read>(reader: &mut Reader<S>) -> Result<Request, Halt> {
     let mut searched = 0;
     loop {

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 /// How many clients may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Where to listen.
 #[derive(Debug)]
 pub enum Listen {
     /// A host by name or address, and a port; 0 is any free one. A name is listened to at all its addresses.

@@ -16,7 +16,6 @@ const FOR_HEALTH: usize = 16;
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// In all.
     pub all: usize,
     /// Of one address; 0 is as many as in all.
     pub per_address: usize,

@@ -6,9 +6,6 @@ use crate::http::state::metrics;
 use serde_json::{Value, json};
 
 /// `GET /health`
-///
-/// # Errors
-/// Never.
 pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let server = call.server;
     let (store, found) = (server.sessions(), server.backends());
@@ -47,17 +44,11 @@ pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /live`: the process answers.
-///
-/// # Errors
-/// Never.
 pub fn live(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(&json!({"status": "ok"}))
 }
 
 /// `GET /ready`: it takes work.
-///
-/// # Errors
-/// When it is about to stop.
 pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     if call.exchange.is_draining() {
         return Err(crate::model::error::Error::Draining.into());
@@ -66,9 +57,6 @@ pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /metrics`
-///
-/// # Errors
-/// When they are not served.
 pub fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let server = call.server;
     if !server.config.server.metrics_enabled {

@@ -31,9 +31,6 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// `GET /`: a person is led to the page, a program told what there is.
-///
-/// # Errors
-/// Never.
 pub fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     add(call, &[("Vary", "Accept")]);
     if call.exchange.head.text("accept").is_some_and(|accept| accept.contains("text/html")) {
@@ -48,9 +45,6 @@ pub fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /docs`
-///
-/// # Errors
-/// Never.
 pub fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     add(call, &[("Content-Security-Policy", &POLICY), ("Cross-Origin-Opener-Policy", "same-origin")]);
     answer(call, "text/html; charset=utf-8", &PAGE);
@@ -58,9 +52,6 @@ pub fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /openapi.json`
-///
-/// # Errors
-/// Never.
 pub fn openapi(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, "application/json", OPENAPI);
     Ok(())

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 /// How often whoever waits looks whether its client is still there.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Most runs at once.
@@ -63,7 +62,6 @@ impl Slots {
         Slots { bounds, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// The bounds.
     pub fn bounds(&self) -> Bounds {
         self.bounds
     }

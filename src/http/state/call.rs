@@ -152,9 +152,6 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// Takes memory for what is made of the body, if it is there.
-    ///
-    /// # Errors
-    /// When it is not, now or ever.
     pub fn afford(&self, bytes: usize) -> Result<(), Fault> {
         if self.exchange.held().grow(bytes, || false) {
             return Ok(());
@@ -188,9 +185,6 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// The body, with the memory for all of its values.
-    ///
-    /// # Errors
-    /// Those of `body` and `afford`.
     pub fn whole_body(&mut self) -> Result<Vec<u8>, Fault> {
         let body = self.body()?;
         self.afford(json::weight(&body))?;
@@ -198,24 +192,17 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// The body as an object with exactly these fields.
-    ///
-    /// # Errors
-    /// Those of `whole_body`, and what is wrong with the object.
     pub fn object<T: Fields>(&mut self) -> Result<T, Fault> {
         let body = self.whole_body()?;
         read_object(&body)
     }
 
     /// Answers with JSON.
-    ///
-    /// # Errors
-    /// Never: a client that left has no use for one.
     pub fn json(&mut self, value: &Value) -> Result<(), Fault> {
         self.answer(200, "application/json", value.to_string());
         Ok(())
     }
 
-    /// Answers.
     pub fn answer(&mut self, status: u16, content_type: &str, body: impl Into<Vec<u8>>) {
         let mut headers = self.headers.clone();
         headers.push(("Content-Type".to_owned(), content_type.to_owned()));
@@ -245,9 +232,6 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// The switch that is thrown when the client leaves.
-    ///
-    /// # Errors
-    /// When no pipe can be had.
     pub fn cancel(&mut self) -> Result<Arc<Cancel>, Fault> {
         self.exchange
             .watch()
@@ -255,9 +239,6 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// Holds the query of our own API against the fields that the route reads. The others' clients send what they like.
-    ///
-    /// # Errors
-    /// A field that is unknown or there twice.
     pub fn check_query(&self, route: &Route) -> Result<(), Fault> {
         let mut seen: Vec<String> = Vec::new();
         for (name, _) in
@@ -290,9 +271,6 @@ impl<'c> Call<'_, 'c> {
 }
 
 /// An object with exactly these fields. No body at all is an empty object.
-///
-/// # Errors
-/// What is wrong with it, and where.
 pub fn read_object<T: Fields>(body: &[u8]) -> Result<T, Fault> {
     if without_mark(body).iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());

@@ -25,9 +25,6 @@ pub struct Place {
 
 impl Place {
     /// A key of that client on that route.
-    ///
-    /// # Errors
-    /// When the key is empty or too long.
     pub fn of(who: &Who, key: &str) -> Result<Place, Fault> {
         if key.is_empty() || key.len() > LONGEST {
             let sentence =
@@ -53,9 +50,6 @@ pub struct Idempotency(Mutex<HashMap<Place, First>>);
 
 impl Idempotency {
     /// The run of the first request with that key that was this one; `begin` makes it when this is the first.
-    ///
-    /// # Errors
-    /// When the first one was another, or the run cannot begin.
     pub fn first(
         &self,
         place: &Place,

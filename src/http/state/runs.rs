@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A request that runs something.
 pub struct Run {
-    /// Its id.
     pub id: String,
-    /// Its route.
     pub route: &'static str,
     /// The client's address.
     pub client: String,
@@ -46,7 +44,6 @@ struct State {
 /// The end of a run: a status and a body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
-    /// The status.
     pub status: u16,
     /// Headers that belong to it, such as `Retry-After`.
     pub headers: Vec<(String, String)>,
@@ -269,7 +266,6 @@ impl Runs {
         self.lock().values().filter(|run| run.detached && run.status().is_none()).count()
     }
 
-    /// The run of that id.
     pub fn get(&self, id: &str) -> Option<Arc<Run>> {
         self.lock().get(id).cloned()
     }

@@ -32,7 +32,6 @@ fn leads_to(url: &str, ours: &[SocketAddr]) -> bool {
     meant.map(|address| address.ip()).any(is_ours)
 }
 
-/// Host and port of a URL.
 fn host_and_port(url: &str) -> Option<(&str, u16)> {
     let (scheme, rest) = url.trim().split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;

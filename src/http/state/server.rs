@@ -65,7 +65,6 @@ pub struct Server {
     pub buckets: Buckets,
     /// How many runs at once.
     pub slots: Slots,
-    /// What runs.
     pub runs: Runs,
     /// Requests that may be sent again.
     pub idempotency: Idempotency,
@@ -87,9 +86,6 @@ pub struct Server {
 
 impl Server {
     /// Everything that can be wrong is found out here, before anybody is let in.
-    ///
-    /// # Errors
-    /// What the configuration says that cannot be used.
     pub fn new(
         config: Config,
         engine: Engine,
@@ -180,9 +176,6 @@ impl Server {
     }
 
     /// The tasks of a client's request, within what it may ask for.
-    ///
-    /// # Errors
-    /// What cannot be used, and the rule that it breaks.
     pub fn tasks(&self, who: &Who, request: &Request, session: Option<&Session>) -> Result<Vec<Task>, Error> {
         let defaults = self.defaults(who, session);
         let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
@@ -191,9 +184,6 @@ impl Server {
     }
 
     /// Makes a task one of that client's, if the rules allow it.
-    ///
-    /// # Errors
-    /// The rule that it breaks.
     pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
         // Who may not use all is not told what there is.
         self.policy(who).backend(&task.backend)?;
@@ -223,9 +213,6 @@ impl Server {
     }
 
     /// Runs tasks for a client: the one way in which the server runs anything. The tasks are admitted.
-    ///
-    /// # Errors
-    /// Those of `Engine::run`, and `busy`.
     pub fn run(
         &self,
         work: &Work<'_>,
@@ -312,9 +299,6 @@ impl Server {
     }
 
     /// How many sessions there are, if the store can be written: asked at most every few seconds.
-    ///
-    /// # Errors
-    /// Why it cannot.
     pub fn sessions(&self) -> Result<usize, String> {
         let mut looked = lock(&self.store);
         match &*looked {

@@ -41,9 +41,6 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// Says this, but only once there is something of the answer.
-    ///
-    /// # Errors
-    /// When the client left.
     pub fn hold(&mut self, text: &str) -> io::Result<()> {
         if self.open {
             return self.send(text);
@@ -53,9 +50,6 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// Says this, and what was held before it.
-    ///
-    /// # Errors
-    /// When the client left.
     pub fn send(&mut self, text: &str) -> io::Result<()> {
         self.begin()?;
         self.last = Instant::now();
@@ -75,9 +69,6 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// A while of silence has passed: what was held for long enough is said, and so is what keeps the client waiting.
-    ///
-    /// # Errors
-    /// When the client left.
     pub fn quiet(&mut self, keep_alive: impl FnOnce() -> String) -> io::Result<()> {
         if !self.open && self.since.elapsed() >= HELD {
             return self.send("");
@@ -86,9 +77,6 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// The same for an answer that is one JSON value at its end.
-    ///
-    /// # Errors
-    /// When the client left.
     pub fn quiet_before_json(&mut self, blank: &str) -> io::Result<()> {
         if self.since.elapsed() >= JSON_WAIT_LIMIT && self.last.elapsed() >= SILENCE {
             self.send(blank)
@@ -98,9 +86,6 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// The answer as one JSON text: with its length, unless blanks were sent before it.
-    ///
-    /// # Errors
-    /// When the client left.
     pub fn whole(&mut self, text: String) -> io::Result<()> {
         if self.open {
             self.send(&text)?;
@@ -112,9 +97,6 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// Nothing more comes.
-    ///
-    /// # Errors
-    /// When the client left.
     pub fn end(&mut self) -> io::Result<()> {
         if !self.open {
             self.send("")?;
