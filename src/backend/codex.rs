@@ -10,9 +10,10 @@ mod model;
 mod provider;
 
 use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
+use crate::base::json::json;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Effort, Sandbox, Task, TaskOption, ToolUse};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// The oldest version that was seen to hold this dialogue. 0.150.0 refuses `excludeTurns` without a capability.

@@ -8,9 +8,10 @@ mod policy;
 
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
 use crate::backend::MARKER;
+use crate::base::json::json;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Sandbox, Task, TaskOption};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 
 /// Marks of an outer gemini session, and of an editor: its folders would become this run's.
@@ -127,7 +128,7 @@ impl Backend for Gemini {
             // The variable is known since 0.60; the file is what older ones go by.
             env.push(("GEMINI_CLI_TRUST_WORKSPACE".to_owned(), "false".to_owned()));
             unset.push("GEMINI_CLI_TRUSTED_FOLDERS_PATH".to_owned());
-            let text = json!({display(&task.dir): "DO_NOT_TRUST"}).to_string();
+            let text = json!({(&*display(&task.dir)): "DO_NOT_TRUST"}).to_string();
             files.push(File { path: home.join(".gemini/trustedFolders.json"), text });
         }
         // With a container of its own gemini takes the first line of the protocol for a prompt.

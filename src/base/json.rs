@@ -7,24 +7,21 @@
 //! (serde_json's map sorts them).
 
 use super::text::without_mark;
+use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Result, Value};
+use serde_json::{Map, Result};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+pub(crate) use serde_json::Value;
+
 /// Reads a text.
-///
-/// # Errors
-/// When it is no JSON, or no `T`.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
     from_slice(text.as_bytes())
 }
 
 /// Reads bytes. Only what is no JSON as it stands is looked through for something to mend.
-///
-/// # Errors
-/// When they are no JSON, or no `T`.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     let text = without_mark(text);
     serde_json::from_slice(text).or_else(|error| match mended(text) {
@@ -70,33 +67,71 @@ pub fn mended(text: &[u8]) -> Cow<'_, [u8]> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Json(String);
 
-/// Writes JSON with its keys as they stand. A value is one token: a literal, a name, a nested object or list, or an
-/// expression in parentheses.
+/// Makes a `Value` from the literal that stands there: `json!({"name": self.name, (key): [1, null]})`. Its work is in functions
+/// of their own: written out at each place, as serde_json's macro does it, it would be a tenth of the program.
+macro_rules! json {
+    (@$to:ident [ $($items:tt)* ]) => { $crate::base::json::json!(@$to items [] $($items)*) };
+    (@$to:ident items [$($done:expr,)*]) => {
+        $crate::base::json::$to::from(Vec::<$crate::base::json::$to>::from([$($done),*]))
+    };
+    (@$to:ident items [$($done:expr,)*] $item:tt $(, $($rest:tt)*)?) => {
+        $crate::base::json::json!(@$to items [$($done,)* $crate::base::json::json!(@$to $item),] $($($rest)*)?)
+    };
+    (@$to:ident items [$($done:expr,)*] $item:expr $(, $($rest:tt)*)?) => {
+        $crate::base::json::json!(@$to items [$($done,)* $crate::base::json::json!(@$to $item),] $($($rest)*)?)
+    };
+    (@$to:ident { $($members:tt)* }) => {{
+        #[allow(unused_mut)]
+        let mut object = <$crate::base::json::$to as $crate::base::json::Object>::empty();
+        $crate::base::json::json!(@$to members object $($members)*);
+        object
+    }};
+    (@$to:ident members $object:ident) => {};
+    (@$to:ident members $object:ident $key:tt : $value:tt $(, $($rest:tt)*)?) => {
+        $crate::base::json::Object::put(&mut $object, $key, $crate::base::json::json!(@$to $value));
+        $crate::base::json::json!(@$to members $object $($($rest)*)?);
+    };
+    (@$to:ident members $object:ident $key:tt : $value:expr $(, $($rest:tt)*)?) => {
+        $crate::base::json::Object::put(&mut $object, $key, $crate::base::json::json!(@$to $value));
+        $crate::base::json::json!(@$to members $object $($($rest)*)?);
+    };
+    (@$to:ident null) => { $crate::base::json::$to::from(()) };
+    (@Value $value:expr) => { $crate::base::json::value(&$value) };
+    (@Json $value:expr) => { $crate::base::json::Json::from($value) };
+    ($($literal:tt)+) => { $crate::base::json::json!(@Value $($literal)+) };
+}
+pub(crate) use json;
+
+/// Makes a text in the same way, with its keys as they stand. What it is given becomes a part of it.
 macro_rules! ordered {
-    ({ $($key:literal : $value:tt),* $(,)? }) => {
-        $crate::base::json::Json::object([$(($key, $crate::base::json::ordered!($value))),*])
-    };
-    ([ $($item:tt),* $(,)? ]) => {
-        $crate::base::json::Json::from(Vec::<$crate::base::json::Json>::from([$($crate::base::json::ordered!($item)),*]))
-    };
-    (null) => { $crate::base::json::Json::null() };
-    (( $value:expr )) => { $crate::base::json::Json::from($value) };
-    ($value:expr) => { $crate::base::json::Json::from($value) };
+    ($($literal:tt)+) => { $crate::base::json::json!(@Json $($literal)+) };
 }
 pub(crate) use ordered;
 
-impl Json {
-    pub fn null() -> Json {
-        Json("null".to_owned())
+/// What is made member by member.
+pub(crate) trait Object {
+    fn empty() -> Self;
+    fn put(&mut self, key: &str, value: Self);
+}
+
+impl Object for Value {
+    fn empty() -> Value {
+        Value::Object(Map::new())
     }
 
-    pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
-        let empty = Json("{}".to_owned());
-        members.into_iter().fold(empty, |object, (key, value)| object.with(key, value))
+    #[inline(never)]
+    fn put(&mut self, key: &str, value: Value) {
+        self[key] = value;
+    }
+}
+
+impl Object for Json {
+    fn empty() -> Json {
+        Json("{}".to_owned())
     }
 
-    /// The object with one member more at its end.
-    pub fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
+    #[inline(never)]
+    fn put(&mut self, key: &str, value: Json) {
         self.0.pop();
         if self.0.len() > 1 {
             self.0.push(',');
@@ -104,8 +139,21 @@ impl Json {
         // Piece by piece: the value may be long.
         self.0 += &Json::from(key).0;
         self.0.push(':');
-        self.0 += &value.into().0;
+        self.0 += &value.0;
         self.0.push('}');
+    }
+}
+
+/// What a value is as JSON. Those that we have always are something: their keys are strings.
+#[inline(never)]
+pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> Value {
+    serde_json::to_value(value).expect("keys are strings")
+}
+
+impl Json {
+    /// The object with one member more at its end.
+    pub fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
+        self.put(key, value.into());
         self
     }
 
@@ -130,6 +178,12 @@ impl Json {
             other => other.to_string(),
         };
         self.0.chars().map(escaped).collect()
+    }
+}
+
+impl From<()> for Json {
+    fn from((): ()) -> Json {
+        Json("null".to_owned())
     }
 }
 
@@ -178,7 +232,7 @@ impl From<Vec<Json>> for Json {
 
 impl<T: Into<Json>> From<Option<T>> for Json {
     fn from(value: Option<T>) -> Json {
-        value.map_or_else(Json::null, Into::into)
+        value.map_or_else(|| Json::from(()), Into::into)
     }
 }
 
@@ -251,9 +305,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_builder_makes_what_serde_jsons_makes() {
+        let (name, list, none) = ("z", vec![1, 2], None::<u8>);
+        let ours = json!({"b": [null, {"x": [1 + 1, name], "y": {}}, [], list,], "a": none, (name): -1.5, "l": null,});
+        let theirs = serde_json::json!({"b": [null, {"x": [1 + 1, name], "y": {}}, [], list,], "a": none, (name): -1.5, "l": null,});
+        assert_eq!(ours, theirs);
+        assert_eq!(
+            [json!(null), json!(list.len() > 1), json!([]), json!({})],
+            [Value::Null, Value::Bool(true), Value::Array(vec![]), Value::Object(Map::new())]
+        );
+    }
+
+    #[test]
     fn keys_stay_in_the_order_in_which_they_are_written() {
         let (name, none) = ("z\"", None::<&str>);
-        let json = ordered!({"z": name, "a": {"y": [1u64, null, (2 + 3u64)], "b": none}, "e": {}, "l": []});
+        let json = ordered!({"z": name, "a": {"y": [1u64, null, 2 + 3u64], "b": none}, "e": {}, "l": []});
         assert_eq!(
             json.with("m", true).text(),
             r#"{"z":"z\"","a":{"y":[1,null,5],"b":null},"e":{},"l":[],"m":true}"#

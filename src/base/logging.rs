@@ -1,12 +1,13 @@
 //! Where `log` goes: standard error, one line each. For people as it is; of a server with the time, or as JSON.
 
+use crate::base::json::json;
 use crate::base::printable::{safe, safe_lines};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
 use crate::base::words::words;
 use crate::base::world;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

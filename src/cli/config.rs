@@ -2,10 +2,11 @@
 
 use super::flags::Typed;
 use super::{say, say_either};
+use crate::base::json::json;
 use crate::base::world::World;
 use crate::config::{self, Config, Loaded};
 use crate::model::error::Error;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 
 const SUBCOMMANDS: &[&str] = &["show", "get", "set", "unset", "path", "validate"];

@@ -1,8 +1,9 @@
 //! `help` and `-h`: from the flag table.
 
 use super::flags::{COMMANDS, Command, FLAGS, Flag};
+use crate::base::json::json;
 use crate::model::error::Error;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
 
 /// What `clinvk` alone prints on a terminal.

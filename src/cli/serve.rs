@@ -2,6 +2,7 @@
 
 use super::flags::Typed;
 use super::{leftovers, prompt, say, signals};
+use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
 use crate::base::sys;
 use crate::base::world::World;
@@ -13,7 +14,6 @@ use crate::http::net::memory::Memory;
 use crate::http::net::{Acceptor, Limits, Listen};
 use crate::http::state::server::Server;
 use crate::model::error::Error;
-use serde_json::json;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;

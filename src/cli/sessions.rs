@@ -2,7 +2,7 @@
 
 use super::flags::{FLAGS, Typed};
 use super::{complain, say, say_either, say_json, table};
-use crate::base::json;
+use crate::base::json::{self, json};
 use crate::base::logging;
 use crate::base::printable;
 use crate::base::sys;
@@ -14,7 +14,7 @@ use crate::exec;
 use crate::model::error::Error;
 use crate::session::{self, Filter, Finding, Session, Status, Store, Turn};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! `clinvk version`.
 
-use serde_json::{Value, json};
+use crate::base::json::json;
+use serde_json::Value;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -5,11 +5,12 @@ use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unk
 use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
+use crate::base::json::json;
 use crate::base::text::nearest;
 use crate::base::{disk, json, text};
 use crate::model::error::Error;
 use fs2::FileExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

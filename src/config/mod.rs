@@ -18,9 +18,10 @@ pub use table::{
 };
 pub use value::{AnswerAs, PromptBy, StdinUse, Type};
 
+use crate::base::json::json;
 use crate::model::error::Error;
 use path::{Names, Place, misplaced, path_for, unknown};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

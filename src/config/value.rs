@@ -1,11 +1,11 @@
 //! The types that a key can have: how a value is checked, read from text, and turned into its Rust type.
 
-use crate::base::json;
+use crate::base::json::{self, json};
 use crate::base::text::nearest;
 use crate::base::words::words;
 use crate::model::error::Kind;
 use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,10 +1,11 @@
 //! A dry run: what would be executed, as a script that a shell runs, or as data.
 
 use crate::backend::Launch;
+use crate::base::json::json;
 use crate::config::BackendConfig;
 use crate::engine::{self, Prepared};
 use crate::model::task::OutputFormat;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Who reads it.

@@ -202,7 +202,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::backend::Unusable;
-    use serde_json::json;
+    use crate::base::json::json;
     use std::os::unix::fs::PermissionsExt;
 
     /// A user's home with some of what there may be, and a place for a run's.

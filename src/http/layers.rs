@@ -2,6 +2,7 @@
 //! instead of it.
 
 use super::routes;
+use crate::base::json::json;
 use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys;
 use crate::http::front::origin::OriginHeaders;
@@ -11,7 +12,6 @@ use crate::http::net::{Exchange, Peer, Service};
 use crate::http::state::call::{Call, Handler, Limits, Who};
 use crate::http::state::server::Server;
 use crate::model::error::Kind;
-use serde_json::json;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

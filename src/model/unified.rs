@@ -1,12 +1,13 @@
 //! Runs as JSON: the answer and the unified events. An answer has the same fields wherever it is told, on the command line
 //! and over HTTP, alone, among others or at the end of a stream; names of clinvk 0.2 stand beside them where they differ.
 
+use crate::base::json::json;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Usage};
 use crate::model::outcome::Outcome;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! What is kept of a conversation. The JSON is ours: a session file may be read by anybody and is the truth.
 
 use super::bounds;
+use crate::base::json::json;
 use crate::base::words::words;
 use crate::base::world;
 use crate::model::error::Error;
 use crate::model::event::Usage;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 words! {

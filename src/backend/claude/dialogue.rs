@@ -7,10 +7,11 @@ use super::opening::opening;
 use super::usage::Used;
 use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps, older, text, truncated};
+use crate::base::json::json;
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use crate::model::event::Event;
 use crate::model::task::{Approval, Sandbox, Task};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! What claude is told at the start: system prompts and schema by the protocol (they may be long, and are nobody's
 //! business in `ps`), then the prompt.
 
+use crate::base::json::json;
 use crate::model::task::Task;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The settings, where there are some, then the prompt.
 pub(super) fn opening(task: &Task) -> Vec<String> {

@@ -9,9 +9,10 @@ use super::items::{is_aside, tool, tool_result};
 use super::{OLDEST, Plan, failure, model, provider};
 use crate::backend::reader::{Reader, is_awaited};
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::base::json::json;
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{COMMENTARY, Event, Usage};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

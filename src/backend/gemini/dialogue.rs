@@ -7,10 +7,11 @@
 use super::super::{Dialogue, Ended, Step, Steps, older, text};
 use super::failure;
 use crate::backend::reader::{Reader, is_awaited};
+use crate::base::json::json;
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{Event, Usage};
 use crate::model::task::{Approval, Sandbox, Task};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The oldest version that this dialogue was seen to work with. Before, files of untrusted projects were run.

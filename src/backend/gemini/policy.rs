@@ -1,9 +1,9 @@
 //! Gemini's tools for one run, as a file for its policy engine, among the user's own policies. Settings would not do: a
 //! trusted project's `tools.core` replaces the user's (measured), policies of users outrank everything of a project.
 
+use crate::base::json::json;
 use crate::model::error::Error;
 use crate::model::task::{Sandbox, Task};
-use serde_json::json;
 
 /// Tools that change nothing: all there is under `sandbox read-only`.
 const READING_TOOLS: &[&str] =

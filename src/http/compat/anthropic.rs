@@ -6,11 +6,10 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
     transcript,
 };
-use crate::base::json;
-use crate::base::json::{Json, ordered};
+use crate::base::json::{self, Json, json, ordered};
 use crate::http::front::errors::Fault;
 use crate::model::event::Usage;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The endpoint.
 pub struct Messages;
@@ -91,7 +90,7 @@ impl Dialect for Messages {
 /// When the body is none that `/messages` would take.
 pub fn count_tokens(body: &Value) -> Result<String, Fault> {
     let chat = Messages.read(body)?;
-    Ok(ordered!({"input_tokens": (chat.estimate)}).text())
+    Ok(ordered!({"input_tokens": chat.estimate}).text())
 }
 
 /// One message: to the system's text, which claude puts here too, or to the conversation.
@@ -173,10 +172,10 @@ fn tool_use(id: &str, name: &str, input: &Value) -> Json {
 /// Anthropic counts what came from the cache apart, we count it in.
 fn tokens(usage: &Usage) -> Json {
     ordered!({
-        "input_tokens": (usage.input.saturating_sub(usage.cached)),
+        "input_tokens": usage.input.saturating_sub(usage.cached),
         "cache_creation_input_tokens": 0u64,
-        "cache_read_input_tokens": (usage.cached),
-        "output_tokens": (usage.output),
+        "cache_read_input_tokens": usage.cached,
+        "output_tokens": usage.output,
     })
 }
 
@@ -257,10 +256,10 @@ impl Frames for Stream {
     fn done(&mut self, finished: &Finished) -> String {
         let begin = self.begin_text();
         let usual = if self.block == Block::Tool { "tool_use" } else { "end_turn" };
-        let delta = ordered!({"stop_reason": (stop_reason(usual, finished)), "stop_sequence": null});
+        let delta = ordered!({"stop_reason": stop_reason(usual, finished), "stop_sequence": null});
         begin
             + &Self::event("content_block_stop", ordered!({"index": 0u64}))
-            + &Self::event("message_delta", ordered!({"delta": delta, "usage": (tokens(&finished.usage))}))
+            + &Self::event("message_delta", ordered!({"delta": delta, "usage": tokens(&finished.usage)}))
             + &Self::event("message_stop", ordered!({}))
     }
 

@@ -5,7 +5,7 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured,
     transcript,
 };
-use crate::base::json::{Json, ordered};
+use crate::base::json::{Json, json, ordered};
 use crate::http::front::errors::Fault;
 use crate::model::event::Usage;
 use crate::model::task::Effort;
@@ -90,10 +90,10 @@ impl Dialect for Completions {
         let choice = ordered!({"index": 0u64, "message": message, "logprobs": null, "finish_reason": reason});
         let usage = with_details(usage(&finished.usage), &finished.usage);
         let answer = ordered!({
-            "id": (stamp.id("chatcmpl-", 24)),
+            "id": stamp.id("chatcmpl-", 24),
             "object": "chat.completion",
-            "created": (stamp.created),
-            "model": (&chat.model),
+            "created": stamp.created,
+            "model": &chat.model,
             "choices": [choice],
             "usage": usage,
         });
@@ -118,7 +118,7 @@ fn read_message(message: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>
             let calls = message["tool_calls"].as_array().into_iter().flatten();
             said.extend(calls.map(tool_call));
             if message["function_call"].is_object() {
-                said.push(tool_call(&serde_json::json!({"function": message["function_call"]})));
+                said.push(tool_call(&json!({"function": message["function_call"]})));
             }
             transcript::say(turns, Role::Assistant, name, said);
         }
@@ -164,20 +164,20 @@ pub(crate) fn reason(usual: &'static str, finished: &Finished) -> &'static str {
 /// The usage of `/chat/completions` and `/completions`: our totals are OpenAI's.
 pub(crate) fn usage(usage: &Usage) -> Json {
     ordered!({
-        "prompt_tokens": (usage.input),
-        "completion_tokens": (usage.output),
-        "total_tokens": (usage.total()),
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.total(),
     })
 }
 
 fn with_details(json: Json, usage: &Usage) -> Json {
-    json.with("prompt_tokens_details", ordered!({"cached_tokens": (usage.cached)}))
-        .with("completion_tokens_details", ordered!({"reasoning_tokens": (usage.reasoning)}))
+    json.with("prompt_tokens_details", ordered!({"cached_tokens": usage.cached}))
+        .with("completion_tokens_details", ordered!({"reasoning_tokens": usage.reasoning}))
 }
 
 fn call(stamp: &Stamp, name: &str, arguments: &str) -> Json {
     let function = ordered!({"name": name, "arguments": arguments});
-    ordered!({"id": (stamp.id("call_", 24)), "type": "function", "function": function})
+    ordered!({"id": stamp.id("call_", 24), "type": "function", "function": function})
 }
 
 /// The chunks of a stream.
@@ -194,10 +194,10 @@ struct Stream {
 impl Stream {
     fn chunk(&self, choices: Vec<Json>) -> Json {
         ordered!({
-            "id": (self.stamp.id("chatcmpl-", 24)),
+            "id": self.stamp.id("chatcmpl-", 24),
             "object": "chat.completion.chunk",
-            "created": (self.stamp.created),
-            "model": (&self.model),
+            "created": self.stamp.created,
+            "model": &self.model,
             "choices": choices,
         })
     }
@@ -205,7 +205,7 @@ impl Stream {
     fn delta(&self, delta: Json, reason: Option<&str>) -> String {
         let choice = ordered!({"index": 0u64, "delta": delta, "logprobs": null, "finish_reason": reason});
         let chunk = self.chunk(vec![choice]);
-        data(if self.include_usage { chunk.with("usage", Json::null()) } else { chunk })
+        data(if self.include_usage { chunk.with("usage", ()) } else { chunk })
     }
 
     fn role(&mut self) -> String {
@@ -261,5 +261,5 @@ impl Frames for Stream {
 
 /// A stream that fails: clients take one that only ends for a whole answer.
 pub(crate) fn failed(fault: &Fault) -> String {
-    data(ordered!({"error": (fault.openai())})) + "data: [DONE]\n\n"
+    data(ordered!({"error": fault.openai()})) + "data: [DONE]\n\n"
 }

@@ -55,8 +55,9 @@ fn digest<'a>(before: &[u8], parts: impl Iterator<Item = &'a [u8]>) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::json::json;
     use crate::http::compat::{Dialect, chat::Completions};
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn read(messages: Value) -> Chat {
         Completions.read(&json!({"model": "m", "messages": messages})).unwrap()

@@ -46,10 +46,10 @@ pub fn anthropic_list(models: &[Model], query: &str) -> Result<String, Fault> {
     };
     let id = |model: Option<&Model>| model.map(|model| model.id.clone());
     let list = ordered!({
-        "data": (page.iter().map(anthropic).collect::<Vec<Json>>()),
-        "has_more": (page.len() < window.len()),
-        "first_id": (id(page.first())),
-        "last_id": (id(page.last())),
+        "data": page.iter().map(anthropic).collect::<Vec<Json>>(),
+        "has_more": page.len() < window.len(),
+        "first_id": id(page.first()),
+        "last_id": id(page.last()),
     });
     Ok(list.text())
 }

@@ -6,10 +6,10 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, event, parts, structured,
     transcript,
 };
-use crate::base::json::{Json, ordered};
+use crate::base::json::{Json, json, ordered};
 use crate::http::front::errors::Fault;
 use crate::model::event::Usage;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// The endpoint.
 pub struct Responses;
@@ -199,7 +199,7 @@ fn response(chat: &Chat, stamp: &Stamp, status: &Status, output: Vec<Json>, usag
     };
     let error = match status {
         Status::Failed(error) => error.clone(),
-        _ => Json::null(),
+        _ => Json::from(()),
     };
     let why = matches!(status, Status::Incomplete).then(|| ordered!({"reason": "max_output_tokens"}));
     let reasoning = asked("reasoning");
@@ -213,40 +213,40 @@ fn response(chat: &Chat, stamp: &Stamp, status: &Status, output: Vec<Json>, usag
         _ => json!({"format": {"type": "text"}}),
     };
     ordered!({
-        "id": (stamp.id("resp_", 32)),
+        "id": stamp.id("resp_", 32),
         "object": "response",
-        "created_at": (stamp.created),
-        "status": (status.word()),
+        "created_at": stamp.created,
+        "status": status.word(),
         "background": false,
         "error": error,
         "incomplete_details": why,
-        "instructions": (asked("instructions")),
-        "max_output_tokens": (asked("max_output_tokens")),
-        "model": (&chat.model),
+        "instructions": asked("instructions"),
+        "max_output_tokens": asked("max_output_tokens"),
+        "model": &chat.model,
         "output": output,
-        "parallel_tool_calls": (or("parallel_tool_calls", json!(true))),
-        "previous_response_id": (asked("previous_response_id")),
-        "reasoning": {"effort": (&reasoning["effort"]), "summary": (&reasoning["summary"])},
-        "store": (chat.store),
-        "temperature": (asked("temperature")),
-        "text": (&text),
-        "tool_choice": (or("tool_choice", json!("auto"))),
-        "tools": (or("tools", json!([]))),
-        "top_p": (asked("top_p")),
-        "truncation": (or("truncation", json!("disabled"))),
-        "usage": (usage.map(tokens)),
-        "metadata": (or("metadata", json!({}))),
+        "parallel_tool_calls": or("parallel_tool_calls", json!(true)),
+        "previous_response_id": asked("previous_response_id"),
+        "reasoning": {"effort": &reasoning["effort"], "summary": &reasoning["summary"]},
+        "store": chat.store,
+        "temperature": asked("temperature"),
+        "text": &text,
+        "tool_choice": or("tool_choice", json!("auto")),
+        "tools": or("tools", json!([])),
+        "top_p": asked("top_p"),
+        "truncation": or("truncation", json!("disabled")),
+        "usage": usage.map(tokens),
+        "metadata": or("metadata", json!({})),
     })
 }
 
 /// Our totals are OpenAI's. Codex wants all of it.
 fn tokens(usage: &Usage) -> Json {
     ordered!({
-        "input_tokens": (usage.input),
-        "input_tokens_details": {"cached_tokens": (usage.cached)},
-        "output_tokens": (usage.output),
-        "output_tokens_details": {"reasoning_tokens": (usage.reasoning)},
-        "total_tokens": (usage.total()),
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cached},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.total(),
     })
 }
 
@@ -261,10 +261,10 @@ fn part(text: &str) -> Json {
 
 fn call(stamp: &Stamp, status: &str, name: &str, arguments: &str) -> Json {
     ordered!({
-        "id": (stamp.id("fc_", 32)),
+        "id": stamp.id("fc_", 32),
         "type": "function_call",
         "status": status,
-        "call_id": (stamp.id("call_", 24)),
+        "call_id": stamp.id("call_", 24),
         "name": name,
         "arguments": arguments,
     })
@@ -284,10 +284,10 @@ struct Stream {
 macro_rules! in_message {
     ($stream:expr, $key:literal: $value:expr) => {
         ordered!({
-            "item_id": ($stream.stamp.id("msg_", 32)),
+            "item_id": $stream.stamp.id("msg_", 32),
             "output_index": 0u64,
             "content_index": 0u64,
-            $key: ($value),
+            $key: $value,
         })
     };
 }
@@ -331,10 +331,10 @@ impl Stream {
             }
             Reply::Tool { name, arguments } => {
                 let ended = ordered!({
-                    "item_id": (self.stamp.id("fc_", 32)),
+                    "item_id": self.stamp.id("fc_", 32),
                     "output_index": 0u64,
-                    "name": (&name),
-                    "arguments": (&arguments),
+                    "name": &name,
+                    "arguments": &arguments,
                 });
                 let ends = self.event("response.function_call_arguments.done", ended);
                 (ends, call(&self.stamp, status, &name, &arguments))
@@ -363,8 +363,7 @@ impl Frames for Stream {
     fn tool(&mut self, name: &str, arguments: &str) -> String {
         self.item = Some(Reply::Tool { name: name.to_owned(), arguments: arguments.to_owned() });
         let item = call(&self.stamp, "in_progress", name, "");
-        let delta =
-            ordered!({"item_id": (self.stamp.id("fc_", 32)), "output_index": 0u64, "delta": arguments});
+        let delta = ordered!({"item_id": self.stamp.id("fc_", 32), "output_index": 0u64, "delta": arguments});
         self.item("response.output_item.added", item)
             + &self.event("response.function_call_arguments.delta", delta)
     }
@@ -387,7 +386,7 @@ impl Frames for Stream {
 
     fn failed(&mut self, fault: &Fault, _request_id: &str) -> String {
         // Neither is heard by all: OpenAI's own clients raise the first, codex and the AI SDK the second.
-        self.event("error", ordered!({"error": (fault.openai_event())}))
+        self.event("error", ordered!({"error": fault.openai_event()}))
             + &self.response("response.failed", &Status::Failed(fault.openai_response()), Vec::new(), None)
     }
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
+use crate::base::json::json;
 use crate::base::world;
 use crate::engine::answer::Collector;
 use crate::engine::request::{Picture, Request};
@@ -60,7 +61,7 @@ pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 
 /// `GET /anthropic`: claude asks whether anybody is there.
 pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    call.json(&serde_json::json!({"status": "ok"}))
+    call.json(&json!({"status": "ok"}))
 }
 
 /// The body, as far as the dialect reads it.

@@ -2,10 +2,11 @@
 //! call is an answer that has to follow the schema of the tool's arguments. Tools that are not forced stay unused.
 
 use super::{Chat, Forced, Format, Reply, Tool};
+use crate::base::json::json;
 use crate::engine::answer;
 use crate::http::front::errors::Fault;
 use crate::model::error::Failure;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The schema that the answer has to follow, for backends that know how.
 pub fn schema(chat: &Chat) -> Option<Value> {

@@ -220,7 +220,7 @@ impl Fault {
                 let (kind, message) = (self.kind().word(), &self.message);
                 ordered!({"error": {"kind": kind, "message": message, "request_id": request_id}})
             }
-            Surface::OpenAi => ordered!({"error": (self.openai())}),
+            Surface::OpenAi => ordered!({"error": self.openai()}),
             Surface::Anthropic => self.anthropic(request_id),
         };
         body.text()
@@ -230,14 +230,14 @@ impl Fault {
     pub fn openai(&self) -> Json {
         let Row { openai, code, .. } = self.row();
         let message = self.sentence(Surface::OpenAi);
-        ordered!({"message": message, "type": openai, "param": (self.param), "code": code})
+        ordered!({"message": message, "type": openai, "param": self.param, "code": code})
     }
 
     /// The same with its members in the order of an `error` event of `/responses`.
     pub fn openai_event(&self) -> Json {
         let Row { openai, code, .. } = self.row();
         let message = self.sentence(Surface::OpenAi);
-        ordered!({"type": openai, "code": code, "message": message, "param": (self.param)})
+        ordered!({"type": openai, "code": code, "message": message, "param": self.param})
     }
 
     /// The error of a response that failed on its way. Codex and the AI SDK decide by the code whether they try again:
@@ -252,13 +252,13 @@ impl Fault {
             }
             _ => "invalid_prompt",
         };
-        ordered!({"code": code, "message": (self.sentence(Surface::OpenAi))})
+        ordered!({"code": code, "message": self.sentence(Surface::OpenAi)})
     }
 
     /// The whole error object of Anthropic's API: its body, and its event in a stream.
     pub fn anthropic(&self, request_id: &str) -> Json {
         let message = self.sentence(Surface::Anthropic);
-        let error = ordered!({"type": (self.row().anthropic), "message": message});
+        let error = ordered!({"type": self.row().anthropic, "message": message});
         ordered!({"type": "error", "error": error, "request_id": request_id})
     }
 

@@ -1,9 +1,10 @@
 //! `/backends`: what there is for a client, and whether it is installed.
 
+use crate::base::json::json;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use crate::model::task::TaskOption;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// `GET /backends`
 pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! `POST /parallel`, `/compare` and `/chain`: many runs of one request, as many at once as there are slots.
 
 use super::deliver::{Failed, Feed, Format, Job, deliver, key};
+use crate::base::json::json;
 use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::Listener;
@@ -15,7 +16,7 @@ use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
 use crate::model::unified;
 use crate::session::Session;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;

@@ -1,5 +1,6 @@
 //! How the results of a request reach its client: as one JSON answer, as a stream, or later, when it comes back for them.
 
+use crate::base::json::json;
 use crate::base::{sha256, world};
 use crate::exec::Cancel;
 use crate::http::front::errors::{Fault, Surface};
@@ -9,7 +10,7 @@ use crate::http::state::idempotency::{Digest, Place};
 use crate::http::state::runs::{Finished, Run};
 use crate::http::state::streaming::StreamingResponse;
 use crate::model::error::{Error, Kind};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io;
 use std::sync::Arc;
 use std::thread;

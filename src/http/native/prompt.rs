@@ -2,6 +2,7 @@
 
 use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
+use crate::base::json::json;
 use crate::base::world;
 use crate::engine::Listener;
 use crate::engine::answer::Collector;
@@ -17,7 +18,7 @@ use crate::model::task::{Continue, OutputFormat, Task};
 use crate::model::unified::{self, Answer, Events};
 use crate::session::{Session, Status};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io;
 use std::time::Duration;
 

@@ -1,11 +1,12 @@
 //! `/runs`: what is running, and what came of what was detached.
 
 use super::deliver::{Format, follow};
+use crate::base::json::json;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use crate::http::state::runs::Run;
 use crate::model::error::Kind;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 fn find(call: &Call<'_, '_>) -> Result<Arc<Run>, Fault> {

@@ -1,5 +1,6 @@
 //! `/sessions`: what belongs to the client, and nothing else.
 
+use crate::base::json::json;
 use crate::engine::request::Pairs;
 use crate::http::front::errors::Fault;
 use crate::http::native::deliver::{Format, Job, deliver, key};
@@ -7,7 +8,7 @@ use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::fields;
 use crate::session::{Filter, Session, Status, Turn, is_id};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// How many sessions a listing has when nothing is said.
 const LIMIT: usize = 50;

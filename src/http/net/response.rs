@@ -2,10 +2,10 @@
 //! the process), so the connections are ours; what it does well is used: the reason phrases of the status codes, and
 //! `Response::raw_print`, which writes the head of an answer with its date.
 
+use crate::base::json::json;
 use crate::http::net::connection::Response;
 use crate::http::net::head::is_token;
 use crate::model::error::Kind;
-use serde_json::json;
 use tiny_http::{HTTPVersion, Header, StatusCode};
 
 /// How the client knows where the body ends.

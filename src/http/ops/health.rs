@@ -1,9 +1,10 @@
 //! How the server is: for people, for whoever restarts it, for whoever sends it work, and for Prometheus.
 
+use crate::base::json::json;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use crate::http::state::metrics;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// `GET /health`
 pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {

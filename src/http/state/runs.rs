@@ -1,12 +1,13 @@
 //! What is running: one entry a request that started something, from its beginning to its end, and for a while behind it
 //! where somebody may come back for it.
 
+use crate::base::json::json;
 use crate::base::world;
 use crate::exec::Cancel;
 use crate::http::net::memory::Held;
 use crate::http::state::event_log::EventLog;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,5 +1,6 @@
 //! The house behind the door: what all requests share, and the one way in which they run anything.
 
+use crate::base::json::json;
 use crate::base::sync::lock;
 use crate::base::world;
 use crate::config::Config;
@@ -28,7 +29,6 @@ use crate::model::event::{Event, Sink};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{Filter, Session};
-use serde_json::json;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
