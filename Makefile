@@ -37,7 +37,7 @@ bench: all
 # Requests that nobody would write, against the reader of requests: `make fuzz N=100000000`.
 N ?= 1000000
 fuzz:
-	CLINVK_FUZZ=$(N) $(CARGO) test --release --locked --test all door::fuzz
+	CLINVK_FUZZ=$(N) $(CARGO) test --release --locked --test all http::net::fuzz
 
 lint:
 	$(CARGO) fmt --check

@@ -1,0 +1,3 @@
+//! What stands below everything else.
+
+mod schema;

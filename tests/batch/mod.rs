@@ -1,0 +1,6 @@
+//! Many runs at once, and one after the other.
+
+mod chain;
+mod compare;
+mod kept;
+mod parallel;

@@ -1,0 +1,8 @@
+//! The command line as a whole.
+
+mod command_line;
+mod input;
+mod json;
+mod manual;
+mod prompt;
+mod terminal;

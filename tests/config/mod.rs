@@ -1,0 +1,5 @@
+//! The configuration through the binary: where values come from, where files are, who may read them.
+
+mod homes;
+mod secrecy;
+mod sources;

@@ -1,9 +1,0 @@
-//! The door of the server, from the outside: an in-process service behind it, clients in front of it.
-
-mod answers;
-mod crowds;
-mod drain;
-mod fuzz;
-mod house;
-mod listening;
-mod table;

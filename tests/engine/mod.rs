@@ -1,0 +1,8 @@
+//! What every surface has because it runs through one engine.
+
+mod dry_run;
+mod fallback;
+mod formed;
+mod most_answer;
+mod permissions;
+mod places;

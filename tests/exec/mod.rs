@@ -1,0 +1,6 @@
+//! Child processes.
+
+mod child;
+mod in_process;
+pub mod output;
+mod stop;

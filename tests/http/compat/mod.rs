@@ -1,0 +1,5 @@
+//! The surfaces for other vendors' clients.
+
+mod dialects;
+mod responses;
+mod served;

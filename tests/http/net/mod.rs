@@ -1,0 +1,10 @@
+//! The listener and its connections, from the outside: an in-process service behind it, clients in front of it.
+
+mod answers;
+mod crowds;
+mod drain;
+mod fuzz;
+mod house;
+mod listening;
+mod memory;
+mod table;

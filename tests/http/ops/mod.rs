@@ -1,0 +1,4 @@
+//! Health, metrics and pages.
+
+mod openapi;
+mod page;

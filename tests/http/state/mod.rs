@@ -1,0 +1,3 @@
+//! The server's own state.
+
+mod self_reference;

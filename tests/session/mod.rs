@@ -1,0 +1,10 @@
+//! Sessions on disk.
+
+mod bounds;
+mod disk;
+mod faults;
+mod files;
+mod index;
+mod lists;
+mod sessions;
+mod waits;
