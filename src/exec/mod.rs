@@ -55,12 +55,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// No limits, a grace of two seconds.
-    pub fn unlimited() -> io::Result<Control> {
-        Ok(Control::with(Arc::new(Cancel::new()?)))
-    }
-
-    /// The same with a switch that is there already.
+    /// No limits, a grace of two seconds, and this switch.
     pub fn with(cancel: Arc<Cancel>) -> Control {
         let (wall, stall, first_byte, connect) = Default::default();
         Control { wall, stall, first_byte, connect, grace: Duration::from_secs(2), cancel }

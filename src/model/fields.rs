@@ -3,7 +3,7 @@
 
 use crate::base::text::nearest;
 use crate::base::words::Worded;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -118,11 +118,6 @@ pub fn value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
 ) -> Result<Option<T>, A::Error> {
     // A position behind the message is found there again by serde_json.
     map.next_value::<Option<T>>().map_err(|error| A::Error::custom(format!("`{name}`: {error}")))
-}
-
-/// Skips the value of a field that is known and has no effect.
-pub fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<IgnoredAny>().map(drop)
 }
 
 /// A text that may be long: however many hold it, it is there once.

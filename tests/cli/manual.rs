@@ -4,8 +4,8 @@ use crate::util::scene::Scene;
 use clinvk::batch::{OfStep, OfTask, Settings, Steps};
 use clinvk::cli::{COMMANDS, FLAGS};
 use clinvk::engine::request::Request;
-use clinvk::http::compat::{Dialect, anthropic, chat, completions, responses};
-use clinvk::http::front::errors::{Fault, Surface};
+use clinvk::http::compat::{Dialect, Effect, anthropic, chat, completions, responses};
+use clinvk::http::front::errors::{Cause, Fault, Surface};
 use clinvk::http::native::{batch, prompt, sessions};
 use clinvk::http::routes::ROUTES;
 use clinvk::http::state::metrics::{Gauges, Metrics};
@@ -193,8 +193,8 @@ fn the_page_of_the_api_has_every_kind_with_its_status() {
         Fault::too_slow(),
         Fault::other_request(),
         Fault::no_run("x"),
-        Fault::foreign_origin("x"),
-        Fault::foreign_host("x"),
+        Fault::new(Cause::Foreign, "x"),
+        Fault::new(Cause::Foreign, "x"),
     ];
     let row = |fault: Fault| {
         let body: Value = serde_json::from_str(&fault.body(Surface::Native, "x")).unwrap();
@@ -269,7 +269,14 @@ fn the_page_of_the_api_says_what_becomes_of_each_field_of_other_vendors() {
         let of_page: BTreeSet<(&str, &str)> =
             items.iter().map(|item| item.strip_prefix("Va ").unwrap().split_once(" Pq ").unwrap()).collect();
         assert_eq!(of_page.len(), items.len(), "{part}");
-        let of_code = dialect.fields().iter().map(|(name, effect)| (*name, effect.word()));
+        let of_code = dialect.fields().iter().map(|(name, effect)| {
+            let word = match effect {
+                Effect::Honoured => "honoured",
+                Effect::Emulated => "emulated",
+                Effect::Refused => "refused",
+            };
+            (*name, word)
+        });
         let ignored: BTreeSet<(&str, &str)> =
             of_page.iter().copied().filter(|(_, effect)| *effect == "ignored").collect();
         assert_eq!(of_page, of_code.chain(ignored.iter().copied()).collect(), "{part}");

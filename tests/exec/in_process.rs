@@ -83,7 +83,7 @@ impl Finishing for Ear {
 
 fn control(grace: Duration) -> Control {
     // Whatever goes wrong, no test waits for ever.
-    Control { grace, wall: PATIENCE, ..Control::unlimited().unwrap() }
+    Control { grace, wall: PATIENCE, ..Control::with(Arc::new(Cancel::new().unwrap())) }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

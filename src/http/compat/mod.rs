@@ -189,17 +189,6 @@ pub enum Effect {
     Refused,
 }
 
-impl Effect {
-    /// The word of the manual.
-    pub fn word(self) -> &'static str {
-        match self {
-            Effect::Honoured => "honoured",
-            Effect::Emulated => "emulated",
-            Effect::Refused => "refused",
-        }
-    }
-}
-
 /// One endpoint's way of asking and answering.
 pub trait Dialect: Sync {
     /// The fields of a request that have an effect.

@@ -162,16 +162,6 @@ impl Fault {
         Fault::new(Cause::NoRun, format!("no run `{id}`: it is over, or was never there"))
     }
 
-    /// A page of an origin that is not allowed.
-    pub fn foreign_origin(origin: &str) -> Fault {
-        Fault::new(Cause::Foreign, format!("Origin {origin} is not allowed"))
-    }
-
-    /// A host name that is not ours.
-    pub fn foreign_host(host: &str) -> Fault {
-        Fault::new(Cause::Foreign, format!("Host {host} is not allowed (server.allowed_hosts)"))
-    }
-
     /// What a backend said. `now`, in seconds since 1970, is what the times in its sentence are compared with.
     pub fn of_failure(failure: &Failure, now: u64) -> Fault {
         let wait = wait_in(&failure.message, now);

@@ -159,11 +159,6 @@ impl Body {
         Ok(())
     }
 
-    /// Nothing of it is left.
-    pub fn is_over(&self) -> bool {
-        matches!(self.state, State::End)
-    }
-
     /// What is left of it may be no more than this: only chunks can hide more.
     pub fn may_end_within(&self, most: u64) -> bool {
         match self.state {

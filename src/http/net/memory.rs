@@ -68,8 +68,8 @@ impl Memory {
         room(usize::MAX, self.most).max(SMALL.min(self.most)) / COPIES
     }
 
-    /// How much is in use.
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    fn used(&self) -> usize {
         lock(&self.state).used
     }
 

@@ -74,6 +74,6 @@ pub fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         footprint: metrics::footprint(),
     };
     let text = server.metrics.render(&gauges);
-    call.answer(200, "text/plain; version=0.0.4; charset=utf-8", text);
+    call.answer(200, metrics::CONTENT_TYPE, text);
     Ok(())
 }

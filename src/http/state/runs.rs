@@ -142,11 +142,6 @@ impl Run {
         state.sessions.extend(session.map(str::to_owned));
     }
 
-    /// The sessions that it has worked in.
-    pub fn sessions(&self) -> Vec<String> {
-        self.state().sessions.clone()
-    }
-
     /// It is over; what is said first of its end counts. Whoever follows its tape is told.
     pub fn finish(&self, finished: Finished) {
         self.state().result.get_or_insert((finished, Instant::now()));

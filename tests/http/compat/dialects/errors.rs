@@ -134,14 +134,14 @@ fn what_is_wrong_before_there_is_a_run_is_in_the_dialect_too() {
             "request_too_large",
         ),
         (
-            Fault::foreign_origin("http://x"),
+            Fault::new(Cause::Foreign, "http://x"),
             "403",
             "403",
             "invalid_request_error origin_not_allowed",
             "permission_error",
         ),
         (
-            Fault::foreign_host("x"),
+            Fault::new(Cause::Foreign, "x"),
             "403",
             "403",
             "invalid_request_error origin_not_allowed",

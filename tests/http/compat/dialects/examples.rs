@@ -4,7 +4,7 @@
 use super::{call, dialect, finished, hello, stamp, stream};
 use clinvk::http::compat::models::{Known, Model, anthropic_list, openai_list, openai_one, resolve};
 use clinvk::http::compat::{anthropic, parse};
-use clinvk::http::front::errors::{Fault, Surface};
+use clinvk::http::front::errors::{Cause, Fault, Surface};
 use std::collections::BTreeMap;
 
 /// One recorded exchange.
@@ -98,7 +98,9 @@ fn ours(example: &Example) -> (u16, Vec<(String, String)>, String) {
             return answered(anthropic_list(&models(), "after_id=gemini").unwrap());
         }
         "openai 401" | "anthropic 401" => return refused(Fault::unauthorized()),
-        "foreign origin" => return refused(Fault::foreign_origin("http://evil.example")),
+        "foreign origin" => {
+            return refused(Fault::new(Cause::Foreign, "Origin http://evil.example is not allowed"));
+        }
         "count_tokens" => {
             let body = parse(example.request.as_bytes(), |_| true, |_| Ok(())).unwrap();
             return answered(anthropic::count_tokens(&body).unwrap());
