@@ -336,7 +336,7 @@ impl Access {
             Sandbox::Full => Some(FULL),
         };
         let (policy, sandbox, accept) = match (approval, sandbox) {
-            // The user's own configuration decides what is asked; nobody is there to grant it.
+            // The user's own configuration decides what is asked; no user is there to grant it.
             (Approval::Default, _) => (None, given, false),
             // Edits in the workspace are not asked about. What is asked is outside of it, or wants out of the sandbox.
             (Approval::Auto, Sandbox::Default) => (Some("on-request"), Some(WORKSPACE), false),

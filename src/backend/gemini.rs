@@ -111,7 +111,7 @@ impl Backend for Gemini {
             ("TMPDIR".to_owned(), display(&temp)),
             // Else there are two processes, of which the outer one ignores signals, and a start takes twice as long.
             ("GEMINI_CLI_NO_RELAUNCH".to_owned(), "true".to_owned()),
-            // A missing login has to be a failure, not a page in somebody's browser.
+            // A missing login has to be a failure, not a page in the user's browser.
             ("NO_BROWSER".to_owned(), "true".to_owned()),
         ];
         let mut unset: Vec<String> = OUTER_SESSION.iter().map(|name| (*name).to_owned()).collect();

@@ -36,7 +36,7 @@ pub trait Backend: Send + Sync {
     /// The model aliases (`fast`, `balanced`, `best`) and what they stand for here; an empty name is the backend's default.
     fn models(&self) -> &[(String, String)];
 
-    /// The beginnings of the vendor's names for its models: whoever asks for one of these means this backend.
+    /// The beginnings of the vendor's names for its models: a request for one of these means this backend.
     fn claims(&self) -> &'static [&'static str] {
         &[]
     }

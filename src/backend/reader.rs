@@ -49,7 +49,7 @@ impl Reader {
     }
 }
 
-/// Whether a line that cannot be read is a request or an answer of JSON-RPC: on one side somebody waits for it. Its members
+/// Whether a line that cannot be read is a request or an answer of JSON-RPC: on one side a caller waits for it. Its members
 /// stand in the order in which all programs write them, the long one last.
 pub(super) fn is_awaited(line: &str) -> bool {
     let long = ["\"params\"", "\"result\"", "\"error\""];

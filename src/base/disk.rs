@@ -1,4 +1,4 @@
-//! Files at paths where a mistake, or somebody else, may have put a pipe, a device or a link in a file's place: only what is
+//! Files at paths where a mistake, or another user, may have put a pipe, a device or a link in a file's place: only what is
 //! a file itself is opened, and nothing waits for the other side of a pipe.
 
 use crate::base::sys;
@@ -13,7 +13,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     match opened.and_then(|file| Ok((file.metadata()?.is_file(), file))) {
         Ok((true, file)) => Ok(file),
         Ok((false, _)) => Err(no_file()),
-        // A link; a pipe that nobody reads, a socket; a directory.
+        // A link; a pipe without a reader, a socket; a directory.
         Err(error) if matches!(error.raw_os_error(), Some(sys::ELOOP | sys::ENXIO | sys::EISDIR)) => {
             Err(no_file())
         }
@@ -48,8 +48,8 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
 }
 
-/// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. Nobody else uses
-/// the temporary name at that time; what a crash, or somebody, left there is removed and never written through.
+/// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. No other process uses
+/// the temporary name at that time; what a crash, or another user, left there is removed and never written through.
 pub fn replace(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long a standard error that nobody reads may hold us up, once.
+/// How long a standard error that is not read may hold us up, once.
 const WAIT_LIMIT: Duration = Duration::from_secs(1);
 /// It had no room the last time: then nothing is waited for until it has.
 static STUCK: AtomicBool = AtomicBool::new(false);
@@ -53,7 +53,7 @@ words! {
         Off = "off",
         /// What went wrong in the server itself.
         Error = "error",
-        /// And what somebody should look at.
+        /// And what the user should look at.
         Warn = "warn",
         /// And a line for each request and each run.
         Info = "info",

@@ -171,7 +171,7 @@ pub fn has_children() -> bool {
     unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) == 0 }
 }
 
-/// One of the children that have ended and were not reaped, whoever started it: which is the system's choice.
+/// One of the children that have ended and were not reaped, whichever thread started it: which is the system's choice.
 pub fn ended_child() -> Option<i32> {
     // SAFETY: a zeroed siginfo_t is a valid one.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -187,7 +187,7 @@ pub fn reap(pid: i32) {
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
 }
 
-/// Undoes what some parents leave us with: where SIGCHLD is ignored, nobody can be waited for.
+/// Undoes what some parents leave us with: where SIGCHLD is ignored, no child can be waited for.
 pub fn hear_of_ended_children() {
     // SAFETY: the default action runs no code of ours.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
@@ -221,7 +221,7 @@ pub fn wipe_variable(name: &CStr) {
         return;
     }
     // SAFETY: the value ends with NUL and stands where the kernel, or setenv, has put it: in memory of ours that can be
-    // written. Nobody reads the bytes again, so only volatile writes are sure to be done.
+    // written. The bytes are not read again, so only volatile writes are sure to be done.
     unsafe {
         for at in 0..libc::strlen(value) {
             value.add(at).write_volatile(0);
@@ -239,7 +239,7 @@ pub fn in_its_own_session(command: &mut std::process::Command) {
     }
 }
 
-/// How many descriptors a process of ours may have open when nobody raised that; 0 while nobody has.
+/// How many descriptors a process of ours may have open where that was not raised; 0 until it was.
 static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(0);
 
 /// As many descriptors as the system lets us have; returns how many. Children get what we had before.
@@ -317,7 +317,7 @@ fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: libc::c_int) -> 
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, from, size) }).map(drop)
 }
 
-/// Takes over descriptors that whoever started us left open for us, from this one on. Nothing the second time, nor when
+/// Takes over descriptors that our parent left open for us, from this one on. Nothing the second time, nor when
 /// one of them is not open.
 pub fn take_inherited(first: RawFd, count: RawFd) -> Option<Vec<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -327,7 +327,7 @@ pub fn take_inherited(first: RawFd, count: RawFd) -> Option<Vec<OwnedFd>> {
     let take = |fd| {
         // SAFETY: fcntl with a plain flag; a descriptor that is not open is an error and no harm.
         check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
-        // SAFETY: it is open, the caller says that it is ours, and `TAKEN` sees to it that nobody else owns it.
+        // SAFETY: it is open, the caller says that it is ours, and `TAKEN` sees to it that it has no other owner.
         Some(unsafe { OwnedFd::from_raw_fd(fd) })
     };
     (first..first.checked_add(count)?).map(take).collect()
@@ -346,7 +346,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: pipe2 writes two descriptors into the array.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    // SAFETY: both are fresh and owned by nobody else.
+    // SAFETY: both are fresh and have no other owner.
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 

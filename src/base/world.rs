@@ -39,7 +39,7 @@ impl World {
         for (name, value) in std::env::vars_os() {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => _ = env.insert(name, value),
-                // One of ours that is left out would be a setting, or the API keys, that nobody made.
+                // One of ours that is left out would be a setting, or API keys, that the user did not make.
                 (Ok(name), Err(_)) if name.starts_with("CLINVK_") => {
                     return Err(Error::Invalid(format!("the variable {name} is not valid UTF-8")));
                 }

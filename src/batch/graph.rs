@@ -86,7 +86,7 @@ impl<'p> Graph<'p> {
         }
     }
 
-    /// Whether anybody waits for its answer.
+    /// Whether another step needs its answer.
     pub fn is_awaited(&self, index: usize) -> bool {
         self.followers.contains_key(&index)
     }

@@ -51,7 +51,7 @@ pub trait Runner: Sync {
     fn rehearse(&self, task: &Task) -> Result<String, Error>;
 }
 
-/// Hears what happens in a batch, on its threads. An `Err` means that nobody listens any more: everything is stopped.
+/// Hears what happens in a batch, on its threads. An `Err` means that the caller has left: everything is stopped.
 pub trait Observer: Sync {
     /// A run begins.
     fn started(&self, _label: &Label) {}
@@ -103,7 +103,7 @@ pub struct Report {
     pub duration: Duration,
     /// A person or a signal stopped it before all was done.
     pub cancelled: bool,
-    /// Results could not be kept, or nobody listened any more, or a list could not be read: what is there is not all.
+    /// Results could not be kept, or the caller left, or a list could not be read: what is there is not all.
     pub broken: Option<Error>,
 }
 
@@ -177,7 +177,7 @@ impl<'a> Course<'a> {
             self.stop(Halt::Broken(error));
         }
         if let Err(error) = self.batch.observer.finished(finished) {
-            log::debug!("nobody listens: {error}");
+            log::debug!("the caller has left: {error}");
             self.stop(Halt::Broken(Error::ReaderGone));
         }
     }

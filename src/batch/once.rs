@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often somebody who waits for the next try looks around.
+/// How often a thread that waits for the next try looks around.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What is to be run. Its prompt is whole, but for the files behind it.

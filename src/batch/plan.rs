@@ -348,7 +348,7 @@ fn circle(nodes: &[Node]) -> Option<String> {
     }
     way.drain(..way.iter().position(|index| *index == at)?);
     way.push(at);
-    // Whoever is depended on has an id.
+    // A task that others depend on has an id.
     let names: Vec<&str> = way.iter().filter_map(|index| nodes[*index].id.as_deref()).collect();
     Some(format!("tasks depend on each other: {}", names.join(" -> ")))
 }

@@ -196,7 +196,7 @@ pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, St
 /// Shows progress, and hands the results on to be printed.
 pub struct Screen<F> {
     progress: Progress,
-    /// Where results are printed. Whoever holds it is the only one who writes to the terminal.
+    /// Where results are printed. The thread that holds it is the only one that writes to the terminal.
     out: Mutex<(Out, F)>,
     shares_terminal: bool,
 }
@@ -236,7 +236,7 @@ impl<F: FnMut(&mut Out, Finished) -> io::Result<()> + Send> Observer for Screen<
     }
 
     fn quiet(&self, _index: usize) -> io::Result<()> {
-        // Whoever prints notices a reader that left, too.
+        // The thread that prints notices a reader that left, too.
         let Ok(out) = self.out.try_lock() else { return Ok(()) };
         self.progress.draw();
         out.0.look()
@@ -260,7 +260,7 @@ pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
         return Err(Error::File { verb: "write", path: "standard output".into(), error });
     }
     match report.broken {
-        // Whoever closed our output has what it wanted.
+        // A reader that closed our output has what it wanted.
         Some(Error::ReaderGone) => return Ok(0),
         Some(error) => return Ok(complain(&error)),
         None => {}

@@ -17,7 +17,7 @@ use std::io;
 /// Runs it. Everything is printed; the exit status is returned.
 ///
 /// # Errors
-/// What is wrong with the flags, or that there is nobody to ask; what broke the comparison.
+/// What is wrong with the flags, or that there is no backend to ask; what broke the comparison.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
@@ -32,7 +32,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             let (candidates, missing) = all(&ready.engine);
             missing.iter().for_each(|name| log::warn!("backend `{name}` is not installed: it is left out"));
             if candidates.is_empty() {
-                // Whoever wants all and has none learns of the first what to do.
+                // A user who wants all and has none learns from the first what to do.
                 let backend = missing.first().cloned().unwrap_or_default();
                 let known = ready.engine.registry.get(&backend)?;
                 return Err(Error::NotInstalled { backend, program: known.program().to_owned() });

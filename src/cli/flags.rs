@@ -190,7 +190,7 @@ impl Typed {
     }
 }
 
-/// Parses the words behind the program's name: what could be understood, and the first error. Whoever asks for JSON behind
+/// Parses the words behind the program's name: what could be understood, and the first error. A user who asks for JSON behind
 /// a misspelt flag gets the error as JSON.
 ///
 /// # Errors

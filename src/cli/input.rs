@@ -87,7 +87,7 @@ fn beside_an_argument() -> Result<String, Error> {
     read(input)
 }
 
-/// A file of which a part was read before: `while read line; do clinvk ...; done <list`. What is left belongs to whoever
+/// A file of which a part was read before: `while read line; do clinvk ...; done <list`. What is left belongs to the program that
 /// reads it. Of a pipe that cannot be known.
 fn is_begun(input: &impl AsFd) -> io::Result<bool> {
     let mut file = File::from(input.as_fd().try_clone_to_owned()?);

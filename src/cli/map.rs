@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How often somebody who waits for the next item looks around.
+/// How often a thread that waits for the next item looks around.
 const LOOK: Duration = Duration::from_millis(100);
 /// How much of the list is read at once.
 const READ: usize = 64 << 10;

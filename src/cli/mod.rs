@@ -78,7 +78,7 @@ fn refuse(typed: &Typed, error: &Error) {
     match (typed.command, prompt::output_format(typed)) {
         ("" | "resume", Ok(Some(format))) => print::refusal(format, typed.value("backend"), error),
         ("" | "resume", _) => print::refusal(OutputFormat::Json, typed.value("backend"), error),
-        // Whoever does not read that may still read standard error.
+        // A user whose output is closed may still read standard error.
         _ => _ = say(&printable::safe_json(format!("{}\n", unified::refusal(error)))),
     }
 }

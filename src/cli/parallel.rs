@@ -35,7 +35,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let has_colours = ready.has_colours() && world::stdout_is_terminal();
     let mut printer = Printer::new(form, Some(plan.len()), has_colours);
     let mut out = ready.out();
-    // Nobody reads: that is noticed again by the first run.
+    // The reader is gone: that is noticed again by the first run.
     let _ = printer.begin(&mut out, workers);
     let screen =
         Screen::new(ready.show(typed), Some(plan.len()), out, |out, finished| printer.take(out, finished));

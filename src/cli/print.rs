@@ -47,12 +47,12 @@ pub struct Printer {
     /// What was printed last is void.
     broken: bool,
     events: Events,
-    /// Whether anything is left to say to whoever reads the JSON or the events.
+    /// Whether anything is left to say to the reader of the JSON or the events.
     finished: bool,
 }
 
 impl Printer {
-    /// A printer for a run of that backend; the spinner only where somebody watches.
+    /// A printer for a run of that backend; the spinner only on a terminal.
     pub fn new(style: Style, backend: &str, dir: &Path, spinner: Option<Spinner>, out: Out) -> Printer {
         let events = Events::new(Some(backend), dir);
         let (content, broken, finished) = (Collector::default(), false, false);
@@ -75,7 +75,7 @@ impl Printer {
         line.map_or(Ok(()), |line| self.out.put(&(crate::base::printable::safe_json(line) + "\n")))
     }
 
-    /// What whoever watches has to see at once.
+    /// What a user at the terminal has to see at once.
     fn warning(&self, event: &Event) -> Option<String> {
         match event {
             Event::Void(characters) if self.style.format == OutputFormat::Text => {
@@ -96,7 +96,7 @@ impl Printer {
 /// Says, in the format that was asked for, what was refused before there was anything to run.
 pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
     if let Some(line) = refused(format, &mut Events::new(backend, Path::new("")), error) {
-        // Whoever does not read that may still read standard error.
+        // A user whose output is closed may still read standard error.
         let _ = super::say(&(crate::base::printable::safe_json(line) + "\n"));
     }
 }

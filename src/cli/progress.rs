@@ -137,7 +137,7 @@ impl Progress {
     /// Draws the lines, if it is time.
     pub fn draw(&self) {
         let Show::Live(has_colours) = self.show else { return };
-        // Whoever comes too early or while another one draws has nothing to wait for.
+        // A thread that comes too early or while another one draws has nothing to wait for.
         let Ok(mut state) = self.state.try_lock() else { return };
         if state.drawn.is_none_or(|drawn| drawn.elapsed() >= TURN) {
             state.drawn = Some(Instant::now());

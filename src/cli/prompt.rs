@@ -76,10 +76,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             }
             Ok(status)
         }
-        // Whoever closed our output has what it wanted.
+        // A reader that closed our output has what it wanted.
         Err(Error::ReaderGone) => Ok(0),
         Err(error) => {
-            // Whoever does not read that may still read standard error.
+            // A user whose output is closed may still read standard error.
             let _ = printer.error(&error);
             drop(printer);
             Ok(complain(&error))

@@ -30,7 +30,7 @@ const OWN_FILES: u64 = 48;
 /// Descriptors of a run: its pipes, its switch, its session's lock, its directory.
 const FILES_OF_RUN: u64 = 10;
 
-/// How often the server looks after itself: keys that changed, results that nobody came for.
+/// How often the server looks after itself: keys that changed, results that no client came for.
 const ROUND: Duration = Duration::from_secs(5);
 /// How long a cancelled run may take to be gone, beyond its grace.
 const LAST_MOMENT: Duration = Duration::from_secs(10);
@@ -123,7 +123,7 @@ fn listen(world: &World, config: &Config) -> Listen {
     })
 }
 
-/// Without keys nobody else than this machine's users may come in.
+/// Without keys only this machine's users may come in.
 fn guard(listen: &Listen, keys: &Keys, config: &Config) -> Result<(), Error> {
     let others_may_come = match listen {
         Listen::Unix(_) => false,

@@ -178,7 +178,7 @@ fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
         return say_json(&json!({"sessions": sessions, "total": total, "limit": limit, "offset": offset}));
     }
     let status = say(&table::table(&listing.sessions))?;
-    // Whoever said how many knows that there may be more.
+    // A user who said how many knows that there may be more.
     if !typed.has("limit") && !typed.has("quiet") && total > offset.saturating_add(limit) {
         let all = if total < counted { total.to_string() } else { format!("{counted} or more") };
         let shown = listing.sessions.len();

@@ -189,7 +189,7 @@ fn edit(file: &Path, change: impl FnOnce(&mut Value) -> bool) -> Result<bool, Er
         return Ok(false);
     }
     let text = format!("{root:#}\n");
-    // A position in a text that nobody has seen would only mislead.
+    // A position in a text that the user has not seen would only mislead.
     find_settings(&text).map_err(|(_, problem)| broken(&file, &format!("not changed: {problem}")))?;
     replace(&file, &text).map_err(failed("write", &file))?;
     Ok(true)
@@ -219,13 +219,13 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Replaces the file in one step. Under the lock nobody else uses the temporary name.
+/// Replaces the file in one step. Under the lock no other process uses the temporary name.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
     disk::replace(file, &beside(file, ".tmp"), text.as_bytes())?;
     File::open(directory(file))?.sync_all()
 }
 
-/// Holds a file's lock. The lock file is never removed: whoever waits for it would hold one that nobody else sees.
+/// Holds a file's lock. The lock file is never removed: a process that waits for it would hold one that no other process sees.
 struct Lock(File);
 
 impl Lock {

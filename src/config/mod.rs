@@ -54,7 +54,7 @@ pub struct Row {
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// Neither the file, the environment nor a flag sets it.
     Default,
     File(PathBuf),
     /// A variable of the environment.

@@ -179,7 +179,7 @@ table! {
     /// What is kept of a conversation.
     Session "session." All {
         auto_resume: bool = "false", "let a new prompt continue the newest session of the working directory";
-        retention_days: u32 [0, 36500] = "30", "how many days a session that nobody uses is kept; 0 is for ever";
+        retention_days: u32 [0, 36500] = "30", "how many days a session that is not used is kept; 0 is for ever";
         store_token_usage: bool = "true", "keep the numbers of tokens in the session";
         store_turns: bool = "true", "keep prompts and answers beside the session";
         replay_limit: usize = "100000", "most characters of a conversation that is handed to another backend";
@@ -253,7 +253,7 @@ table! {
         metrics_public: bool = "false", "serve /metrics without an API key";
         log_commands: bool = "false", "log the command of each run, without its prompt";
         models: BTreeMap<String, String> = "", "what the models' names of compatible requests mean: `backend` or `backend/model`";
-        strict_models: bool = "false", "refuse names of models that nobody knows";
+        strict_models: bool = "false", "refuse names of models that no backend knows";
         api_tools: ToolUse = "none", "the backend's tools in compatible requests: none, read-only, backend-default";
         reuse_secs: u64 [0, YEAR] = "600", "how long a compatible conversation is remembered; 0 is not at all";
         reuse_max: usize [0, MILLION] = "100", "most compatible conversations that are remembered";

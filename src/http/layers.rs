@@ -124,7 +124,7 @@ fn real_ip(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     next.go(call)
 }
 
-/// A panic costs its own request a 500, and nobody else anything.
+/// A panic costs its own request a 500, and the others nothing.
 fn recover(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     match catch_unwind(AssertUnwindSafe(|| next.go(call))) {
         Ok(result) => result,

@@ -209,7 +209,7 @@ pub enum Error {
     },
     /// The run was stopped from outside.
     Cancelled,
-    /// Nobody reads our output any more: not an error for the person who closed it.
+    /// The reader of our output has closed it, for which that is no error.
     ReaderGone,
     /// An answer that is kept until its end got too long.
     AnswerTooLong,
@@ -421,7 +421,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The kind of what the system refused: a shortage is nobody's fault and passes; else it is what it would be in that place.
+/// The kind of what the system refused: a shortage is no fault of the caller's and passes; else it is what it would be in that place.
 pub fn kind_of_io(error: &std::io::Error, otherwise: Kind) -> Kind {
     if sys::is_shortage(error) { Kind::Busy } else { otherwise }
 }

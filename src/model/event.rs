@@ -70,7 +70,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The sentence about it that whoever reads the answer has to see; none where there is nothing to see.
+    /// The sentence about it that the reader of the answer has to see; none where there is nothing to see.
     pub fn warning(&self) -> Option<String> {
         match self {
             Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How long to wait by a vendor's sentence: `try again in 1m30s`, `retry in 34.07s`, `resets at 2026-11-22T14:00:00Z`.
 /// Nothing is guessed: a time that is not wholly understood is none.
 pub fn wait_in(message: &str, now: u64) -> Option<Duration> {
-    /// Whoever says more does not mean this program.
+    /// A longer wait is not meant for this program.
     const LONGEST: Duration = Duration::from_secs(31 * 86_400);
     const IN: &[&str] = &[
         "try again in",

@@ -176,7 +176,7 @@ words! {
     /// What happens when the agent wants to do something that needs a yes.
     #[derive(Default)]
     Approval {
-        /// The backend decides; what it would ask a person is refused, because nobody is there.
+        /// The backend decides; what it would ask a person is refused, because no user is there.
         #[default]
         Default = "default",
         /// Edits are allowed, the rest is refused.

@@ -256,7 +256,7 @@ impl Turn {
         !self.wants_schema && !self.cut
     }
 
-    /// Claude asks: for a permission, which the approval mode answers, or for something that nobody can give.
+    /// Claude asks: for a permission, which the approval mode answers, or for something that only a user could give.
     fn question(&mut self, message: &Value, steps: &mut Steps) {
         let (id, request) = (&message["request_id"], &message["request"]);
         let response = if text(&request["subtype"]) != "can_use_tool" {

@@ -1,5 +1,5 @@
-//! What claude is told at the start: system prompts and schema by the protocol (they may be long, and are nobody's
-//! business in `ps`), then the prompt.
+//! What claude is told at the start: system prompts and schema by the protocol (they may be long, and are not for
+//! `ps` to show), then the prompt.
 
 use crate::base::json::json;
 use crate::model::task::Task;

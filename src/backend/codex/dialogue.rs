@@ -28,7 +28,7 @@ const MODELS: u64 = 7;
 /// A goal that is not reached begins the next turn within milliseconds; where it does not, it will not.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
 
-/// Warnings of codex's that nobody has to act on; they would be printed with every run.
+/// Warnings of codex's that the user need not act on; they would be printed with every run.
 const MERE_NOTICES: &[&str] = &[
     // It brings its own.
     "could not find bubblewrap",

@@ -54,7 +54,7 @@ const PATTERNS: &[(&str, Kind)] = &[
     ("idle timeout", Kind::Unreachable),
 ];
 
-/// What codex says of a session that is not there, or that somebody else writes to.
+/// What codex says of a session that is not there, or that another process writes to.
 const SESSIONS: &[(&str, Kind)] = &[
     ("no rollout found", Kind::SessionNotFound),
     ("invalid session id", Kind::SessionNotFound),

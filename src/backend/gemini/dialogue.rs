@@ -282,7 +282,7 @@ impl Turn {
         steps.push(Step::Event(Event::ToolResult { id, name, output, is_error, parent: None }));
     }
 
-    /// Gemini asks for a permission; nobody is there, so the approval mode answers.
+    /// Gemini asks for a permission; no user is there, so the approval mode answers.
     fn permission(&mut self, id: &Value, params: &Value, steps: &mut Steps) {
         let call = &params["toolCall"];
         self.tool_use(call, steps);

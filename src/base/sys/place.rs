@@ -26,7 +26,7 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(dir)
 }
 
-/// Opens a regular file for reading. Anything else is an error: a pipe that nobody writes to would be waited for.
+/// Opens a regular file for reading. Anything else is an error: a pipe without a writer would be waited for.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() {
@@ -39,7 +39,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 fn open_at(dir: i32, name: &OsStr) -> io::Result<OwnedFd> {
     let name = CString::new(name.as_bytes())?;
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // SAFETY: the name lives through the call; what comes back is fresh and owned by nobody else.
+    // SAFETY: the name lives through the call; what comes back is fresh and has no other owner.
     unsafe { Ok(OwnedFd::from_raw_fd(check(libc::openat(dir, name.as_ptr(), flags))?)) }
 }
 

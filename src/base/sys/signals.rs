@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// The signals that end a process which does not handle them and that somebody may send. Those of its own faults are not
+/// The signals that end a process which does not handle them and that a user may send. Those of its own faults are not
 /// among them, nor SIGPIPE, which std ignores.
 pub fn ending_signals() -> Vec<i32> {
     let named = [
@@ -60,7 +60,7 @@ pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
         if signal != libc::SIGTSTP {
             let _ = CAME.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed);
         }
-        // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is restored for whoever we interrupted.
+        // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is restored for the code that we interrupted.
         unsafe {
             let errno = *libc::__errno_location();
             libc::write(SIGNAL_PIPE.load(Ordering::Relaxed), std::ptr::from_ref(&byte).cast(), 1);
@@ -74,7 +74,7 @@ pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             check(libc::sigaction(signal, std::ptr::null(), &mut action))?;
-            // Whoever started us wants it so: `nohup`, or `&` in a script.
+            // The parent wants it so: `nohup`, or `&` in a script.
             if action.sa_sigaction == libc::SIG_IGN {
                 continue;
             }

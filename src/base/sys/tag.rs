@@ -5,7 +5,7 @@ use super::check;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Where the tag stands: in a limit that is handed down, that nobody needs and hardly a program sets, the processor time of
+/// Where the tag stands: in a limit that is handed down, that is hardly ever needed or set, the processor time of
 /// real-time scheduling. With this bit in it, it is longer than any machine lives, so that it limits nothing.
 const TAG: libc::rlim_t = 1 << (libc::rlim_t::BITS - 2);
 

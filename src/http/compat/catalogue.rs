@@ -56,12 +56,12 @@ fn known(call: &Call<'_, '_>) -> Vec<Model> {
 }
 
 impl Server {
-    /// Which backend a model's name means, and which model of it. `default`: who answers to a name that nobody knows.
+    /// Which backend a model's name means, and which model of it. `default`: who answers to a name that no backend knows.
     pub(crate) fn resolve(&self, asked: &str, default: &str) -> Result<(String, Option<String>), Fault> {
         let registry = &self.engine.registry;
         let backends: Vec<Arc<dyn Backend>> =
             registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();
-        // Who is not there claims nothing: somebody else may answer under that name.
+        // A backend that is not there claims nothing: another may answer under that name.
         let claims = |backend: &Arc<dyn Backend>| match self.engine.locate(&**backend, false) {
             Some(_) => backend.claims(),
             None => &[],
@@ -69,7 +69,7 @@ impl Server {
         let known: Vec<(&str, &[&str])> = backends
             .iter()
             .map(|backend| (backend.name(), claims(backend)))
-            // Whoever asks for one that is switched off does not mean another.
+            // A request for one that is switched off does not mean another.
             .chain(self.engine.disabled.iter().map(|name| (&**name, &[][..])))
             .collect();
         let known = Known {

@@ -5,7 +5,7 @@ pub mod anthropic; // /anthropic/v1/messages
 pub mod catalogue; // /models, and who is meant by a model's name
 pub mod chat; // /openai/v1/chat/completions
 pub mod completions; // /openai/v1/completions
-mod fields; // reading JSON fields, and naming those that nobody reads
+mod fields; // reading JSON fields, and naming those that are not read
 pub mod models; // /models on both, and which backend a model means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses
@@ -248,7 +248,7 @@ pub trait Frames: Send {
     fn failed(&mut self, fault: &Fault, request_id: &str) -> String;
 }
 
-/// The JSON of a request's body. Of a field that nobody reads there is only
+/// The JSON of a request's body. Of a field that is not read there is only
 /// its name, with `true` in place of its value. `afford` is told how much memory the others will take, before they do.
 ///
 /// # Errors

@@ -125,7 +125,7 @@ pub struct Known<'a> {
     pub backends: &'a [(&'a str, &'a [&'a str])],
     /// Names of the configuration: each stands for `backend` or `backend/model`.
     pub aliases: &'a BTreeMap<String, String>,
-    /// The backend for names that nobody knows.
+    /// The backend for names that no backend knows.
     pub default: &'a str,
     /// Such names are errors.
     pub strict: bool,
@@ -159,7 +159,7 @@ impl Known<'_> {
             return Some((name.to_owned(), None));
         }
         let (backend, model) = name.split_once(['/', ':'])?;
-        // The name of a backend is no model of anybody's.
+        // The name of a backend is no model's.
         let model = Some(model).filter(|model| !model.is_empty() && !is_backend(model));
         is_backend(backend).then(|| (backend.to_owned(), model.map(str::to_owned)))
     }

@@ -56,7 +56,7 @@ impl Dialect for Responses {
             }
             _ => return Err(Fault::invalid("input", "input must be a string or a non-empty array")),
         }
-        // Each stands for text that only OpenAI has, or for an answer that nobody waits for.
+        // Each stands for text that only OpenAI has, or for an answer that no client waits for.
         for name in ["conversation", "prompt"] {
             if fields.get(name).is_some() {
                 return Err(Fault::unsupported(
@@ -369,7 +369,7 @@ impl Frames for Stream {
     }
 
     fn alive(&mut self) -> String {
-        // Codex counts events only, and knows this one; comments and a second `response.in_progress` break somebody.
+        // Codex counts events only, and knows this one; comments and a second `response.in_progress` break other clients.
         self.event("keepalive", ordered!({}))
     }
 

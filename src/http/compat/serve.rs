@@ -59,7 +59,7 @@ pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `GET /anthropic`: claude asks whether anybody is there.
+/// `GET /anthropic`: claude asks whether a server is there.
 pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(&json!({"status": "ok"}))
 }
@@ -165,7 +165,7 @@ fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -
             wait_limit: Some(Duration::ZERO),
             replay: false,
         });
-        // Nobody who lists sessions began it.
+        // A user who lists sessions did not begin it.
         task.hidden = session.is_none();
     }
     if let Err(why) = registry.get(&tasks[0].backend)?.honours(TaskOption::Images) {

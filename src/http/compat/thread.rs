@@ -30,7 +30,7 @@ fn header<'a>(call: &'a Call<'_, '_>) -> Option<&'a str> {
     call.exchange.head.text(HEADER).map(str::trim).filter(|word| !word.is_empty())
 }
 
-/// A request's place in a conversation. What it has taken is let go with it, and what nobody can go on with is removed.
+/// A request's place in a conversation. What it has taken is let go with it, and what cannot be continued is removed.
 pub struct Thread {
     server: Arc<Server>,
     /// The session that it continues.
@@ -162,7 +162,7 @@ impl Thread {
         thread
     }
 
-    /// Somebody may go on with it.
+    /// It may be continued.
     pub fn keeps(&self) -> bool {
         self.session.is_some() || self.by_history.is_some() || self.by_id.is_some()
     }
@@ -186,7 +186,7 @@ impl Thread {
     pub fn keep(&self, outcome: &Outcome, chat: &Chat, answer: &str, response: &str) {
         let session = outcome.session.as_ref().filter(|_| outcome.session_failure.is_none());
         let Some(session) = session.filter(|_| self.way != Way::Named) else { return };
-        // Another backend's session would be no use to whoever asks this one again.
+        // Another backend's session would be no use to a client that asks this one again.
         let by_history = self.by_history.as_ref().filter(|(_, backend, _)| *backend == outcome.backend);
         let history = by_history.map(|(owner, backend, model)| {
             let turns = history::with_answer(&chat.turns, answer);

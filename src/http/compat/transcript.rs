@@ -95,7 +95,7 @@ fn tokens(text: &str) -> u64 {
     ascii.div_ceil(4) + others
 }
 
-/// A run of `=` that begins no line of what is said, so that nobody can forge a heading.
+/// A run of `=` that begins no line of what is said, so that no prompt can forge a heading.
 fn fence(chat: &Chat) -> String {
     let longest = chat
         .turns

@@ -41,7 +41,7 @@ impl Proxies {
             if !self.trusts(client) {
                 break;
             }
-            // Whoever writes what is no address does not know who was there.
+            // A proxy that writes what is no address does not know who was there.
             let Some(before) = std::str::from_utf8(hop).ok().and_then(|hop| address(hop.trim())) else {
                 break;
             };
@@ -112,7 +112,7 @@ mod tests {
         let ours: &[&str] = &["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"];
         let all: &[&str] = &["0.0.0.0/0", "::/0"];
         for (trusted, peer, headers, client) in [
-            // Whoever asks directly says nothing of himself.
+            // A client without a proxy says nothing of itself.
             (&[][..], "203.0.113.9", &["1.2.3.4"][..], "203.0.113.9"),
             (ours, "203.0.113.9", &["1.2.3.4"], "203.0.113.9"),
             (ours, "10.1.2.3", &[], "10.1.2.3"),
@@ -123,7 +123,7 @@ mod tests {
             (ours, "10.1.2.3", &["1.2.3.4", "203.0.113.9,10.9.9.9", "192.0.2.7"], "203.0.113.9"),
             (ours, "10.1.2.3", &["192.0.2.7, 10.0.0.1"], "192.0.2.7"),
             (ours, "10.1.2.3", &["192.0.2.8, 10.0.0.1"], "192.0.2.8"),
-            // Where somebody talks nonsense, he is the last who is known.
+            // A proxy that writes nonsense is the last address that is known.
             (ours, "10.1.2.3", &["1.2.3.4, unknown"], "10.1.2.3"),
             (ours, "10.1.2.3", &["1.2.3.4, unknown, 10.0.0.5"], "10.0.0.5"),
             (ours, "10.1.2.3", &[""], "10.1.2.3"),

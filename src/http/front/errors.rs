@@ -231,7 +231,7 @@ impl Fault {
     }
 
     /// The error of a response that failed on its way. Codex and the AI SDK decide by the code whether they try again:
-    /// after `invalid_prompt` nobody does, and codex shows the message as it is.
+    /// after `invalid_prompt` no client does, and codex shows the message as it is.
     pub fn openai_response(&self) -> Json {
         let code = match &self.cause {
             Cause::Kind(Kind::ContextTooLong) => "context_length_exceeded",

@@ -86,7 +86,7 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
 }
 
 impl Keys {
-    /// Reads every source that is configured. Returns also warnings: policies that are nobody's.
+    /// Reads every source that is configured. Returns also warnings: policies of keys that are not there.
     ///
     /// # Errors
     /// When a source that is configured cannot be read or has no key in it: that must not become a server without keys.
@@ -108,7 +108,7 @@ impl Keys {
         Ok((Keys { world: world.clone(), holders, sources, held }, warnings))
     }
 
-    /// No source is configured: nobody needs a key.
+    /// No source is configured: clients need no key.
     pub fn is_empty(&self) -> bool {
         self.held.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
@@ -130,7 +130,7 @@ impl Keys {
     /// Reads the sources again that may have changed; to be called every few seconds, by a thread that may wait for gopass.
     /// A source that breaks keeps its last good keys. Returns what the log has to say.
     pub fn reload(&self, now: Instant) -> Vec<String> {
-        // Nobody but this function needs them; `find` never waits for gopass.
+        // Only this function needs them; `find` never waits for gopass.
         let mut sources = lock(&self.sources);
         let mut said = Vec::new();
         for at in 0..sources.len() {
@@ -166,22 +166,22 @@ impl Keys {
 /// What the holders of keys may do.
 struct Holders {
     server: Server,
-    everybody: Arc<Policy>,
+    common: Arc<Policy>,
     named: BTreeMap<String, Arc<Policy>>,
 }
 
 impl Holders {
     fn of(server: &Server) -> Result<Holders, Error> {
-        let everybody = Policy::of(server)?;
+        let common = Policy::of(server)?;
         let named =
-            server.keys.iter().map(|(name, key)| Ok((name.clone(), Arc::new(everybody.and(name, key)?))));
+            server.keys.iter().map(|(name, key)| Ok((name.clone(), Arc::new(common.and(name, key)?))));
         let named = named.collect::<Result<_, Error>>()?;
-        Ok(Holders { server: server.clone(), everybody: Arc::new(everybody), named })
+        Ok(Holders { server: server.clone(), common: Arc::new(common), named })
     }
 
     fn key(&self, written: &Written, number: usize) -> Key {
         let own = written.name.as_ref().and_then(|name| self.server.keys.get(name));
-        let policy = written.name.as_ref().and_then(|name| self.named.get(name)).unwrap_or(&self.everybody);
+        let policy = written.name.as_ref().and_then(|name| self.named.get(name)).unwrap_or(&self.common);
         let (name, owner) = match &written.name {
             Some(name) => (name.clone(), name.clone()),
             // By its number it would inherit what another has made, when one in front of it is taken away.
@@ -343,7 +343,7 @@ fn key_of(part: &str) -> Result<Written, String> {
         Some((name, secret)) if !secret.trim_matches('=').is_empty() => {
             (Some(name.trim_end()), secret.trim_start())
         }
-        // `name=$VARIABLE` where the variable is not set: the name would be a key that anybody can guess.
+        // `name=$VARIABLE` where the variable is not set: the name would be a key that can be guessed.
         Some(_) if !is_padded_base64(part) => {
             let rule = "a key without a name ends in `=` only as Base64 of 16 bytes or more";
             return Err(format!("there is no key behind `=`, and {rule}"));
@@ -388,10 +388,10 @@ fn is_variable(secret: &str) -> bool {
     name.is_some_and(|name| name.bytes().all(is_of_it))
 }
 
-/// Reads a file that nobody else can.
+/// Reads a file that no other user can read.
 fn read_file(path: &Path) -> Result<String, String> {
     let failed = |error: io::Error| format!("cannot be read: {error}");
-    // Asked first: opening a pipe would wait for whoever writes to it.
+    // Asked first: opening a pipe would wait for its writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err("is not a file".to_owned());
     }

@@ -124,7 +124,7 @@ impl OriginPolicy {
     pub fn headers(&self, sent: &OriginHeaders<'_>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
         if self.any_origin || !self.origins.is_empty() {
-            // Also where no page asked: whoever keeps this answer must not give it to one.
+            // Also where no page asked: a cache that keeps this answer must not give it to one.
             headers.push(("Vary", "Origin".to_owned()));
         }
         let Some(origin) = sent.origin.filter(|origin| self.is_listed(origin)) else { return headers };
@@ -168,7 +168,7 @@ fn without_port(host: &str) -> Option<&str> {
     }
 }
 
-/// Names that mean this machine to everybody (RFC 6761 section 6.3): nobody can own one, so no page has it.
+/// Names that always mean this machine (RFC 6761 section 6.3): they cannot be registered, so no page has one.
 fn is_loopback_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
@@ -182,7 +182,7 @@ fn is_address(host: &str) -> bool {
 }
 
 /// `scheme://host[:port]` in small letters without the scheme's own port. `None` for anything else, `null` first of all: a
-/// page in a sandbox has it, whoever it is from.
+/// page in a sandbox has it, wherever it is from.
 fn normal_origin(origin: &str) -> Option<String> {
     let origin = origin.to_ascii_lowercase();
     let (scheme, host) = origin.split_once("://")?;

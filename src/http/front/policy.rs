@@ -15,7 +15,7 @@ const APPROVALS: [Approval; 4] = [Approval::Always, Approval::Default, Approval:
 /// The sandbox modes, from the narrowest. What a backend is configured to may be anything but is no more than all.
 const SANDBOXES: [Sandbox; 4] = [Sandbox::ReadOnly, Sandbox::Workspace, Sandbox::Default, Sandbox::Full];
 
-/// In a list of models: the one that a backend has when nobody names any.
+/// In a list of models: the one that a backend has when none is named.
 const UNNAMED: &str = "default";
 
 /// The rules for one request: the server's, and the key's where there is one.

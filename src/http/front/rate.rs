@@ -20,7 +20,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate of a key, or of whoever has none; `None` is no limit. A key with numbers of its own is limited also where
+    /// The rate of a key, or of a client without one; `None` is no limit. A key with numbers of its own is limited also where
     /// others are not.
     pub fn of(server: &Server, key: Option<&KeyPolicy>) -> Option<Rate> {
         let own = |number: fn(&KeyPolicy) -> u32| key.map(number).filter(|number| *number > 0);
@@ -40,15 +40,15 @@ pub enum Who {
     Key(String),
     /// An address, or for IPv6 the network of one customer.
     Address(IpAddr),
-    /// Everybody on the Unix socket.
+    /// All clients on the Unix socket.
     Unix,
 }
 
 impl Who {
-    /// Whoever is at this address; without one, on the Unix socket.
+    /// The client at this address; without one, those on the Unix socket.
     pub fn at(address: Option<IpAddr>) -> Who {
         match address.map(|address| address.to_canonical()) {
-            // Whoever has one address of a /64 has all of them.
+            // A client that has one address of a /64 has all of them.
             Some(IpAddr::V6(address)) => {
                 Who::Address(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
             }
@@ -68,7 +68,7 @@ pub struct Buckets {
 struct Held {
     /// As many as there are keys.
     keys: HashMap<Who, Bucket>,
-    /// As many as strangers like, up to a bound: they must not push out a key.
+    /// Clients without a key, up to a bound: they must not push out a key.
     others: HashMap<Who, Bucket>,
     cleaned: Option<Instant>,
 }
@@ -135,7 +135,7 @@ impl Buckets {
     }
 }
 
-/// Forgets the tenth of the clients for whom that changes least: somebody with many addresses cannot fill a bucket by
+/// Forgets the tenth of the clients for whom that changes least: a client with many addresses cannot fill a bucket by
 /// pushing it out.
 fn make_room(buckets: &mut HashMap<Who, Bucket>, now: Instant) {
     let missing = |bucket: &Bucket| f64::from(bucket.rate.burst) - bucket.tokens(now);

@@ -44,7 +44,7 @@ pub trait Feed {
     /// All is known, and the client need not wait until the last process is gone. Nothing comes behind it.
     fn result(&mut self, body: String) -> io::Result<()>;
 
-    /// Somebody has heard something: a failure has to be told in the stream.
+    /// The client has had something: a failure has to go into the stream.
     fn is_open(&self) -> bool;
 }
 
@@ -269,7 +269,7 @@ impl Feed for Logged<'_> {
 
 /// Begins the work in a thread of its own, so that clients may come and go.
 fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> Result<Arc<Run>, Fault> {
-    // Nobody's leaving ends them: they are counted before they begin.
+    // No client's leaving ends them: they are counted before they begin.
     let bounds = call.server.slots.bounds();
     if detached && call.server.runs.detached() >= bounds.runs + bounds.queue {
         let sentence =
@@ -286,7 +286,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
     let work = move || {
         let run = of_thread;
         let event_log = run.event_log.as_ref().expect("it was just given one");
-        // The limits are those of whoever asked first.
+        // The limits are those of the first request.
         let streamed = detached || format != Format::Json;
         let result = {
             let (held, run, cancel, keeps_answer) = (&*held, &*run, &cancel, true);
@@ -328,7 +328,7 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
             }
             Next::Nothing if format == Format::Json => response.quiet_before_json("\n"),
             Next::Nothing => response.quiet(|| format.keep_alive()),
-            // Whoever follows a detached run sees by the numbers that something is missing.
+            // A client that follows a detached run sees by the numbers that something is missing.
             Next::Piece(number, _) if number > from && !run.detached => {
                 if response.is_open() {
                     return Ok(());

@@ -201,7 +201,7 @@ impl Listener for Teller<'_> {
         self.sent = Some(String::new());
         let sent = RunJson::of(outcome, &self.answer.text).text();
         let failure = unified::failure(outcome);
-        // Before anybody has heard anything, a failure is told by the status.
+        // Before the client has had anything, a failure is its status.
         if let Some(failure) = failure {
             let line = self.events.error(failure);
             self.feed.event(&line, self.feed.is_open())?;

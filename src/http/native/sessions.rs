@@ -18,9 +18,9 @@ const MOST: usize = 1000;
 pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
     let found = match call.server.engine.store.find(id) {
         Ok(session) if call.who.sees(session.owner.as_deref()) => Ok(session),
-        // Which others there are is nobody's business.
+        // Which others there are is not the client's business.
         Err(Error::SessionAmbiguous { .. }) | Ok(_) => Err(Error::SessionNotFound { given: id.to_owned() }),
-        // Nobody knows whose it is, and the message has its whole id.
+        // Whose it is cannot be known, and the message has its whole id.
         Err(Error::SessionBroken { .. }) if !call.who.sees(None) => {
             Err(Error::SessionNotFound { given: id.to_owned() })
         }
@@ -112,7 +112,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// `DELETE /sessions/{id}`
 pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let given = &call.params[0];
-    // Whose a broken one is cannot be told: whoever sees all may take it away by its whole id.
+    // Whose a broken one is cannot be known: a key that sees all may remove it by its whole id.
     let id = match call.who.sees(None) && is_id(given) {
         true => call.server.engine.store.find_id(given)?,
         false => find(call, given)?.id,

@@ -1,4 +1,4 @@
-//! How the server is: for people, for whoever restarts it, for whoever sends it work, and for Prometheus.
+//! How the server is: for people, for its supervisor, for a load balancer, and for Prometheus.
 
 use crate::base::json::json;
 use crate::http::front::errors::Fault;
