@@ -15,7 +15,7 @@ use crate::model::event::{Event, Sink, TRUNCATED, Usage};
 use crate::model::outcome::Outcome;
 use crate::model::task::{Task, TaskOption};
 use crate::session::replay::Past;
-use crate::session::{Keep, Run, Session, Store, Tokens, TurnEnd, bounds};
+use crate::session::{Keep, KeepWaiting, Run, Session, Store, Tokens, TurnEnd, bounds};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -166,7 +166,8 @@ impl Engine {
                 task.dir.display()
             )));
         }
-        let keep_waiting = || if control.cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) };
+        let cancel = Arc::clone(&control.cancel);
+        let keep_waiting = Arc::new(move || if cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) });
         if let Err(error) = self.store.has_place() {
             // What costs something is not done where it is known before that it cannot be kept.
             if !task.ephemeral && backend.answers() {
@@ -179,7 +180,7 @@ impl Engine {
                 task.ephemeral = true;
             }
         }
-        let (mut run, session_failure) = match self.open_session(asked, &task, &keep_waiting) {
+        let (mut run, session_failure) = match self.open_session(asked, &task, keep_waiting) {
             Ok(run) => (run, None),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             // The answer matters more than its record; but a session that is continued must be ours alone.
@@ -273,12 +274,12 @@ impl Engine {
     }
 
     /// Opens the session of a run: a new one, the one that is continued, or none.
-    fn open_session<'a>(
-        &'a self,
+    fn open_session(
+        &self,
         asked: &Task,
         task: &Task,
-        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
-    ) -> Result<Option<Run<'a>>, Error> {
+        keep_waiting: KeepWaiting,
+    ) -> Result<Option<Run>, Error> {
         if task.ephemeral {
             return Ok(None);
         }
@@ -419,7 +420,7 @@ fn check_extra(task: &Task, allowed: &[&'static str]) -> Result<(), Error> {
 struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
-    run: Option<Run<'a>>,
+    run: Option<Run>,
     /// The schema that the answer has to follow, and what there is of it: nobody hears of one that does not.
     formed: Option<(Value, Collector)>,
     /// The answer was too long for who keeps it.

@@ -144,6 +144,7 @@ const SMALL: u64 = 256 << 10;
 const BLOCK: usize = 32 << 10;
 
 /// The journal of a store.
+#[derive(Clone)]
 pub struct Journal {
     path: PathBuf,
 }

@@ -17,5 +17,5 @@ pub use find::{Filter, Listing};
 pub use fsck::{Finding, Report, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};
-pub use run::{Keep, Run, TurnEnd};
+pub use run::{Keep, KeepWaiting, Run, TurnEnd};
 pub use store::{Store, is_id};

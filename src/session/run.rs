@@ -25,17 +25,19 @@ pub struct Keep {
     pub tokens: bool,
 }
 
+/// Asked while another run has what this one waits for: an error says that the wait is over.
+pub type KeepWaiting = Arc<dyn Fn() -> Result<(), Error> + Send + Sync>;
+
 /// A turn in progress.
-pub struct Run<'a> {
-    store: &'a Store,
+pub struct Run {
+    store: Store,
     keep: Keep,
     session: Session,
     prompt: Arc<str>,
     answer: String,
     truncated: bool,
     ended: bool,
-    /// Asked while others change the store.
-    keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+    keep_waiting: KeepWaiting,
     // Last: it is let go after everything has been saved.
     _lock: Lock,
 }
@@ -62,15 +64,15 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be saved; what `keep_waiting` says.
-    pub fn begin<'a>(
-        &'a self,
+    pub fn begin(
+        &self,
         session: Session,
-        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+        keep_waiting: KeepWaiting,
         prompt: impl Into<Arc<str>>,
         keep: Keep,
-    ) -> Result<Run<'a>, Error> {
-        let lock = self.add_held(&session, keep.turns, keep_waiting)?;
-        Ok(Run::new(self, session, lock, keep_waiting, prompt.into(), keep))
+    ) -> Result<Run, Error> {
+        let lock = self.add_held(&session, keep.turns, &*keep_waiting)?;
+        Ok(Run::new(self.clone(), session, lock, keep_waiting, prompt.into(), keep))
     }
 
     /// Takes up a session for another turn. `wait_limit`: how long a busy one is waited for; none is for ever. `keep_waiting`
@@ -78,22 +80,22 @@ impl Store {
     ///
     /// # Errors
     /// When it is busy or not there, or cannot be saved; what `keep_waiting` says.
-    pub fn resume<'a>(
-        &'a self,
+    pub fn resume(
+        &self,
         id: &str,
         wait_limit: Option<Duration>,
-        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+        keep_waiting: KeepWaiting,
         prompt: impl Into<Arc<str>>,
         keep: Keep,
-    ) -> Result<Run<'a>, Error> {
-        let lock = self.hold(id, wait_limit, keep_waiting)?;
-        let taken = self.update_when(keep_waiting, id, true, |session| {
+    ) -> Result<Run, Error> {
+        let lock = self.hold(id, wait_limit, &*keep_waiting)?;
+        let taken = self.update_when(&*keep_waiting, id, true, |session| {
             session.status = Status::Active;
             session.last_used_at = world::timestamp(world::now());
             Ok(())
         });
         match taken {
-            Ok(session) => Ok(Run::new(self, session, lock, keep_waiting, prompt.into(), keep)),
+            Ok(session) => Ok(Run::new(self.clone(), session, lock, keep_waiting, prompt.into(), keep)),
             Err(error) => {
                 // Deleted while it was waited for: the lock was made for nothing.
                 if matches!(error, Error::SessionNotFound { .. }) {
@@ -105,15 +107,15 @@ impl Store {
     }
 }
 
-impl<'a> Run<'a> {
+impl Run {
     fn new(
-        store: &'a Store,
+        store: Store,
         session: Session,
         lock: Lock,
-        keep_waiting: &'a dyn Fn() -> Result<(), Error>,
+        keep_waiting: KeepWaiting,
         prompt: Arc<str>,
         keep: Keep,
-    ) -> Run<'a> {
+    ) -> Run {
         let prompt = if keep.turns { prompt } else { Arc::default() };
         Run {
             store,
@@ -194,7 +196,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Drop for Run<'_> {
+impl Drop for Run {
     fn drop(&mut self) {
         if self.ended {
             return;

@@ -12,20 +12,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How much a look at the store writes: about what a turn needs, so that a disk is called full before one is lost.
 const PROBE: usize = 64 << 10;
 
 /// The sessions of one `$CLINVK_HOME`.
+#[derive(Clone)]
 pub struct Store {
     pub(super) dir: PathBuf,
     /// Why there is no place for sessions.
     nowhere: Option<String>,
     pub(super) journal: Journal,
     /// Before the file lock, so that threads of one process do not hold that while they wait for each other.
-    pub(super) in_process: Mutex<()>,
+    pub(super) in_process: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -33,7 +34,7 @@ impl Store {
     pub fn at(home: &Path) -> Store {
         let dir = home.join("sessions");
         let journal = Journal::at(dir.join("index.jsonl"));
-        Store { dir, nowhere: None, journal, in_process: Mutex::new(()) }
+        Store { dir, nowhere: None, journal, in_process: Arc::default() }
     }
 
     /// A store in which nothing can be kept, and why: `home` is below what can have nothing below it.

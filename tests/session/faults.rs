@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -82,13 +83,13 @@ fn blank(digit: char) -> Session {
 
 /// A whole turn on a session: it is saved when this returns.
 fn turn(store: &Store, id: &str, prompt: &str) -> Result<(), Error> {
-    let mut run = store.resume(id, None, &|| Ok(()), prompt, KEEP)?;
+    let mut run = store.resume(id, None, Arc::new(|| Ok(())), prompt, KEEP)?;
     run.hear(&Event::Text(prompt.to_owned()));
     run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
 }
 
 fn begin(store: &Store, session: Session) -> Result<(), Error> {
-    let mut run = store.begin(session, &|| Ok(()), "first", KEEP)?;
+    let mut run = store.begin(session, Arc::new(|| Ok(())), "first", KEEP)?;
     run.hear(&Event::Text("first".to_owned()));
     run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
 }
@@ -330,8 +331,8 @@ fn exclude(store: &Store, counter: &Path, times: usize) {
     for _ in 0..times {
         let run = loop {
             // Without patience, because who waits looks again so seldom that nothing ever goes wrong.
-            let taken = match store.resume(&id, Some(Duration::ZERO), &|| Ok(()), "", KEEP) {
-                Err(Error::SessionNotFound { .. }) => store.begin(blank('c'), &|| Ok(()), "", KEEP),
+            let taken = match store.resume(&id, Some(Duration::ZERO), Arc::new(|| Ok(())), "", KEEP) {
+                Err(Error::SessionNotFound { .. }) => store.begin(blank('c'), Arc::new(|| Ok(())), "", KEEP),
                 taken => taken,
             };
             match taken {
@@ -903,7 +904,7 @@ fn two_homes_on_one_directory_are_one_store() {
             (home.list(&[]), home.session(&id)["metadata"]["n"].clone()),
             (vec!["third".into(), "second".into(), "first".into()], json!(100))
         );
-        let held = stores[1].resume(&id, None, &|| Ok(()), "x", KEEP).unwrap();
+        let held = stores[1].resume(&id, None, Arc::new(|| Ok(())), "x", KEEP).unwrap();
         let seen = home.clinvk(["resume", &id, "x"]).seen();
         assert!(
             seen.err.contains(&format!("process {} runs it", std::process::id())) && seen.status == 4,
