@@ -193,12 +193,14 @@ fn say(prompt: &str, behaviour: &Behaviour, max_words: usize, output: &mut dyn W
             output.flush()?;
         }
     }
-    let line = [b"x".repeat(99), b"\n".to_vec()].concat().repeat(640);
     let mut left = behaviour.flood_bytes;
-    while left > 0 {
-        let part = left.min(line.len() as u64);
-        output.write_all(&line[..part as usize])?;
-        left -= part;
+    if left > 0 {
+        let lines = [b"x".repeat(99), b"\n".to_vec()].concat().repeat(640);
+        while left > 0 {
+            let part = left.min(lines.len() as u64);
+            output.write_all(&lines[..part as usize])?;
+            left -= part;
+        }
     }
     output.flush()
 }

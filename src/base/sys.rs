@@ -3,15 +3,17 @@
 
 mod place;
 mod signals;
+mod spawn;
 mod streams;
 mod tag;
 
-pub use place::{in_directory, open_directory, open_file};
+pub use place::{open_directory, open_file};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
 };
+pub use spawn::{Child, Program};
 pub use streams::{Stdout, Waiting, stdout_was_closed};
-pub use tag::{has_tag, tag};
+pub use tag::has_tag;
 
 use std::ffi::{CStr, OsStr};
 use std::io;
@@ -230,15 +232,6 @@ pub fn wipe_variable(name: &CStr) {
     }
 }
 
-/// Starts the program in a session of its own: leader of its group, and without our terminal. In a group alone, in the
-/// background of that terminal, a program that asks for a password there would be stopped for ever.
-pub fn in_its_own_session(command: &mut std::process::Command) {
-    // SAFETY: setsid is async-signal-safe and touches no memory.
-    unsafe {
-        std::os::unix::process::CommandExt::pre_exec(command, || check(libc::setsid()).map(drop));
-    }
-}
-
 /// How many descriptors a process of ours may have open where that was not raised; 0 until it was.
 static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(0);
 
@@ -254,25 +247,6 @@ pub fn raise_open_files() -> io::Result<u64> {
         check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
     }
     Ok(limit.rlim_cur)
-}
-
-/// Gives the program the limit that we had before `raise_open_files`: some walk through all descriptors that there may
-/// be, and `select` cannot name those from 1024 on.
-pub fn with_open_files_as_before(command: &mut std::process::Command) {
-    let before = OPEN_FILES_BEFORE.load(Ordering::Relaxed);
-    if before == 0 {
-        return;
-    }
-    let lower = move || {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: both are async-signal-safe, and the struct is the child's own.
-        check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-        limit.rlim_cur = before;
-        // SAFETY: as above.
-        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
-    };
-    // SAFETY: the closure makes two system calls and allocates nothing.
-    unsafe { std::os::unix::process::CommandExt::pre_exec(command, lower) };
 }
 
 /// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.

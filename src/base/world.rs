@@ -5,6 +5,7 @@
 use crate::base::sys;
 use crate::model::error::Error;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,13 @@ impl World {
             .map(|dir| self.cwd.join(dir).join(program))
             .find(|path| is_executable(path))
     }
+}
+
+/// The environment as a program that we start inherits it, but for these.
+pub fn inherited<'a>(without: impl IntoIterator<Item = &'a str>) -> BTreeMap<OsString, OsString> {
+    let mut env: BTreeMap<_, _> = std::env::vars_os().collect();
+    without.into_iter().for_each(|name| _ = env.remove(OsStr::new(name)));
+    env
 }
 
 /// Where clinvk keeps its things, or why that is nowhere. The user's home is never made.

@@ -7,12 +7,12 @@ use super::tree;
 use super::{Control, Finishing, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::base::logging::DIALOGUE;
-use crate::base::sys::{self, Exit, Watch};
+use crate::base::sys::{self, Child, Exit, Watch};
 use crate::model::error::{Failure, Kind, Limit};
 use crate::model::event::Event;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
 
 /// How often a silent run looks around: for a child that ended without closing its pipes, and to say `quiet`.
@@ -43,9 +43,9 @@ enum Stage {
 /// One conversation with one child, from its first line to its exit.
 pub(super) struct Conversation<'a> {
     pid: i32,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<File>,
     /// What is still to be written to the child, and how much of it has been.
     pending: (Vec<u8>, usize),
     close_stdin: bool,
@@ -87,23 +87,16 @@ impl From<TooLong> for Halt {
 
 impl<'a> Conversation<'a> {
     pub fn new(
-        child: &mut Child,
+        child: Child,
         launch: &Launch,
         dialogue: &'a mut dyn Dialogue,
         control: &'a Control,
         sink: &'a mut dyn Finishing,
         live: &'a Live,
-    ) -> io::Result<Conversation<'a>> {
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        for fd in [
-            stdin.as_ref().map(AsFd::as_fd),
-            stdout.as_ref().map(AsFd::as_fd),
-            stderr.as_ref().map(AsFd::as_fd),
-        ] {
-            fd.map_or(Ok(()), sys::set_nonblocking)?;
-        }
-        Ok(Conversation {
-            pid: child.id() as i32,
+    ) -> Conversation<'a> {
+        let Child { pid, stdin, stdout, stderr } = child;
+        Conversation {
+            pid,
             stdin,
             stdout,
             stderr,
@@ -128,7 +121,7 @@ impl<'a> Conversation<'a> {
             stop: None,
             stage: None,
             exit: None,
-        })
+        }
     }
 
     /// Talks until the child is gone.

@@ -3,11 +3,10 @@
 
 use super::tree::{self, Owned, Tree};
 use crate::base::sync::lock;
-use crate::base::sys;
+use crate::base::sys::{self, Child, Program};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
-use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -70,8 +69,9 @@ fn suspended() -> Duration {
 }
 
 /// Starts a program; says what is missing where the system's word would be that the program is.
-fn spawn(command: &mut Command) -> io::Result<Child> {
-    command.spawn().map_err(|error| match (error.kind(), what_it_needs(Path::new(command.get_program()))) {
+fn spawn(program: Program<'_>) -> io::Result<Child> {
+    let path = program.path;
+    program.start().map_err(|error| match (error.kind(), what_it_needs(path)) {
         (ErrorKind::NotFound, Some(missing)) => io::Error::new(ErrorKind::NotFound, missing),
         _ => error,
     })
@@ -103,22 +103,22 @@ pub(super) struct Live {
 
 impl Live {
     /// Starts the child. It is on the lists before any other run can look around for orphans.
-    pub fn start(mut command: Command, marker: &str) -> io::Result<(Child, Live)> {
+    pub fn start(program: Program<'_>, marker: &str) -> io::Result<(Child, Live)> {
         let mut live = lock(&LIVE);
-        tree::note_strangers();
-        let child = spawn(&mut command)?;
-        let pid = child.id() as i32;
-        let tree = Arc::new(Mutex::new(Tree::new(pid, marker)));
+        tree::prepare();
+        let child = spawn(program)?;
+        let tree = Arc::new(Mutex::new(Tree::new(child.pid, marker)));
         live.push(tree.clone());
-        Ok((child, Live { tree, _owned: Owned::new(pid) }))
+        let _owned = Owned::new(child.pid);
+        Ok((child, Live { tree, _owned }))
     }
 
     /// Starts a child that belongs to no run, and that none takes for an orphan of its own.
-    pub fn start_apart(mut command: Command) -> io::Result<(Child, Owned)> {
+    pub fn start_apart(program: Program<'_>) -> io::Result<(Child, Owned)> {
         let _live = lock(&LIVE);
-        tree::note_strangers();
-        let child = spawn(&mut command)?;
-        let owned = Owned::new(child.id() as i32);
+        tree::prepare();
+        let child = spawn(program)?;
+        let owned = Owned::new(child.pid);
         Ok((child, owned))
     }
 
@@ -128,8 +128,8 @@ impl Live {
 
     /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
     /// the number is ours.
-    pub fn end(&mut self, child: &mut Child) {
-        if sys::exited(child.id() as i32).is_none() {
+    pub fn end(&mut self, child: i32) {
+        if sys::exited(child).is_none() {
             self.tree().signal_all(sys::SIGKILL);
         }
         self.tree().signal_group(sys::SIGKILL);
@@ -145,6 +145,10 @@ impl Live {
             }
             // Held, so that no other run starts while every orphan counts as this one's.
             let live = lock(&LIVE);
+            // A child that was being started is owned by now.
+            if tree::nobody_is_orphaned() {
+                return;
+            }
             // The first process of a container is handed everybody's orphans: there only the marker tells.
             let alone = live.is_empty() && std::process::id() != 1;
             if !self.tree().sweep(alone) {

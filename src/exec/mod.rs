@@ -18,7 +18,8 @@ pub use output::{Printed, output};
 use crate::backend::{Dialogue, Ended, Launch, MARKER};
 use crate::base::sync::lock;
 use crate::base::sys;
-use crate::base::world::World;
+use crate::base::sys::Program;
+use crate::base::world::{self, World};
 use crate::model::error::{Error, Failure, Limit};
 use crate::model::event::Sink;
 use conversation::Conversation;
@@ -28,7 +29,6 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -177,22 +177,19 @@ pub fn run(
     let dir = open_directory(&launch.dir)?;
     launch.reach.iter().try_for_each(|dir| open_directory(dir).map(drop))?;
     let start = |error| Error::Start { program: program.display().to_string(), error };
-    sys::hear_of_ended_children();
-    sys::become_subreaper();
-    let (mut child, mut live) =
-        Live::start(command(program, launch, dir, marker, world), marker).map_err(start)?;
+    let (child, mut live) =
+        Live::start(as_program(program, launch, dir, marker, world), marker).map_err(start)?;
+    let pid = child.pid;
     // Not the environment: keys are in it.
     log::debug!(
         target: crate::base::logging::DIALOGUE,
-        "started pid {} in {}: {} {:?}",
-        child.id(),
+        "started pid {pid} in {}: {} {:?}",
         launch.dir.display(),
         program.display(),
         launch.args
     );
-    let result =
-        Conversation::new(&mut child, launch, dialogue, control, sink, &live).and_then(Conversation::hold);
-    live.end(&mut child);
+    let result = Conversation::new(child, launch, dialogue, control, sink, &live).hold();
+    live.end(pid);
     result.map_err(|error| Error::System { what: "listen to a program", error })
 }
 
@@ -211,21 +208,21 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     })
 }
 
-fn command(program: &Path, launch: &Launch, dir: OwnedFd, marker: &str, world: &World) -> Command {
-    let mut command = Command::new(program);
-    command.args(&launch.args);
-    sys::in_directory(&mut command, dir);
-    sys::in_its_own_session(&mut command);
-    sys::tag(&mut command, tree::tag(marker));
-    sys::with_open_files_as_before(&mut command);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for name in &launch.unset {
-        command.env_remove(name);
+fn as_program<'a>(
+    path: &'a Path,
+    launch: &'a Launch,
+    dir: OwnedFd,
+    marker: &str,
+    world: &World,
+) -> Program<'a> {
+    let mut env = world::inherited(launch.unset.iter().map(String::as_str));
+    let mut set = |name: &str, value: &str| _ = env.insert(name.into(), value.into());
+    launch.env.iter().for_each(|(name, value)| set(name, value));
+    match world.env.get(MARKER).filter(|outer| !outer.is_empty()) {
+        None => set(MARKER, marker),
+        Some(outer) => set(MARKER, &format!("{outer}:{marker}")),
     }
-    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-    let outer = world.env.get(MARKER).filter(|outer| !outer.is_empty());
-    command.env(MARKER, outer.map_or(marker.to_owned(), |outer| format!("{outer}:{marker}")));
-    command
+    Program { path, args: &launch.args, env, dir: Some(dir), tag: Some(tree::tag(marker)), stdin: None }
 }
 
 /// The files of a launch: written 0600 in a directory of their own, gone when this is dropped.

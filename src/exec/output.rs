@@ -4,11 +4,11 @@ use super::NEVER_INHERITED;
 use super::live::Live;
 use super::tree;
 use crate::backend::Ended;
-use crate::base::sys::{self, Exit, Watch};
-use crate::base::world::World;
+use crate::base::sys::{self, Child, Exit, Program, Watch};
+use crate::base::world::{self, World};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Most bytes that are kept of the output; more is an error.
@@ -36,32 +36,27 @@ pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Print
     let (name, args) = argv.split_first().ok_or(ErrorKind::InvalidInput)?;
     let deadline = Instant::now() + limit;
     let missing = || io::Error::new(ErrorKind::NotFound, format!("`{name}` is not on PATH"));
-    let mut command = Command::new(world.find_program(name).ok_or_else(missing)?);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    NEVER_INHERITED.iter().for_each(|name| _ = command.env_remove(name));
-    sys::in_its_own_session(&mut command);
-    sys::with_open_files_as_before(&mut command);
-    sys::hear_of_ended_children();
-    let (mut child, _owned) = Live::start_apart(command)?;
+    let path = world.find_program(name).ok_or_else(missing)?;
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let env = world::inherited(NEVER_INHERITED.iter().copied());
+    let stdin = Some(File::open("/dev/null")?.into());
+    let program = Program { path: &path, args: &args, env, dir: None, tag: None, stdin };
+    let (mut child, _owned) = Live::start_apart(program)?;
     let printed = listen(&mut child, deadline);
     // Not reaped yet, so the number is still its own.
-    let _ = sys::kill_group(child.id() as i32, sys::SIGKILL);
-    tree::reap(&mut child);
+    let _ = sys::kill_group(child.pid, sys::SIGKILL);
+    tree::reap(child.pid);
     printed
 }
 
 /// Reads until the program has ended and nothing more comes.
 fn listen(child: &mut Child, deadline: Instant) -> io::Result<Printed> {
-    let pid = child.id() as i32;
-    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
-    for fd in [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)] {
-        fd.map_or(Ok(()), sys::set_nonblocking)?;
-    }
+    let Child { pid, stdout, stderr, .. } = child;
     let (mut out, mut said) = (Vec::new(), Vec::new());
     loop {
         // Asked before the pipes are read: what it wrote is there when it has ended.
-        let exit = sys::exited(pid);
-        let came = read(&mut stdout, &mut out)? | read(&mut stderr, &mut said)?;
+        let exit = sys::exited(*pid);
+        let came = read(stdout, &mut out)? | read(stderr, &mut said)?;
         if out.len() > MOST {
             return Err(io::Error::new(ErrorKind::InvalidData, "it prints more than 1 MiB"));
         }

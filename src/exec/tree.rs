@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
-use std::process::Child;
 use std::sync::{Mutex, OnceLock};
 
 /// One process, as /proc has it. The start time tells it from a later one with the same pid.
@@ -75,9 +74,11 @@ fn is_stranger(process: &Process) -> bool {
     PREEXISTING.get().is_some_and(|preexisting| preexisting.contains(&(process.pid, process.started)))
 }
 
-/// Remembers who was here before the first run. To be called before each; one system call where nobody was.
-pub(super) fn note_strangers() {
+/// Makes what ends below us ours to hear of, and remembers what was here before the first run. To be called before each.
+pub(super) fn prepare() {
     PREEXISTING.get_or_init(|| {
+        sys::hear_of_ended_children();
+        sys::become_subreaper();
         let all = if sys::has_children() { processes() } else { Vec::new() };
         below(std::process::id() as i32, &all).iter().map(|process| (process.pid, process.started)).collect()
     });
@@ -103,11 +104,10 @@ fn orphans(all: &[Process]) -> Vec<Process> {
 static REAPING: Mutex<()> = Mutex::new(());
 
 /// Reaps a child that has ended.
-pub(super) fn reap(child: &mut Child) {
-    sys::await_end(child.id() as i32);
+pub(super) fn reap(child: i32) {
+    sys::await_end(child);
     let _reaping = lock(&REAPING);
-    // Its end is there already: this waits for nothing.
-    let _ = child.wait();
+    sys::reap(child);
 }
 
 /// Whether nobody has become our child by losing its parent: then there is nothing to be looked for. The kernel hands

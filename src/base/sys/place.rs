@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path};
-use std::process::Command;
 
 /// Opens a directory by an absolute path none of whose names is a link: what is opened has this very path, whatever
 /// becomes of the names later. One that cannot be entered is an error.
@@ -41,14 +40,4 @@ fn open_at(dir: i32, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: the name lives through the call; what comes back is fresh and has no other owner.
     unsafe { Ok(OwnedFd::from_raw_fd(check(libc::openat(dir, name.as_ptr(), flags))?)) }
-}
-
-/// Starts the program in this directory.
-pub fn in_directory(command: &mut Command, dir: OwnedFd) {
-    // SAFETY: fchdir is async-signal-safe and touches no memory.
-    unsafe {
-        std::os::unix::process::CommandExt::pre_exec(command, move || {
-            check(libc::fchdir(dir.as_raw_fd())).map(drop)
-        });
-    }
 }

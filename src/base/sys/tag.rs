@@ -1,32 +1,12 @@
 //! A tag that all descendants of a process have from it, whatever they do with their environment, session and parents.
 #![allow(unsafe_code)]
 
-use super::check;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
 /// Where the tag stands: in a limit that is handed down, that is hardly ever needed or set, the processor time of
 /// real-time scheduling. With this bit in it, it is longer than any machine lives, so that it limits nothing.
 const TAG: libc::rlim_t = 1 << (libc::rlim_t::BITS - 2);
 
-fn limit_of(tag: u64) -> libc::rlim_t {
+pub(super) fn limit_of(tag: u64) -> libc::rlim_t {
     TAG | (tag as libc::rlim_t & (TAG - 1))
-}
-
-/// Gives the program this tag. Where the system does not take it, it has none.
-pub fn tag(command: &mut Command, tag: u64) {
-    let set = move || {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: both are async-signal-safe, and the struct is the child's own.
-        unsafe {
-            check(libc::getrlimit(libc::RLIMIT_RTTIME, &mut limit))?;
-            limit.rlim_cur = limit_of(tag);
-            let _ = check(libc::setrlimit(libc::RLIMIT_RTTIME, &limit));
-        }
-        Ok(())
-    };
-    // SAFETY: the closure makes two system calls and allocates nothing.
-    unsafe { command.pre_exec(set) };
 }
 
 /// Whether a process has this tag, as far as we may look.
