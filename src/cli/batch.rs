@@ -1,7 +1,7 @@
 //! What `parallel`, `map`, `compare` and `chain` have in common: what they are given, how their runs are shown and
 //! printed, and the exit status that they come to.
 
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::print::Out;
 use super::progress::{Progress, Show};
 use super::{asks_json, complain, exit, prompt, signals};
@@ -40,17 +40,17 @@ impl<'a> Ready<'a> {
     /// From the flags that all four commands have.
     pub fn new(typed: &Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
-        if typed.has("ephemeral") && typed.has("keep-sessions") {
+        if typed.has(Name::Ephemeral) && typed.has(Name::KeepSessions) {
             let sentence = "`--ephemeral` and `--keep-sessions` exclude each other";
             return Err(Error::Invalid(sentence.to_owned()));
         }
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
-        let retries = typed.value("retry").map_or(Ok(0), |word| {
+        let retries = typed.value(Name::Retry).map_or(Ok(0), |word| {
             let wrong = |_| Error::Invalid(format!("`--retry {word}`: expected a whole number"));
             word.parse::<u32>().map_err(wrong)
         })?;
         let (engine, cancel) = (prompt::engine(world, config), Arc::new(cancel));
-        Ok(Ready { engine, config, given, cancel, keep_sessions: typed.has("keep-sessions"), retries })
+        Ok(Ready { engine, config, given, cancel, keep_sessions: typed.has(Name::KeepSessions), retries })
     }
 
     /// What requests are completed from.
@@ -102,7 +102,7 @@ impl<'a> Ready<'a> {
         planned: Option<&str>,
         prefix: &'static str,
     ) -> Result<Option<Folder>, Error> {
-        let (resume, output) = (typed.value("resume"), typed.value("output-dir"));
+        let (resume, output) = (typed.value(Name::Resume), typed.value(Name::OutputDir));
         if resume.is_some() && output.is_some() && resume != output {
             let sentence =
                 "`--resume` and `--output-dir` name two directories: results are kept where they were";
@@ -120,7 +120,7 @@ impl<'a> Ready<'a> {
 
     /// How many at once: the flag, what the plan says, the configuration.
     pub fn workers(&self, typed: &Typed, planned: Option<Workers>) -> Result<Workers, Error> {
-        if let Some(word) = typed.value("max-parallel") {
+        if let Some(word) = typed.value(Name::MaxParallel) {
             let wrong = |why: String| Error::Invalid(format!("`--max-parallel {word}`: {why}"));
             let number = word.parse::<i128>();
             let number = number.map_err(|_| wrong("expected a whole number from 1 to 1024".to_owned()))?;
@@ -131,7 +131,7 @@ impl<'a> Ready<'a> {
 
     /// How progress is shown. A program that asked for JSON may read both outputs as one: it gets no lines between.
     pub fn show(&self, typed: &Typed) -> Show {
-        if typed.has("quiet") {
+        if typed.has(Name::Quiet) {
             Show::Nothing
         } else if world::stderr_can_be_drawn_on() && !log::log_enabled!(log::Level::Debug) {
             Show::Live(self.has_colours())
@@ -169,7 +169,7 @@ pub const STANDARD_INPUT: &str = "standard input";
 
 /// The text of `--file`, of `-`, or of what is piped in; and what to call it in messages.
 pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, String), Error> {
-    let file = match (&typed.operands[..], typed.value("file")) {
+    let file = match (&typed.operands[..], typed.value(Name::File)) {
         ([], file) => file.filter(|file| *file != "-"),
         ([dash], None) if dash == "-" => None,
         ([word, ..], _) => {
@@ -177,7 +177,7 @@ pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, St
             return Err(Error::Invalid(sentence));
         }
     };
-    let named = typed.has("file") || !typed.operands.is_empty();
+    let named = typed.has(Name::File) || !typed.operands.is_empty();
     if !named && world::stdin_is_terminal() {
         let sentence = format!("where are the {what}? give `--file FILE`, or pipe them in");
         return Err(Error::Invalid(sentence));
@@ -288,7 +288,7 @@ pub fn problem(finished: &Finished) -> Option<String> {
 /// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
 pub fn wants_json(typed: &Typed) -> Result<bool, Error> {
     match prompt::output_format(typed)? {
-        Some(OutputFormat::Json) if typed.has("jsonl") => {
+        Some(OutputFormat::Json) if typed.has(Name::Jsonl) => {
             Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
         }
         Some(OutputFormat::StreamJson) => {

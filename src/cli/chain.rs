@@ -1,7 +1,7 @@
 //! `clinvk chain`: the steps of a file, one after the other.
 
 use super::batch::{self, Ready, Screen};
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::progress::Show;
 use crate::base::sys;
 use crate::base::world::{self, World};
@@ -20,18 +20,18 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let ready = Ready::new(typed, world, config)?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "steps")?;
     let chain = Chain::read(&text, &origin, &ready.defaults())?;
-    let from = typed.value("from").map(|word| chain.find(word)).transpose()?;
-    if from.is_some() && !typed.has("output-dir") {
+    let from = typed.value(Name::From).map(|word| chain.find(word)).transpose()?;
+    if from.is_some() && !typed.has(Name::OutputDir) {
         let sentence = "`--from` needs the answers of the steps before: `--output-dir DIR`";
         return Err(Error::Invalid(sentence.to_owned()));
     }
-    let input = match typed.value("input") {
+    let input = match typed.value(Name::Input) {
         Some(text) => Some(text.to_owned()),
         // What the chain brings along is enough, and a chain from standard input leaves nothing there.
         None if !chain.wants_input()
             || chain.settings.input.is_some()
             || origin == batch::STANDARD_INPUT
-            || typed.has("no-stdin")
+            || typed.has(Name::NoStdin)
             || config.input.stdin == StdinUse::Never
             || world::stdin_is_terminal() =>
         {

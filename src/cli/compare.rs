@@ -1,7 +1,7 @@
 //! `clinvk compare`: one prompt for several backends, and their answers side by side.
 
 use super::batch::{self, Ready, Screen};
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::input::Piped;
 use super::print::Out;
 use super::{input, prompt};
@@ -21,14 +21,14 @@ use std::io;
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
-    for (one, other) in [("race", "agree"), ("backends", "all-backends")] {
+    for (one, other) in [(Name::Race, Name::Agree), (Name::Backends, Name::AllBackends)] {
         if typed.has(one) && typed.has(other) {
             return Err(Error::Invalid(format!("`--{one}` and `--{other}` exclude each other")));
         }
     }
-    let candidates = match typed.value("backends") {
+    let candidates = match typed.value(Name::Backends) {
         Some(words) => candidates(&list(words))?,
-        None if typed.has("all-backends") => {
+        None if typed.has(Name::AllBackends) => {
             let (candidates, missing) = all(&ready.engine);
             missing.iter().for_each(|name| log::warn!("backend `{name}` is not installed: it is left out"));
             if candidates.is_empty() {
@@ -46,12 +46,12 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     };
     let (argument, is_named) = prompt::argument(typed, &typed.operands, true)?;
     let piped = Piped::of(typed, is_named, config)?;
-    let files: Vec<String> = typed.values("file").map(str::to_owned).collect();
+    let files: Vec<String> = typed.values(Name::File).map(str::to_owned).collect();
     let asked =
         prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, &files, &ready.defaults())?;
     ready.begin()?;
-    let workers = Workers(if typed.has("sequential") { 1 } else { candidates.len() });
-    let style = Style { json, race: typed.has("race") };
+    let workers = Workers(if typed.has(Name::Sequential) { 1 } else { candidates.len() });
+    let style = Style { json, race: typed.has(Name::Race) };
     let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);
     let screen =
         Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished: Finished| {
@@ -69,7 +69,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let report = ready.batch(&screen).compare(&asked, &candidates, workers, style.race);
     let mut out = screen.end();
     let report = report?;
-    let verdict = typed.has("agree").then(|| verdict(&results));
+    let verdict = typed.has(Name::Agree).then(|| verdict(&results));
     let winner = winner.and_then(|index: usize| results.get(index));
     let _ = style.print(&mut out, &asked, &results, &report, winner, &verdict);
     end(report, winner.is_some(), verdict, &mut out)

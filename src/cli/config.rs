@@ -1,6 +1,6 @@
 //! `clinvk config`: shows and changes the configuration.
 
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::{say, say_either};
 use crate::base::json::json;
 use crate::base::world::World;
@@ -29,12 +29,12 @@ pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, 
             say_either(typed, json!({"path": path, "valid": true}), &format!("{path} is valid\n"))
         }
         ["show"] => {
-            let (loaded, with_origin) = (load()?, typed.has("origin"));
+            let (loaded, with_origin) = (load()?, typed.has(Name::Origin));
             say_either(typed, show_json(&loaded, with_origin), &show(&loaded, with_origin))
         }
         ["get", key] => match load()?.get(key)? {
             // Text for a shell: without quotes.
-            Value::String(text) if !typed.has("json") => say(&format!("{text}\n")),
+            Value::String(text) if !typed.has(Name::Json) => say(&format!("{text}\n")),
             value => say(&format!("{value}\n")),
         },
         ["set", key, value] => {

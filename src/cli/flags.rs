@@ -4,6 +4,7 @@ use crate::base::text::nearest;
 use crate::model::error::Error;
 use lexopt::{Arg, ValueExt};
 use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display, Formatter};
 
 pub struct Command {
     /// What is typed; empty for a prompt.
@@ -38,6 +39,8 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 pub struct Flag {
+    /// What it is looked up by.
+    id: Name,
     /// Its name without the dashes.
     pub name: &'static str,
     /// Its letter.
@@ -65,96 +68,109 @@ const SESSIONS: &[&str] = &["sessions"];
 const CONFIG: &[&str] = &["config"];
 const SERVE: &[&str] = &["serve"];
 
-/// A line of the table.
-const fn flag(
-    name: &'static str,
-    short: Option<char>,
-    value: &'static str,
-    commands: &'static [&'static str],
-    help: &'static str,
-) -> Flag {
-    Flag { name, short, value, commands, help }
+macro_rules! flags {
+    ($($id:ident $name:literal, $short:expr, $value:literal, $commands:expr, $help:literal;)+) => {
+        /// The flags, so that the name of one that is not there does not compile.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Name { $($id),+ }
+
+        /// Every flag, in the order in which help lists them.
+        pub const FLAGS: &[Flag] = &[$(
+            Flag { id: Name::$id, name: $name, short: $short, value: $value, commands: $commands, help: $help }
+        ),+];
+    };
 }
 
-/// Every flag, in the order in which help lists them.
-#[rustfmt::skip]
-pub const FLAGS: &[Flag] = &[
-    flag("backend",            Some('b'), "NAME",     &["", "resume", "sessions", "parallel", "map", "chain"], "who answers; with --last, --here and sessions: only that one's"),
-    flag("model",              Some('m'), "MODEL",    &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "the model: an alias (fast, balanced, best) or the vendor's name"),
-    flag("workdir",            Some('w'), "DIR",      RUN, "where the backend works"),
-    flag("output-format",      Some('o'), "FORMAT",   RUN, "text, json or stream-json"),
-    flag("raw",                None,      "",         PROMPT, "print the backend's own lines"),
-    flag("approval",           None,      "MODE",     RUN, "what needs a yes: default, auto (edits), none (never ask), always"),
-    flag("sandbox",            None,      "MODE",     RUN, "what tools reach: default, read-only, workspace, full"),
-    flag("system-prompt",      None,      "TEXT",     RUN, "replace the backend's system prompt"),
-    flag("append-system-prompt", None,    "TEXT",     RUN, "add to the backend's system prompt"),
-    flag("max-turns",          None,      "N",        RUN, "most model turns"),
-    flag("max-tokens",         None,      "N",        RUN, "most output tokens of one model answer"),
-    flag("allowed-tools",      None,      "LIST",     RUN, "only these tools exist, and they need no approval"),
-    flag("denied-tools",       None,      "LIST",     RUN, "these tools do not exist"),
-    flag("add-dir",            None,      "DIR",      RUN, "a further directory for the agent (may be repeated)"),
-    flag("json-schema",        None,      "JSON|@FILE", RUN, "the schema that the answer follows"),
-    flag("image",              None,      "FILE",     &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)"),
-    flag("file",               Some('f'), "FILE",     RUN, "a text file that goes with the prompt (may be repeated); with parallel, map and chain: the tasks, items or steps"),
-    flag("no-stdin",           Some('n'), "",         &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it"),
-    flag("effort",             None,      "LEVEL",    RUN, "how hard the model thinks: low, medium, high"),
-    flag("ephemeral",          None,      "",         RUN, "leave no session behind"),
-    flag("extra",              None,      "FLAG",     RUN, "a flag for the backend's own command line (may be repeated)"),
-    flag("lenient",            None,      "",         RUN, "go on without an option that the backend cannot honour"),
-    flag("interpret",          None,      "",         RUN, "let the backend interpret /commands, @files and $skills in the prompt"),
-    flag("no-project-config",  None,      "",         RUN, "ignore project files that run code: hooks, .mcp.json, .env"),
-    flag("timeout",            None,      "DURATION", RUN, "longest time of the run, such as 90s or 5m"),
-    flag("stall-timeout",      None,      "DURATION", RUN, "longest time without any output"),
-    flag("first-byte-timeout", None,      "DURATION", RUN, "longest time until the first of the answer"),
-    flag("fallback",           None,      "LIST",     &["", "resume", "parallel", "map", "chain"], "who is asked when the backend cannot answer for now: backend or backend:model"),
-    flag("max-parallel",       Some('P'), "N",        LISTS, "most runs at once"),
-    flag("fail-fast",          None,      "",         LISTS, "stop everything after the first failure"),
-    flag("retry",              None,      "N",        BATCH, "try again, so often, what failed for a reason that passes: quota, overload, a time limit"),
-    flag("keep-sessions",      None,      "",         BATCH, "leave sessions behind"),
-    flag("output-dir",         None,      "DIR",      KEPT,  "keep the results there: a file each, and summary.json"),
-    flag("resume",             None,      "DIR",      LISTS, "the same, without what has succeeded there already"),
-    flag("jsonl",              None,      "",         LISTS, "print each result as it ends, a JSON line each"),
-    flag("null",               Some('0'), "",         MAP,   "items end with NUL, not with the line"),
-    flag("replace",            Some('I'), "TEXT",     MAP,   "what stands for the item in the prompt; {} otherwise"),
-    flag("backends",           None,      "LIST",     COMPARE, "who is asked: backend or backend:model"),
-    flag("all-backends",       None,      "",         COMPARE, "ask all that are installed"),
-    flag("sequential",         None,      "",         COMPARE, "ask one after the other"),
-    flag("race",               None,      "",         COMPARE, "take the first answer, and stop the others"),
-    flag("agree",              None,      "",         COMPARE, "fail unless all answers agree"),
-    flag("input",              None,      "TEXT",     CHAIN, "what {{input}} stands for; standard input otherwise"),
-    flag("from",               None,      "STEP",     CHAIN, "begin there, with the answers before it from --output-dir"),
-    flag("show-tokens",        None,      "",         PROMPT, "print token counts on standard error"),
-    flag("show-timing",        None,      "",         PROMPT, "print the time it took on standard error"),
-    flag("continue",           Some('c'), "",         &[""],  "continue the newest session of the working directory"),
-    flag("last",               None,      "",         RESUME, "continue the newest session of all"),
-    flag("here",               None,      "",         &["resume", "sessions"], "only sessions of the working directory"),
-    flag("interactive",        Some('i'), "",         RESUME, "choose the session from a list"),
-    flag("wait",               None,      "[=DURATION]", PROMPT, "wait for a session that another run holds"),
-    flag("replay",             None,      "",         PROMPT, "continue from the stored turns, in a new session of the backend's"),
-    flag("tag",                None,      "TAG",      &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "tag the new session; with sessions: only those with it (may be repeated)"),
-    flag("status",             None,      "STATUS",   SESSIONS, "only those that stand so: active, completed, error"),
-    flag("since",              None,      "AGE|DATE", SESSIONS, "only those used since: 7d, 12h, 2026-01-31"),
-    flag("search",             None,      "TEXT",     SESSIONS, "only those with this text in title or prompts"),
-    flag("limit",              Some('n'), "N",        SESSIONS, "at most so many"),
-    flag("offset",             None,      "N",        SESSIONS, "without the first so many"),
-    flag("turns",              None,      "",         SESSIONS, "with prompts and answers"),
-    flag("markdown",           None,      "",         SESSIONS, "export as text for people"),
-    flag("older-than",         None,      "AGE",      SESSIONS, "clean those not used for so long: 30d, 12h, 2w"),
-    flag("all",                None,      "",         SESSIONS, "clean all"),
-    flag("dry-run",            None,      "",         &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "print what would be done, and do nothing"),
-    flag("host",               None,      "ADDRESS",  SERVE, "the address to listen on (127.0.0.1)"),
-    flag("port",               Some('p'), "PORT",     SERVE, "the port to listen on (8080); 0 takes a free one"),
-    flag("socket",             None,      "PATH",     SERVE, "a Unix socket to listen on instead"),
-    flag("log-format",         None,      "FORMAT",   SERVE, "text or json"),
-    flag("log-level",          None,      "LEVEL",    SERVE, "off, error, warn, info or debug"),
-    flag("origin",             None,      "",         CONFIG, "say where each value comes from"),
-    flag("json",               None,      "",         &[],    "print JSON, errors too; of a prompt: the same as -o json"),
-    flag("config",             None,      "FILE",     &[],    "the configuration file"),
-    flag("quiet",              Some('q'), "",         &[],    "print no warnings and no spinner"),
-    flag("verbose",            Some('v'), "",         &[],    "say on standard error what is done"),
-    flag("version",            Some('V'), "",         &[],    "print the version"),
-    flag("help",               Some('h'), "",         &[],    "print help"),
-];
+flags! {
+Backend            "backend",               Some('b'), "NAME",     &["", "resume", "sessions", "parallel", "map", "chain"], "who answers; with --last, --here and sessions: only that one's";
+Model              "model",                 Some('m'), "MODEL",    &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "the model: an alias (fast, balanced, best) or the vendor's name";
+Workdir            "workdir",               Some('w'), "DIR",      RUN, "where the backend works";
+OutputFormat       "output-format",         Some('o'), "FORMAT",   RUN, "text, json or stream-json";
+Raw                "raw",                   None,      "",         PROMPT, "print the backend's own lines";
+Approval           "approval",              None,      "MODE",     RUN, "what needs a yes: default, auto (edits), none (never ask), always";
+Sandbox            "sandbox",               None,      "MODE",     RUN, "what tools reach: default, read-only, workspace, full";
+SystemPrompt       "system-prompt",         None,      "TEXT",     RUN, "replace the backend's system prompt";
+AppendSystemPrompt "append-system-prompt",  None,    "TEXT",     RUN, "add to the backend's system prompt";
+MaxTurns           "max-turns",             None,      "N",        RUN, "most model turns";
+MaxTokens          "max-tokens",            None,      "N",        RUN, "most output tokens of one model answer";
+AllowedTools       "allowed-tools",         None,      "LIST",     RUN, "only these tools exist, and they need no approval";
+DeniedTools        "denied-tools",          None,      "LIST",     RUN, "these tools do not exist";
+AddDir             "add-dir",               None,      "DIR",      RUN, "a further directory for the agent (may be repeated)";
+JsonSchema         "json-schema",           None,      "JSON|@FILE", RUN, "the schema that the answer follows";
+Image              "image",                 None,      "FILE",     &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
+File               "file",                  Some('f'), "FILE",     RUN, "a text file that goes with the prompt (may be repeated); with parallel, map and chain: the tasks, items or steps";
+NoStdin            "no-stdin",              Some('n'), "",         &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it";
+Effort             "effort",                None,      "LEVEL",    RUN, "how hard the model thinks: low, medium, high";
+Ephemeral          "ephemeral",             None,      "",         RUN, "leave no session behind";
+Extra              "extra",                 None,      "FLAG",     RUN, "a flag for the backend's own command line (may be repeated)";
+Lenient            "lenient",               None,      "",         RUN, "go on without an option that the backend cannot honour";
+Interpret          "interpret",             None,      "",         RUN, "let the backend interpret /commands, @files and $skills in the prompt";
+NoProjectConfig    "no-project-config",     None,      "",         RUN, "ignore project files that run code: hooks, .mcp.json, .env";
+Timeout            "timeout",               None,      "DURATION", RUN, "longest time of the run, such as 90s or 5m";
+StallTimeout       "stall-timeout",         None,      "DURATION", RUN, "longest time without any output";
+FirstByteTimeout   "first-byte-timeout",    None,      "DURATION", RUN, "longest time until the first of the answer";
+Fallback           "fallback",              None,      "LIST",     &["", "resume", "parallel", "map", "chain"], "who is asked when the backend cannot answer for now: backend or backend:model";
+MaxParallel        "max-parallel",          Some('P'), "N",        LISTS, "most runs at once";
+FailFast           "fail-fast",             None,      "",         LISTS, "stop everything after the first failure";
+Retry              "retry",                 None,      "N",        BATCH, "try again, so often, what failed for a reason that passes: quota, overload, a time limit";
+KeepSessions       "keep-sessions",         None,      "",         BATCH, "leave sessions behind";
+OutputDir          "output-dir",            None,      "DIR",      KEPT,  "keep the results there: a file each, and summary.json";
+Resume             "resume",                None,      "DIR",      LISTS, "the same, without what has succeeded there already";
+Jsonl              "jsonl",                 None,      "",         LISTS, "print each result as it ends, a JSON line each";
+Null               "null",                  Some('0'), "",         MAP,   "items end with NUL, not with the line";
+Replace            "replace",               Some('I'), "TEXT",     MAP,   "what stands for the item in the prompt; {} otherwise";
+Backends           "backends",              None,      "LIST",     COMPARE, "who is asked: backend or backend:model";
+AllBackends        "all-backends",          None,      "",         COMPARE, "ask all that are installed";
+Sequential         "sequential",            None,      "",         COMPARE, "ask one after the other";
+Race               "race",                  None,      "",         COMPARE, "take the first answer, and stop the others";
+Agree              "agree",                 None,      "",         COMPARE, "fail unless all answers agree";
+Input              "input",                 None,      "TEXT",     CHAIN, "what {{input}} stands for; standard input otherwise";
+From               "from",                  None,      "STEP",     CHAIN, "begin there, with the answers before it from --output-dir";
+ShowTokens         "show-tokens",           None,      "",         PROMPT, "print token counts on standard error";
+ShowTiming         "show-timing",           None,      "",         PROMPT, "print the time it took on standard error";
+Continue           "continue",              Some('c'), "",         &[""],  "continue the newest session of the working directory";
+Last               "last",                  None,      "",         RESUME, "continue the newest session of all";
+Here               "here",                  None,      "",         &["resume", "sessions"], "only sessions of the working directory";
+Interactive        "interactive",           Some('i'), "",         RESUME, "choose the session from a list";
+Wait               "wait",                  None,      "[=DURATION]", PROMPT, "wait for a session that another run holds";
+Replay             "replay",                None,      "",         PROMPT, "continue from the stored turns, in a new session of the backend's";
+Tag                "tag",                   None,      "TAG",      &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "tag the new session; with sessions: only those with it (may be repeated)";
+Status             "status",                None,      "STATUS",   SESSIONS, "only those that stand so: active, completed, error";
+Since              "since",                 None,      "AGE|DATE", SESSIONS, "only those used since: 7d, 12h, 2026-01-31";
+Search             "search",                None,      "TEXT",     SESSIONS, "only those with this text in title or prompts";
+Limit              "limit",                 Some('n'), "N",        SESSIONS, "at most so many";
+Offset             "offset",                None,      "N",        SESSIONS, "without the first so many";
+Turns              "turns",                 None,      "",         SESSIONS, "with prompts and answers";
+Markdown           "markdown",              None,      "",         SESSIONS, "export as text for people";
+OlderThan          "older-than",            None,      "AGE",      SESSIONS, "clean those not used for so long: 30d, 12h, 2w";
+All                "all",                   None,      "",         SESSIONS, "clean all";
+DryRun             "dry-run",               None,      "",         &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "print what would be done, and do nothing";
+Host               "host",                  None,      "ADDRESS",  SERVE, "the address to listen on (127.0.0.1)";
+Port               "port",                  Some('p'), "PORT",     SERVE, "the port to listen on (8080); 0 takes a free one";
+Socket             "socket",                None,      "PATH",     SERVE, "a Unix socket to listen on instead";
+LogFormat          "log-format",            None,      "FORMAT",   SERVE, "text or json";
+LogLevel           "log-level",             None,      "LEVEL",    SERVE, "off, error, warn, info or debug";
+Origin             "origin",                None,      "",         CONFIG, "say where each value comes from";
+Json               "json",                  None,      "",         &[],    "print JSON, errors too; of a prompt: the same as -o json";
+Config             "config",                None,      "FILE",     &[],    "the configuration file";
+Quiet              "quiet",                 Some('q'), "",         &[],    "print no warnings and no spinner";
+Verbose            "verbose",               Some('v'), "",         &[],    "say on standard error what is done";
+Version            "version",               Some('V'), "",         &[],    "print the version";
+Help               "help",                  Some('h'), "",         &[],    "print help";}
+
+impl Name {
+    /// The flag's line of the table.
+    pub fn flag(self) -> &'static Flag {
+        &FLAGS[self as usize]
+    }
+}
+
+/// What is typed behind the dashes.
+impl Display for Name {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.write_str(self.flag().name)
+    }
+}
 
 /// A command line as typed.
 #[derive(Debug, Default)]
@@ -165,27 +181,27 @@ pub struct Typed {
     pub operands: Vec<String>,
     /// A `--` stood before the operands: they are meant as they are.
     pub literal: bool,
-    flags: Vec<(&'static str, String)>,
+    flags: Vec<(Name, String)>,
 }
 
 impl Typed {
     /// The switch was given.
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: Name) -> bool {
         self.flags.iter().any(|(given, _)| *given == name)
     }
 
     /// The names of the flags that were given.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub fn names(&self) -> impl Iterator<Item = Name> {
         self.flags.iter().map(|(given, _)| *given)
     }
 
     /// The flag's value; the last one when it was repeated.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub fn value(&self, name: Name) -> Option<&str> {
         self.values(name).last()
     }
 
     /// All values of a flag, in order.
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub fn values(&self, name: Name) -> impl Iterator<Item = &str> {
         self.flags.iter().filter(move |(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
 }
@@ -239,7 +255,7 @@ impl Typed {
         } else {
             parser.value().map_err(|_| missing(flag))?.string().map_err(bad_word)?
         };
-        self.flags.push((flag.name, value));
+        self.flags.push((flag.id, value));
         Ok(())
     }
 }
@@ -250,17 +266,20 @@ fn next_is_separator(parser: &mut lexopt::Parser) -> bool {
 }
 
 fn check(typed: &Typed) -> Result<(), Error> {
-    if typed.has("help") || typed.has("version") {
+    if typed.has(Name::Help) || typed.has(Name::Version) {
         return Ok(());
     }
     for (name, _) in &typed.flags {
-        let flag = by_name(name)?;
+        let flag = name.flag();
         if !flag.commands.is_empty() && !flag.commands.contains(&typed.command) {
             let (whose, command) = match typed.command {
                 "" => ("a prompt".to_owned(), "clinvk".to_owned()),
                 name => (format!("`{name}`"), format!("clinvk {name}")),
             };
-            return Err(Error::Invalid(format!("`--{name}` is no flag of {whose}: see `{command} -h`")));
+            return Err(Error::Invalid(format!(
+                "`--{}` is no flag of {whose}: see `{command} -h`",
+                flag.name
+            )));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use crate::base::sys::{self, Watch};
 use crate::base::text::without_mark;
 use crate::base::world;
@@ -31,7 +31,7 @@ pub enum Piped {
 impl Piped {
     /// From what was typed and configured. `is_named`: by `-`.
     pub fn of(typed: &Typed, is_named: bool, config: &Config) -> Result<Piped, Error> {
-        match (is_named, typed.has("no-stdin")) {
+        match (is_named, typed.has(Name::NoStdin)) {
             (true, true) => Err(Error::Invalid("`-` and `--no-stdin` exclude each other".to_owned())),
             (true, false) => Ok(Piped::Named),
             (false, false) if config.input.stdin == StdinUse::Auto => Ok(Piped::Taken),
@@ -113,7 +113,7 @@ fn unreadable(error: io::Error) -> Error {
 }
 
 /// A flag's time limit: `90s`, `5m`, `1d`, or a number of seconds; `0` is none.
-pub fn duration(flag: &str, word: &str) -> Result<Duration, Error> {
+pub fn duration(flag: Name, word: &str) -> Result<Duration, Error> {
     request::limit(word).ok_or_else(|| {
         Error::Invalid(format!(
             "`--{flag} {word}`: expected seconds or a duration such as 90s, 5m or 1h30m; 0 is no limit"

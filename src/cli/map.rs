@@ -2,7 +2,7 @@
 
 use super::asks_json;
 use super::batch::{self, Ready, Screen};
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::parallel::{Form, Printer, total};
 use crate::base::sync::lock;
 use crate::base::sys::{self, Watch};
@@ -31,7 +31,7 @@ const LONGEST_ITEM: usize = 16 << 20;
 /// What is wrong with the flags; what broke the batch.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
-    if !json && typed.has("output-format") {
+    if !json && typed.has(Name::OutputFormat) {
         return Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()));
     }
     let ready = Ready::new(typed, world, config)?;
@@ -43,10 +43,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             return Err(Error::Invalid(sentence));
         }
     };
-    let pattern = Pattern::read(prompt, typed.value("replace").unwrap_or("{}"))?;
+    let pattern = Pattern::read(prompt, typed.value(Name::Replace).unwrap_or("{}"))?;
     let workers = ready.workers(typed, None)?;
-    let fail_fast = typed.has("fail-fast") || config.parallel.fail_fast;
-    let (file, name) = match typed.value("file").filter(|name| *name != "-") {
+    let fail_fast = typed.has(Name::FailFast) || config.parallel.fail_fast;
+    let (file, name) = match typed.value(Name::File).filter(|name| *name != "-") {
         Some(name) => {
             let fail = |error| Error::File { verb: "read", path: name.into(), error };
             (File::open(ready.engine.world.cwd.join(name)).map_err(fail)?, name)
@@ -59,7 +59,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let list = Mutex::new(List {
         file,
         name: name.to_owned(),
-        end: if typed.has("null") { 0 } else { b'\n' },
+        end: if typed.has(Name::Null) { 0 } else { b'\n' },
         held: Vec::new(),
         is_over: false,
         count: 0,
@@ -81,7 +81,9 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let _ = printer.end(&mut out, &report);
     match report.totals.all() {
         0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),
-        _ if !typed.has("quiet") && !asks_json(typed) => crate::base::logging::line(&total(&report, "items")),
+        _ if !typed.has(Name::Quiet) && !asks_json(typed) => {
+            crate::base::logging::line(&total(&report, "items"))
+        }
         _ => {}
     }
     batch::status(report, &mut out)

@@ -39,6 +39,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use flags::Name;
 pub use flags::{COMMANDS, FLAGS};
 
 /// Behind a command that took so long, we look for what is left of others.
@@ -76,8 +77,8 @@ fn refuse(typed: &Typed, error: &Error) {
         return;
     }
     match (typed.command, prompt::output_format(typed)) {
-        ("" | "resume", Ok(Some(format))) => print::refusal(format, typed.value("backend"), error),
-        ("" | "resume", _) => print::refusal(OutputFormat::Json, typed.value("backend"), error),
+        ("" | "resume", Ok(Some(format))) => print::refusal(format, typed.value(Name::Backend), error),
+        ("" | "resume", _) => print::refusal(OutputFormat::Json, typed.value(Name::Backend), error),
         // A user whose output is closed may still read standard error.
         _ => _ = say(&printable::safe_json(format!("{}\n", unified::refusal(error)))),
     }
@@ -85,16 +86,16 @@ fn refuse(typed: &Typed, error: &Error) {
 
 /// Some kind of JSON is asked for by a flag.
 fn asks_json(typed: &Typed) -> bool {
-    typed.has("json")
-        || typed.has("jsonl")
+    typed.has(Name::Json)
+        || typed.has(Name::Jsonl)
         || matches!(prompt::output_format(typed), Ok(Some(OutputFormat::Json | OutputFormat::StreamJson)))
 }
 
 fn dispatch(typed: &Typed) -> Result<u8, Error> {
-    if typed.has("help") {
+    if typed.has(Name::Help) {
         return say_help(typed, typed.command);
     }
-    if typed.has("version") {
+    if typed.has(Name::Version) {
         return say_version(typed);
     }
     let most = match typed.command {
@@ -108,15 +109,15 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     match typed.command {
         "help" => say_help(typed, typed.operands.first().map_or("", String::as_str)),
         "version" => say_version(typed),
-        "" if typed.operands.is_empty() && world::stdin_is_terminal() && !typed.has("file") => {
+        "" if typed.operands.is_empty() && world::stdin_is_terminal() && !typed.has(Name::File) => {
             say_either(typed, help::data(help::find("")?), help::SHORT)
         }
         command => {
             let world = World::read()?;
             let debug =
                 world.env.get("CLINVK_DEBUG").is_some_and(|debug| !matches!(&**debug, "" | "0" | "false"));
-            crate::base::logging::to_stderr(typed.has("verbose") || debug, typed.has("quiet"));
-            let explicit = typed.value("config").or(world.env.get("CLINVK_CONFIG").map(String::as_str));
+            crate::base::logging::to_stderr(typed.has(Name::Verbose) || debug, typed.has(Name::Quiet));
+            let explicit = typed.value(Name::Config).or(world.env.get("CLINVK_CONFIG").map(String::as_str));
             let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
             if command == "config" {
                 return config::run(typed, &world, explicit.as_deref());
@@ -125,7 +126,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 (Some(_), None) => Config::of_variables(&world.env)?,
                 _ => Config::load(&world.home, explicit.as_deref(), &world.env)?,
             };
-            if loaded.config.unified_flags.verbose && !typed.has("quiet") {
+            if loaded.config.unified_flags.verbose && !typed.has(Name::Quiet) {
                 crate::base::logging::to_stderr(true, false);
             }
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -158,12 +159,12 @@ fn say_help(typed: &Typed, command: &str) -> Result<u8, Error> {
 }
 
 fn say_version(typed: &Typed) -> Result<u8, Error> {
-    say(&if typed.has("json") { format!("{}\n", version::data()) } else { version::text() })
+    say(&if typed.has(Name::Json) { format!("{}\n", version::data()) } else { version::text() })
 }
 
 /// Prints the data where JSON is asked for, else the text.
 fn say_either(typed: &Typed, data: serde_json::Value, text: &str) -> Result<u8, Error> {
-    if typed.has("json") { say_json(&data) } else { say(text) }
+    if typed.has(Name::Json) { say_json(&data) } else { say(text) }
 }
 
 /// What keeps answers from speaking to the terminal, where they are printed on one.

@@ -1,7 +1,7 @@
 //! `clinvk parallel`: the tasks of a file, many at once.
 
 use super::batch::{self, Ready, Screen};
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::print::Out;
 use crate::base::printable::{columns, pad, safe};
 use crate::base::world::{self, World};
@@ -24,13 +24,13 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let plan = Plan::read(&text, &origin, &ready.defaults())?;
     drop(text);
     let workers = ready.workers(typed, plan.settings.max_parallel)?;
-    let fail_fast = typed.has("fail-fast") || plan.settings.fail_fast.unwrap_or(config.parallel.fail_fast);
+    let fail_fast = typed.has(Name::FailFast) || plan.settings.fail_fast.unwrap_or(config.parallel.fail_fast);
     let folder = ready.folder(typed, plan.settings.output_dir.as_deref(), "task")?;
     ready.begin()?;
-    let form = match (json, typed.has("jsonl")) {
+    let form = match (json, typed.has(Name::Jsonl)) {
         (true, _) => Form::Json,
         (_, true) => Form::Lines,
-        _ => Form::Text { answers: config.parallel.aggregate_output, quiet: typed.has("quiet") },
+        _ => Form::Text { answers: config.parallel.aggregate_output, quiet: typed.has(Name::Quiet) },
     };
     let has_colours = ready.has_colours() && world::stdout_is_terminal();
     let mut printer = Printer::new(form, Some(plan.len()), has_colours);

@@ -1,11 +1,12 @@
 //! `clinvk PROMPT`: from the command line and the configuration to a task, and the task to its end.
 
-use super::flags::{Typed, prompt_operand};
+use super::flags::{Name, Typed, prompt_operand};
 use super::input::Piped;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
 use crate::backend::Registry;
+use crate::base::words::Worded;
 use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::engine::dry_run;
@@ -17,7 +18,7 @@ use crate::engine::{Engine, Prepared};
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::Word;
-use crate::model::task::{Approval, Continue, Effort, OutputFormat, Sandbox, Task};
+use crate::model::task::{Continue, OutputFormat, Task};
 use crate::session::{Keep, Store};
 use serde_json::Value;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use std::time::Duration;
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let format = format(typed, config)?;
     // Which one a session has is not known before it is found.
-    let continues = typed.command == "resume" || typed.has("continue");
-    let backend = typed.value("backend").or((!continues).then_some(&*config.default_backend));
+    let continues = typed.command == "resume" || typed.has(Name::Continue);
+    let backend = typed.value(Name::Backend).or((!continues).then_some(&*config.default_backend));
     let Ready { tasks, engine, prepared, control } = match ready(typed, world, config) {
         Ok(ready) => ready,
         Err(error) => {
@@ -38,7 +39,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         }
     };
     let task = &tasks[0];
-    if typed.has("dry-run") || config.unified_flags.dry_run {
+    if typed.has(Name::DryRun) || config.unified_flags.dry_run {
         let program = engine.locate(&*prepared.backend, true);
         let text = dry_run::describe(&prepared, program.as_deref(), format);
         super::say(&text)?;
@@ -51,13 +52,13 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
-        raw: typed.has("raw"),
+        raw: typed.has(Name::Raw),
         framing: prepared.launch.framing,
         verbose,
-        show_tokens: typed.has("show-tokens") || config.output.show_tokens,
-        show_timing: typed.has("show-timing") || config.output.show_timing,
+        show_tokens: typed.has(Name::ShowTokens) || config.output.show_tokens,
+        show_timing: typed.has(Name::ShowTiming) || config.output.show_timing,
     };
-    let watched = world::stderr_can_be_drawn_on() && !typed.has("quiet") && !verbose && !style.raw;
+    let watched = world::stderr_can_be_drawn_on() && !typed.has(Name::Quiet) && !verbose && !style.raw;
     let spinner = watched.then(|| Spinner::new(&task.backend));
     let out = Out::new(control.clone(), super::cleaner(&engine.world.env, config));
     let mut printer = Printer::new(style, &task.backend, &task.dir, spinner, out);
@@ -102,13 +103,13 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
     let (argument, is_named) = argument(typed, operands, session.is_some())?;
-    let wait_limit = match typed.value("wait") {
+    let wait_limit = match typed.value(Name::Wait) {
         None => Some(Duration::ZERO),
         Some("") => None,
-        Some(word) => Some(input::duration("wait", word)?),
+        Some(word) => Some(input::duration(Name::Wait, word)?),
     };
-    let replay = typed.has("replay");
-    if session.is_none() && (typed.has("wait") || replay) {
+    let replay = typed.has(Name::Replay);
+    if session.is_none() && (typed.has(Name::Wait) || replay) {
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let request = request(typed)?;
@@ -129,7 +130,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
         task.session =
             session.as_ref().map(|session| Continue { id: session.id.clone(), wait_limit, replay });
     }
-    if typed.has("raw") {
+    if typed.has(Name::Raw) {
         // Lines of two backends in one output would mean nothing.
         tasks.truncate(1);
     }
@@ -168,43 +169,43 @@ pub fn engine(world: World, config: &Config) -> Engine {
 
 /// What the flags ask for.
 pub fn request(typed: &Typed) -> Result<Request, Error> {
-    let text = |flag: &str| typed.value(flag).map(str::to_owned);
-    let texts =
-        |flag: &str| typed.has(flag).then(|| typed.values(flag).map(str::to_owned).collect::<Vec<_>>());
-    let switch = |flag: &str| typed.has(flag).then_some(true);
-    let span = |flag: &str| typed.value(flag).map(|word| input::duration(flag, word).map(Span)).transpose();
+    let text = |flag| typed.value(flag).map(str::to_owned);
+    let texts = |flag| typed.has(flag).then(|| typed.values(flag).map(str::to_owned).collect::<Vec<_>>());
+    let switch = |flag| typed.has(flag).then_some(true);
+    let span = |flag| typed.value(flag).map(|word| input::duration(flag, word).map(Span)).transpose();
     Ok(Request {
-        backend: text("backend"),
+        backend: text(Name::Backend),
         prompt: None,
-        model: text("model"),
-        workdir: text("workdir"),
-        approval_mode: word(typed, "approval", "approval mode", Approval::parse, Approval::WORDS)?,
-        sandbox_mode: word(typed, "sandbox", "sandbox mode", Sandbox::parse, Sandbox::WORDS)?,
+        model: text(Name::Model),
+        workdir: text(Name::Workdir),
+        approval_mode: word(typed, Name::Approval, "approval mode")?,
+        sandbox_mode: word(typed, Name::Sandbox, "sandbox mode")?,
         output_format: output_format(typed)?.map(Word),
-        system_prompt: text("system-prompt"),
-        append_system_prompt: text("append-system-prompt"),
-        max_turns: number(typed, "max-turns")?,
-        max_tokens: number(typed, "max-tokens")?,
-        allowed_tools: typed.value("allowed-tools").map(Tools::of_words),
-        denied_tools: texts("denied-tools").map(|words| words.iter().flat_map(|words| list(words)).collect()),
-        add_dirs: texts("add-dir"),
-        json_schema: text("json-schema").map(Value::String),
-        images: texts("image").map(|names| names.into_iter().map(Picture::File).collect()),
-        files: texts("file"),
-        effort: word(typed, "effort", "effort", Effort::parse, Effort::WORDS)?,
-        ephemeral: switch("ephemeral"),
-        extra: texts("extra"),
-        lenient: switch("lenient"),
-        interpret: switch("interpret"),
-        no_project_config: switch("no-project-config"),
-        timeout_secs: span("timeout")?,
-        stall_secs: span("stall-timeout")?,
-        first_byte_secs: span("first-byte-timeout")?,
-        fallback: text("fallback").map(|words| list(&words)),
-        tags: texts("tag"),
+        system_prompt: text(Name::SystemPrompt),
+        append_system_prompt: text(Name::AppendSystemPrompt),
+        max_turns: number(typed, Name::MaxTurns)?,
+        max_tokens: number(typed, Name::MaxTokens)?,
+        allowed_tools: typed.value(Name::AllowedTools).map(Tools::of_words),
+        denied_tools: texts(Name::DeniedTools)
+            .map(|words| words.iter().flat_map(|words| list(words)).collect()),
+        add_dirs: texts(Name::AddDir),
+        json_schema: text(Name::JsonSchema).map(Value::String),
+        images: texts(Name::Image).map(|names| names.into_iter().map(Picture::File).collect()),
+        files: texts(Name::File),
+        effort: word(typed, Name::Effort, "effort")?,
+        ephemeral: switch(Name::Ephemeral),
+        extra: texts(Name::Extra),
+        lenient: switch(Name::Lenient),
+        interpret: switch(Name::Interpret),
+        no_project_config: switch(Name::NoProjectConfig),
+        timeout_secs: span(Name::Timeout)?,
+        stall_secs: span(Name::StallTimeout)?,
+        first_byte_secs: span(Name::FirstByteTimeout)?,
+        fallback: text(Name::Fallback).map(|words| list(&words)),
+        tags: texts(Name::Tag),
         metadata: None,
         verbose: None,
-        dry_run: switch("dry-run"),
+        dry_run: switch(Name::DryRun),
     })
 }
 
@@ -215,36 +216,29 @@ pub fn format(typed: &Typed, config: &Config) -> Result<OutputFormat, Error> {
 
 /// The format that is asked for: `--json` is `-o json`.
 pub fn output_format(typed: &Typed) -> Result<Option<OutputFormat>, Error> {
-    let given = word(typed, "output-format", "output format", OutputFormat::parse, OutputFormat::WORDS)?;
+    let given = word(typed, Name::OutputFormat, "output format")?;
     match given.map(|Word(format)| format) {
-        Some(other @ (OutputFormat::Text | OutputFormat::StreamJson)) if typed.has("json") => {
+        Some(other @ (OutputFormat::Text | OutputFormat::StreamJson)) if typed.has(Name::Json) => {
             let sentence = format!("`--json` and `-o {}` exclude each other", other.word());
             Err(Error::Invalid(sentence))
         }
-        None if typed.has("json") => Ok(Some(OutputFormat::Json)),
+        None if typed.has(Name::Json) => Ok(Some(OutputFormat::Json)),
         given => Ok(given),
     }
 }
 
 /// A word from a closed list.
-fn word<T>(
-    typed: &Typed,
-    flag: &str,
-    what: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-    words: &[&str],
-) -> Result<Option<Word<T>>, Error> {
+fn word<T: Worded>(typed: &Typed, flag: Name, what: &'static str) -> Result<Option<Word<T>>, Error> {
     let Some(given) = typed.value(flag) else { return Ok(None) };
-    match parse(given) {
-        Some(value) => Ok(Some(Word(value))),
-        None => {
-            let known = words.iter().map(|&word| word.to_owned()).collect();
-            Err(Error::Unknown { what, given: given.to_owned(), known })
-        }
-    }
+    let unknown = || Error::Unknown {
+        what,
+        given: given.to_owned(),
+        known: T::words().iter().map(|&word| word.to_owned()).collect(),
+    };
+    T::of_word(given).map(|value| Some(Word(value))).ok_or_else(unknown)
 }
 
-fn number(typed: &Typed, flag: &str) -> Result<Option<u32>, Error> {
+fn number(typed: &Typed, flag: Name) -> Result<Option<u32>, Error> {
     let Some(word) = typed.value(flag) else { return Ok(None) };
     let wrong = |_| Error::Invalid(format!("`--{flag} {word}`: expected a whole number; 0 is no limit"));
     word.parse().map(Some).map_err(wrong)

@@ -1,6 +1,6 @@
 //! Which session a prompt continues: `-c`, `resume ID`, `resume --last`, or one chosen from a list.
 
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::sessions::progress;
 use super::table;
 use crate::base::sys;
@@ -24,12 +24,12 @@ pub fn chosen<'a>(
     let operands = &typed.operands[..];
     let only = |here: bool| -> Result<Filter, Error> {
         let dir = here
-            .then(|| request::directory(&world.cwd, Path::new(typed.value("workdir").unwrap_or("."))))
+            .then(|| request::directory(&world.cwd, Path::new(typed.value(Name::Workdir).unwrap_or("."))))
             .transpose()?;
-        Ok(Filter { backend: typed.value("backend").map(str::to_owned), dir, ..Filter::default() })
+        Ok(Filter { backend: typed.value(Name::Backend).map(str::to_owned), dir, ..Filter::default() })
     };
     if typed.command != "resume" {
-        return Ok(match (typed.has("continue"), auto_resume) {
+        return Ok(match (typed.has(Name::Continue), auto_resume) {
             (true, _) => (Some(newest(store, only(true)?)?), operands),
             (false, true) => match newest(store, only(true)?) {
                 Ok(session) => (Some(session), operands),
@@ -39,10 +39,10 @@ pub fn chosen<'a>(
             (false, false) => (None, operands),
         });
     }
-    let only = only(typed.has("here"))?;
+    let only = only(typed.has(Name::Here))?;
     match operands {
-        _ if typed.has("last") => Ok((Some(newest(store, only)?), operands)),
-        [id, rest @ ..] if !typed.has("here") && !typed.has("interactive") => {
+        _ if typed.has(Name::Last) => Ok((Some(newest(store, only)?), operands)),
+        [id, rest @ ..] if !typed.has(Name::Here) && !typed.has(Name::Interactive) => {
             Ok((Some(store.find(id)?), rest))
         }
         _ => Ok((Some(choose(store, only)?), operands)),

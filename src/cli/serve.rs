@@ -1,6 +1,6 @@
 //! `clinvk serve`: opens the door, says where it is, and serves until it is told to stop.
 
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::{leftovers, prompt, say, signals};
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
@@ -41,16 +41,16 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     world.home()?;
     let mut config = config.clone();
     logging(typed, &world)?;
-    if let Some(host) = typed.value("host") {
+    if let Some(host) = typed.value(Name::Host) {
         host.clone_into(&mut config.server.host);
     }
-    if let Some(word) = typed.value("port") {
+    if let Some(word) = typed.value(Name::Port) {
         let wrong = |_| {
             Error::Invalid(format!("`--port {word}`: expected a number from 0 to 65535; 0 takes a free port"))
         };
         config.server.port = word.parse().map_err(wrong)?;
     }
-    if let Some(socket) = typed.value("socket") {
+    if let Some(socket) = typed.value(Name::Socket) {
         socket.clone_into(&mut config.server.socket);
     }
     let listen = listen(&world, &config);
@@ -68,7 +68,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let door = Acceptor::open(vec![listen])?;
     let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
     // A program that reads the address reads a line.
-    match typed.has("json") {
+    match typed.has(Name::Json) {
         true => say(&format!("{}\n", json!({"listening": door.addresses()})))?,
         // Who closes everything, as one does to start a daemon, has no use for it.
         false if sys::stdout_was_closed() => 0,
@@ -88,7 +88,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 /// What is logged, and how: flags, then `CLINVK_LOG`, then a line for each request.
 fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
     let known = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-    let format = match typed.value("log-format") {
+    let format = match typed.value(Name::LogFormat) {
         None => LogFormat::Text,
         Some(given) => LogFormat::parse(given).ok_or_else(|| Error::Unknown {
             what: "log format",
@@ -96,13 +96,13 @@ fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
             known: known(LogFormat::WORDS),
         })?,
     };
-    let of_flags = match (typed.has("verbose"), typed.has("quiet")) {
+    let of_flags = match (typed.has(Name::Verbose), typed.has(Name::Quiet)) {
         (true, _) => Some("debug"),
         (false, true) => Some("off"),
         (false, false) => None,
     };
     let of_world = world.env.get("CLINVK_LOG").map(String::as_str).filter(|level| !level.is_empty());
-    let level = match typed.value("log-level").or(of_flags).or(of_world) {
+    let level = match typed.value(Name::LogLevel).or(of_flags).or(of_world) {
         None => LogLevel::Info,
         Some(given) => LogLevel::parse(given).ok_or_else(|| Error::Unknown {
             what: "log level",

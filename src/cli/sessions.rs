@@ -1,6 +1,6 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
-use super::flags::{FLAGS, Typed};
+use super::flags::{Name, Typed};
 use super::{complain, say, say_either, say_json, table};
 use crate::base::json::{self, json};
 use crate::base::logging;
@@ -20,21 +20,45 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Every subcommand, and the flags it has: another one would do nothing, which may be the opposite of what was meant.
-const SUBCOMMANDS: &[(&str, &[&str])] = &[
-    ("list", &["backend", "model", "here", "tag", "status", "since", "search", "limit", "offset"]),
-    ("show", &["turns"]),
+const SUBCOMMANDS: &[(&str, &[Name])] = &[
+    (
+        "list",
+        &[
+            Name::Backend,
+            Name::Model,
+            Name::Here,
+            Name::Tag,
+            Name::Status,
+            Name::Since,
+            Name::Search,
+            Name::Limit,
+            Name::Offset,
+        ],
+    ),
+    ("show", &[Name::Turns]),
     ("delete", &[]),
     (
         "clean",
-        &["backend", "model", "here", "tag", "status", "since", "search", "older-than", "all", "dry-run"],
+        &[
+            Name::Backend,
+            Name::Model,
+            Name::Here,
+            Name::Tag,
+            Name::Status,
+            Name::Since,
+            Name::Search,
+            Name::OlderThan,
+            Name::All,
+            Name::DryRun,
+        ],
     ),
     ("fork", &[]),
     ("rename", &[]),
     ("tag", &[]),
     ("untag", &[]),
-    ("export", &["markdown"]),
+    ("export", &[Name::Markdown]),
     ("import", &[]),
-    ("fsck", &["dry-run"]),
+    ("fsck", &[Name::DryRun]),
 ];
 
 /// How many sessions a list shows when nothing is said.
@@ -58,7 +82,7 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
             _ => Error::Unknown { what: "sessions command", given: name.to_owned(), known: known.collect() },
         });
     };
-    if let Some(flag) = typed.names().find(|flag| is_of_sessions(flag) && !flags.contains(flag)) {
+    if let Some(flag) = typed.names().find(|flag| is_of_sessions(*flag) && !flags.contains(flag)) {
         return Err(Error::Invalid(format!("`--{flag}` is no flag of `sessions {name}`: see clinvk(1)")));
     }
     match operands[..] {
@@ -81,13 +105,13 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
 }
 
 /// A flag of this command alone or of prompts too, not one of all commands.
-fn is_of_sessions(name: &str) -> bool {
-    FLAGS.iter().any(|flag| flag.name == name && !flag.commands.is_empty())
+fn is_of_sessions(flag: Name) -> bool {
+    !flag.flag().commands.is_empty()
 }
 
 fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
     let word = |name| typed.value(name).map(str::to_owned);
-    let status = typed.value("status").map(|given| {
+    let status = typed.value(Name::Status).map(|given| {
         let known = || Status::WORDS.iter().map(|&word| word.to_owned()).collect();
         Status::parse(given).ok_or_else(|| Error::Unknown {
             what: "status",
@@ -96,14 +120,14 @@ fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
         })
     });
     Ok(Filter {
-        backend: word("backend"),
+        backend: word(Name::Backend),
         status: status.transpose()?,
-        tags: typed.values("tag").map(str::to_owned).collect(),
-        model: word("model"),
-        dir: typed.has("here").then(|| request::directory(&world.cwd, &world.cwd)).transpose()?,
-        since: typed.value("since").map(since).transpose()?,
+        tags: typed.values(Name::Tag).map(str::to_owned).collect(),
+        model: word(Name::Model),
+        dir: typed.has(Name::Here).then(|| request::directory(&world.cwd, &world.cwd)).transpose()?,
+        since: typed.value(Name::Since).map(since).transpose()?,
         before: None,
-        text: word("search"),
+        text: word(Name::Search),
         ..Filter::default()
     })
 }
@@ -155,7 +179,7 @@ fn ago(age: Duration) -> String {
     world::timestamp((secs.saturating_sub(age.as_secs()), nanos))
 }
 
-fn count(typed: &Typed, flag: &str, default: usize) -> Result<usize, Error> {
+fn count(typed: &Typed, flag: Name, default: usize) -> Result<usize, Error> {
     match typed.value(flag) {
         None => Ok(default),
         Some(word) => {
@@ -165,21 +189,21 @@ fn count(typed: &Typed, flag: &str, default: usize) -> Result<usize, Error> {
 }
 
 fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
-    let (limit, offset) = (count(typed, "limit", SHOWN)?, count(typed, "offset", 0)?);
+    let (limit, offset) = (count(typed, Name::Limit, SHOWN)?, count(typed, Name::Offset, 0)?);
     let at_most = if limit == 0 { usize::MAX } else { limit };
     // Programs get the number of all. People need not wait for it, where there are very many.
-    let counted = if typed.has("json") { usize::MAX } else { offset.saturating_add(COUNTED) };
+    let counted = if typed.has(Name::Json) { usize::MAX } else { offset.saturating_add(COUNTED) };
     let filter = filter(typed, world)?;
     let listing = store.list(&filter, offset, at_most, counted, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     let total = listing.total;
-    if typed.has("json") {
+    if typed.has(Name::Json) {
         let sessions: Vec<Value> = listing.sessions.iter().map(Session::to_json).collect();
         return say_json(&json!({"sessions": sessions, "total": total, "limit": limit, "offset": offset}));
     }
     let status = say(&table::table(&listing.sessions))?;
     // A user who said how many knows that there may be more.
-    if !typed.has("limit") && !typed.has("quiet") && total > offset.saturating_add(limit) {
+    if !typed.has(Name::Limit) && !typed.has(Name::Quiet) && total > offset.saturating_add(limit) {
         let all = if total < counted { total.to_string() } else { format!("{counted} or more") };
         let shown = listing.sessions.len();
         logging::line(&format!("clinvk: {shown} of {all} sessions: `-n 0` lists all"));
@@ -189,10 +213,10 @@ fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
 
 fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
-    let turns = if typed.has("turns") { store.turns(&session.id)? } else { Vec::new() };
-    if typed.has("json") {
+    let turns = if typed.has(Name::Turns) { store.turns(&session.id)? } else { Vec::new() };
+    if typed.has(Name::Json) {
         let turns: Vec<Value> = turns.iter().map(Turn::to_json).collect();
-        return say_json(&match typed.has("turns") {
+        return say_json(&match typed.has(Name::Turns) {
             true => json!({"session": session.to_json(), "turns": turns}),
             false => session.to_json(),
         });
@@ -219,20 +243,20 @@ fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
     let ids = found.collect::<Result<BTreeSet<String>, Error>>()?;
     for id in &ids {
         store.remove(id)?;
-        if !typed.has("json") {
+        if !typed.has(Name::Json) {
             say(&format!("deleted {id}\n"))?;
         }
     }
-    if typed.has("json") { say_json(&json!({"deleted": ids})) } else { Ok(0) }
+    if typed.has(Name::Json) { say_json(&json!({"deleted": ids})) } else { Ok(0) }
 }
 
 fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
     let mut filter = Filter { hidden: true, ..filter(typed, world)? };
-    if typed.has("all") && typed.has("older-than") {
+    if typed.has(Name::All) && typed.has(Name::OlderThan) {
         return Err(Error::Invalid("`--all` and `--older-than` exclude each other".to_owned()));
     }
-    if !typed.has("all") {
-        let age = match typed.value("older-than") {
+    if !typed.has(Name::All) {
+        let age = match typed.value(Name::OlderThan) {
             Some(word) => age("older-than", word)?,
             None if config.session.retention_days == 0 => {
                 let sentence = "nothing is cleaned: session.retention_days is 0, which is for ever\n";
@@ -245,7 +269,7 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
         }
         filter.before = Some(ago(age));
     }
-    let (dry_run, json) = (typed.has("dry-run"), typed.has("json"));
+    let (dry_run, json) = (typed.has(Name::DryRun), typed.has(Name::Json));
     let mut cleaned = Vec::new();
     for entry in store.entries(&filter, 0, usize::MAX, &mut progress("reading sessions"))? {
         if dry_run {
@@ -301,12 +325,12 @@ struct Document {
 }
 
 fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
-    if typed.has("markdown") && typed.has("json") {
+    if typed.has(Name::Markdown) && typed.has(Name::Json) {
         return Err(Error::Invalid("`--markdown` and `--json` exclude each other".to_owned()));
     }
     let session = store.find(id)?;
     let turns = store.turns(&session.id)?;
-    if typed.has("markdown") {
+    if typed.has(Name::Markdown) {
         let told: String =
             turns.iter().map(|turn| format!("\n## {}\n\n{}\n", turn.prompt, turn.answer)).collect();
         let text = format!("# {}\n\n{}, {}\n{told}", session.title, session.backend, session.created_at);
@@ -353,23 +377,23 @@ fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
 }
 
 fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
-    let mut report = session::fsck(store, typed.has("dry-run"), &mut progress("reading sessions"));
+    let mut report = session::fsck(store, typed.has(Name::DryRun), &mut progress("reading sessions"));
     let left = exec::leftovers(world);
-    if !typed.has("dry-run") {
+    if !typed.has(Name::DryRun) {
         exec::end_leftovers(&left);
     }
-    let done = if typed.has("dry-run") { "would be ended" } else { "ended" };
+    let done = if typed.has(Name::DryRun) { "would be ended" } else { "ended" };
     report.findings.extend(left.iter().map(|left| Finding {
         kind: "process",
         sentence: format!(
             "process {} (`{}`) is left of a run whose clinvk was killed: {done}",
             left.pid, left.program
         ),
-        repaired: !typed.has("dry-run"),
+        repaired: !typed.has(Name::DryRun),
     }));
     let (found, repaired) =
         (report.findings.len(), report.findings.iter().filter(|found| found.repaired).count());
-    if typed.has("json") {
+    if typed.has(Name::Json) {
         let findings: Vec<_> = report
             .findings
             .iter()
@@ -384,7 +408,7 @@ fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
         for finding in &report.findings {
             say(&format!("{}: {}\n", finding.kind, printable::safe(&finding.sentence)))?;
         }
-        say(&match (found, typed.has("dry-run")) {
+        say(&match (found, typed.has(Name::DryRun)) {
             (0, _) if report.failure.is_some() => String::new(),
             (0, _) => "nothing is wrong\n".to_owned(),
             (_, true) => format!("{found} findings, nothing was changed\n"),
