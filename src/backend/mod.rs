@@ -224,11 +224,6 @@ fn truncated(limit: Option<u32>) -> Step {
     })
 }
 
-/// The text of a JSON value; empty where it has none.
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
-}
-
 /// The model aliases of a backend, with those of the configuration in place of, or behind, its own.
 fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(String, String)> {
     let kept = ours.iter().filter(|(alias, _)| configured.iter().all(|(name, _)| name != alias));

@@ -236,6 +236,16 @@ impl<T: Into<Json>> From<Option<T>> for Json {
     }
 }
 
+/// The text of a value; empty where it has none.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The text of a value, where it has one.
+pub fn string(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
 /// About how many bytes the values of a JSON text take in memory besides their texts. One that is all structure takes fifty
 /// times its length and more.
 pub fn weight(text: &[u8]) -> usize {

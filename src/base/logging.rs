@@ -4,6 +4,7 @@ use crate::base::json::json;
 use crate::base::printable::{safe, safe_lines};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
+use crate::base::time::timestamp;
 use crate::base::words::words;
 use crate::base::world;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -115,7 +116,7 @@ pub fn record(what: &str, facts: Value) {
 
 /// One line of a server's log.
 fn entry(level: Level, what: &str, facts: Map<String, Value>) {
-    let time = world::timestamp(world::now());
+    let time = timestamp(world::now());
     let text = match FORMAT.get() {
         Some(LogFormat::Json) => {
             let mut all = Map::from_iter([

@@ -1,5 +1,6 @@
-//! Lengths of time as people and vendors write them: one reader for all of them.
+//! Moments and lengths of time as people and vendors write them: one reader for all of them.
 
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 /// The units, in seconds.
@@ -47,9 +48,89 @@ pub fn leading(text: &str) -> Option<(Duration, &str)> {
     Some((Duration::try_from_secs_f64(seconds).ok()?, behind?))
 }
 
+/// The time as RFC 3339 in UTC with milliseconds: `2026-11-22T12:34:56.789Z`.
+pub fn timestamp((secs, nanos): (u64, u32)) -> String {
+    // Days to a date by Howard Hinnant's `civil_from_days`: years start in March, so that the leap day is the last one.
+    let (days, second) = (secs / 86_400, secs % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second, milli) = (second / 3600, second / 60 % 60, second % 60, nanos / 1_000_000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// The moment that a text begins with, in seconds since 1970, and what comes behind it: RFC 3339 in UTC, in letters of any
+/// size, with or without a fraction.
+pub fn moment(text: &str) -> Option<(u64, &str)> {
+    const SHAPE: &str = "0000-00-00T00:00:00";
+    let (stamp, behind) = text.split_at_checked(SHAPE.len())?;
+    let fits = |(byte, wanted): (u8, u8)| match wanted {
+        b'0' => byte.is_ascii_digit(),
+        mark => byte.eq_ignore_ascii_case(&mark),
+    };
+    if !stamp.bytes().zip(SHAPE.bytes()).all(fits) {
+        return None;
+    }
+    let part = |at: Range<usize>, within: RangeInclusive<u64>| {
+        stamp[at].parse().ok().filter(|number| within.contains(number))
+    };
+    let (year, month, day) = (part(0..4, 1..=9999)?, part(5..7, 1..=12)?, part(8..10, 1..=31)?);
+    let (hour, minute, second) = (part(11..13, 0..=23)?, part(14..16, 0..=59)?, part(17..19, 0..=60)?);
+    let zone = match behind.strip_prefix('.') {
+        Some(fraction) => fraction.trim_start_matches(|letter: char| letter.is_ascii_digit()),
+        None => behind,
+    };
+    let rest = ["Z", "z", "+00:00"].iter().find_map(|utc| zone.strip_prefix(utc))?;
+    // The inverse of `timestamp`.
+    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
+    let days = (shifted_year * 365 + leaps + (153 * shifted_month + 2) / 5 + day - 1).saturating_sub(719_468);
+    Some((days * 86_400 + hour * 3600 + minute * 60 + second, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The reference is GNU date: `date -u -d @SECS +%FT%TZ`.
+    #[test]
+    #[allow(clippy::disallowed_methods)] // tests are outside the seams
+    fn timestamps_agree_with_date() {
+        for secs in [0, 951_782_399, 951_782_400, 1_709_164_800, 1_795_347_841, 4_107_542_400, 32_503_680_000]
+        {
+            let date = std::process::Command::new("date")
+                .args(["-u", "-d", &format!("@{secs}"), "+%FT%T.000Z"])
+                .output()
+                .unwrap();
+            let date = String::from_utf8(date.stdout).unwrap();
+            assert_eq!(timestamp((secs, 0)), date.trim(), "{secs}");
+            assert_eq!(moment(&date), Some((secs, "\n")));
+        }
+    }
+
+    #[test]
+    fn moments_are_of_utc_and_whole() {
+        for text in ["2026-11-22t14:00:00z.", "2026-11-22T14:00:00.25Z.", "2026-11-22T14:00:00+00:00."] {
+            assert_eq!(moment(text), Some((1_795_356_000, ".")), "{text}");
+        }
+        for text in [
+            "2026-11-22T14:00:00",
+            "2026-11-22T14:00:00+01:00",
+            "2026-13-22T14:00:00Z",
+            "2026-11-22 14:00:00Z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-2éT14:00:00Z",
+            "+026-11-22T14:00:00Z",
+            "2026-11-22",
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_strictly() {

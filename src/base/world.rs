@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods)]
 
 use crate::base::sys;
-use crate::model::error::Error;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,6 +12,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A path below which there can be nothing.
 const NOWHERE: &str = "/dev/null";
+
+/// What is needed and was not given.
+#[derive(Debug)]
+pub enum Missing {
+    /// By the user: a sentence.
+    Setting(String),
+    /// By the system: random bytes.
+    Random(io::Error),
+}
 
 /// What the process was given when it started.
 #[derive(Debug, Clone, Default)]
@@ -35,14 +43,14 @@ pub struct World {
 
 impl World {
     /// Reads everything once. What is missing is told by what needs it.
-    pub fn read() -> Result<World, Error> {
+    pub fn read() -> Result<World, Missing> {
         let mut env = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => _ = env.insert(name, value),
                 // One of ours that is left out would be a setting, or API keys, that the user did not make.
                 (Ok(name), Err(_)) if name.starts_with("CLINVK_") => {
-                    return Err(Error::Invalid(format!("the variable {name} is not valid UTF-8")));
+                    return Err(Missing::Setting(format!("the variable {name} is not valid UTF-8")));
                 }
                 _ => {}
             }
@@ -67,10 +75,10 @@ impl World {
     }
 
     /// Where clinvk keeps its things.
-    pub fn home(&self) -> Result<&Path, Error> {
+    pub fn home(&self) -> Result<&Path, Missing> {
         match &self.no_home {
             None => Ok(&self.home),
-            Some(why) => Err(Error::Invalid(why.clone())),
+            Some(why) => Err(Missing::Setting(why.clone())),
         }
     }
 
@@ -124,9 +132,9 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// 32 hex digits from the system's random source.
-pub fn random_id() -> Result<String, Error> {
+pub fn random_id() -> Result<String, Missing> {
     let mut bytes = [0u8; 16];
-    sys::random(&mut bytes).map_err(|error| Error::System { what: "get random bytes", error })?;
+    sys::random(&mut bytes).map_err(Missing::Random)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -134,22 +142,6 @@ pub fn random_id() -> Result<String, Error> {
 pub fn now() -> (u64, u32) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs(), since.subsec_nanos())
-}
-
-/// The time as RFC 3339 in UTC with milliseconds: `2026-11-22T12:34:56.789Z`.
-pub fn timestamp((secs, nanos): (u64, u32)) -> String {
-    // Days to a date by Howard Hinnant's `civil_from_days`: years start in March, so that the leap day is the last one.
-    let (days, second) = (secs / 86_400, secs % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second, milli) = (second / 3600, second / 60 % 60, second % 60, nanos / 1_000_000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
 /// Standard input is a terminal.
@@ -175,22 +167,4 @@ pub fn stderr_can_be_drawn_on() -> bool {
 /// The terminal, where there is one, understands escape sequences. It says so by its name.
 pub fn has_escapes() -> bool {
     std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The reference is GNU date: `date -u -d @SECS +%FT%TZ`.
-    #[test]
-    fn timestamps_agree_with_date() {
-        for secs in [0, 951_782_399, 951_782_400, 1_709_164_800, 1_795_347_841, 4_107_542_400, 32_503_680_000]
-        {
-            let date = std::process::Command::new("date")
-                .args(["-u", "-d", &format!("@{secs}"), "+%FT%T.000Z"])
-                .output()
-                .unwrap();
-            assert_eq!(timestamp((secs, 0)), String::from_utf8(date.stdout).unwrap().trim(), "{secs}");
-        }
-    }
 }

@@ -137,7 +137,8 @@ fn since(word: &str) -> Result<String, Error> {
     if !word.contains('-') {
         return Ok(ago(age("since", word)?));
     }
-    match is_time(word) {
+    let midnight = if word.len() == "2026-01-31".len() { "T00:00:00Z" } else { "" };
+    match is_time(&format!("{word}{midnight}")) {
         // Without the `Z`, it is before all the milliseconds of its second.
         true => Ok(word.trim_end_matches('Z').to_owned()),
         false => Err(Error::Invalid(format!(
@@ -146,24 +147,13 @@ fn since(word: &str) -> Result<String, Error> {
     }
 }
 
-/// Whether it looks like a date or a time of RFC 3339 in UTC, so that it compares as text.
+/// Whether it is a time of RFC 3339 as sessions have it, so that it compares as text.
 fn is_time(word: &str) -> bool {
-    let shape: String =
-        word.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
-    let within = |range: std::ops::Range<usize>, least: u32, most: u32| {
-        word.get(range)
-            .is_none_or(|part| part.parse().is_ok_and(|number: u32| (least..=most).contains(&number)))
-    };
-    matches!(shape.as_str(), "0000-00-00" | "0000-00-00T00:00:00Z" | "0000-00-00T00:00:00.000Z")
-        && [
-            within(5..7, 1, 12),
-            within(8..10, 1, 31),
-            within(11..13, 0, 23),
-            within(14..16, 0, 59),
-            within(17..19, 0, 60),
-        ]
-        .iter()
-        .all(|is_within| *is_within)
+    let lengths = "2026-01-31T12:00:00Z".len()..="2026-01-31T12:00:00.000Z".len();
+    lengths.contains(&word.len())
+        && word.ends_with('Z')
+        && !word.contains('t')
+        && time::moment(word).is_some_and(|(_, rest)| rest.is_empty())
 }
 
 /// An age: `30d`, `12h`, `2w`, `1d12h`. Its unit has to be said: who types `--older-than 30` may mean days.
@@ -176,7 +166,7 @@ fn age(flag: &str, word: &str) -> Result<Duration, Error> {
 
 fn ago(age: Duration) -> String {
     let (secs, nanos) = world::now();
-    world::timestamp((secs.saturating_sub(age.as_secs()), nanos))
+    time::timestamp((secs.saturating_sub(age.as_secs()), nanos))
 }
 
 fn count(typed: &Typed, flag: Name, default: usize) -> Result<usize, Error> {
@@ -353,10 +343,7 @@ fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {
     if version != VERSION {
         return Err(wrong(format!("its format is {version}, and this clinvk knows {VERSION}")));
     }
-    if let Some(time) = [&session.created_at, &session.last_used_at]
-        .into_iter()
-        .find(|time| time.len() < 20 || !is_time(time))
-    {
+    if let Some(time) = [&session.created_at, &session.last_used_at].into_iter().find(|time| !is_time(time)) {
         return Err(wrong(format!(
             "`{}` is no time such as 2026-01-31T12:00:00.000Z",
             printable::safe(time)

@@ -1,10 +1,11 @@
 //! Every path that there is, with its methods. Parser, manual page, `openapi.json` and metrics' labels go by this table.
 
 use super::compat::{catalogue, serve as compat};
+use crate::base::encoding::percent_decoded;
 use crate::http::front::errors::Fault;
 use crate::http::native;
 use crate::http::ops::{health, page};
-use crate::http::state::call::{Handler, Route, percent_decode};
+use crate::http::state::call::{Handler, Route};
 
 const fn get(path: &'static str, open: bool, methods: &'static [(&'static str, Handler)]) -> Route {
     Route { path, allow: "GET, HEAD", query: &[], open, methods }
@@ -112,12 +113,12 @@ fn matched(pattern: &'static str, parts: &[&str]) -> Option<Vec<String>> {
         let part = rest.next()?;
         if wanted.ends_with("...}") {
             let all: Vec<&str> = std::iter::once(part).chain(rest).copied().collect();
-            found.push(percent_decode(&all.join("/")));
+            found.push(percent_decoded(&all.join("/")));
             return Some(found);
         }
         match wanted.starts_with('{') {
             true if part.is_empty() => return None,
-            true => found.push(percent_decode(part)),
+            true => found.push(percent_decoded(part)),
             false if wanted != *part => return None,
             false => {}
         }

@@ -3,6 +3,7 @@
 use crate::base::sys;
 use crate::base::text::nearest;
 use crate::base::words::words;
+use crate::base::world::Missing;
 use crate::model::task::TaskOption;
 use std::fmt;
 use std::path::PathBuf;
@@ -109,6 +110,15 @@ pub fn words_of_stderr(ended: &Ended) -> String {
     match ended.stderr.trim() {
         "" => format!("the backend ended with {how} and said nothing on standard error"),
         words => format!("the backend ended with {how}: {words}"),
+    }
+}
+
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Error {
+        match missing {
+            Missing::Setting(sentence) => Error::Invalid(sentence),
+            Missing::Random(error) => Error::System { what: "get random bytes", error },
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is asked of a backend: one prompt and every option that all backends share.
 
+use crate::base::encoding;
 use crate::base::words::words;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -109,67 +110,14 @@ impl Image {
 
     /// The same from base64.
     pub fn from_base64(text: &str) -> Result<Image, String> {
-        let data = from_base64(text).ok_or("the picture is not valid base64")?;
+        let data = encoding::from_base64(text).ok_or("the picture is not valid base64")?;
         Image::recognise(data).ok_or("no picture that backends take: PNG, JPEG, GIF or WebP".to_owned())
     }
 
     /// The bytes in base64, as all three vendors want them.
     pub fn base64(&self) -> String {
-        to_base64(&self.data)
+        encoding::base64(&self.data)
     }
-}
-
-/// The alphabet of base64 (RFC 4648 section 4).
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Bytes as padded base64.
-pub fn to_base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for position in 0..4 {
-            let six_bits = (group >> (18 - 6 * position)) as usize & 63;
-            out.push(if position > chunk.len() { '=' } else { char::from(BASE64[six_bits]) });
-        }
-    }
-    out
-}
-
-/// The bytes of a padded base64 text. Nothing is forgiven: no blank, no missing padding, no bits that say nothing.
-pub fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    let padding = text.len() - digits.len();
-    if text.len() % 4 != 0 || padding > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for chunk in digits.as_bytes().chunks(4) {
-        let mut group = 0;
-        for digit in chunk {
-            group = group << 6 | value_of_digit(*digit)?;
-        }
-        // As if the padding were zeros: of 24 bits the first 8, 16 or 24 are bytes.
-        let whole = (group << (6 * (4 - chunk.len()))).to_be_bytes();
-        let (said, rest) = whole[1..].split_at(chunk.len() - 1);
-        if rest.iter().any(|byte| *byte != 0) {
-            return None;
-        }
-        bytes.extend_from_slice(said);
-    }
-    Some(bytes)
-}
-
-fn value_of_digit(digit: u8) -> Option<u32> {
-    let (first, zero) = match digit {
-        b'A'..=b'Z' => (b'A', 0),
-        b'a'..=b'z' => (b'a', 26),
-        b'0'..=b'9' => (b'0', 52),
-        b'+' => (b'+', 62),
-        b'/' => (b'/', 63),
-        _ => return None,
-    };
-    Some(u32::from(digit - first) + zero)
 }
 
 words! {
@@ -368,36 +316,6 @@ impl Task {
             TaskOption::Interpret => self.interpret = false,
             TaskOption::NoProjectConfig => self.no_project_config = false,
             TaskOption::Extra => self.extra.clear(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_comes_back_as_it_went() {
-        for length in 0..70u8 {
-            let data: Vec<u8> = (0..length).map(|byte| byte.wrapping_mul(151) ^ 0xa5).collect();
-            let text = Image { mime: "image/png", data: data.clone().into() }.base64();
-            assert_eq!(from_base64(&text), Some(data), "{text}");
-        }
-        // RFC 4648 section 10.
-        for (text, bytes) in
-            [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")]
-        {
-            assert_eq!(from_base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
-        }
-    }
-
-    #[test]
-    fn base64_forgives_nothing() {
-        for text in [
-            "Z", "Zg", "Zg=", "Zg===", "Z===", "A===", "====", "=", "Zm9v=", "Zm9v====", "Zh==", "Zm9=",
-            "Zm 9v", "Zm9v\n", "Zg==Zg==", "Z=g=", "Zm-_", "Zm9é", "Zm9v, ",
-        ] {
-            assert_eq!(from_base64(text), None, "{text:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! and over HTTP, alone, among others or at the end of a stream; names of clinvk 0.2 stand beside them where they differ.
 
 use crate::base::json::json;
+use crate::base::time::timestamp;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Usage};
@@ -235,7 +236,7 @@ impl Events {
             "type": kind,
             "backend": self.backend,
             "session_id": self.session,
-            "timestamp": world::timestamp(world::now()),
+            "timestamp": timestamp(world::now()),
             "sequence": sequence,
             "content": content,
         })

@@ -2,6 +2,7 @@
 
 use super::bounds;
 use crate::base::json::json;
+use crate::base::time::timestamp;
 use crate::base::words::words;
 use crate::base::world;
 use crate::model::error::Error;
@@ -144,7 +145,7 @@ const TITLE: usize = 60;
 impl Session {
     /// A new one, not saved yet.
     pub fn new(id: String, backend: &str, working_dir: PathBuf, prompt: &str) -> Session {
-        let now = world::timestamp(world::now());
+        let now = timestamp(world::now());
         let first_line = prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
         Session {
             id,

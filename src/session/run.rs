@@ -4,6 +4,7 @@ use super::bounds;
 use super::lock::Lock;
 use super::model::{Session, Status, Tokens, Turn, shorten};
 use super::store::Store;
+use crate::base::time::timestamp;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
 use crate::model::event::Event;
@@ -91,7 +92,7 @@ impl Store {
         let lock = self.hold(id, wait_limit, &*keep_waiting)?;
         let taken = self.update_when(&*keep_waiting, id, true, |session| {
             session.status = Status::Active;
-            session.last_used_at = world::timestamp(world::now());
+            session.last_used_at = timestamp(world::now());
             Ok(())
         });
         match taken {
@@ -153,7 +154,7 @@ impl Run {
     /// When it cannot be saved. Then the session is not called active for ever: the next reader puts it right.
     pub fn end(&mut self, end: TurnEnd) -> Result<(), Error> {
         self.ended = true;
-        let now = world::timestamp(world::now());
+        let now = timestamp(world::now());
         let usage = if self.keep.tokens { end.usage } else { Tokens::default() };
         let turn = Turn {
             time: now.clone(),

@@ -6,6 +6,7 @@ use super::journal::{Entry, Journal};
 use super::lock::{Lock, Tried};
 use super::locked::Locked;
 use super::model::{Session, Status, Tokens, Turn};
+use crate::base::time::timestamp;
 use crate::base::{disk, world};
 use crate::model::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -171,7 +172,7 @@ impl Store {
     /// new one's next turn replays. So do the tokens: nobody has used them twice. Returns its id.
     pub fn fork(&self, session: Session, owner: Option<String>) -> Result<String, Error> {
         let turns = self.turns(&session.id)?;
-        let now = world::timestamp(world::now());
+        let now = timestamp(world::now());
         let fork = Session {
             id: world::random_id()?,
             parent_id: Some(session.id),

@@ -823,7 +823,7 @@ fn aged(home: &Home, hours: &[u64]) {
     for age in hours {
         let id = home.begin(&format!("{age}h"));
         let now = clinvk::base::world::now();
-        home.edit(&id, json!({"last_used_at": clinvk::base::world::timestamp((now.0 - age * 3600, now.1))}));
+        home.edit(&id, json!({"last_used_at": clinvk::base::time::timestamp((now.0 - age * 3600, now.1))}));
     }
 }
 

@@ -6,8 +6,8 @@ use super::failure::{failure, kind_of_words};
 use super::opening::opening;
 use super::usage::Used;
 use crate::backend::reader::Reader;
-use crate::backend::{Dialogue, Ended, Step, Steps, older, text, truncated};
-use crate::base::json::json;
+use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use crate::model::event::Event;
 use crate::model::task::{Approval, Sandbox, Task};
@@ -394,9 +394,4 @@ fn refused_settings(response: &Value, steps: &mut Steps) {
         let sentence = format!("claude refuses its settings: {}", text(&response["error"]));
         steps.push(Step::Finished(Err(Failure::new(Kind::VendorFlag, sentence))));
     }
-}
-
-/// A text of its own, where there is one.
-pub(super) fn string(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
 }

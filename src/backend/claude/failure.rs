@@ -1,7 +1,6 @@
 //! Why a turn of claude's failed: what its results and its words mean.
 
-use super::dialogue::string;
-use crate::backend::text;
+use crate::base::json::{string, text};
 use crate::model::error::{Failure, Kind};
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use super::items::{is_aside, tool, tool_result};
 use super::{OLDEST, Plan, failure, model, provider};
 use crate::backend::reader::{Reader, is_awaited};
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
-use crate::base::json::json;
+use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{COMMENTARY, Event, Usage};
 use serde_json::{Map, Value};
@@ -178,7 +178,7 @@ impl AppServer {
                 self.open(steps);
             }
             (Some(OPEN), None) => self.opened(result, steps),
-            (Some(TURN), None) => self.turn = text(&result["turn"]["id"]).or(self.turn.take()),
+            (Some(TURN), None) => self.turn = string(&result["turn"]["id"]).or(self.turn.take()),
             // `INTERRUPT` among them, refused when the turn was over by itself.
             _ => {}
         }
@@ -186,7 +186,7 @@ impl AppServer {
 
     fn greeted(&mut self, result: &Value, steps: &mut Steps) {
         // `clinvk/0.169.0 (Debian ...`: our own name, its version.
-        let agent = result["userAgent"].as_str().unwrap_or_default();
+        let agent = text(&result["userAgent"]);
         let version =
             agent.split_once('/').map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
         if !version.starts_with(|c: char| c.is_ascii_digit()) {
@@ -223,7 +223,7 @@ impl AppServer {
     }
 
     fn opened(&mut self, result: &Value, steps: &mut Steps) {
-        let Some(thread) = text(&result["thread"]["id"]) else {
+        let Some(thread) = string(&result["thread"]["id"]) else {
             return self
                 .finish(Err(Failure::new(Kind::Unreadable, "codex opened a session without an id")), steps);
         };
@@ -231,11 +231,11 @@ impl AppServer {
             let message = format!("codex continued another session: `{thread}`");
             return self.finish(Err(Failure::new(Kind::SessionNotFound, message)), steps);
         }
-        let model = text(&result["model"]);
+        let model = string(&result["model"]);
         steps.push(Step::Event(Event::Started { model, session: Some(thread.clone()) }));
         // Codex knows `ultra` of some models only, and passes another effort on for the rest, without a word.
-        if self.plan.ultra && !model::has_ultra(&self.models, word(&result["model"])) {
-            let message = format!("model `{}` has no effort `ultra`", word(&result["model"]));
+        if self.plan.ultra && !model::has_ultra(&self.models, text(&result["model"])) {
+            let message = format!("model `{}` has no effort `ultra`", text(&result["model"]));
             if !self.plan.lenient {
                 return self.finish(Err(Failure::new(Kind::InvalidRequest, message)), steps);
             }
@@ -310,11 +310,11 @@ impl AppServer {
             }
             return;
         }
-        let (item, id) = (&params["item"], params["itemId"].as_str().unwrap_or_default());
-        let delta = params["delta"].as_str().unwrap_or_default();
+        let (item, id) = (&params["item"], text(&params["itemId"]));
+        let delta = text(&params["delta"]);
         match method {
             "turn/started" => {
-                self.turn = text(&params["turn"]["id"]).or(self.turn.take());
+                self.turn = string(&params["turn"]["id"]).or(self.turn.take());
                 self.between_turns = false;
             }
             "turn/completed" if self.pursues && params["turn"]["status"] == "completed" => {
@@ -344,17 +344,17 @@ impl AppServer {
                 steps.push(Step::Event(Event::Thinking("\n\n".to_owned())));
             }
             "model/rerouted" => self.rerouted(params, steps),
-            "warning" | "guardianWarning" => self.warn(text(&params["message"]), steps),
+            "warning" | "guardianWarning" => self.warn(string(&params["message"]), steps),
             "configWarning" => {
                 let words = [&params["summary"], &params["details"]];
                 let words = words.iter().filter_map(|part| part.as_str()).collect::<Vec<_>>().join(" ");
                 self.warn(Some(words), steps);
             }
             "mcpServer/startupStatus/updated" if params["status"] == "failed" => {
-                self.warn(text(&params["error"]), steps);
+                self.warn(string(&params["error"]), steps);
             }
             "deprecationNotice" => {
-                if let Some(message) = text(&params["summary"]) {
+                if let Some(message) = string(&params["summary"]) {
                     self.progress("notice", message, steps);
                 }
             }
@@ -366,25 +366,25 @@ impl AppServer {
         if item["type"] != "userMessage" {
             self.sign_of_life(steps);
         }
-        if let (true, Some(id)) = (is_aside(item), text(&item["id"])) {
+        if let (true, Some(id)) = (is_aside(item), string(&item["id"])) {
             self.asides.insert(id);
         }
-        if let ("commandExecution", Some(id)) = (word(&item["type"]), text(&item["id"])) {
-            self.commands.insert(id, word(&item["command"]).to_owned());
+        if let ("commandExecution", Some(id)) = (text(&item["type"]), string(&item["id"])) {
+            self.commands.insert(id, text(&item["command"]).to_owned());
         }
         self.tool_used(item, steps);
     }
 
     fn item_completed(&mut self, item: &Value, steps: &mut Steps) {
-        let id = word(&item["id"]);
+        let id = text(&item["id"]);
         self.commands.remove(id);
         match item["type"].as_str() {
             Some("agentMessage") if self.asides.contains(id) => {
-                word(&item["text"]).clone_into(&mut self.aside);
+                text(&item["text"]).clone_into(&mut self.aside);
                 self.progress(COMMENTARY, self.aside.clone(), steps);
             }
             Some("agentMessage") => {
-                let rest = self.answer.end(id, item["text"].as_str().unwrap_or_default());
+                let rest = self.answer.end(id, text(&item["text"]));
                 self.tell(rest, steps);
             }
             Some("reasoning") if !self.thoughts.contains(id) => {
@@ -413,7 +413,7 @@ impl AppServer {
 
     /// Tells the use of a tool, once.
     fn tool_used(&mut self, item: &Value, steps: &mut Steps) {
-        let (Some((name, input)), Some(id)) = (tool(item), text(&item["id"])) else { return };
+        let (Some((name, input)), Some(id)) = (tool(item), string(&item["id"])) else { return };
         if self.tools.insert(id.clone()) {
             steps.push(Step::Event(Event::ToolUse { id, name, input, parent: None }));
         }
@@ -422,7 +422,7 @@ impl AppServer {
     /// Adds up what this turn used. `total` counts the thread's whole life, so what it was before is taken off;
     /// a sum of `last` would count one twice that codex repeats.
     fn used(&mut self, params: &Value, steps: &mut Steps) {
-        let Some(thread) = text(&params["threadId"]) else { return };
+        let Some(thread) = string(&params["threadId"]) else { return };
         let is_ours = self.thread.as_ref() == Some(&thread);
         // A resumed thread begins with the figures of its last turn, as that turn's.
         if is_ours && (self.turn.is_none() || params["turnId"].as_str() != self.turn.as_deref()) {
@@ -440,8 +440,8 @@ impl AppServer {
 
     /// Another model answers than the one that was asked.
     fn rerouted(&mut self, params: &Value, steps: &mut Steps) {
-        let (from, to) = (word(&params["fromModel"]), word(&params["toModel"]));
-        let why = format!("`{to}` answers instead of `{from}`: {}", word(&params["reason"]));
+        let (from, to) = (text(&params["fromModel"]), text(&params["toModel"]));
+        let why = format!("`{to}` answers instead of `{from}`: {}", text(&params["reason"]));
         steps.push(Step::Event(Event::Model { name: to.to_owned(), why }));
     }
 
@@ -451,7 +451,7 @@ impl AppServer {
             return;
         }
         let error = &params["error"];
-        let message = error["message"].as_str().unwrap_or_default();
+        let message = text(&error["message"]);
         // It tries web sockets first, and goes on without them where there are none.
         if !failure::is_of_web_socket(error) {
             let is_repeated = failure::of_turn(error).kind == Kind::Overloaded;
@@ -550,14 +550,6 @@ impl AppServer {
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
     steps.push(Step::Send(json!({"id": id, "method": method, "params": params}).to_string()));
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 /// Cached input and reasoning are parts of input and output already.

@@ -1,5 +1,6 @@
 //! What the items of a turn are: messages, uses of tools, and what came of them.
 
+use crate::base::json::string;
 use serde_json::{Map, Value};
 
 /// Whether a message is no part of the answer: what the model says while it works, and what it sends by a tool. Models that
@@ -42,19 +43,15 @@ pub(super) fn tool_result(item: &Value) -> (String, bool) {
         texts.collect::<Vec<_>>().join("\n")
     };
     let output = match item["type"].as_str() {
-        Some("commandExecution") => text(&item["aggregatedOutput"]).unwrap_or_default(),
+        Some("commandExecution") => string(&item["aggregatedOutput"]).unwrap_or_default(),
         Some("fileChange") => texts(&item["changes"], "path"),
         Some("mcpToolCall") => {
-            text(&item["error"]["message"]).unwrap_or_else(|| texts(&item["result"]["content"], "text"))
+            string(&item["error"]["message"]).unwrap_or_else(|| texts(&item["result"]["content"], "text"))
         }
         Some("dynamicToolCall") => texts(&item["contentItems"], "text"),
-        Some("imageGeneration") => text(&item["savedPath"]).unwrap_or_default(),
+        Some("imageGeneration") => string(&item["savedPath"]).unwrap_or_default(),
         _ => String::new(),
     };
     // A command that exits with anything but 0 is `failed`, too.
     (output, matches!(item["status"].as_str(), Some("failed" | "declined")))
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
 }

@@ -4,10 +4,10 @@
 //! missing usage gives it away. Before that it may have tried again: then the pieces of the answer come again, without
 //! any mark. They are told as they come: what repeats itself may be what the model wanted to say.
 
-use super::super::{Dialogue, Ended, Step, Steps, older, text};
 use super::failure;
 use crate::backend::reader::{Reader, is_awaited};
-use crate::base::json::json;
+use crate::backend::{Dialogue, Ended, Step, Steps, older};
+use crate::base::json::{json, text};
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{Event, Usage};
 use crate::model::task::{Approval, Sandbox, Task};

@@ -1,7 +1,7 @@
 //! Why gemini failed: errors of its protocol, and ends without one.
 
-use super::super::{Ended, text};
-use crate::base::json;
+use crate::backend::Ended;
+use crate::base::json::{self, text};
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 

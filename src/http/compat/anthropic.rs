@@ -123,7 +123,7 @@ fn read_message(message: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>
 
 /// One block of a content.
 fn block(block: &Value) -> Result<Vec<Part>, Fault> {
-    let words = |name: &str| block[name].as_str().unwrap_or_default().to_owned();
+    let words = |name: &str| json::text(&block[name]).to_owned();
     match words("type").as_str() {
         // Another model's thoughts.
         "thinking" | "redacted_thinking" => Ok(Vec::new()),

@@ -5,7 +5,7 @@ use super::{
     Chat, Dialect, Effect, Finished, Frames, Part, Reply, Role, Stamp, Turn, data, parts, structured,
     transcript,
 };
-use crate::base::json::{Json, json, ordered};
+use crate::base::json::{self, Json, json, ordered};
 use crate::http::front::errors::Fault;
 use crate::model::event::Usage;
 use crate::model::task::Effort;
@@ -103,7 +103,7 @@ impl Dialect for Completions {
 
 /// One message: to the system's text, or to the conversation.
 fn read_message(message: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>) -> Result<(), Fault> {
-    let words = |name: &str| message[name].as_str().unwrap_or_default();
+    let words = |name: &str| json::text(&message[name]);
     let content = &message["content"];
     let name = message["name"].as_str();
     match message["role"].as_str() {
@@ -142,8 +142,8 @@ fn tool_call(call: &Value) -> Part {
     let words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let arguments = function.get("arguments").or(function.get("input")).map(words).unwrap_or_default();
     Part::ToolCall {
-        id: call["id"].as_str().unwrap_or_default().to_owned(),
-        name: function["name"].as_str().unwrap_or_default().to_owned(),
+        id: json::text(&call["id"]).to_owned(),
+        name: json::text(&function["name"]).to_owned(),
         arguments,
     }
 }

@@ -1,7 +1,9 @@
 //! The models: how `/models` lists them in both dialects, and which backend a name means.
 
+use crate::base::encoding::percent_decoded;
 use crate::base::json::{Json, ordered};
 use crate::http::front::errors::Fault;
+use crate::http::state::call::pairs;
 use crate::model::error::Kind;
 use std::collections::BTreeMap;
 
@@ -60,7 +62,7 @@ pub fn anthropic_one(models: &[Model], asked: &str) -> Result<String, Fault> {
 }
 
 fn find<'a>(models: &'a [Model], asked: &str) -> Result<&'a Model, Fault> {
-    let id = percent_decoded(asked).unwrap_or_else(|| asked.to_owned());
+    let id = percent_decoded(asked);
     models.iter().find(|model| model.id == id).ok_or_else(|| Fault::no_model(&id))
 }
 
@@ -84,11 +86,9 @@ struct Page {
 impl Page {
     fn read(query: &str) -> Result<Page, Fault> {
         let mut page = Page { limit: 20, after: None, before: None };
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decoded(value).unwrap_or_default();
+        for (name, value) in pairs(query) {
             let given = Some(value.clone()).filter(|value| !value.is_empty());
-            match name {
+            match name.as_str() {
                 "limit" => {
                     page.limit =
                         value.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| {
@@ -103,19 +103,6 @@ impl Page {
         }
         Ok(page)
     }
-}
-
-/// Text without its percent escapes; `None` where they make no UTF-8. A `%` that begins no escape stands for itself.
-pub(crate) fn percent_decoded(text: &str) -> Option<String> {
-    let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::new(), 0);
-    while let Some(byte) = bytes.get(at) {
-        let escaped = text.get(at + 1..at + 3).filter(|digits| *byte == b'%' && !digits.starts_with('+'));
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(escaped) => (decoded.push(escaped), at += 3),
-            None => (decoded.push(*byte), at += 1),
-        };
-    }
-    String::from_utf8(decoded).ok()
 }
 
 /// What a server knows of names.

@@ -2,9 +2,10 @@
 //! What no backend can take is refused, never dropped.
 
 use super::Part;
-use super::models::percent_decoded;
+use crate::base::encoding::{from_base64, percent_bytes};
+use crate::base::json;
 use crate::http::front::errors::Fault;
-use crate::model::task::{Image, from_base64};
+use crate::model::task::Image;
 use serde_json::Value;
 
 /// The parts of a content: text, a list of parts, or nothing. `param` is the field that is to blame.
@@ -50,7 +51,7 @@ fn text_part(text: &str) -> Option<Part> {
 
 /// One part; some become more than one, an empty text none.
 fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
-    let words = |name: &str| item[name].as_str().unwrap_or_default();
+    let words = |name: &str| json::text(&item[name]);
     let kind = words("type");
     let one = |part: Result<Part, String>| {
         part.map(|part| vec![part]).map_err(|why| Fault::unsupported(param, format!("{param}: {why}")))
@@ -89,7 +90,7 @@ fn openai_image(item: &Value) -> Result<Part, String> {
 
 fn anthropic_image(source: &Value) -> Result<Part, String> {
     match source["type"].as_str() {
-        Some("base64") => picture(decoded(source["data"].as_str().unwrap_or_default())?).map(Part::Image),
+        Some("base64") => picture(decoded(json::text(&source["data"]))?).map(Part::Image),
         Some("url") => Err(by_reference("images", "URL")),
         _ => Err(by_reference("images", "file id")),
     }
@@ -165,11 +166,8 @@ impl Data {
         };
         let mut words = head.split(';').map(|word| word.trim().to_ascii_lowercase());
         let mime = words.next().unwrap_or_default();
-        let bytes = if words.any(|word| word == "base64") {
-            decoded(data)?
-        } else {
-            percent_decoded(data).ok_or("the text of a data URL is not valid UTF-8")?.into_bytes()
-        };
+        let is_base64 = words.any(|word| word == "base64");
+        let bytes = if is_base64 { decoded(data)? } else { percent_bytes(data) };
         Ok(Data { mime, bytes })
     }
 

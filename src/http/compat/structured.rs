@@ -2,7 +2,7 @@
 //! call is an answer that has to follow the schema of the tool's arguments. Tools that are not forced stay unused.
 
 use super::{Chat, Forced, Format, Reply, Tool};
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::engine::answer;
 use crate::http::front::errors::Fault;
 use crate::model::error::Failure;
@@ -55,7 +55,7 @@ pub fn reply(chat: &Chat, answer: &str) -> Result<Reply, Failure> {
         Some([tool]) => Ok(Reply::Tool { name: tool.name.clone(), arguments: text.to_owned() }),
         Some(_) => {
             let call = &value[CALL];
-            let name = call["name"].as_str().unwrap_or_default().to_owned();
+            let name = json::text(&call["name"]).to_owned();
             Ok(Reply::Tool { name, arguments: call["arguments"].to_string() })
         }
     }
@@ -120,7 +120,7 @@ pub(crate) fn format(format: Option<&Value>, param: &'static str) -> Result<Form
             if !schema.is_object() {
                 return Err(Fault::invalid(param, format!("{param} has no schema")));
             }
-            Ok(Format::Schema { name: place["name"].as_str().unwrap_or_default().to_owned(), schema })
+            Ok(Format::Schema { name: json::text(&place["name"]).to_owned(), schema })
         }
         Some(other) => Err(Fault::unsupported(param, format!("{param} of type `{other}` is not supported"))),
         None => Err(Fault::invalid(param, format!("{param} has no type"))),
@@ -131,7 +131,7 @@ pub(crate) fn format(format: Option<&Value>, param: &'static str) -> Result<Form
 pub(crate) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
     let name_of = |tool: &Value| {
         let function = if tool["function"].is_object() { &tool["function"] } else { tool };
-        function["name"].as_str().unwrap_or_default().to_owned()
+        json::text(&function["name"]).to_owned()
     };
     let allowed = if choice["allowed_tools"].is_object() { &choice["allowed_tools"] } else { choice };
     match (choice.as_str(), choice["type"].as_str()) {
@@ -158,7 +158,7 @@ pub(crate) fn forced_by_anthropic(choice: &Value, tools: &Value) -> Result<Optio
     match choice["type"].as_str() {
         Some("any") => forced(tools.collect(), None).map(Some),
         Some("tool") => {
-            let name = choice["name"].as_str().unwrap_or_default().to_owned();
+            let name = json::text(&choice["name"]).to_owned();
             forced(tools.collect(), Some(&[name])).map(Some)
         }
         Some("auto" | "none") => Ok(None),
@@ -203,7 +203,7 @@ fn openai_tools(tools: &Value) -> Vec<Tool> {
 
 impl Tool {
     fn of(tool: &Value, schema: &str) -> Tool {
-        let words = |name: &str| tool[name].as_str().unwrap_or_default().to_owned();
+        let words = |name: &str| json::text(&tool[name]).to_owned();
         let schema = match &tool[schema] {
             Value::Object(members) if !members.is_empty() => tool[schema].clone(),
             // A tool without arguments.

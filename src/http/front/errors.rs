@@ -4,6 +4,7 @@
 //! the clients of other vendors, and what could do better later says when.
 
 use crate::base::json::{Json, ordered};
+use crate::base::world::Missing;
 use crate::model::error::{Error, Failure, Kind};
 use std::time::Duration;
 
@@ -331,6 +332,12 @@ pub const UNHEALTHY: u16 = 503;
 impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         Fault::from(&error)
+    }
+}
+
+impl From<Missing> for Fault {
+    fn from(missing: Missing) -> Fault {
+        Error::from(missing).into()
     }
 }
 

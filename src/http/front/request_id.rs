@@ -13,7 +13,7 @@ pub const TRACE_VARIABLE: &str = "TRACEPARENT";
 pub fn request_id(given: Option<&[u8]>) -> Result<String, Error> {
     match given.and_then(|given| sane(given)) {
         Some(id) => Ok(id.to_owned()),
-        None => world::random_id(),
+        None => Ok(world::random_id()?),
     }
 }
 

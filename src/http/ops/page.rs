@@ -1,10 +1,10 @@
 //! What there is to know about the API: for people as one page that can try a prompt, for programs as OpenAPI. Both are
 //! data that is compiled in; nothing of them depends on a request.
 
+use crate::base::encoding::base64;
 use crate::base::sha256;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
-use crate::model::task::to_base64;
 use std::sync::LazyLock;
 
 /// OpenAPI 3.1, kept by hand. A test holds it to the routes and to the fields that requests have.
@@ -21,7 +21,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
 /// What the page may do: run this one script, and talk to the server that it came from. Nothing that an answer brings
 /// with it can run, not even where the page would let it in.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |text: &str| format!("'sha256-{}'", to_base64(&sha256::digest(text.as_bytes())));
+    let hash = |text: &str| format!("'sha256-{}'", base64(&sha256::digest(text.as_bytes())));
     format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",

@@ -2,6 +2,7 @@
 //! where somebody may come back for it.
 
 use crate::base::json::json;
+use crate::base::time::timestamp;
 use crate::base::world;
 use crate::exec::Cancel;
 use crate::http::net::memory::Held;
@@ -183,7 +184,7 @@ impl Run {
             "route": self.route,
             "backend": state.backends.join(","),
             "session_id": state.sessions.first(),
-            "since": world::timestamp(self.since),
+            "since": timestamp(self.since),
             "seconds": seconds,
             "duration_seconds": seconds,
             "client": self.client,

@@ -2,6 +2,7 @@
 
 use crate::base::json::json;
 use crate::base::sync::lock;
+use crate::base::time::timestamp;
 use crate::base::world;
 use crate::config::Config;
 use crate::engine::dry_run::Reader;
@@ -152,7 +153,7 @@ impl Server {
     /// Removes what another server kept and did not come to remove.
     pub fn sweep(&self) {
         let (secs, nanos) = world::now();
-        let before = world::timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
+        let before = timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
         let old = Filter { before: Some(before), ..Filter::any() };
         match self.engine.store.entries(&old, 0, usize::MAX, &mut |_| {}) {
             Ok(entries) => {

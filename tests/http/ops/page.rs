@@ -1,8 +1,8 @@
 //! `GET /docs`: one page with everything in it, which runs its own script and no other.
 
 use crate::util::scene::Scene;
+use clinvk::base::encoding::base64;
 use clinvk::base::sha256;
-use clinvk::model::task::to_base64;
 use serde_json::json;
 
 /// What stands between two words of the page.
@@ -27,7 +27,7 @@ fn the_page_is_open_and_needs_nothing_else() {
         assert_eq!(page.body.matches(&format!("id=\"{name}\"")).count(), 1, "#{name}");
     }
     let policy = page.header("content-security-policy").unwrap();
-    let hash = |text: &str| format!("'sha256-{}'", to_base64(&sha256::digest(text.as_bytes())));
+    let hash = |text: &str| format!("'sha256-{}'", base64(&sha256::digest(text.as_bytes())));
     let (script, style) =
         (between(&page.body, "<script>", "</script>"), between(&page.body, "<style>", "</style>"));
     for rule in [

@@ -181,7 +181,7 @@ fn either_surface_takes_either_header_of_a_key() {
 #[test]
 fn pictures_are_refused_where_nobody_sees_them_with_the_names_of_those_who_do() {
     let (_scene, server) = echo();
-    let png = clinvk::model::task::to_base64(b"\x89PNG....");
+    let png = clinvk::base::encoding::base64(b"\x89PNG....");
     let url = format!("data:image/png;base64,{png}");
     let image = json!([{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": url}}]);
     let source = json!({"type": "base64", "media_type": "image/png", "data": png});

@@ -174,7 +174,7 @@ fn a_response_that_is_not_stored_changes_nothing_of_the_one_before() {
 fn a_request_that_cannot_be_put_takes_nothing_away() {
     let (scene, server) = echo();
     let first = server.post(RESPONSES, &json!({"model": "echo", "input": "one"})).json();
-    let png = clinvk::model::task::to_base64(b"\x89PNG....");
+    let png = clinvk::base::encoding::base64(b"\x89PNG....");
     let image = json!([{"role": "user", "content": [{"type": "input_image", "image_url": format!("data:image/png;base64,{png}")}]}]);
     for wrong in [
         json!({"model": "echo", "input": image, "previous_response_id": first["id"]}),
