@@ -20,11 +20,10 @@ pub use plan::{OfTask, Plan, Settings, Workers};
 pub use result::{Entry, Finished, InOrder, Label, ResultJson, State, Step, Totals};
 
 use crate::base::sync::lock;
-use crate::engine::Listener;
 use crate::engine::request::{Defaults, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
-use crate::model::event::Event;
+use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{Session, Store, shorten};
@@ -65,7 +64,7 @@ pub trait Observer: Sync {
     }
 
     /// A moment has passed in which nothing happened in it.
-    fn quiet(&self, _index: usize) -> io::Result<()> {
+    fn idle(&self, _index: usize) -> io::Result<()> {
         Ok(())
     }
 

@@ -2,11 +2,10 @@
 
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
 use crate::base::{sha256, world};
-use crate::engine::Listener;
 use crate::engine::answer::Collector;
 use crate::engine::request::{Defaults, Request};
 use crate::model::error::Error;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Event, Listener};
 use crate::model::fields::Fields;
 use crate::model::outcome::Outcome;
 use crate::model::task::{Continue, Task, TaskOption};
@@ -86,21 +85,21 @@ impl Course<'_> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let mut hearer = Hearer {
+            let mut listener = JobListener {
                 observer: batch.observer,
                 index: label.index,
                 answer: Collector::default(),
                 session: None,
                 outcome: None,
             };
-            let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut hearer));
+            let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut listener));
             // One run's bug is that run's failure: the others, and those that wait for it, go on.
             let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
             if matches!(result, Err(Error::ReaderGone)) {
                 self.stop(Halt::Broken(Error::ReaderGone));
             }
-            let session = hearer.session.take();
-            let mut finished = hearer.result(label.clone(), result);
+            let session = listener.session.take();
+            let mut finished = listener.result(label.clone(), result);
             if let Some(pause) = self.pause(&finished, attempt) {
                 let failure = finished.failure.as_ref().map_or("", |failure| &failure.message);
                 let message = format!("try {attempt}: {failure}; the next one in {pause:.1?}");
@@ -146,7 +145,7 @@ impl Course<'_> {
             if self.branch.wait(left.min(LOOK)) {
                 return false;
             }
-            if self.batch.observer.quiet(index).is_err() {
+            if self.batch.observer.idle(index).is_err() {
                 self.stop(Halt::Broken(Error::ReaderGone));
             }
         }
@@ -180,7 +179,7 @@ pub(super) fn digest(task: &Task) -> String {
 }
 
 /// Hears one run: gathers its answer, and passes the rest on.
-struct Hearer<'a> {
+struct JobListener<'a> {
     observer: &'a dyn Observer,
     index: usize,
     answer: Collector,
@@ -188,7 +187,7 @@ struct Hearer<'a> {
     outcome: Option<Outcome>,
 }
 
-impl Hearer<'_> {
+impl JobListener<'_> {
     fn result(self, label: Label, result: Result<Outcome, Error>) -> Finished {
         match result {
             Ok(outcome) => Finished::ran(label, outcome, self.answer.text),
@@ -208,25 +207,23 @@ impl Hearer<'_> {
     }
 }
 
-impl Sink for Hearer<'_> {
+impl Listener for JobListener<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
+        self.session = session.map(str::to_owned);
+        self.observer.begun(self.index, backend, session);
+        Ok(())
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Done(outcome) = event {
+            self.outcome = Some((**outcome).clone());
+            return Ok(());
+        }
         self.answer.add(event)?;
         self.observer.event(self.index, event)
     }
 
-    fn quiet(&mut self) -> io::Result<()> {
-        self.observer.quiet(self.index)
-    }
-}
-
-impl Listener for Hearer<'_> {
-    fn begin(&mut self, backend: &str, session: Option<&str>) {
-        self.session = session.map(str::to_owned);
-        self.observer.begun(self.index, backend, session);
-    }
-
-    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.outcome = Some(outcome.clone());
-        Ok(())
+    fn idle(&mut self) -> io::Result<()> {
+        self.observer.idle(self.index)
     }
 }

@@ -11,13 +11,13 @@ use crate::base::text;
 use crate::base::world::{self, World};
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback;
 use crate::engine::request::{AllDirectories, Defaults, Request};
-use crate::engine::{Engine, Listener};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
-use crate::model::event::Event;
+use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
 use crate::session::Session;
@@ -235,7 +235,7 @@ impl<F: FnMut(&mut Out, Finished) -> io::Result<()> + Send> Observer for Screen<
         Ok(())
     }
 
-    fn quiet(&self, _index: usize) -> io::Result<()> {
+    fn idle(&self, _index: usize) -> io::Result<()> {
         // The thread that prints notices a reader that left, too.
         let Ok(out) = self.out.try_lock() else { return Ok(()) };
         self.progress.draw();

@@ -7,11 +7,10 @@ use crate::base::escapes::{Cleaner, PLAIN};
 use crate::base::sys::{self, Watch};
 use crate::base::terminal;
 use crate::base::world;
-use crate::engine::Listener;
 use crate::engine::answer::Collector;
 use crate::exec::{Clock, Control};
 use crate::model::error::{Error, Failure};
-use crate::model::event::{Event, Sink, Usage, seam};
+use crate::model::event::{Event, Listener, Usage, seam};
 use crate::model::outcome::Outcome;
 use crate::model::task::OutputFormat;
 use crate::model::unified::{Answer, Events, failure};
@@ -85,6 +84,37 @@ impl Printer {
         }
     }
 
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.spinner = None;
+        self.finished = true;
+        if self.style.raw {
+            return Ok(());
+        }
+        match self.style.format {
+            OutputFormat::Text => {
+                let end = if self.out.is_in_line() { "\n" } else { "" };
+                self.out.put(end)
+            }
+            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content.text))),
+            OutputFormat::StreamJson => {
+                if let Some(failure) = failure(outcome) {
+                    self.out.put_line(&self.events.error(failure))?;
+                }
+                let line = self.events.done(outcome);
+                self.out.put_line(&line)
+            }
+        }?;
+        if self.style.show_tokens {
+            let Usage { input, output, cached, reasoning, .. } = outcome.usage;
+            let line = format!("tokens: {input} in ({cached} cached), {output} out ({reasoning} reasoning)");
+            crate::base::logging::line(&line);
+        }
+        if self.style.show_timing {
+            crate::base::logging::line(&format!("time: {:.2} s", outcome.duration.as_secs_f64()));
+        }
+        Ok(())
+    }
+
     fn text(&mut self, text: &str) -> io::Result<()> {
         if std::mem::take(&mut self.broken) {
             self.out.piece(seam(text))?;
@@ -110,8 +140,19 @@ fn refused(format: OutputFormat, events: &mut Events, error: &Error) -> Option<S
     }
 }
 
-impl Sink for Printer {
+impl Listener for Printer {
+    fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
+        self.events.begin(backend, session);
+        Ok(())
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
+        match (event, self.style.framing) {
+            (Event::Line(line), Framing::Pieces) => return self.out.raw(line),
+            (Event::Line(line), Framing::Lines) => return self.out.raw(&format!("{line}\n")),
+            (Event::Done(outcome), _) => return self.done(outcome),
+            _ => {}
+        }
         let streams = self.style.format == OutputFormat::StreamJson && !self.style.raw;
         let line = (self.style.verbose || streams).then(|| self.events.next(event));
         if let (Some(line), true) = (&line, self.style.verbose) {
@@ -143,56 +184,11 @@ impl Sink for Printer {
         }
     }
 
-    fn quiet(&mut self) -> io::Result<()> {
+    fn idle(&mut self) -> io::Result<()> {
         if let Some(spinner) = &mut self.spinner {
             spinner.turn();
         }
         self.out.look()
-    }
-
-    fn raw(&mut self, line: &str) -> io::Result<()> {
-        match (self.style.raw, self.style.framing) {
-            (false, _) => Ok(()),
-            (true, Framing::Pieces) => self.out.raw(line),
-            (true, Framing::Lines) => self.out.raw(&format!("{line}\n")),
-        }
-    }
-}
-
-impl Listener for Printer {
-    fn begin(&mut self, backend: &str, session: Option<&str>) {
-        self.events.begin(backend, session);
-    }
-
-    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.spinner = None;
-        self.finished = true;
-        if self.style.raw {
-            return Ok(());
-        }
-        match self.style.format {
-            OutputFormat::Text => {
-                let end = if self.out.is_in_line() { "\n" } else { "" };
-                self.out.put(end)
-            }
-            OutputFormat::Json => self.out.put_line(&Answer::of(outcome, Some(&self.content.text))),
-            OutputFormat::StreamJson => {
-                if let Some(failure) = failure(outcome) {
-                    self.out.put_line(&self.events.error(failure))?;
-                }
-                let line = self.events.done(outcome);
-                self.out.put_line(&line)
-            }
-        }?;
-        if self.style.show_tokens {
-            let Usage { input, output, cached, reasoning, .. } = outcome.usage;
-            let line = format!("tokens: {input} in ({cached} cached), {output} out ({reasoning} reasoning)");
-            crate::base::logging::line(&line);
-        }
-        if self.style.show_timing {
-            crate::base::logging::line(&format!("time: {:.2} s", outcome.duration.as_secs_f64()));
-        }
-        Ok(())
     }
 }
 

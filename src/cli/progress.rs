@@ -113,7 +113,9 @@ impl Progress {
             | Event::Model { .. }
             | Event::PermissionDenied { .. }
             | Event::Progress { .. }
-            | Event::Usage(_) => {}
+            | Event::Usage(_)
+            | Event::Line(_)
+            | Event::Done(_) => {}
         }
     }
 

@@ -137,7 +137,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let prepared = engine.prepare(&tasks[0])?;
     tasks[1..].iter().try_for_each(|task| engine.prepare(task).map(drop))?;
     let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
-    let control = request.control(config, Arc::new(cancel));
+    let control = Control { lines: typed.has(Name::Raw), ..request.control(config, Arc::new(cancel)) };
     Ok(Ready { tasks, engine, prepared, control })
 }
 

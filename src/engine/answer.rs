@@ -40,12 +40,6 @@ impl Collector {
     }
 }
 
-/// Whether a listener stopped its run by what `Collector::add` said.
-pub(super) fn is_too_long(error: &io::Error) -> bool {
-    let why = error.get_ref().and_then(|error| error.downcast_ref());
-    matches!(why, Some(Error::AnswerTooLong))
-}
-
 /// The JSON in an answer, as it was written and as it is.
 ///
 /// # Errors

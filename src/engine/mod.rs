@@ -9,9 +9,9 @@ pub mod request; // what is asked for, before defaults
 use self::answer::Collector;
 use crate::backend::{self, Backend, Launch, Registry, Step, Steps, VendorSessions};
 use crate::base::world::{self, World};
-use crate::exec::{self, Control, Finishing, Stop};
+use crate::exec::{self, Control, Stop};
 use crate::model::error::{Error, Failure, Kind};
-use crate::model::event::{Event, Sink, TRUNCATED, Usage};
+use crate::model::event::{Event, Listener, TRUNCATED};
 use crate::model::outcome::Outcome;
 use crate::model::task::{Task, TaskOption};
 use crate::session::replay::Past;
@@ -55,15 +55,6 @@ pub struct Prepared {
     pub launch: Launch,
     /// What `lenient` left out, and how a conversation was continued.
     pub warnings: Vec<String>,
-}
-
-/// A sink that also hears the outcome, at the moment when it is known: the child may still be flushing.
-pub trait Listener: Sink {
-    /// A run of this backend begins, in this session of ours where it has one. Said before anything else.
-    fn begin(&mut self, _backend: &str, _session: Option<&str>) {}
-
-    /// The run has its outcome. An `Err` means that nobody reads any more.
-    fn done(&mut self, outcome: &Outcome) -> io::Result<()>;
 }
 
 impl Engine {
@@ -187,7 +178,7 @@ impl Engine {
             Err(error) if task.session.is_none() => (None, Some(Failure::from(&error))),
             Err(error) => return Err(error),
         };
-        listener.begin(name, run.as_ref().map(|run| &*run.session().id));
+        listener.begin(name, run.as_ref().map(|run| &*run.session().id)).map_err(|_| Error::ReaderGone)?;
         if let Some(run) = &mut run {
             // Another run may have gone on with it until we had it.
             if task.session.is_some() {
@@ -213,31 +204,25 @@ impl Engine {
             outcome: Outcome {
                 backend: name.to_owned(),
                 model: task.model.clone(),
-                backend_session: None,
                 session: run.as_ref().map(|run| run.session().id.clone()),
                 session_failure,
-                usage: Usage::default(),
-                duration: Duration::ZERO,
-                exit_code: 0,
-                failure: None,
                 warnings,
-                permission_denials: 0,
-                truncated: false,
-                tried: Vec::new(),
+                ..Outcome::default()
             },
             run,
             formed: task.schema.clone().map(|schema| (schema, Collector::default())),
-            is_too_long: false,
+            refusal: None,
+            is_over: false,
             listener,
         };
         let marker = exec::marker(&self.world)?;
         let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
         let finished = match report.and_then(|report| stopped(&report.stop)) {
-            Err(Error::ReaderGone) if fold.is_too_long => Err(Error::AnswerTooLong),
+            Err(Error::ReaderGone) => Err(fold.refusal.take().unwrap_or(Error::ReaderGone)),
             finished => finished,
         };
         if let Err(error) = &finished {
-            fold.stopped(error);
+            fold.stop(error);
         }
         finished.map(|()| fold.outcome)
     }
@@ -423,45 +408,30 @@ struct Fold<'a> {
     run: Option<Run>,
     /// The schema that the answer has to follow, and what there is of it: nobody hears of one that does not.
     formed: Option<(Value, Collector)>,
-    /// The answer was too long for who keeps it.
-    is_too_long: bool,
+    /// Why the listener stopped the run, where that is more than a reader that left.
+    refusal: Option<Error>,
+    /// The listener has the outcome.
+    is_over: bool,
     listener: &'a mut dyn Listener,
 }
 
-impl Sink for Fold<'_> {
+impl Listener for Fold<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        self.hear(event).inspect_err(|error| self.is_too_long |= answer::is_too_long(error))
-    }
-
-    fn quiet(&mut self) -> io::Result<()> {
-        self.listener.quiet()
-    }
-
-    fn raw(&mut self, line: &str) -> io::Result<()> {
-        self.listener.raw(line)
-    }
-}
-
-impl Finishing for Fold<'_> {
-    fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()> {
-        let (told, result) = match result {
-            Ok(()) => self.tell_formed(),
-            Err(failure) => (Ok(()), Err(failure.clone())),
+        let heard = match event {
+            Event::Done(done) => self.finish(done),
+            event => self.hear(event),
         };
-        self.outcome.duration = self.since.elapsed();
-        self.outcome.exit_code = code.unwrap_or(i32::from(result.is_err()));
-        self.outcome.failure = result.err();
-        if let Some(failure) =
-            self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
-        {
-            failure.message += " (`--replay` starts a new one from the stored turns)";
-        }
-        self.count_denials();
-        self.save();
-        if let Some(failure) = &self.outcome.session_failure {
-            self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
-        }
-        told.and_then(|()| self.listener.done(&self.outcome))
+        heard.map_err(|error| match error.downcast() {
+            Ok(refusal) => {
+                self.refusal = Some(refusal);
+                io::ErrorKind::Other.into()
+            }
+            Err(error) => error,
+        })
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.listener.idle()
     }
 }
 
@@ -478,7 +448,8 @@ impl Fold<'_> {
             Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
             Event::Text(_) | Event::Void(_) => {
                 if let Some((_, answer)) = &mut self.formed {
-                    return answer.add(event);
+                    answer.add(event)?;
+                    return self.listener.idle();
                 }
                 if let Some(run) = &mut self.run {
                     run.hear(event);
@@ -493,34 +464,56 @@ impl Fold<'_> {
         self.listener.event(event)
     }
 
-    /// The answer that was kept back until it was whole: told where it follows its schema, else the run has failed.
-    fn tell_formed(&mut self) -> (io::Result<()>, Result<(), Failure>) {
-        let Some((schema, answer)) = self.formed.take() else { return (Ok(()), Ok(())) };
-        match answer::formed(&schema, &answer.text) {
-            Ok((text, _)) => (self.event(&Event::Text(text.to_owned())), Ok(())),
-            Err(failure) => (Ok(()), Err(failure)),
+    /// The program has finished. An answer that was kept back until it was whole is told where it follows its schema, else
+    /// the run has failed.
+    fn finish(&mut self, done: &Outcome) -> io::Result<()> {
+        let (mut failure, mut exit_code, mut told) = (done.failure.clone(), done.exit_code, Ok(()));
+        if let (Some((schema, answer)), None) = (self.formed.take(), &failure) {
+            match answer::formed(&schema, &answer.text) {
+                Ok((text, _)) => told = self.hear(&Event::Text(text.to_owned())),
+                Err(wrong) => (failure, exit_code) = (Some(wrong), 1),
+            }
         }
+        self.conclude(failure, exit_code);
+        told.and_then(|()| self.tell_outcome())
     }
 
     /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
-    fn stopped(&mut self, error: &Error) {
-        self.count_denials();
-        self.outcome.duration = self.since.elapsed();
-        self.outcome.failure = Some(Failure::from(error));
-        self.outcome.exit_code = 1;
-        self.save();
-        if !matches!(error, Error::ReaderGone) {
-            // Whoever does not listen any more has no use for an error either.
-            let _ = self.listener.done(&self.outcome);
+    fn stop(&mut self, error: &Error) {
+        if self.is_over {
+            return;
+        }
+        self.conclude(Some(Failure::from(error)), 1);
+        // A client that left has no use for an error either; a server without memory for the answer has none for a part of
+        // it.
+        if !matches!(error, Error::ReaderGone | Error::Busy(_)) {
+            let _ = self.tell_outcome();
         }
     }
 
-    /// Says how many permissions were denied besides those that were told one by one.
-    fn count_denials(&mut self) {
+    /// Completes the outcome, and saves it.
+    fn conclude(&mut self, failure: Option<Failure>, exit_code: i32) {
+        (self.outcome.failure, self.outcome.exit_code) = (failure, exit_code);
+        self.outcome.duration = self.since.elapsed();
+        if let Some(failure) =
+            self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
+        {
+            failure.message += " (`--replay` starts a new one from the stored turns)";
+        }
+        // Those that were not told one by one.
         let more = self.outcome.permission_denials.saturating_sub(MOST_DENIALS_TOLD);
         if more > 0 {
             self.outcome.warnings.push(format!("{more} more permissions were denied"));
         }
+        self.save();
+        if let Some(failure) = &self.outcome.session_failure {
+            self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
+        }
+    }
+
+    fn tell_outcome(&mut self) -> io::Result<()> {
+        self.is_over = true;
+        self.listener.event(&Event::Done(Box::new(self.outcome.clone())))
     }
 
     /// Saves the session's turn, and lets the session go.

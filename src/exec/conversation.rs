@@ -4,18 +4,19 @@
 use super::lines::{self, Cutter, TooLong};
 use super::live::{Clock, Live};
 use super::tree;
-use super::{Control, Finishing, Report, Stop};
+use super::{Control, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::base::logging::DIALOGUE;
 use crate::base::sys::{self, Child, Exit, Watch};
 use crate::model::error::{Failure, Kind, Limit};
-use crate::model::event::Event;
+use crate::model::event::{Event, Listener};
+use crate::model::outcome::Outcome;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How often a silent run looks around: for a child that ended without closing its pipes, and to say `quiet`.
+/// How often a silent run looks around: for a child that ended without closing its pipes, and to let the listener be `idle`.
 const TICK: Duration = Duration::from_millis(100);
 /// How often what was left to us and has ended is reaped.
 const REAP: Duration = Duration::from_secs(5);
@@ -55,7 +56,9 @@ pub(super) struct Conversation<'a> {
     stderr_tail: Vec<u8>,
     dialogue: &'a mut dyn Dialogue,
     control: &'a Control,
-    sink: &'a mut dyn Finishing,
+    listener: &'a mut dyn Listener,
+    /// The listener has heard no event since the last wait.
+    is_idle: bool,
     live: &'a Live,
     stop_signal: StopSignal,
     watches_model: bool,
@@ -91,7 +94,7 @@ impl<'a> Conversation<'a> {
         launch: &Launch,
         dialogue: &'a mut dyn Dialogue,
         control: &'a Control,
-        sink: &'a mut dyn Finishing,
+        listener: &'a mut dyn Listener,
         live: &'a Live,
     ) -> Conversation<'a> {
         let Child { pid, stdin, stdout, stderr } = child;
@@ -107,7 +110,8 @@ impl<'a> Conversation<'a> {
             stderr_tail: Vec::new(),
             dialogue,
             control,
-            sink,
+            listener,
+            is_idle: true,
             live,
             stop_signal: launch.stop,
             watches_model: launch.model_is_remote,
@@ -171,19 +175,24 @@ impl<'a> Conversation<'a> {
                 if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
                     (self.model_answers, self.answered) = (true, true);
                 }
-                self.tell(|sink| sink.event(&event));
+                self.tell(&event);
             }
             Step::Finished(result) => self.finish(result),
         }
     }
 
-    /// Tells the sink, unless it left or the result is out already.
-    fn tell(&mut self, say: impl FnOnce(&mut dyn Finishing) -> io::Result<()>) {
+    fn tell(&mut self, event: &Event) {
+        self.is_idle = false;
+        self.let_hear(|listener| listener.event(event));
+    }
+
+    /// Lets the listener hear something, unless it left or the result is out already.
+    fn let_hear(&mut self, say: impl FnOnce(&mut dyn Listener) -> io::Result<()>) {
         if matches!(self.stop, Some(Stop::ReaderGone | Stop::Finished(_))) {
             return;
         }
-        if say(self.sink).is_err() {
-            // A sink that waits for its reader gives up when the run has to stop: then that is the reason.
+        if say(self.listener).is_err() {
+            // A listener that waits for its reader gives up when the run has to stop: then that is the reason.
             self.check_limits();
             self.stop_for(Stop::ReaderGone);
         }
@@ -196,13 +205,19 @@ impl<'a> Conversation<'a> {
                 Exit::Code(code) => code,
                 Exit::Signal(signal) => 128 + signal,
             });
-            if self.sink.finished(&result, code).is_err() {
-                log::debug!("the reader left at the end");
-            }
+            self.tell_result(&result, code);
             self.stop = Some(Stop::Finished(result));
         }
         self.close_stdin = true;
         self.stage = Some((Stage::Settling, self.clock.ran() + self.control.grace));
+    }
+
+    fn tell_result(&mut self, result: &Result<(), Failure>, code: Option<i32>) {
+        let (failure, exit_code) = (result.clone().err(), code.unwrap_or(i32::from(result.is_err())));
+        let done = Event::Done(Box::new(Outcome { failure, exit_code, ..Outcome::default() }));
+        if self.listener.event(&done).is_err() {
+            log::debug!("the reader left at the end");
+        }
     }
 
     /// Begins to stop the child, for that reason.
@@ -217,7 +232,7 @@ impl<'a> Conversation<'a> {
             let message = "without /proc only the program's process group could be stopped: what it had started in \
                            sessions of its own may go on";
             let warning = Event::Progress { stage: "warning".to_owned(), message: message.to_owned() };
-            let _ = self.sink.event(&warning);
+            let _ = self.listener.event(&warning);
         }
         let before = self.pending.0.len();
         self.step(|dialogue, steps| dialogue.interrupt(steps));
@@ -254,9 +269,9 @@ impl<'a> Conversation<'a> {
             Stop::TimedOut(Limit::FirstByte, first_byte)
         } else if self.watches_model && !self.model_answers && passed(connect, self.last_stage_of_model) {
             let message = format!("no sign of life from the model for {connect:?} (vendor_connect_secs)");
-            let failure = Failure::new(Kind::Unreachable, message);
-            let _ = self.sink.finished(&Err(failure.clone()), None);
-            Stop::Finished(Err(failure))
+            let result = Err(Failure::new(Kind::Unreachable, message));
+            self.tell_result(&result, None);
+            Stop::Finished(result)
         } else {
             return;
         };
@@ -319,6 +334,7 @@ impl<'a> Conversation<'a> {
 
     /// Waits for the next thing to happen, and lets it.
     fn wait(&mut self) -> io::Result<()> {
+        self.is_idle = true;
         let writing = self.stdin.is_some() && self.pending.1 < self.pending.0.len();
         if !writing && self.close_stdin {
             self.stdin = None;
@@ -350,8 +366,9 @@ impl<'a> Conversation<'a> {
         }
         if out {
             self.read_stdout();
-        } else {
-            self.tell(|sink| sink.quiet());
+        }
+        if self.is_idle {
+            self.let_hear(|listener| listener.idle());
         }
         if self.clock.ran() >= self.last_reaping + REAP {
             self.last_reaping = self.clock.ran();
@@ -459,7 +476,9 @@ impl<'a> Conversation<'a> {
         if self.watches_model {
             log::debug!(target: DIALOGUE, "< {line}");
         }
-        self.tell(|sink| sink.raw(line));
+        if self.control.lines {
+            self.tell(&Event::Line(line.to_owned()));
+        }
         self.step(|dialogue, steps| dialogue.line(line, steps));
     }
 

@@ -21,7 +21,7 @@ use crate::base::sys;
 use crate::base::sys::Program;
 use crate::base::world::{self, World};
 use crate::model::error::{Error, Failure, Limit};
-use crate::model::event::Sink;
+use crate::model::event::Listener;
 use conversation::Conversation;
 use live::Live;
 use std::fs;
@@ -50,6 +50,8 @@ pub struct Control {
     pub connect: Duration,
     /// After this a child that was asked to stop is killed.
     pub grace: Duration,
+    /// The listener hears the program's own lines too.
+    pub lines: bool,
     /// Stops the run from outside.
     pub cancel: Arc<Cancel>,
 }
@@ -58,7 +60,7 @@ impl Control {
     /// No limits, a grace of two seconds, and this switch.
     pub fn with(cancel: Arc<Cancel>) -> Control {
         let (wall, stall, first_byte, connect) = Default::default();
-        Control { wall, stall, first_byte, connect, grace: Duration::from_secs(2), cancel }
+        Control { wall, stall, first_byte, connect, grace: Duration::from_secs(2), lines: false, cancel }
     }
 }
 
@@ -145,7 +147,7 @@ pub enum Stop {
     TimedOut(Limit, Duration),
     /// The cancel switch was thrown.
     Cancelled,
-    /// The sink does not want any more.
+    /// The listener does not want any more.
     ReaderGone,
 }
 
@@ -158,8 +160,8 @@ pub struct Report {
     pub ended: Ended,
 }
 
-/// Runs `program` as `launch` says, lets `dialogue` talk to it and `sink` listen. Returns when the child and all that
-/// it set going are gone. `finished` hears the result as soon as it is known, while the child may still be flushing.
+/// Runs `program` as `launch` says, lets `dialogue` talk to it and `listener` hear it. Returns when the child and
+/// all that it set going are gone. The result is heard as soon as it is known, while the child may still be flushing.
 ///
 /// # Errors
 /// When its directory is not there by the path without links that was checked, the child's files cannot be written, or the
@@ -171,7 +173,7 @@ pub fn run(
     world: &World,
     dialogue: &mut dyn Dialogue,
     control: &Control,
-    sink: &mut dyn Finishing,
+    listener: &mut dyn Listener,
 ) -> Result<Report, Error> {
     let _files = Files::write(launch, world)?;
     let dir = open_directory(&launch.dir)?;
@@ -188,15 +190,9 @@ pub fn run(
         program.display(),
         launch.args
     );
-    let result = Conversation::new(child, launch, dialogue, control, sink, &live).hold();
+    let result = Conversation::new(child, launch, dialogue, control, listener, &live).hold();
     live.end(pid);
     result.map_err(|error| Error::System { what: "listen to a program", error })
-}
-
-/// A sink that is told the result before the child is gone.
-pub trait Finishing: Sink {
-    /// The run has its result.
-    fn finished(&mut self, result: &Result<(), Failure>, code: Option<i32>) -> io::Result<()>;
 }
 
 /// A directory by the path that was checked. Where a name in it has become a link since, it is refused.

@@ -1,5 +1,6 @@
 //! What a run says while it goes: one vocabulary for all backends, and who listens to it.
 
+use crate::model::outcome::Outcome;
 use serde_json::Value;
 use std::io;
 
@@ -67,6 +68,11 @@ pub enum Event {
     },
     /// Tokens used by this run so far; a later one replaces an earlier one.
     Usage(Usage),
+    /// One line as the backend wrote it, before it is understood: only where the caller asked for it (`Control::lines`).
+    Line(String),
+    /// The run has its outcome, and nothing comes behind it; the child may still be flushing. From exec it says the
+    /// failure and the exit code, and the engine puts in the rest.
+    Done(Box<Outcome>),
 }
 
 impl Event {
@@ -139,17 +145,18 @@ impl Usage {
     }
 }
 
-/// Who listens to a run. An `Err` means that nobody listens any more: the run is stopped.
-pub trait Sink {
-    fn event(&mut self, event: &Event) -> io::Result<()>;
-
-    /// A while of silence has passed: a terminal redraws its spinner, a stream writes its keep-alive.
-    fn quiet(&mut self) -> io::Result<()> {
+/// Hears a run: a printer, a stream, one who collects the answer. An `Err` stops the run: the reader is gone, or it is an
+/// `Error` of ours that says why.
+pub trait Listener {
+    /// A run of this backend begins, in this session of ours where it has one. Said before anything else.
+    fn begin(&mut self, _backend: &str, _session: Option<&str>) -> io::Result<()> {
         Ok(())
     }
 
-    /// One line as the backend wrote it, before it is understood.
-    fn raw(&mut self, _line: &str) -> io::Result<()> {
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// A moment has passed without an event: a terminal redraws its spinner, a stream writes its keep-alive.
+    fn idle(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::model::event::Usage;
 use std::time::Duration;
 
 /// How a run went that a backend really did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     /// The backend's name.
     pub backend: String,

@@ -209,6 +209,8 @@ impl Events {
             }
             Event::Progress { stage, message } => ("progress", json!({"stage": stage, "message": message})),
             Event::Usage(used) => ("token_usage", usage(used)),
+            Event::Line(line) => ("line", json!({"text": line})),
+            Event::Done(outcome) => return self.done(outcome),
         };
         self.envelope(kind, content)
     }

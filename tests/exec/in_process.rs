@@ -4,9 +4,9 @@
 use crate::util::scene::{Fifo, PATIENCE, Scene, is_stopped, until};
 use clinvk::backend::{Dialogue, Ended, File, Launch, Step, Steps};
 use clinvk::base::world::{World, random_id};
-use clinvk::exec::{self, Cancel, Control, Finishing, Report, Stop};
+use clinvk::exec::{self, Cancel, Control, Report, Stop};
 use clinvk::model::error::{Error, Failure, Kind};
-use clinvk::model::event::{Event, Sink};
+use clinvk::model::event::{Event, Listener};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -63,21 +63,14 @@ struct Ear {
     finished: Option<Fifo>,
 }
 
-impl Sink for Ear {
+impl Listener for Ear {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        if let Event::Text(text) = event {
-            self.text.push_str(text);
+        match (event, &mut self.finished) {
+            (Event::Text(text), _) => self.text.push_str(text),
+            (Event::Done(_), Some(fifo)) => fifo.tell(),
+            _ => {}
         }
         if self.text == "leave" { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-    }
-}
-
-impl Finishing for Ear {
-    fn finished(&mut self, _result: &Result<(), Failure>, _code: Option<i32>) -> io::Result<()> {
-        if let Some(fifo) = &mut self.finished {
-            fifo.tell();
-        }
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod models; // /models on both, and which backend a model means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses
 mod history; // what a conversation is recognised by
+mod run; // a request under way
 pub mod serve; // the endpoints
 mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called

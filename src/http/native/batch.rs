@@ -4,13 +4,13 @@ use super::deliver::{Failed, Feed, Format, Job, deliver, key};
 use crate::base::json::json;
 use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
-use crate::engine::Listener;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::Request;
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::{Call, Work, read_object};
 use crate::model::error::{Error, Kind};
+use crate::model::event::Listener;
 use crate::model::fields::{Word, fields};
 use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
@@ -244,7 +244,7 @@ fn run(
                     results.push(finished);
                     feed.event(&body, true)
                 }
-                Err(RecvTimeoutError::Timeout) => feed.quiet(),
+                Err(RecvTimeoutError::Timeout) => feed.idle(),
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             // Once: the second time would take away the grace of the runs.

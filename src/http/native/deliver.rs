@@ -39,7 +39,7 @@ pub trait Feed {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()>;
 
     /// A while of silence has passed.
-    fn quiet(&mut self) -> io::Result<()>;
+    fn idle(&mut self) -> io::Result<()>;
 
     /// All is known, and the client need not wait until the last process is gone. Nothing comes behind it.
     fn result(&mut self, body: String) -> io::Result<()>;
@@ -213,17 +213,17 @@ struct Direct<'a, 'c> {
 impl Feed for Direct<'_, '_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
         if self.format == Format::Json {
-            return self.response.quiet_before_json("\n");
+            return self.response.idle_before_json("\n");
         }
         let frame = self.format.frame(self.number, &value.to_string());
         self.number += 1;
         if is_of_answer { self.response.send(&frame) } else { self.response.hold(&frame) }
     }
 
-    fn quiet(&mut self) -> io::Result<()> {
+    fn idle(&mut self) -> io::Result<()> {
         match self.format {
-            Format::Json => self.response.quiet_before_json("\n"),
-            format => self.response.quiet(|| format.keep_alive()),
+            Format::Json => self.response.idle_before_json("\n"),
+            format => self.response.idle(|| format.keep_alive()),
         }
     }
 
@@ -253,7 +253,7 @@ impl Feed for Logged<'_> {
         Ok(())
     }
 
-    fn quiet(&mut self) -> io::Result<()> {
+    fn idle(&mut self) -> io::Result<()> {
         Ok(())
     }
 
@@ -324,10 +324,10 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
             _ if cancel.is_thrown() => return Ok(()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;
-                response.quiet_before_json("\n")
+                response.idle_before_json("\n")
             }
-            Next::Nothing if format == Format::Json => response.quiet_before_json("\n"),
-            Next::Nothing => response.quiet(|| format.keep_alive()),
+            Next::Nothing if format == Format::Json => response.idle_before_json("\n"),
+            Next::Nothing => response.idle(|| format.keep_alive()),
             // A client that follows a detached run sees by the numbers that something is missing.
             Next::Piece(number, _) if number > from && !run.detached => {
                 if response.is_open() {

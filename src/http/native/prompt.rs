@@ -4,14 +4,13 @@ use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
 use crate::base::json::json;
 use crate::base::world;
-use crate::engine::Listener;
 use crate::engine::answer::Collector;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::request::{Request, Span};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::{Call, Work, read_object};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Event, Listener};
 use crate::model::fields::{Word, fields};
 use crate::model::outcome::Outcome;
 use crate::model::task::{Continue, OutputFormat, Task};
@@ -120,9 +119,10 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
 fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<String, Failed> {
     let control: Control = work.server.control(work.who, request, work.cancel.clone(), work.streamed);
     let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
-    let mut listener = Teller { work, feed, events, answer: Collector::default(), sent: None };
+    let answer = Collector::default();
+    let mut listener = PromptListener { work, feed, events, answer, known: json!({}) };
     let result = work.server.run(work, tasks, &control, &mut listener, false);
-    let known = listener.sent;
+    let known = listener.known;
     let fault = match &result {
         Ok(outcome) => match &outcome.failure {
             // It was told when it was known.
@@ -131,7 +131,6 @@ fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task
         },
         Err(error) => Fault::from(error),
     };
-    let known = known.and_then(|sent| serde_json::from_str(&sent).ok()).unwrap_or(json!({}));
     Err(Failed { fault, known })
 }
 
@@ -160,18 +159,47 @@ impl<'a> RunJson<'a> {
         serde_json::to_string(self).expect("an object of texts and numbers can be written")
     }
 }
+
 /// Tells the events of a run as they come, and keeps the answer.
-struct Teller<'a> {
+struct PromptListener<'a> {
     work: &'a Work<'a>,
     feed: &'a mut dyn Feed,
     events: Events,
     answer: Collector,
-    /// What is told with a failure, once there is an outcome; of a success nothing is left to tell.
-    sent: Option<String>,
+    /// What is told beside a failure, once there is an outcome.
+    known: Value,
 }
 
-impl Sink for Teller<'_> {
+impl PromptListener<'_> {
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let (answer, is_answered) = (RunJson::of(outcome, &self.answer.text), outcome.failure.is_none());
+        // Before the client has had anything, a failure is its status. An answer whose session could not be saved
+        // is one all the same.
+        if let Some(failure) = unified::failure(outcome) {
+            let line = self.events.error(failure);
+            self.feed.event(&line, is_answered || self.feed.is_open())?;
+        }
+        let line = self.events.done(outcome);
+        self.feed.event(&line, is_answered || self.feed.is_open())?;
+        if is_answered {
+            return self.feed.result(answer.text());
+        }
+        self.known = json!(answer);
+        Ok(())
+    }
+}
+
+impl Listener for PromptListener<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
+        self.events.begin(backend, session);
+        self.work.run.begin(backend, session);
+        Ok(())
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Done(outcome) = event {
+            return self.done(outcome);
+        }
         if self.work.keeps_answer {
             self.answer.add(event)?;
         }
@@ -183,37 +211,7 @@ impl Sink for Teller<'_> {
         self.feed.event(&line, is_of_answer)
     }
 
-    fn quiet(&mut self) -> io::Result<()> {
-        self.feed.quiet()
-    }
-}
-
-impl Listener for Teller<'_> {
-    fn begin(&mut self, backend: &str, session: Option<&str>) {
-        self.events.begin(backend, session);
-        self.work.run.begin(backend, session);
-    }
-
-    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        if self.sent.is_some() {
-            return Ok(());
-        }
-        self.sent = Some(String::new());
-        let sent = RunJson::of(outcome, &self.answer.text).text();
-        let failure = unified::failure(outcome);
-        // Before the client has had anything, a failure is its status.
-        if let Some(failure) = failure {
-            let line = self.events.error(failure);
-            self.feed.event(&line, self.feed.is_open())?;
-        }
-        let line = self.events.done(outcome);
-        self.feed.event(&line, failure.is_none() || self.feed.is_open())?;
-        match failure {
-            None => self.feed.result(sent),
-            Some(_) => {
-                self.sent = Some(sent);
-                Ok(())
-            }
-        }
+    fn idle(&mut self) -> io::Result<()> {
+        self.feed.idle()
     }
 }

@@ -5,10 +5,10 @@ use crate::base::sync::lock;
 use crate::base::time::timestamp;
 use crate::base::world;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::dry_run::Reader;
 use crate::engine::fallback;
 use crate::engine::request::{Defaults, Request};
-use crate::engine::{Engine, Listener};
 use crate::exec::{self, Cancel, Control};
 use crate::http::front::client_address::Proxies;
 use crate::http::front::keys::Keys;
@@ -26,7 +26,7 @@ use crate::http::state::reuse::Reuse;
 use crate::http::state::runs::Runs;
 use crate::http::state::self_reference;
 use crate::model::error::{Error, Kind};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{Filter, Session};
@@ -230,27 +230,17 @@ impl Server {
         let _slot =
             self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
         let held = Some(work.held).filter(|_| work.keeps_answer);
-        let mut watch = Watch {
-            listener,
-            since: Instant::now(),
-            heard: None,
-            held,
-            is_short: false,
-            cancel: &control.cancel,
-        };
-        let mut result = fallback::run(&self.engine, tasks, control, &mut watch);
-        if watch.is_short {
-            let sentence = "the server has no memory for the answer now (server.max_memory_bytes)";
-            result = Err(Error::Busy(sentence.to_owned()));
-        }
-        let (took, heard) = (watch.since.elapsed(), watch.heard);
+        let mut meter =
+            Meter { listener, since: Instant::now(), first_event: None, held, cancel: &control.cancel };
+        let result = fallback::run(&self.engine, tasks, control, &mut meter);
+        let (took, first_event) = (meter.since.elapsed(), meter.first_event);
         let backend = result.as_ref().map_or(&first.backend, |outcome| &outcome.backend);
         let kind = match &result {
             Ok(outcome) => outcome.failure.as_ref().map(|failure| failure.kind),
             Err(error) => Some(error.kind()),
         };
         let usage = result.as_ref().map(|outcome| outcome.usage).unwrap_or_default();
-        self.metrics.run(backend, &Ran { kind, took, first_event: heard, usage });
+        self.metrics.run(backend, &Ran { kind, took, first_event, usage });
         crate::base::logging::record(
             "run",
             json!({
@@ -331,47 +321,35 @@ impl Server {
     }
 }
 
-/// Notes when a run is first heard.
-struct Watch<'a> {
+/// Measures a run: when its answer begins, and how much memory it takes.
+struct Meter<'a> {
     listener: &'a mut dyn Listener,
     since: Instant,
-    heard: Option<Duration>,
+    first_event: Option<Duration>,
     /// Where an answer that is kept counts.
     held: Option<&'a Held>,
-    /// There was no memory for it.
-    is_short: bool,
     cancel: &'a Cancel,
 }
 
-impl Sink for Watch<'_> {
+impl Listener for Meter<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
+        self.listener.begin(backend, session)
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if matches!(event, Event::Text(_) | Event::Thinking(_) | Event::ToolUse { .. }) {
-            self.heard.get_or_insert(self.since.elapsed());
+            self.first_event.get_or_insert(self.since.elapsed());
         }
         if let (Event::Text(text), Some(held)) = (event, self.held) {
-            self.is_short |= !held.grow(text.len() * COPIES, || !self.cancel.is_thrown());
-            if self.is_short {
-                return Err(io::ErrorKind::OutOfMemory.into());
+            if !held.grow(text.len() * COPIES, || !self.cancel.is_thrown()) {
+                let sentence = "the server has no memory for the answer now (server.max_memory_bytes)";
+                return Err(io::Error::other(Error::Busy(sentence.to_owned())));
             }
         }
         self.listener.event(event)
     }
 
-    fn quiet(&mut self) -> io::Result<()> {
-        self.listener.quiet()
-    }
-
-    fn raw(&mut self, line: &str) -> io::Result<()> {
-        self.listener.raw(line)
-    }
-}
-
-impl Listener for Watch<'_> {
-    fn begin(&mut self, backend: &str, session: Option<&str>) {
-        self.listener.begin(backend, session);
-    }
-
-    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.listener.done(outcome)
+    fn idle(&mut self) -> io::Result<()> {
+        self.listener.idle()
     }
 }

@@ -69,7 +69,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// A while of silence has passed: what was held for long enough is said, and so is what keeps the client waiting.
-    pub fn quiet(&mut self, keep_alive: impl FnOnce() -> String) -> io::Result<()> {
+    pub fn idle(&mut self, keep_alive: impl FnOnce() -> String) -> io::Result<()> {
         if !self.open && self.since.elapsed() >= HELD {
             return self.send("");
         }
@@ -77,7 +77,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// The same for an answer that is one JSON value at its end.
-    pub fn quiet_before_json(&mut self, blank: &str) -> io::Result<()> {
+    pub fn idle_before_json(&mut self, blank: &str) -> io::Result<()> {
         if self.since.elapsed() >= JSON_WAIT_LIMIT && self.last.elapsed() >= SILENCE {
             self.send(blank)
         } else {

@@ -564,6 +564,21 @@ fn health_tells_how_the_server_is() {
 }
 
 #[test]
+fn an_answer_whose_session_cannot_be_saved_is_an_answer() {
+    let scene = Scene::new();
+    scene.config(&json!({"default_backend": "echo"}));
+    scene.file("home/.clinvk/sessions", "no directory");
+    let server = scene.serve([]);
+    for asked in [json!({"prompt": "hi"}), json!({"prompt": "hi", "output_format": "stream-json"})] {
+        let told = server.post("/api/v1/prompt", &asked);
+        let last = told.body.lines().next_back().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let last = last.map(|last| if last["type"] == "done" { last["content"].clone() } else { last });
+        let said = last.map(|last| (last["content"].clone(), last["kind"].clone()));
+        assert_eq!((told.status, said), (200, Some((json!("hi"), json!("session_store")))), "{told}");
+    }
+}
+
+#[test]
 fn backends_say_what_they_can_do() {
     let (_scene, server) = echo();
     let told = server.get("/api/v1/backends").json();

@@ -1,0 +1,375 @@
+//! A request of a compatible surface under way: its runs, and how what they say reaches the client, whole or in frames
+//! as it comes.
+
+use super::thread::Thread;
+use super::{
+    Chat, Dialect, Finished, Format, Frames, KEEPALIVE_BLANK, Reply, Stamp, needs_keepalive, structured,
+};
+use crate::base::world;
+use crate::engine::{self, answer::Collector};
+use crate::exec::Control;
+use crate::http::front::errors::Fault;
+use crate::http::state::call::{Call, Work};
+use crate::http::state::streaming::StreamingResponse;
+use crate::model::error::{Error, Failure, Kind};
+use crate::model::event::{Event, Listener, Usage, seam};
+use crate::model::outcome::Outcome;
+use crate::model::task::Task;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How often a model may try to answer as it was asked to.
+const TRIES: usize = 2;
+
+/// The header that says how often the agent needed a permission and did not get it.
+const DENIALS: &str = "x-clinvk-permission-denials";
+
+/// One request under way.
+pub(super) struct RunRequest<'a> {
+    pub chat: &'a Chat,
+    pub dialect: &'static dyn Dialect,
+    pub stamp: &'a Stamp,
+    pub work: &'a Work<'a>,
+    pub control: &'a Control,
+    pub thread: &'a Thread,
+    pub tasks: &'a [Task],
+}
+
+/// What came of it.
+struct Answered<'a> {
+    reply: Reply,
+    finished: Finished,
+    outcome: &'a Outcome,
+    /// The backend did not say what it used.
+    is_estimate: bool,
+}
+
+/// The client's side of an answer that comes whole. It has it before the backend's program is gone.
+trait Delivery {
+    /// Time passes; so long since it began.
+    fn wait(&mut self, since: Duration) -> io::Result<()>;
+
+    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()>;
+}
+
+/// As one JSON object.
+struct WholeDelivery<'o, 'e, 'c> {
+    response: &'o mut StreamingResponse<'e, 'c>,
+    /// The longest time until it is there.
+    limit: Option<Duration>,
+}
+
+impl Delivery for WholeDelivery<'_, '_, '_> {
+    fn wait(&mut self, since: Duration) -> io::Result<()> {
+        if needs_keepalive(since, self.limit) {
+            self.response.idle_before_json(KEEPALIVE_BLANK)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
+        let text = asked.dialect.answer(asked.chat, asked.stamp, &answered.reply, &answered.finished);
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.response.header(name, value));
+        self.response.whole(text)
+    }
+}
+
+/// As frames, all at once: its form matters, and it had to be found right first.
+struct FrameDelivery<'o, 'e, 'c> {
+    response: &'o mut StreamingResponse<'e, 'c>,
+    frames: &'o mut dyn Frames,
+}
+
+impl Delivery for FrameDelivery<'_, '_, '_> {
+    fn wait(&mut self, _: Duration) -> io::Result<()> {
+        self.response.idle(|| self.frames.alive())
+    }
+
+    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
+        let framed = match &answered.reply {
+            Reply::Text(text) => self.frames.text(text),
+            Reply::Tool { name, arguments } => self.frames.tool(name, arguments),
+        };
+        answered.headers(asked).into_iter().for_each(|(name, value)| self.response.header(name, value));
+        self.response.send(&(framed + &self.frames.done(&answered.finished)))?;
+        self.response.end()
+    }
+}
+
+impl Answered<'_> {
+    /// What is known at the end and fits into headers.
+    fn headers(&self, asked: &RunRequest<'_>) -> Vec<(&'static str, String)> {
+        let Outcome { backend, model, session, .. } = self.outcome;
+        let estimated = self.is_estimate.then(|| ("x-clinvk-usage", "estimated".to_owned()));
+        let denials = self.outcome.permission_denials;
+        let denied = (denials > 0).then(|| (DENIALS, denials.to_string()));
+        let known = asked.headers_of_outcome(backend, model.as_deref(), session.as_deref());
+        known.into_iter().chain(estimated).chain(denied).collect()
+    }
+}
+
+impl RunRequest<'_> {
+    /// One JSON object at the end.
+    pub fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+        let mut response = call.response("application/json");
+        // Where its form matters there may be more than one run.
+        let runs = if self.is_free() { 1 } else { TRIES as u32 };
+        let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
+        let result = self.settle(&mut WholeDelivery { response: &mut response, limit });
+        // Once blanks are out, only a cut says that something is missing.
+        if response.is_open() { Ok(()) } else { result }
+    }
+
+    /// Frames as the answer comes; where its form matters, once it is known to be right.
+    pub fn stream(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+        let mut frames = self.dialect.frames(self.chat, self.stamp);
+        let mut response = call.response("text/event-stream; charset=utf-8");
+        let start = frames.start();
+        response.hold(&start).map_err(|_| Error::ReaderGone)?;
+        let result = match self.is_free() {
+            true => self.run_free(&mut *frames, &mut response),
+            false => self.settle(&mut FrameDelivery { response: &mut response, frames: &mut *frames }),
+        };
+        match result {
+            Err(fault) if !response.is_open() && self.thread.may_begin_anew(&fault) => Err(fault),
+            Err(fault) if response.is_open() || self.dialect.tells_in_frames(&fault) => {
+                let failed = frames.failed(&fault, &self.work.who.request);
+                // A client that left has no use for it.
+                let _ = response.send(&failed).and_then(|()| response.end());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Runs it once, and passes the text on.
+    fn run_free(
+        &self,
+        frames: &mut dyn Frames,
+        response: &mut StreamingResponse<'_, '_>,
+    ) -> Result<(), Fault> {
+        let answer = Collector::default();
+        let mut listener =
+            StreamListener { asked: self, frames, response, bytes: 0, answer, broken: false, denials: 0 };
+        let result = self.work.server.run(self.work, self.tasks, self.control, &mut listener, false);
+        let outcome = result?;
+        outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
+    }
+
+    /// Runs it until the answer is what was asked for, and delivers that.
+    fn settle(&self, delivery: &mut dyn Delivery) -> Result<(), Fault> {
+        let (mut tasks, since) = (self.tasks.to_vec(), Instant::now());
+        let mut problem = Failure::new(Kind::Internal, "nothing was tried");
+        for _ in 0..TRIES {
+            let answer = Collector::default();
+            let mut listener = WholeListener { asked: self, answer, since, delivery, problem: None };
+            let result = self.work.server.run(self.work, &tasks, self.control, &mut listener, false);
+            let WholeListener { answer: Collector { text, .. }, problem: found, .. } = listener;
+            let failure = match (result?.failure, found) {
+                (_, Some(failure)) => failure,
+                (Some(failure), None) => return Err(Fault::of_failure(&failure, world::now().0)),
+                (None, None) => return Ok(()),
+            };
+            log::debug!("{}: asked once more", self.work.who.request);
+            // A backend that checks the form itself tells nothing of an answer without it but what is wrong.
+            let answer = Some(text.trim_end()).filter(|answer| !answer.is_empty());
+            let answer = answer.map(|answer| format!("\n\nThe answer was:\n{answer}")).unwrap_or_default();
+            for task in &mut tasks {
+                let again = format!(
+                    "{}{answer}\n\nThat cannot be used: {}. Answer again, as it was asked for.",
+                    task.prompt, failure.message
+                );
+                task.prompt = again.into();
+            }
+            problem = failure;
+        }
+        Err(Fault::of_failure(&problem, world::now().0))
+    }
+
+    /// Any text will do.
+    fn is_free(&self) -> bool {
+        self.chat.forced.is_none() && self.chat.format == Format::Text
+    }
+
+    /// A run of it begins.
+    fn begin(&self, backend: &str, session: Option<&str>) {
+        self.work.run.begin(backend, session);
+        self.thread.begin(session);
+    }
+
+    /// The model that a backend is asked for, by the vendor's name.
+    fn model(&self, backend: &str) -> Option<String> {
+        let task = self.tasks.iter().find(|task| task.backend == backend)?;
+        let known = self.work.server.engine.registry.get(backend).ok()?;
+        task.model.as_deref().and_then(|model| engine::resolve_model(known.models(), model))
+    }
+
+    /// What the client is told of who answers, in headers.
+    fn headers_of_outcome(
+        &self,
+        backend: &str,
+        model: Option<&str>,
+        session: Option<&str>,
+    ) -> Vec<(&'static str, String)> {
+        let session = session.filter(|_| self.thread.keeps());
+        [("x-clinvk-backend", Some(backend)), ("x-clinvk-model", model), ("x-clinvk-session", session)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.to_owned())))
+            .collect()
+    }
+
+    /// Keeps the conversation, before the client has its answer and can go on.
+    fn keep(&self, outcome: &Outcome, text: &str) {
+        self.thread.keep(outcome, self.chat, text, &self.stamp.id("resp_", 32));
+    }
+
+    /// What the run used; an estimate where the backend does not say.
+    fn finished(&self, outcome: &Outcome, bytes: usize) -> (Finished, bool) {
+        let is_estimate = outcome.usage.total() == 0;
+        let usage = match is_estimate {
+            // Four letters are about a token.
+            true => Usage { input: self.chat.estimate, output: bytes.div_ceil(4) as u64, ..Usage::default() },
+            false => outcome.usage,
+        };
+        (Finished { usage, truncated: outcome.truncated }, is_estimate)
+    }
+}
+
+/// Passes text on in frames.
+struct StreamListener<'a, 'o, 'e, 'c> {
+    asked: &'a RunRequest<'a>,
+    frames: &'a mut dyn Frames,
+    response: &'o mut StreamingResponse<'e, 'c>,
+    /// How much text there was.
+    bytes: usize,
+    /// The text itself, where it is needed at the end.
+    answer: Collector,
+    /// How often the agent needed a permission and did not get it.
+    denials: u64,
+    /// What was sent last is void.
+    broken: bool,
+}
+
+impl StreamListener<'_, '_, '_, '_> {
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        if outcome.failure.is_some() {
+            return Ok(());
+        }
+        self.asked.keep(outcome, &self.answer.text);
+        let (finished, is_estimate) = self.asked.finished(outcome, self.bytes);
+        if is_estimate {
+            self.response.header("x-clinvk-usage", "estimated".to_owned());
+        }
+        self.response.send(&self.frames.done(&finished))?;
+        self.response.end()
+    }
+}
+
+impl Listener for StreamListener<'_, '_, '_, '_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
+        self.asked.begin(backend, session);
+        let model = self.asked.model(backend);
+        let known = self.asked.headers_of_outcome(backend, model.as_deref(), session);
+        known.into_iter().for_each(|(name, value)| self.response.header(name, value));
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Text(text) => {
+                self.bytes += text.len();
+                if self.asked.thread.keeps() || self.asked.dialect.says_answer_again() {
+                    self.answer.add(event)?;
+                }
+                // What is sent is sent: the answer begins anew in a paragraph of its own.
+                return match std::mem::take(&mut self.broken) {
+                    true => self.response.send(&self.frames.text(&(seam(text).to_owned() + text))),
+                    false => self.response.send(&self.frames.text(text)),
+                };
+            }
+            Event::Done(outcome) => return self.done(outcome),
+            Event::Void(_) => {
+                self.answer.add(event)?;
+                self.broken = true;
+            }
+            Event::Started { model: Some(model), .. } | Event::Model { name: model, .. } => {
+                self.response.header("x-clinvk-model", model.clone());
+            }
+            Event::PermissionDenied { .. } => {
+                self.denials += 1;
+                self.response.header(DENIALS, self.denials.to_string());
+            }
+            _ => {}
+        }
+        // It may be one of many that say nothing to the client: for the client the run is silent.
+        self.idle()
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.response.idle(|| self.frames.alive())
+    }
+}
+
+/// Keeps the text until its end.
+struct WholeListener<'a> {
+    asked: &'a RunRequest<'a>,
+    answer: Collector,
+    since: Instant,
+    delivery: &'a mut dyn Delivery,
+    /// Why the answer is not what was asked for.
+    problem: Option<Failure>,
+}
+
+impl WholeListener<'_> {
+    fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
+        match &outcome.failure {
+            None => {}
+            // The backend has found out by itself that the answer is not what was asked for.
+            Some(failure) if failure.kind == Kind::Unreadable && !self.asked.is_free() => {
+                self.problem = Some(failure.clone());
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
+        }
+        let (finished, is_estimate) = self.asked.finished(outcome, self.answer.text.len());
+        let reply = match self.asked.is_free() {
+            // Moved, not copied: it may be long.
+            true => {
+                self.asked.keep(outcome, &self.answer.text);
+                self.answer.text.truncate(self.answer.text.trim_end_matches('\n').len());
+                Reply::Text(std::mem::take(&mut self.answer.text))
+            }
+            false => match structured::reply(self.asked.chat, self.answer.text.trim_end_matches('\n')) {
+                Ok(reply) => {
+                    self.asked.keep(outcome, &self.answer.text);
+                    reply
+                }
+                Err(failure) => {
+                    self.problem = Some(failure);
+                    return Ok(());
+                }
+            },
+        };
+        self.delivery.deliver(self.asked, &Answered { reply, finished, outcome, is_estimate })
+    }
+}
+
+impl Listener for WholeListener<'_> {
+    fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
+        self.asked.begin(backend, session);
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::Done(outcome) = event {
+            return self.done(outcome);
+        }
+        self.answer.add(event)?;
+        self.idle()
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.delivery.wait(self.since.elapsed())
+    }
+}
