@@ -48,20 +48,26 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
 }
 
-/// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. No other process uses
-/// the temporary name at that time; what a crash, or another user, left there is removed and never written through.
-pub fn replace(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
-    match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// A new file. What a crash, or somebody, left of that name is removed and never written through.
+///
+/// # Errors
+/// When there is a directory, or it cannot be made.
+pub fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
     }
-    let write = || {
-        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-        new.write_all(text)?;
-        new.sync_all()?;
-        fs::rename(temporary, path)
-    };
-    write().inspect_err(|_| {
+}
+
+/// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. Nobody else uses
+/// the temporary name at that time.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
+    let mut new = create(temporary)?;
+    let write = new.write_all(text).and_then(|()| new.sync_all()).and_then(|()| fs::rename(temporary, path));
+    write.inspect_err(|_| {
         let _ = fs::remove_file(temporary);
     })
 }

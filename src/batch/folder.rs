@@ -56,7 +56,8 @@ impl Folder {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
         let lock = match Lock::try_get(&path.join(".lock")) {
             Ok(Tried::Held(mut lock)) => {
-                lock.sign();
+                // A hint for people: without it another clinvk still learns that the folder is in use.
+                let _ = lock.sign();
                 lock
             }
             Ok(Tried::Busy(pid)) => {

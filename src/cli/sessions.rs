@@ -294,7 +294,7 @@ fn edit(
     id: &str,
     change: impl FnOnce(&mut Session) -> Result<(), Error>,
 ) -> Result<u8, Error> {
-    let changed = store.update(&store.find(id)?.id, false, change)?;
+    let changed = store.update(&store.find(id)?.id, change)?;
     // There is nothing to say of it but to a program.
     say_either(typed, changed.to_json(), "")
 }

@@ -277,7 +277,7 @@ impl Engine {
                 self.keep,
             )?;
             if !task.tags.is_empty() {
-                self.store.update(&session.id, false, |session| session.add_tags(&task.tags))?;
+                self.store.update(&session.id, |session| session.add_tags(&task.tags))?;
             }
             return Ok(Some(run));
         }

@@ -80,9 +80,7 @@ impl Store {
                 // The index may be older than the file.
                 Ok(session) => {
                     let session = self.settled(session);
-                    listing
-                        .sessions
-                        .extend(self.takes(filter, &Entry::of(&session, true)).then_some(session));
+                    listing.sessions.extend(self.takes(filter, &Entry::of(&session)).then_some(session));
                 }
                 // Deleted in this moment, or by hand.
                 Err(Error::SessionNotFound { .. }) => {}
@@ -162,7 +160,7 @@ impl Store {
             return Some(entry);
         }
         match self.load(&entry.id) {
-            Ok(session) => Some(Entry::of(&self.settled(session), true)),
+            Ok(session) => Some(Entry::of(&self.settled(session))),
             Err(Error::SessionNotFound { .. }) => None,
             // It is told of by who asks for it.
             Err(_) => Some(entry),

@@ -140,7 +140,7 @@ impl Check<'_> {
     fn session(&mut self, id: String) {
         match self.store.load(&id) {
             Ok(session) => {
-                self.sessions.insert(id, Entry::of(&session, true));
+                self.sessions.insert(id, Entry::of(&session));
                 if session.status == Status::Active && !self.is_busy(&session.id) {
                     self.stale.push(session);
                 }
@@ -192,8 +192,9 @@ impl Check<'_> {
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let looked = match end {
                 "tmp" | "json.tmp" | "jsonl.tmp" => self.temporary(&path, &name),
+                "next" if !self.store.has(id, "json") => self.temporary(&path, &name),
                 "turns.jsonl" if is_id(id) => self.turns(id, &path),
-                "lock" if !is_file => {
+                "lock" | "next" if !is_file => {
                     self.aside("corrupt", &path, &format!("`{}` is no regular file", path.display()));
                     Ok(())
                 }
@@ -304,7 +305,7 @@ impl Check<'_> {
                     // It may have changed since it was read.
                     match store.read_session(&entry.id) {
                         Err(Error::SessionNotFound { .. }) => orphans += 1,
-                        now => differ += usize::from(now.is_ok_and(|now| Entry::of(&now, true) != entry)),
+                        now => differ += usize::from(now.is_ok_and(|now| Entry::of(&now) != entry)),
                     }
                 }
                 true
@@ -326,7 +327,7 @@ impl Check<'_> {
         let mut is_current = problems.is_empty();
         for problem in problems {
             self.found("index", &problem, Repair::MakeAnew, || {
-                if let Some(locked) = locked.as_ref().filter(|_| !is_current) {
+                if let Some(locked) = locked.as_mut().filter(|_| !is_current) {
                     store.rebuild(locked, &mut |_| {})?;
                     is_current = true;
                 }

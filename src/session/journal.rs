@@ -65,13 +65,14 @@ fn completed() -> Status {
 }
 
 impl Entry {
-    /// The entry of a session. Whatever its file has, a line is short: all others read it.
-    pub fn of(session: &Session, used: bool) -> Entry {
+    /// The entry of a session that was used: that decides the order. Whatever its file has, a line is short: all others
+    /// read it.
+    pub fn of(session: &Session) -> Entry {
         let short = |text: &str| shorten(text, WORD);
         let backends = session.backend_session_id.as_ref();
         Entry {
             id: session.id.clone(),
-            used,
+            used: true,
             deleted: false,
             backend: short(&session.backend),
             backend_session_id: backends.filter(|id| id.len() <= bounds::BACKEND_SESSION).cloned(),
@@ -94,16 +95,21 @@ impl Entry {
         }
     }
 
+    /// The entry of one that was changed otherwise: it stays in its place.
+    pub(super) fn of_change(session: &Session) -> Entry {
+        Entry { used: false, ..Entry::of(session) }
+    }
+
     /// The entry that says that a session is gone.
-    pub fn of_deleted(id: &str) -> Entry {
+    pub(super) fn of_deleted(id: &str) -> Entry {
         let nothing = Session::new(id.to_owned(), "", PathBuf::new(), "");
-        Entry { deleted: true, ..Entry::of(&nothing, false) }
+        Entry { deleted: true, ..Entry::of_change(&nothing) }
     }
 }
 
 /// The first line: it makes the file recognisable, and says when it is time to compact. It is always as long, so that it
 /// can be written again in its place.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Deserialize)]
 struct Header {
     clinvk_journal: u32,
     /// The file's length after the last compaction.
@@ -133,8 +139,8 @@ impl Header {
 pub enum Seen {
     /// There is no index that can be used.
     Nothing,
-    /// All that had changed until then (nanoseconds, ctime); the directory has changed since.
-    Until(u64),
+    /// The directory has changed since.
+    Before,
     All,
 }
 
@@ -165,24 +171,19 @@ impl Journal {
         let Some(header) = self.open().ok().and_then(|file| header(&file)) else { return Seen::Nothing };
         match self.directory_changed() {
             Ok(now) if now == header.directory => Seen::All,
-            _ => Seen::Until(header.directory),
+            _ => Seen::Before,
         }
     }
 
-    /// Notes that the index has all that is in the directory as it is now. To be called with the store's lock held.
-    ///
-    /// # Errors
-    /// When it cannot be written: then the next one who has the lock looks through the directory.
-    pub fn seal(&self) -> io::Result<()> {
-        let file = disk::open(&self.path, OpenOptions::new().read(true).write(true))?;
-        let directory = self.directory_changed()?;
-        match header(&file).filter(|header| header.directory != directory) {
-            Some(header) => file.write_all_at(Header { directory, ..header }.line().as_bytes(), 0),
-            None => Ok(()),
-        }
+    /// The journal as it can be changed: none where there is none that can be used. To be called with the store's lock held.
+    pub(super) fn open_to_change(&self) -> Option<Open> {
+        let file = disk::open(&self.path, OpenOptions::new().read(true).write(true)).ok()?;
+        let header = header(&file)?;
+        Some(Open { file, header, on_disk: header })
     }
 
-    fn directory_changed(&self) -> io::Result<u64> {
+    /// When something in the directory last changed, as the file system counts it.
+    pub(super) fn directory_changed(&self) -> io::Result<u64> {
         let meta = fs::metadata(self.path.parent().unwrap_or(Path::new(".")))?;
         Ok(nanoseconds(meta.ctime(), meta.ctime_nsec()))
     }
@@ -197,34 +198,10 @@ impl Journal {
         torn.map_err(|error| self.fail("read", error))
     }
 
-    /// Appends entries. To be called with the store's lock held. `durable`: they are on disk when this returns. Returns
-    /// whether most lines are stale: then it is time to compact.
-    pub fn append(&self, entries: &[Entry], durable: bool) -> Result<bool, Error> {
-        let mut lines = Vec::new();
-        for entry in entries {
-            serde_json::to_writer(&mut lines, entry).map_err(|error| self.fail("write", error.into()))?;
-            lines.push(b'\n');
-        }
-        let mut write = || -> io::Result<bool> {
-            let file = disk::open(&self.path, OpenOptions::new().read(true).write(true))?;
-            let header = header(&file).ok_or(io::ErrorKind::InvalidData)?;
-            let end = file.metadata()?.len();
-            // A writer that was killed in the middle of a line left no line end: its half line ends here.
-            if !ends_with_newline(&file)? {
-                lines.insert(0, b'\n');
-            }
-            file.write_all_at(&lines, end).inspect_err(|_| {
-                // A full disk must not leave half a line. If this fails too, the next append ends it.
-                let _ = file.set_len(end);
-            })?;
-            let header = Header { length: end + lines.len() as u64, ..header };
-            file.write_all_at(header.line().as_bytes(), 0)?;
-            if durable {
-                file.sync_data()?;
-            }
-            Ok(header.length > SMALL && header.length > header.compacted_bytes.saturating_mul(2))
-        };
-        write().map_err(|error| self.fail("write", error))
+    /// Appends an entry. Returns whether most lines are stale: then it is time to compact.
+    pub(super) fn append(&self, open: Option<&mut Open>, entry: &Entry) -> Result<bool, Error> {
+        let append = || open.ok_or(io::ErrorKind::InvalidData)?.append(serde_json::to_vec(entry)?);
+        append().map_err(|error| self.fail("write", error))
     }
 
     /// Puts a journal of these entries, newest first, in place of the old one. To be called with the store's lock held.
@@ -340,6 +317,44 @@ impl Journal {
 
     fn fail(&self, verb: &'static str, error: io::Error) -> Error {
         Error::Store { verb, path: self.path.clone(), error }
+    }
+}
+
+/// A journal that is being changed: the store's lock is held.
+pub(super) struct Open {
+    file: File,
+    header: Header,
+    on_disk: Header,
+}
+
+impl Open {
+    /// Until when it has all that had changed in the directory; none where that was the last time that anything did.
+    pub(super) fn lacks_since(&self, directory: u64) -> Option<u64> {
+        (self.header.directory != directory).then_some(self.header.directory)
+    }
+
+    fn append(&mut self, mut line: Vec<u8>) -> io::Result<bool> {
+        line.push(b'\n');
+        let end = self.file.metadata()?.len();
+        // A writer that was killed in the middle of a line left no line end: its half line ends here.
+        if end > self.header.length && !ends_with_newline(&self.file)? {
+            line.insert(0, b'\n');
+        }
+        self.file.write_all_at(&line, end).inspect_err(|_| {
+            // A full disk must not leave half a line. If this fails too, the next append ends it.
+            let _ = self.file.set_len(end);
+        })?;
+        self.header.length = end + line.len() as u64;
+        Ok(self.header.length > SMALL && self.header.length > self.header.compacted_bytes.saturating_mul(2))
+    }
+
+    /// Notes what it has now. `directory`: it has all that had changed there until then.
+    pub(super) fn close(mut self, directory: Option<u64>) -> io::Result<()> {
+        self.header.directory = directory.unwrap_or(self.header.directory);
+        if self.header == self.on_disk {
+            return Ok(());
+        }
+        self.file.write_all_at(self.header.line().as_bytes(), 0)
     }
 }
 

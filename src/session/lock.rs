@@ -62,17 +62,16 @@ impl Lock {
     }
 
     /// Leaves our pid for those who find it busy.
-    pub fn sign(&mut self) {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn sign(&mut self) -> Result<(), Error> {
         self.signed = true;
-        let pid = format!("{}\n", std::process::id());
-        let written = self
-            .file
+        self.file
             .set_len(0)
             .and_then(|()| self.file.rewind())
-            .and_then(|()| self.file.write_all(pid.as_bytes()));
-        if let Err(error) = written {
-            log::warn!("cannot write `{}`: {error}", self.path.display());
-        }
+            .and_then(|()| self.file.write_all(format!("{}\n", std::process::id()).as_bytes()))
+            .map_err(|error| fail("write", &self.path, error))
     }
 
     /// Removes the file while it is held: whoever waits for it finds another file or none, and tries again.

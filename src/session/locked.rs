@@ -1,6 +1,6 @@
 //! Who may change what: the store's lock, with the index that is brought up to date under it, and the locks of sessions.
 
-use super::journal::{Entry, Seen, nanoseconds};
+use super::journal::{Entry, Open, Seen, nanoseconds};
 use super::lock::{Lock, Tried, wait_for};
 use super::store::Store;
 use crate::base::sys;
@@ -25,6 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// hand: when it is let go, the index notes that it knows the directory as it is then.
 pub(super) struct Locked<'a> {
     store: &'a Store,
+    /// The index; none where there is none that can be used.
+    pub(super) journal: Option<Open>,
     /// The index has all that was in the directory when the lock was got.
     pub(super) is_current: bool,
     // Let go in this order: the file's lock first, or a thread of ours would wait for it with the other one held.
@@ -34,10 +36,9 @@ pub(super) struct Locked<'a> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        if self.is_current {
-            // Not noted, it is looked at once more.
-            let _ = self.store.journal.seal();
-        }
+        let directory = self.store.journal.directory_changed().ok().filter(|_| self.is_current);
+        // Not noted, it is looked at once more.
+        let _ = self.journal.take().map(|journal| journal.close(directory));
     }
 }
 
@@ -49,7 +50,7 @@ impl Store {
     /// When it cannot be locked, or others have it for very long; what `keep_waiting` says.
     pub(super) fn lock(&self, keep_waiting: &dyn Fn() -> Result<(), Error>) -> Result<Locked<'_>, Error> {
         let mut locked = self.lock_as_it_is(keep_waiting)?;
-        match self.bring_up_to_date(&locked) {
+        match self.bring_up_to_date(&mut locked) {
             Ok(()) => locked.is_current = true,
             // What is to be changed counts more, above all what makes room.
             Err(error) => log::debug!("the index was not brought up to date: {error}"),
@@ -81,7 +82,8 @@ impl Store {
             Tried::Held(lock) => Ok(Some(lock)),
             Tried::Busy(_) => Ok(None),
         })?;
-        Ok(Locked { store: self, is_current: false, _file: file, _process: process })
+        let journal = self.journal.open_to_change();
+        Ok(Locked { store: self, journal, is_current: false, _file: file, _process: process })
     }
 
     /// The same without waiting; none when somebody else has it.
@@ -95,10 +97,15 @@ impl Store {
 
     /// Makes the index anew where the directory has changed behind its back: it lacks a session, or one has been written
     /// since.
-    fn bring_up_to_date(&self, held: &Locked<'_>) -> Result<(), Error> {
-        let Seen::Until(sealed) = self.journal.seen() else { return Ok(()) };
+    fn bring_up_to_date(&self, held: &mut Locked<'_>) -> Result<(), Error> {
+        let directory = self.journal.directory_changed().unwrap_or(0);
+        let Some(sealed) = held.journal.as_ref().and_then(|journal| journal.lacks_since(directory)) else {
+            return Ok(());
+        };
         let mut unknown: HashSet<String> = self.ids()?.into_iter().collect();
         let is_newer = |id: &String| {
+            // Of a turn that had been written before the index was sealed, and was killed as soon as its file had its name, the
+            // index says that it is active: that is looked at anyway.
             let changed = fs::symlink_metadata(self.path(id, "json"));
             changed.is_ok_and(|meta| nanoseconds(meta.mtime(), meta.mtime_nsec()) > sealed)
         };
@@ -117,10 +124,7 @@ impl Store {
     /// hand.
     pub(super) fn hold_new(&self, id: &str) -> Result<Lock, Error> {
         match Lock::try_get(&self.path(id, "lock"))? {
-            Tried::Held(mut held) => {
-                held.sign();
-                Ok(held)
-            }
+            Tried::Held(held) => Ok(held),
             Tried::Busy(pid) => Err(Error::SessionBusy { id: id.to_owned(), pid }),
         }
     }
@@ -144,10 +148,7 @@ impl Store {
                 return Err(Error::SessionNotFound { given: super::shorten(id, 80) });
             }
             let pid = match Lock::try_get(&path)? {
-                Tried::Held(mut lock) => {
-                    lock.sign();
-                    return Ok(lock);
-                }
+                Tried::Held(lock) => return Ok(lock),
                 Tried::Busy(pid) => pid.filter(|pid| sys::is_alive(*pid)),
             };
             let moment = if pid.is_some() { Duration::ZERO } else { MOMENT };
@@ -160,22 +161,33 @@ impl Store {
     }
 
     /// Makes the index from the session files. `progress` hears how many have been read.
-    pub(super) fn rebuild(&self, _held: &Locked<'_>, progress: &mut dyn FnMut(usize)) -> Result<(), Error> {
+    pub(super) fn rebuild(
+        &self,
+        held: &mut Locked<'_>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(), Error> {
         let mut entries = Vec::new();
         for (done, id) in self.ids()?.iter().enumerate() {
             progress(done + 1);
             // What cannot be read stays where it is, and is told by `fsck` and by who asks for it.
-            entries.extend(self.read_session(id).ok().map(|session| Entry::of(&session, true)));
+            entries.extend(self.read_session(id).ok().map(|session| Entry::of(&session)));
         }
         entries.sort_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
-        self.journal.replace(&entries)
+        self.replace_index(held, &entries)
+    }
+
+    /// Makes the index of these entries, newest first.
+    pub(super) fn replace_index(&self, held: &mut Locked<'_>, entries: &[Entry]) -> Result<(), Error> {
+        self.journal.replace(entries)?;
+        held.journal = self.journal.open_to_change();
+        Ok(())
     }
 
     /// Makes the index when there is none that can be used. Returns whether there is a store at all.
     pub(super) fn make_index(&self, progress: &mut dyn FnMut(usize)) -> Result<bool, Error> {
         match self.journal.seen() {
             Seen::All => return Ok(true),
-            Seen::Until(_) => {
+            Seen::Before => {
                 // Whoever has the lock is changing something right now, and has looked before. Who may not write reads
                 // what there is.
                 if let Err(error) = self.try_lock().map(drop) {
@@ -188,10 +200,10 @@ impl Store {
         if !self.exists()? {
             return Ok(false);
         }
-        let locked = self.lock(&|| Ok(()))?;
+        let mut locked = self.lock(&|| Ok(()))?;
         // Somebody else may have made it while we waited.
-        if !self.journal.is_usable() {
-            self.rebuild(&locked, progress)?;
+        if locked.journal.is_none() {
+            self.rebuild(&mut locked, progress)?;
         }
         Ok(true)
     }

@@ -1,13 +1,16 @@
 //! A turn in progress: it holds its session from start to end, and puts it right whatever happens.
 
 use super::bounds;
+use super::journal::Entry;
 use super::lock::Lock;
 use super::model::{Session, Status, Tokens, Turn, shorten};
-use super::store::Store;
+use super::store::{Store, Version, text};
 use crate::base::time::timestamp;
-use crate::base::world;
+use crate::base::{disk, world};
 use crate::model::error::{Error, Failure};
 use crate::model::event::Event;
+use std::fs;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +36,9 @@ pub type KeepWaiting = Arc<dyn Fn() -> Result<(), Error> + Send + Sync>;
 pub struct Run {
     store: Store,
     keep: Keep,
+    /// As it was when the turn began, and which state of its file that was.
     session: Session,
+    version: Option<Version>,
     prompt: Arc<str>,
     answer: String,
     truncated: bool,
@@ -72,8 +77,32 @@ impl Store {
         prompt: impl Into<Arc<str>>,
         keep: Keep,
     ) -> Result<Run, Error> {
-        let lock = self.add_held(&session, keep.turns, &*keep_waiting)?;
-        Ok(Run::new(self.clone(), session, lock, keep_waiting, prompt.into(), keep))
+        let mut locked = self.lock(&*keep_waiting)?;
+        let mut lock = self.hold_new(&session.id)?;
+        let mut begin = || {
+            lock.sign()?;
+            let [path, next] = ["json", "next"].map(|end| self.path(&session.id, end));
+            // Nothing of it is to outlive a power failure yet: the turn would not either.
+            disk::create(&next)
+                .and_then(|mut file| file.write_all(&text(&session)?))
+                .and_then(|()| fs::rename(&next, &path))
+                .and_then(|()| disk::create(&next))
+                .map_err(|error| Error::Store { verb: "write", path, error })?;
+            if keep.turns {
+                self.open_turns(&session.id)?;
+            }
+            self.append(&mut locked, &Entry::of(&session))
+        };
+        match begin() {
+            Ok(()) => {
+                let version = self.version(&session.id);
+                Ok(Run::new(self.clone(), (session, version), lock, keep_waiting, prompt.into(), keep))
+            }
+            Err(error) => {
+                let _ = self.remove_parts(&session.id);
+                Err(error)
+            }
+        }
     }
 
     /// Takes up a session for another turn. `wait_limit`: how long a busy one is waited for; none is for ever. `keep_waiting`
@@ -89,14 +118,20 @@ impl Store {
         prompt: impl Into<Arc<str>>,
         keep: Keep,
     ) -> Result<Run, Error> {
-        let lock = self.hold(id, wait_limit, &*keep_waiting)?;
-        let taken = self.update_when(&*keep_waiting, id, true, |session| {
-            session.status = Status::Active;
-            session.last_used_at = timestamp(world::now());
-            Ok(())
-        });
-        match taken {
-            Ok(session) => Ok(Run::new(self.clone(), session, lock, keep_waiting, prompt.into(), keep)),
+        let mut lock = self.hold(id, wait_limit, &*keep_waiting)?;
+        let mut begin = || {
+            lock.sign()?;
+            let (version, session, next) = (self.version(id), self.read_session(id)?, self.path(id, "next"));
+            let mut locked = self.lock(&*keep_waiting)?;
+            disk::create(&next).map_err(|error| Error::Store { verb: "write", path: next.clone(), error })?;
+            let session = self.as_begun(session);
+            self.append(&mut locked, &Entry::of(&session)).inspect_err(|_| {
+                let _ = fs::remove_file(&next);
+            })?;
+            Ok((session, version))
+        };
+        match begin() {
+            Ok(known) => Ok(Run::new(self.clone(), known, lock, keep_waiting, prompt.into(), keep)),
             Err(error) => {
                 // Deleted while it was waited for: the lock was made for nothing.
                 if matches!(error, Error::SessionNotFound { .. }) {
@@ -111,7 +146,7 @@ impl Store {
 impl Run {
     fn new(
         store: Store,
-        session: Session,
+        (session, version): (Session, Option<Version>),
         lock: Lock,
         keep_waiting: KeepWaiting,
         prompt: Arc<str>,
@@ -122,6 +157,7 @@ impl Run {
             store,
             keep,
             session,
+            version,
             prompt,
             answer: String::new(),
             truncated: false,
@@ -169,26 +205,32 @@ impl Run {
             error: end.failure.as_ref().map(|failure| failure.message.clone()),
         };
         let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
-        let since = Instant::now();
-        let saved = self.store.update_when(&|| self.keep_saving(since), &self.session.id, true, |session| {
-            let (failed, same) = (end.failure.is_some(), session.backend == end.backend);
-            session.last_used_at = now;
+        let failed = end.failure.is_some();
+        let last_error = end.failure.map(|failure| shorten(&failure.message, bounds::LAST_ERROR));
+        let theirs = end.backend_session_id.filter(|id| id.len() <= bounds::BACKEND_SESSION);
+        let model = end.model.map(|model| shorten(&model, bounds::MODEL));
+        let saved = self.finish(|session| {
+            let same = session.backend == end.backend;
+            session.last_used_at.clone_from(&now);
             session.status = if failed { Status::Error } else { Status::Completed };
             session.turn_count += u64::from(!failed);
-            session.last_error = end.failure.map(|failure| shorten(&failure.message, bounds::LAST_ERROR));
+            session.last_error.clone_from(&last_error);
             session.token_usage.add(&usage);
             // A turn that failed with another backend is no part of the conversation: that stays where it was. One that
             // failed with the same may never have reached the vendor: what could be continued before still can.
             if same || !failed {
-                let theirs = end.backend_session_id.filter(|id| id.len() <= bounds::BACKEND_SESSION);
-                session.backend_session_id = theirs.or(session.backend_session_id.take().filter(|_| same));
-                let model = end.model.map(|model| shorten(&model, bounds::MODEL));
-                session.model = model.or(session.model.take().filter(|_| same));
-                session.backend = end.backend;
+                let before = session.backend_session_id.take().filter(|_| same);
+                session.backend_session_id = theirs.clone().or(before);
+                session.model = model.clone().or(session.model.take().filter(|_| same));
+                session.backend.clone_from(&end.backend);
             }
-            Ok(())
         });
-        kept.and(saved.map(drop))
+        kept.and(saved)
+    }
+
+    fn finish(&mut self, change: impl Fn(&mut Session)) -> Result<(), Error> {
+        let (known, since) = ((self.session.clone(), self.version.take()), Instant::now());
+        self.store.finish(known, &|| self.keep_saving(since), change, Entry::of).map(drop)
     }
 
     /// Saving what there is of a turn is worth a moment, also of one that was called off.
@@ -202,13 +244,10 @@ impl Drop for Run {
         if self.ended {
             return;
         }
-        let since = Instant::now();
-        let interrupted =
-            self.store.update_when(&|| self.keep_saving(since), &self.session.id, true, |session| {
-                session.status = Status::Error;
-                session.last_error = Some("the run was interrupted".to_owned());
-                Ok(())
-            });
+        let interrupted = self.finish(|session| {
+            session.status = Status::Error;
+            session.last_error = Some("the run was interrupted".to_owned());
+        });
         if let Err(error) = interrupted {
             log::warn!("{error}");
         }

@@ -11,13 +11,16 @@ use crate::base::{disk, world};
 use crate::model::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How much a look at the store writes: about what a turn needs, so that a disk is called full before one is lost.
 const PROBE: usize = 64 << 10;
+
+/// The files of a session: itself, its turns, while a turn is in progress what becomes of it, its lock.
+pub(super) const PARTS: [&str; 4] = ["json", "turns.jsonl", "next", "lock"];
 
 /// The sessions of one `$CLINVK_HOME`.
 #[derive(Clone)]
@@ -86,83 +89,75 @@ impl Store {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    /// Changes a session: nobody else changes any in the meantime. `used`: this is a use of it and moves it to the top.
+    /// Changes a session, which a run may have: nobody else changes any in the meantime. It stays in its place in the
+    /// order.
     ///
     /// # Errors
     /// When there is none of that id, or it cannot be read or written; what `change` says no to.
     pub fn update(
         &self,
         id: &str,
-        used: bool,
         change: impl FnOnce(&mut Session) -> Result<(), Error>,
     ) -> Result<Session, Error> {
-        self.update_when(&|| Ok(()), id, used, change)
-    }
-
-    /// The same; `keep_waiting` is asked while others change something.
-    pub(super) fn update_when(
-        &self,
-        keep_waiting: &dyn Fn() -> Result<(), Error>,
-        id: &str,
-        used: bool,
-        change: impl FnOnce(&mut Session) -> Result<(), Error>,
-    ) -> Result<Session, Error> {
-        let locked = self.lock(keep_waiting)?;
+        let mut locked = self.lock(&|| Ok(()))?;
         let mut session = self.read_session(id)?;
         change(&mut session)?;
-        self.save(&locked, &session, used)?;
+        self.save(&mut locked, &session, &Entry::of_change(&session))?;
         Ok(session)
     }
 
-    /// Saves a session that is new.
-    pub fn add(&self, session: &Session) -> Result<(), Error> {
-        let locked = self.lock(&|| Ok(()))?;
-        self.save(&locked, session, true)
-    }
-
-    /// Saves a session that is new, with a place for its turns where they are kept, and holds it.
-    pub(super) fn add_held(
+    /// Saves what a turn has made of a session, once it is on the disk. To be called by who holds the session. It was
+    /// `known` when the turn began; where another has changed it since, `change` is made to what it is now.
+    ///
+    /// The store's lock is in hand for as long as names change, never while the disk is waited for.
+    pub(super) fn finish(
         &self,
-        session: &Session,
-        turns: bool,
+        (mut session, mut version): (Session, Option<Version>),
         keep_waiting: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Lock, Error> {
-        let locked = self.lock(keep_waiting)?;
-        let held = self.hold_new(&session.id)?;
-        let add = || {
-            self.save(&locked, session, true)?;
-            if turns { self.open_turns(&session.id).map(drop) } else { Ok(()) }
-        };
-        match add() {
-            Ok(()) => Ok(held),
-            Err(error) => {
-                let _ = held.remove();
-                Err(error)
+        change: impl Fn(&mut Session),
+        entry: fn(&Session) -> Entry,
+    ) -> Result<Session, Error> {
+        let (path, next) = (self.path(&session.id, "json"), self.path(&session.id, "next"));
+        let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
+        loop {
+            change(&mut session);
+            let mut options = OpenOptions::new();
+            disk::open(&next, options.write(true).create(true).truncate(true).mode(0o600))
+                .and_then(|mut file| file.write_all(&text(&session)?).and_then(|()| file.sync_data()))
+                .map_err(|error| Error::Store { verb: "write", path: next.clone(), error })?;
+            let mut locked = self.lock(keep_waiting)?;
+            if self.version(&session.id) == version {
+                fs::rename(&next, &path).map_err(fail)?;
+                self.append(&mut locked, &entry(&session))?;
+                break;
             }
+            drop(locked);
+            version = self.version(&session.id);
+            session = self.read_session(&session.id)?;
         }
+        self.sync_names().map_err(fail)?;
+        Ok(session)
     }
 
     /// Saves a session that comes with its turns, under its own id or, where that is taken, another. It takes the place
     /// in the order of the sessions that its last use gives it. Returns its id.
     pub fn insert(&self, mut session: Session, turns: &[Turn]) -> Result<String, Error> {
-        let locked = self.lock(&|| Ok(()))?;
-        if ["json", "turns.jsonl", "lock"].iter().any(|end| self.has(&session.id, end)) {
+        let mut locked = self.lock(&|| Ok(()))?;
+        if PARTS.iter().any(|end| self.has(&session.id, end)) {
             session.id = world::random_id()?;
             // The backend's own session stays with the one that has it.
             session.backend_session_id = None;
         }
-        let held = self.hold_new(&session.id)?;
-        let insert = || {
+        let _held = self.hold_new(&session.id)?;
+        let mut insert = || {
             self.append_turns(&session.id, turns)?;
-            self.save(&locked, &session, true)?;
-            self.put_in_order(&locked, &session.id)
+            self.save(&mut locked, &session, &Entry::of(&session))?;
+            self.put_in_order(&mut locked, &session.id)
         };
         match insert() {
             Ok(()) => Ok(session.id),
             Err(error) => {
-                let _ = self.remove_file(&session.id, "json");
-                let _ = self.remove_file(&session.id, "turns.jsonl");
-                let _ = held.remove();
+                let _ = self.remove_parts(&session.id);
                 Err(error)
             }
         }
@@ -190,21 +185,21 @@ impl Store {
     }
 
     /// Moves a session that is the newest in the index behind those that were used after it.
-    fn put_in_order(&self, _held: &Locked<'_>, id: &str) -> Result<(), Error> {
+    fn put_in_order(&self, held: &mut Locked<'_>, id: &str) -> Result<(), Error> {
         let mut all = self.journal.all()?;
         let later = |entry: &Entry| entry.id != id && entry.last_used_at > all[0].last_used_at;
         let behind = all.iter().rposition(later);
         match behind {
             Some(behind) if all[0].id == id => {
                 all[..=behind].rotate_left(1);
-                self.journal.replace(&all)
+                self.replace_index(held, &all)
             }
             _ => Ok(()),
         }
     }
 
     /// The file of a session's turns, to append to.
-    fn open_turns(&self, id: &str) -> Result<File, Error> {
+    pub(super) fn open_turns(&self, id: &str) -> Result<File, Error> {
         let path = self.path(id, "turns.jsonl");
         let mut options = OpenOptions::new();
         disk::open(&path, options.read(true).append(true).create(true).mode(0o600))
@@ -239,7 +234,7 @@ impl Store {
     /// Removes a session and its turns, if it is one of those: it may have been used since it was chosen. Returns
     /// whether it was.
     pub fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
-        self.remove_if(id, |session| Ok(self.takes(only, &Entry::of(&session?, false))))
+        self.remove_if(id, |session| Ok(self.takes(only, &Entry::of(&session?))))
     }
 
     /// Removes a session and its turns, also one whose file makes no sense: whoever gives its whole id means it.
@@ -257,7 +252,7 @@ impl Store {
         is_meant: impl FnOnce(Result<Session, Error>) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
         let held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
-        let locked = self.lock(&|| Ok(()))?;
+        let mut locked = self.lock(&|| Ok(()))?;
         match is_meant(self.read_session(id)) {
             Ok(true) => {}
             Err(error @ Error::SessionNotFound { .. }) => {
@@ -266,10 +261,8 @@ impl Store {
             }
             other => return other,
         }
-        self.remove_file(id, "json")?;
-        self.remove_file(id, "turns.jsonl")?;
-        held.remove()?;
-        self.append(&locked, &Entry::of_deleted(id), false).map(|()| true)
+        self.remove_parts(id)?;
+        self.append(&mut locked, &Entry::of_deleted(id)).map(|()| true)
     }
 
     /// A session as it really stands: one that is called active although nobody holds it was left by a process that died.
@@ -278,30 +271,36 @@ impl Store {
         if session.status != Status::Active || Lock::is_held(&path) {
             return session;
         }
-        let put_right = |session: &mut Session| -> Result<(), Error> {
+        let put_right = |session: &mut Session| {
             if session.status == Status::Active {
                 session.status = Status::Error;
                 session.last_error = Some("its run was killed, or could not save how it ended".to_owned());
             }
-            Ok(())
         };
         match Lock::try_get(&path) {
             // Somebody took it up in this moment, or looks at it too.
             Ok(Tried::Busy(_)) => {
                 session = self.load(&session.id).unwrap_or(session);
                 if !Lock::is_held(&path) {
-                    let _ = put_right(&mut session);
+                    put_right(&mut session);
                 }
                 session
             }
-            Ok(Tried::Held(_lock)) => self.update(&session.id, false, put_right).unwrap_or_else(|error| {
-                log::warn!("{error}");
-                let _ = put_right(&mut session);
-                session
-            }),
+            Ok(Tried::Held(_lock)) => {
+                let version = self.version(&session.id);
+                let settled = self.read_session(&session.id).and_then(|now| match now.status {
+                    Status::Active => self.finish((now, version), &|| Ok(()), put_right, Entry::of_change),
+                    _ => Ok(now),
+                });
+                settled.unwrap_or_else(|error| {
+                    log::warn!("{error}");
+                    put_right(&mut session);
+                    session
+                })
+            }
             // Who may not write may still be told.
             Err(_) => {
-                let _ = put_right(&mut session);
+                put_right(&mut session);
                 session
             }
         }
@@ -360,37 +359,44 @@ impl Store {
         made.map_err(|error| Error::Store { verb: "create", path: self.dir.clone(), error })
     }
 
-    /// Writes the file in one step: a reader sees the old or the new one. A new one is in the index first: a file that is
-    /// not in it would not be found again, and a line in it without a file is passed over. What is in it already is
-    /// there afterwards, because the file is what counts.
-    fn save(&self, held: &Locked<'_>, session: &Session, used: bool) -> Result<(), Error> {
+    /// Writes the file in one step: a reader sees the old or the new one. The index follows. Where it does not, after a kill
+    /// or a power failure, it is seen to be older than the directory.
+    fn save(&self, held: &mut Locked<'_>, session: &Session, entry: &Entry) -> Result<(), Error> {
         let path = self.path(&session.id, "json");
-        let temporary = self.path(&session.id, "json.tmp");
         let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
-        let mut text = serde_json::to_vec(session).map_err(|error| fail(error.into()))?;
-        text.push(b'\n');
-        let is_new = !self.has(&session.id, "json");
-        if is_new {
-            self.append(held, &Entry::of(session, used), true)?;
-        }
-        disk::replace(&path, &temporary, &text)
-            // The new name has to outlive a power failure as well.
-            .and_then(|()| File::open(&self.dir)?.sync_all())
+        disk::replace(&path, &self.path(&session.id, "json.tmp"), &text(session).map_err(fail)?)
+            .and_then(|()| self.sync_names())
             .map_err(fail)?;
-        if is_new { Ok(()) } else { self.append(held, &Entry::of(session, used), false) }
+        self.append(held, entry)
     }
 
-    fn append(&self, held: &Locked<'_>, entry: &Entry, durable: bool) -> Result<(), Error> {
-        if !self.journal.is_usable() {
+    /// Names that are new have to outlive a power failure as well.
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    pub(super) fn append(&self, held: &mut Locked<'_>, entry: &Entry) -> Result<(), Error> {
+        if held.journal.is_none() {
             self.rebuild(held, &mut |_| {})?;
         }
-        if self.journal.append(std::slice::from_ref(entry), durable)? {
+        if self.journal.append(held.journal.as_mut(), entry)? {
             // It can wait: nothing is lost but time.
-            if let Err(error) = self.journal.all().and_then(|all| self.journal.replace(&all)) {
+            if let Err(error) = self.journal.all().and_then(|all| self.replace_index(held, &all)) {
                 log::debug!("the index was not compacted: {error}");
             }
         }
         Ok(())
+    }
+
+    /// What tells the file of a session from an earlier one of its name.
+    pub(super) fn version(&self, id: &str) -> Option<Version> {
+        let file = fs::symlink_metadata(self.path(id, "json")).ok()?;
+        Some(Version(
+            file.ino(),
+            file.len(),
+            (file.mtime(), file.mtime_nsec()),
+            (file.ctime(), file.ctime_nsec()),
+        ))
     }
 
     pub(super) fn read_session(&self, id: &str) -> Result<Session, Error> {
@@ -406,7 +412,7 @@ impl Store {
             Err(error) => return Err(Error::Store { verb: "read", path, error }),
         };
         match serde_json::from_slice::<Session>(&text) {
-            Ok(session) if session.id == id => Ok(session),
+            Ok(session) if session.id == id => Ok(self.as_begun(session)),
             // A copy: what is done with it would be done to the other one.
             Ok(session) => {
                 let problem = format!("it has the id `{}`", super::shorten(&session.id, 80));
@@ -416,14 +422,30 @@ impl Store {
         }
     }
 
-    fn remove_file(&self, id: &str, end: &str) -> Result<(), Error> {
-        let path = self.path(id, end);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Store { verb: "remove", path, error })
+    /// A session of whose turn there is no end yet, in progress or killed, is active since that began. Its own file is
+    /// written when a turn ends, and says so of the first one only.
+    pub(super) fn as_begun(&self, mut session: Session) -> Session {
+        if session.status != Status::Active && self.has(&session.id, "next") {
+            session.status = Status::Active;
+            // It is signed when a turn begins.
+            if let Ok(lock) = fs::metadata(self.path(&session.id, "lock")) {
+                session.last_used_at = timestamp((lock.mtime() as u64, lock.mtime_nsec() as u32));
             }
-            _ => Ok(()),
         }
+        session
+    }
+
+    /// Removes all there is of a session, its lock last: who calls this holds it.
+    pub(super) fn remove_parts(&self, id: &str) -> Result<(), Error> {
+        for path in PARTS.map(|end| self.path(id, end)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::Store { verb: "remove", path, error });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is anything of that name, a link that leads nowhere too.
@@ -434,6 +456,18 @@ impl Store {
     pub(super) fn path(&self, id: &str, end: &str) -> PathBuf {
         self.dir.join(format!("{id}.{end}"))
     }
+}
+
+/// A state of a session's file: its inode, its length, when it was written and when it got its name. A new state is a new
+/// file, and the times are for the one that has an old one's inode.
+#[derive(PartialEq)]
+pub(super) struct Version(u64, u64, (i64, i64), (i64, i64));
+
+/// A session as its file has it.
+pub(super) fn text(session: &Session) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(session)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// Whether a word is a whole id of ours, and so may be part of a path.

@@ -127,7 +127,7 @@ fn count(store: &Store, id: &str) {
         session.metadata.insert("n".to_owned(), json!(number + 1));
         Ok(())
     };
-    store.update(id, false, one_more).unwrap();
+    store.update(id, one_more).unwrap();
 }
 
 /// Random numbers: which moments and which sessions is of no interest.

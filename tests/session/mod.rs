@@ -7,4 +7,5 @@ mod files;
 mod index;
 mod lists;
 mod sessions;
+mod turns;
 mod waits;

@@ -92,8 +92,7 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
             let new = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &task.prompt);
             let (owner, tags) = (task.owner.clone(), task.tags.clone());
             let session = Session { status: Status::Completed, owner, tags, ..new };
-            engine.store.add(&session)?;
-            Some(session.id)
+            Some(engine.store.insert(session, &[])?)
         }
     };
     let reader = Reader::Other(call.server.config.backend(&task.backend));

@@ -101,7 +101,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let change: Change = call.object()?;
     let store = &call.server.engine.store;
-    let changed = store.update(&session.id, false, |session| {
+    let changed = store.update(&session.id, |session| {
         change.title.map_or(Ok(()), |title| session.set_title(title))?;
         change.metadata.map_or(Ok(()), |Pairs(pairs)| session.set_metadata(pairs))?;
         change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
