@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Does a single run: `fallback::run`, and around it whatever its surface has to say in the matter. Called on the
+/// Does a single run: `Attempts::run`, and around it whatever its surface has to say in the matter. Called on the
 /// batch's own threads, for several runs at once.
 pub trait Runner: Sync {
     /// What the surface has to say to a task before it is used; `request` is what it was made from.
@@ -41,13 +41,19 @@ pub trait Runner: Sync {
     }
 
     /// Runs the first task, or where its backend cannot answer for now the next one.
-    fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error>;
+    fn run(
+        &self,
+        tasks: Vec<Task>,
+        session: Option<&Session>,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error>;
 
     /// Removes a session of ours, and the vendor's behind it.
     fn forget(&self, session: &Session) -> Result<(), Error>;
 
     /// Says what a task would execute. Starts nothing.
-    fn rehearse(&self, task: &Task) -> Result<String, Error>;
+    fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error>;
 }
 
 /// Hears what happens in a batch, on its threads. An `Err` means that the caller has left: everything is stopped.

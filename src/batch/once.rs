@@ -67,18 +67,25 @@ impl Course<'_> {
             return Ok(done);
         }
         if request.dry_run.unwrap_or(batch.defaults.config.unified_flags.dry_run) {
-            let output = batch.runner.rehearse(&tasks[0])?;
+            let output = batch.runner.rehearse(tasks.swap_remove(0), job.session.as_ref())?;
             let unrun = Finished::without_run(label.clone(), State::Completed, None);
             return Ok(Finished { output, warnings, dry_run: true, ..unrun });
         }
         batch.observer.started(label);
-        let mut finished = self.tries(label, &request, &tasks, warnings);
+        let mut finished = self.tries(label, &request, &tasks, job.session.as_ref(), warnings);
         finished.digest = digest;
         Ok(finished)
     }
 
     /// Runs the tasks until they have a result, or a failure that does not pass.
-    fn tries(&self, label: &Label, request: &Request, tasks: &[Task], mut warnings: Vec<String>) -> Finished {
+    fn tries(
+        &self,
+        label: &Label,
+        request: &Request,
+        tasks: &[Task],
+        continued: Option<&Session>,
+        mut warnings: Vec<String>,
+    ) -> Finished {
         let batch = self.batch;
         let control = request.control(batch.defaults.config, self.branch.clone());
         let since = Instant::now();
@@ -92,7 +99,8 @@ impl Course<'_> {
                 session: None,
                 outcome: None,
             };
-            let run = AssertUnwindSafe(|| batch.runner.run(tasks, &control, &mut listener));
+            let run =
+                AssertUnwindSafe(|| batch.runner.run(tasks.to_vec(), continued, &control, &mut listener));
             // One run's bug is that run's failure: the others, and those that wait for it, go on.
             let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
             if matches!(result, Err(Error::ReaderGone)) {
@@ -110,7 +118,7 @@ impl Course<'_> {
                 if self.wait(label.index, pause) {
                     warnings.push(message);
                     // Nobody was told of its session. One that was there before stays.
-                    if let Some(id) = session.filter(|_| tasks[0].session.is_none()) {
+                    if let Some(id) = session.filter(|_| continued.is_none()) {
                         self.forget(&id);
                     }
                     continue;

@@ -13,7 +13,7 @@ use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, Sta
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::dry_run::{self, Reader};
-use crate::engine::fallback;
+use crate::engine::fallback::Attempts;
 use crate::engine::request::{AllDirectories, Defaults, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
@@ -149,16 +149,22 @@ impl<'a> Ready<'a> {
 }
 
 impl Runner for Ready<'_> {
-    fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
-        fallback::run(&self.engine, tasks, control, listener)
+    fn run(
+        &self,
+        tasks: Vec<Task>,
+        session: Option<&Session>,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error> {
+        Attempts::of(&self.engine, tasks, session)?.run(&self.engine, control, listener)
     }
 
     fn forget(&self, session: &Session) -> Result<(), Error> {
         self.engine.forget(session)
     }
 
-    fn rehearse(&self, task: &Task) -> Result<String, Error> {
-        let prepared = self.engine.prepare(task)?;
+    fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
+        let prepared = self.engine.prepare(task, session)?;
         let program = self.engine.locate(&*prepared.backend, true);
         Ok(dry_run::text(&prepared, program.as_deref(), Reader::Owner))
     }

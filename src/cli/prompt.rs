@@ -9,16 +9,16 @@ use crate::backend::Registry;
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::dry_run;
-use crate::engine::fallback;
+use crate::engine::fallback::Attempts;
 use crate::engine::request::{
     AllDirectories, Defaults, Picture, Request, Span, Tools, list, prompt_with_files,
 };
-use crate::engine::{Engine, Prepared};
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::Word;
-use crate::model::task::{Continue, OutputFormat, Task};
+use crate::model::task::{Continue, OutputFormat};
 use crate::session::{Keep, Store};
 use serde_json::Value;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     // Which one a session has is not known before it is found.
     let continues = typed.command == "resume" || typed.has(Name::Continue);
     let backend = typed.value(Name::Backend).or((!continues).then_some(&*config.default_backend));
-    let Ready { tasks, engine, prepared, control } = match ready(typed, world, config) {
+    let Ready { attempts, engine, control } = match ready(typed, world, config) {
         Ok(ready) => ready,
         Err(error) => {
             // The configuration may ask for JSON, too.
@@ -38,11 +38,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             return Ok(complain(&error));
         }
     };
-    let task = &tasks[0];
+    let prepared = attempts.first();
     if typed.has(Name::DryRun) || config.unified_flags.dry_run {
         let program = engine.locate(&*prepared.backend, true);
-        let text = dry_run::describe(&prepared, program.as_deref(), format);
-        super::say(&text)?;
+        super::say(&dry_run::describe(prepared, program.as_deref(), format))?;
         prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         return Ok(0);
     }
@@ -59,10 +58,10 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         show_timing: typed.has(Name::ShowTiming) || config.output.show_timing,
     };
     let watched = world::stderr_can_be_drawn_on() && !typed.has(Name::Quiet) && !verbose && !style.raw;
-    let spinner = watched.then(|| Spinner::new(&task.backend));
+    let spinner = watched.then(|| Spinner::new(&prepared.task.backend));
     let out = Out::new(control.clone(), super::cleaner(&engine.world.env, config));
-    let mut printer = Printer::new(style, &task.backend, &task.dir, spinner, out);
-    let result = fallback::run(&engine, &tasks, &control, &mut printer);
+    let mut printer = Printer::new(style, &prepared.task.backend, &prepared.task.dir, spinner, out);
+    let result = attempts.run(&engine, &control, &mut printer);
     if let Some(error) = printer.take_failure() {
         return Err(Error::File { verb: "write", path: "standard output".into(), error });
     }
@@ -90,10 +89,8 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 
 /// What is run, and by what.
 struct Ready {
-    /// The first is what is asked for; the others stand in for it.
-    tasks: Vec<Task>,
+    attempts: Attempts,
     engine: Engine,
-    prepared: Prepared,
     control: Control,
 }
 
@@ -134,11 +131,10 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
         // Lines of two backends in one output would mean nothing.
         tasks.truncate(1);
     }
-    let prepared = engine.prepare(&tasks[0])?;
-    tasks[1..].iter().try_for_each(|task| engine.prepare(task).map(drop))?;
+    let attempts = Attempts::checked(&engine, tasks, session.as_ref())?;
     let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
     let control = Control { lines: typed.has(Name::Raw), ..request.control(config, Arc::new(cancel)) };
-    Ok(Ready { tasks, engine, prepared, control })
+    Ok(Ready { attempts, engine, control })
 }
 
 /// The prompt among the operands, and whether standard input is named (`-`). `is_prompt`: it cannot be a misspelt

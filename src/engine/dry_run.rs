@@ -1,9 +1,9 @@
 //! A dry run: what would be executed, as a script that a shell runs, or as data.
 
-use crate::backend::Launch;
+use crate::backend::{Launch, Step, Steps};
 use crate::base::json::json;
 use crate::config::BackendConfig;
-use crate::engine::{self, Prepared};
+use crate::engine::Prepared;
 use crate::model::task::OutputFormat;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -54,7 +54,7 @@ fn name(prepared: &Prepared, program: Option<&Path>) -> String {
 
 /// The same as data.
 pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> Value {
-    let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
+    let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
     let files: Vec<_> =
         launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
     let value = |value: &String| match reader {
@@ -83,7 +83,7 @@ pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
 
 /// The same as a script: what is no command in it is a comment.
 pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> String {
-    let (launch, said, program) = (&prepared.launch, engine::rehearse(prepared), name(prepared, program));
+    let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
     let mut text = String::new();
     if let Some(overlay) = &launch.overlay {
         let (name, ours) = &overlay.settings;
@@ -120,6 +120,22 @@ pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
         }
         word => format!("cd {dir} && printf %s {} | {command}\n", quote(word)),
     }
+}
+
+/// What the dialogue would say, line by line, if the child answered as its backend rehearses it.
+fn rehearse(prepared: &Prepared) -> Vec<String> {
+    let mut dialogue = prepared.backend.dialogue(&prepared.task);
+    let mut steps = Steps::new();
+    dialogue.start(&mut steps);
+    for line in prepared.backend.rehearsal(&prepared.task) {
+        dialogue.line(&line, &mut steps);
+    }
+    let said = steps.into_iter().filter_map(|step| match step {
+        Step::Send(line) => Some(line + "\n"),
+        Step::SendRaw(text) => Some(text.to_string()),
+        _ => None,
+    });
+    said.collect()
 }
 
 /// A file that would be written, as a shell does it.

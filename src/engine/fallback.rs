@@ -1,56 +1,95 @@
 //! Who answers when one backend cannot for now: the next one is asked, but only for reasons that another one may not have,
 //! and only while nothing was delivered.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Prepared};
 use crate::exec::Control;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
+use crate::session::Session;
 use std::io;
 
-/// Runs the first task; where its backend cannot answer for now the second, and so on. The listener hears the one run
-/// that counts.
-pub fn run(
-    engine: &Engine,
-    tasks: &[Task],
-    control: &Control,
-    listener: &mut dyn Listener,
-) -> Result<Outcome, Error> {
-    if let [task] = tasks {
-        return engine.run(task, control, listener);
+/// What is asked: a task, and those that stand in for it.
+pub struct Attempts {
+    first: Prepared,
+    stand_ins: Vec<Task>,
+}
+
+impl Attempts {
+    /// Prepares the first of these tasks; the others are, should it be their turn. `session`: the one that they continue.
+    pub fn of(engine: &Engine, mut tasks: Vec<Task>, session: Option<&Session>) -> Result<Attempts, Error> {
+        if tasks.is_empty() {
+            return Err(Error::Internal("no task to run".to_owned()));
+        }
+        let first = engine.prepare(tasks.remove(0), session)?;
+        Ok(Attempts { first, stand_ins: tasks })
     }
-    let mut tried: Vec<(String, Failure)> = Vec::new();
-    for (index, task) in tasks.iter().enumerate() {
-        let next = tasks.get(index + 1);
-        let mut held =
-            HeldBack { listener, held: Vec::new(), delivered: next.is_none(), over: false, tried: &tried };
-        let result = engine.run(task, control, &mut held);
-        let failure = match &result {
-            Ok(outcome) => outcome.failure.clone(),
-            Err(error) => Some(Failure::from(error)),
-        };
-        match (failure, next) {
-            (Some(failure), Some(next)) if !held.delivered && passes_on(failure.kind) => {
-                log::warn!("{}: {}; asking {}", task.backend, failure.message, next.backend);
-                // Nobody was told of its session, and there is no answer in it. One that was there before stays.
-                if let Some(id) = held.session().filter(|_| task.session.is_none()) {
-                    let gone = engine.store.load(id).and_then(|session| engine.forget(&session));
-                    if let Err(error) = gone {
-                        log::warn!("{error}");
-                    }
-                }
-                tried.push((task.backend.clone(), failure));
-            }
-            _ => {
+
+    /// The same where none of the others may be one that could not be run.
+    pub fn checked(engine: &Engine, tasks: Vec<Task>, session: Option<&Session>) -> Result<Attempts, Error> {
+        let attempts = Attempts::of(engine, tasks, session)?;
+        attempts.stand_ins.iter().try_for_each(|task| engine.prepare(task.clone(), session).map(drop))?;
+        Ok(attempts)
+    }
+
+    pub fn first(&self) -> &Prepared {
+        &self.first
+    }
+
+    /// Runs the first task; where its backend cannot answer for now the second, and so on. The listener hears the one run
+    /// that counts.
+    ///
+    /// # Errors
+    /// Those of the last run.
+    pub fn run(
+        self,
+        engine: &Engine,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error> {
+        if self.stand_ins.is_empty() {
+            return engine.run(engine.open(self.first, &control.cancel)?, control, listener);
+        }
+        let mut tried: Vec<(String, Failure)> = Vec::new();
+        let (is_continued, mut backend) = (self.first.continues.is_some(), self.first.task.backend.clone());
+        let (mut attempt, mut stand_ins) = (Ok(self.first), self.stand_ins.into_iter());
+        loop {
+            let next = stand_ins.next();
+            let mut held = HeldBack {
+                listener,
+                held: Vec::new(),
+                delivered: next.is_none(),
+                over: false,
+                tried: &tried,
+            };
+            let result = attempt
+                .and_then(|prepared| engine.open(prepared, &control.cancel))
+                .and_then(|opened| engine.run(opened, control, &mut held));
+            let failure = match &result {
+                Ok(outcome) => outcome.failure.clone(),
+                Err(error) => Some(Failure::from(error)),
+            };
+            let (Some(failure), Some(next)) = (failure.filter(|failure| held.may_pass_on(failure)), next)
+            else {
                 if !held.over {
                     held.release().map_err(|_| Error::ReaderGone)?;
                 }
                 return result.map(|outcome| Outcome { tried, ..outcome });
+            };
+            log::warn!("{backend}: {}; asking {}", failure.message, next.backend);
+            // The client does not know of its session, and there is no answer in it. One that was there before stays.
+            if let Some(id) = held.session().filter(|_| !is_continued) {
+                let gone = engine.store.load(id).and_then(|session| engine.forget(&session));
+                if let Err(error) = gone {
+                    log::warn!("{error}");
+                }
             }
+            tried.push((std::mem::replace(&mut backend, next.backend.clone()), failure));
+            let session = next.session.as_ref().map(|session| engine.store.load(&session.id)).transpose();
+            attempt = session.and_then(|session| engine.prepare(next, session.as_ref()));
         }
     }
-    Err(Error::Internal("no task to run".to_owned()))
 }
 
 /// Another backend may well answer: this one is used up, busy, not there or not logged in.
@@ -75,6 +114,11 @@ enum Held {
 }
 
 impl HeldBack<'_> {
+    /// Nothing of the run was delivered, and another backend may not fail so.
+    fn may_pass_on(&self, failure: &Failure) -> bool {
+        !self.delivered && passes_on(failure.kind)
+    }
+
     /// The session of a run that said nothing.
     fn session(&self) -> Option<&str> {
         self.held.iter().find_map(|held| match held {
@@ -114,7 +158,7 @@ impl Listener for HeldBack<'_> {
                 | Event::ToolUse { .. }
                 | Event::ToolResult { .. } => true,
                 Event::Done(outcome) => {
-                    !outcome.failure.as_ref().is_some_and(|failure| passes_on(failure.kind))
+                    !outcome.failure.as_ref().is_some_and(|failure| self.may_pass_on(failure))
                 }
                 Event::Started { .. }
                 | Event::Model { .. }

@@ -6,9 +6,10 @@ use super::{
     Chat, Dialect, Finished, Format, Frames, KEEPALIVE_BLANK, Reply, Stamp, needs_keepalive, structured,
 };
 use crate::base::world;
-use crate::engine::{self, answer::Collector};
+use crate::engine::{self, answer::Collector, fallback::Attempts};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
+use crate::http::state::admission::Claimant;
 use crate::http::state::call::{Call, Work};
 use crate::http::state::streaming::StreamingResponse;
 use crate::model::error::{Error, Failure, Kind};
@@ -111,25 +112,27 @@ impl Answered<'_> {
 
 impl RunRequest<'_> {
     /// One JSON object at the end.
-    pub fn whole(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    pub fn whole(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
         let mut response = call.response("application/json");
         // Where its form matters there may be more than one run.
         let runs = if self.is_free() { 1 } else { TRIES as u32 };
         let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
-        let result = self.settle(&mut WholeDelivery { response: &mut response, limit });
+        let result = self.settle(attempts, &mut WholeDelivery { response: &mut response, limit });
         // Once blanks are out, only a cut says that something is missing.
         if response.is_open() { Ok(()) } else { result }
     }
 
     /// Frames as the answer comes; where its form matters, once it is known to be right.
-    pub fn stream(&self, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    pub fn stream(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
         let mut frames = self.dialect.frames(self.chat, self.stamp);
         let mut response = call.response("text/event-stream; charset=utf-8");
         let start = frames.start();
         response.hold(&start).map_err(|_| Error::ReaderGone)?;
         let result = match self.is_free() {
-            true => self.run_free(&mut *frames, &mut response),
-            false => self.settle(&mut FrameDelivery { response: &mut response, frames: &mut *frames }),
+            true => self.run_free(attempts, &mut *frames, &mut response),
+            false => {
+                self.settle(attempts, &mut FrameDelivery { response: &mut response, frames: &mut *frames })
+            }
         };
         match result {
             Err(fault) if !response.is_open() && self.thread.may_begin_anew(&fault) => Err(fault),
@@ -146,31 +149,36 @@ impl RunRequest<'_> {
     /// Runs it once, and passes the text on.
     fn run_free(
         &self,
+        attempts: Attempts,
         frames: &mut dyn Frames,
         response: &mut StreamingResponse<'_, '_>,
     ) -> Result<(), Fault> {
         let answer = Collector::default();
         let mut listener =
             StreamListener { asked: self, frames, response, bytes: 0, answer, broken: false, denials: 0 };
-        let result = self.work.server.run(self.work, self.tasks, self.control, &mut listener, false);
-        let outcome = result?;
+        let outcome =
+            self.work.server.run(self.work, attempts, self.control, &mut listener, Claimant::Request)?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
 
     /// Runs it until the answer is what was asked for, and delivers that.
-    fn settle(&self, delivery: &mut dyn Delivery) -> Result<(), Fault> {
-        let (mut tasks, since) = (self.tasks.to_vec(), Instant::now());
-        let mut problem = Failure::new(Kind::Internal, "nothing was tried");
-        for _ in 0..TRIES {
+    fn settle(&self, mut attempts: Attempts, delivery: &mut dyn Delivery) -> Result<(), Fault> {
+        let (mut tasks, since, mut tries) = (self.tasks.to_vec(), Instant::now(), 0);
+        loop {
+            tries += 1;
             let answer = Collector::default();
             let mut listener = WholeListener { asked: self, answer, since, delivery, problem: None };
-            let result = self.work.server.run(self.work, &tasks, self.control, &mut listener, false);
+            let result =
+                self.work.server.run(self.work, attempts, self.control, &mut listener, Claimant::Request);
             let WholeListener { answer: Collector { text, .. }, problem: found, .. } = listener;
             let failure = match (result?.failure, found) {
                 (_, Some(failure)) => failure,
                 (Some(failure), None) => return Err(Fault::of_failure(&failure, world::now().0)),
                 (None, None) => return Ok(()),
             };
+            if tries == TRIES {
+                return Err(Fault::of_failure(&failure, world::now().0));
+            }
             log::debug!("{}: asked once more", self.work.who.request);
             // A backend that checks the form itself tells nothing of an answer without it but what is wrong.
             let answer = Some(text.trim_end()).filter(|answer| !answer.is_empty());
@@ -182,9 +190,9 @@ impl RunRequest<'_> {
                 );
                 task.prompt = again.into();
             }
-            problem = failure;
+            let (engine, session) = (&self.work.server.engine, self.thread.session.as_ref());
+            attempts = Attempts::of(engine, tasks.clone(), session)?;
         }
-        Err(Fault::of_failure(&problem, world::now().0))
     }
 
     /// Any text will do.

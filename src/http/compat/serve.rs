@@ -8,6 +8,7 @@ use super::{anthropic, chat, completions, responses};
 use crate::backend::Backend;
 use crate::base::json::json;
 use crate::base::world;
+use crate::engine::fallback::Attempts;
 use crate::engine::request::{Picture, Request};
 use crate::http::front::errors::{Cause, Fault};
 use crate::http::state::call::{Call, Work};
@@ -118,7 +119,7 @@ fn run(
     let request = request(chat, backend, model, thread);
     let tasks = tasks(call, chat, &request, thread)?;
     let who = call.who.clone();
-    server.engine.prepare(&tasks[0])?;
+    let attempts = Attempts::of(&server.engine, tasks.clone(), thread.session.as_ref())?;
     let cancel = call.cancel()?;
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     let run = server.runs.add(run);
@@ -130,7 +131,7 @@ fn run(
     let stamp = Stamp { id: world::random_id()?, created: world::now().0 };
     let asked =
         RunRequest { chat, dialect, stamp: &stamp, work: &work, control: &control, thread, tasks: &tasks };
-    if chat.stream { asked.stream(call) } else { asked.whole(call) }
+    if chat.stream { asked.stream(call, attempts) } else { asked.whole(call, attempts) }
 }
 
 /// The tasks of a request: the first is what is asked for, the others stand in for it, each asked in its backend's own way.

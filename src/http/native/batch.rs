@@ -5,9 +5,11 @@ use crate::base::json::json;
 use crate::base::text::without_mark;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::dry_run::{self, Reader};
+use crate::engine::fallback::Attempts;
 use crate::engine::request::Request;
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
+use crate::http::state::admission::Claimant;
 use crate::http::state::call::{Call, Work, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::event::Listener;
@@ -287,20 +289,27 @@ impl Runner for Admitted<'_> {
         self.0.server.admit(self.0.who, request, task)
     }
 
-    fn run(&self, tasks: &[Task], control: &Control, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+    fn run(
+        &self,
+        tasks: Vec<Task>,
+        session: Option<&Session>,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error> {
         let control = self.0.who.limits.over(control.clone(), self.0.streamed);
-        self.0.server.run(self.0, tasks, &control, listener, true)
+        let attempts = Attempts::of(&self.0.server.engine, tasks, session)?;
+        self.0.server.run(self.0, attempts, &control, listener, Claimant::Batch)
     }
 
     fn forget(&self, session: &Session) -> Result<(), Error> {
         self.0.server.engine.forget(session)
     }
 
-    fn rehearse(&self, task: &Task) -> Result<String, Error> {
+    fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
         let engine = &self.0.server.engine;
-        let prepared = engine.prepare(task)?;
+        let prepared = engine.prepare(task, session)?;
         let program = engine.locate(&*prepared.backend, false);
-        let reader = Reader::Other(self.0.server.config.backend(&task.backend));
+        let reader = Reader::Other(self.0.server.config.backend(&prepared.task.backend));
         Ok(dry_run::text(&prepared, program.as_deref(), reader))
     }
 }

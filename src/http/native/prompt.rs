@@ -4,16 +4,19 @@ use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
 use crate::base::json::json;
 use crate::base::world;
+use crate::engine::Prepared;
 use crate::engine::answer::Collector;
 use crate::engine::dry_run::{self, Reader};
+use crate::engine::fallback::Attempts;
 use crate::engine::request::{Request, Span};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
+use crate::http::state::admission::Claimant;
 use crate::http::state::call::{Call, Work, read_object};
 use crate::model::event::{Event, Listener};
 use crate::model::fields::{Word, fields};
 use crate::model::outcome::Outcome;
-use crate::model::task::{Continue, OutputFormat, Task};
+use crate::model::task::{Continue, OutputFormat};
 use crate::model::unified::{self, Answer, Events};
 use crate::session::{Session, Status};
 use serde::Serialize;
@@ -71,19 +74,18 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra
             wait_limit: Some(extra.wait_secs.map_or(Duration::ZERO, |Span(wait_limit)| wait_limit)),
             replay: extra.replay.unwrap_or(false),
         });
-        call.server.engine.prepare(task)?;
     }
+    let attempts = Attempts::checked(&call.server.engine, tasks, session.as_ref())?;
     if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {
-        return dry(call, &tasks[0]);
+        return dry(call, attempts.first());
     }
-    let job: Job = Box::new(move |work, feed| answer(work, feed, &request, &tasks));
+    let job: Job = Box::new(move |work, feed| answer(work, feed, &request, attempts));
     deliver(call, key, format, detach, job)
 }
 
 /// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none.
-fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
-    let engine = &call.server.engine;
-    let prepared = engine.prepare(task)?;
+fn dry(call: &mut Call<'_, '_>, prepared: &Prepared) -> Result<(), Fault> {
+    let (engine, task) = (&call.server.engine, &prepared.task);
     let program = engine.locate(&*prepared.backend, false);
     let session = match (&task.session, task.ephemeral) {
         (Some(session), _) => Some(session.id.clone()),
@@ -96,10 +98,10 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
         }
     };
     let reader = Reader::Other(call.server.config.backend(&task.backend));
-    let text = dry_run::text(&prepared, program.as_deref(), reader);
+    let text = dry_run::text(prepared, program.as_deref(), reader);
     let sent = RunJson::with(
         Answer {
-            model: prepared.task.model.as_deref(),
+            model: task.model.as_deref(),
             content: Some(&text),
             session_id: session.as_deref(),
             exit_code: Some(0),
@@ -110,17 +112,23 @@ fn dry(call: &mut Call<'_, '_>, task: &Task) -> Result<(), Fault> {
     );
     let mut answer = json!(sent);
     answer["dry_run"] = json!(true);
-    answer["command"] = dry_run::data(&prepared, program.as_deref(), reader);
+    answer["command"] = dry_run::data(prepared, program.as_deref(), reader);
     call.json(&answer)
 }
 
 /// The run itself.
-fn answer(work: &Work<'_>, feed: &mut dyn Feed, request: &Request, tasks: &[Task]) -> Result<String, Failed> {
+fn answer(
+    work: &Work<'_>,
+    feed: &mut dyn Feed,
+    request: &Request,
+    attempts: Attempts,
+) -> Result<String, Failed> {
     let control: Control = work.server.control(work.who, request, work.cancel.clone(), work.streamed);
-    let events = Events::new(Some(&tasks[0].backend), &tasks[0].dir);
+    let task = &attempts.first().task;
+    let events = Events::new(Some(&task.backend), &task.dir);
     let answer = Collector::default();
     let mut listener = PromptListener { work, feed, events, answer, known: json!({}) };
-    let result = work.server.run(work, tasks, &control, &mut listener, false);
+    let result = work.server.run(work, attempts, &control, &mut listener, Claimant::Request);
     let known = listener.known;
     let fault = match &result {
         Ok(outcome) => match &outcome.failure {

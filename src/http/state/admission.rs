@@ -46,8 +46,16 @@ pub struct Claim {
     pub backend: String,
     /// The key's name and how many runs it may have at once.
     pub key: Option<(String, usize)>,
+    pub claimant: Claimant,
+}
+
+/// For whom a slot is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimant {
+    /// A request: it waits in the queue.
+    Request,
     /// One of many runs of a request that was let in: it waits as long as it takes, and counts for no queue.
-    pub of_batch: bool,
+    Batch,
 }
 
 /// A slot that is taken, until it is dropped.
@@ -89,13 +97,13 @@ impl Slots {
             if self.whose_turn(&state) == Some(place) {
                 break None;
             }
-            if !claim.of_batch && is_full {
+            if claim.claimant == Claimant::Request && is_full {
                 let (used, queued) = (state.used, state.queued() - 1);
                 break Some(Error::Busy(format!(
                     "too many runs at once: {used} runs go on and {queued} wait: try again later"
                 )));
             }
-            if !claim.of_batch && since.elapsed() >= self.bounds.wait_limit {
+            if claim.claimant == Claimant::Request && since.elapsed() >= self.bounds.wait_limit {
                 let sentence = format!(
                     "too many runs at once: no run ended within {:?}: try again later",
                     self.bounds.wait_limit
@@ -140,7 +148,7 @@ impl Slots {
 
 impl State {
     fn queued(&self) -> usize {
-        self.line.values().filter(|claim| !claim.of_batch).count()
+        self.line.values().filter(|claim| claim.claimant == Claimant::Request).count()
     }
 }
 
@@ -173,7 +181,7 @@ mod tests {
 
     fn claim(backend: &str, key: Option<(&str, usize)>) -> Claim {
         let key = key.map(|(name, most)| (name.to_owned(), most));
-        Claim { backend: backend.to_owned(), key, of_batch: false }
+        Claim { backend: backend.to_owned(), key, claimant: Claimant::Request }
     }
 
     #[test]
@@ -219,7 +227,7 @@ mod tests {
     fn runs_of_a_batch_count_for_no_queue_and_leave_their_turn_to_others() {
         let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::from_secs(60) };
         let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
-        let of_batch = || Claim { of_batch: true, ..claim("a", None) };
+        let of_batch = || Claim { claimant: Claimant::Batch, ..claim("a", None) };
         let waiting = || slots.state().line.len();
         let mut held = slots.take(of_batch(), &cancel).ok().unwrap();
         let (queued, let_in, behind) = std::thread::scope(|scope| {

@@ -5,10 +5,10 @@ use crate::base::sync::lock;
 use crate::base::time::timestamp;
 use crate::base::world;
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::engine::dry_run::Reader;
-use crate::engine::fallback;
+use crate::engine::fallback::Attempts;
 use crate::engine::request::{Defaults, Request};
+use crate::engine::{Engine, Prepared};
 use crate::exec::{self, Cancel, Control};
 use crate::http::front::client_address::Proxies;
 use crate::http::front::keys::Keys;
@@ -18,7 +18,7 @@ use crate::http::front::rate::Buckets;
 use crate::http::front::request_id::TRACE_VARIABLE;
 use crate::http::net::Gauges;
 use crate::http::net::memory::{COPIES, Held};
-use crate::http::state::admission::{Bounds, Claim, Slots};
+use crate::http::state::admission::{Bounds, Claim, Claimant, Slots};
 use crate::http::state::call::{Who, Work};
 use crate::http::state::idempotency::Idempotency;
 use crate::http::state::metrics::{Metrics, Ran};
@@ -213,28 +213,27 @@ impl Server {
         who.limits.over(request.control(&self.config, cancel), streamed)
     }
 
-    /// Runs tasks for a client: the one way in which the server runs anything. The tasks are admitted.
+    /// Runs tasks for a client: the one way in which the server runs anything. They are admitted.
     pub fn run(
         &self,
         work: &Work<'_>,
-        tasks: &[Task],
+        attempts: Attempts,
         control: &Control,
         listener: &mut dyn Listener,
-        of_batch: bool,
+        claimant: Claimant,
     ) -> Result<Outcome, Error> {
-        let first = tasks.first().ok_or_else(|| Error::Internal("no task to run".to_owned()))?;
+        let first = attempts.first().task.backend.clone();
         let key = work.who.key.as_ref().map(|key| (key.name.clone(), key.max_runs));
         if self.config.server.log_commands {
-            self.log_command(work, first);
+            self.log_command(work, attempts.first());
         }
-        let _slot =
-            self.slots.take(Claim { backend: first.backend.clone(), key, of_batch }, &control.cancel)?;
+        let _slot = self.slots.take(Claim { backend: first.clone(), key, claimant }, &control.cancel)?;
         let held = Some(work.held).filter(|_| work.keeps_answer);
         let mut meter =
             Meter { listener, since: Instant::now(), first_event: None, held, cancel: &control.cancel };
-        let result = fallback::run(&self.engine, tasks, control, &mut meter);
+        let result = attempts.run(&self.engine, control, &mut meter);
         let (took, first_event) = (meter.since.elapsed(), meter.first_event);
-        let backend = result.as_ref().map_or(&first.backend, |outcome| &outcome.backend);
+        let backend = result.as_ref().map_or(&first, |outcome| &outcome.backend);
         let kind = match &result {
             Ok(outcome) => outcome.failure.as_ref().map(|failure| failure.kind),
             Err(error) => Some(error.kind()),
@@ -257,11 +256,10 @@ impl Server {
 
     /// Logs how a task is launched. Some programs get the prompt, what came before it, or the system prompt as arguments, and
     /// some keys: they are not in the log.
-    fn log_command(&self, work: &Work<'_>, task: &Task) {
-        let Ok(prepared) = self.engine.prepare(task) else { return };
-        let hidden = |text: Option<String>| text.map(|_| "PROMPT".to_owned());
-        let task = prepared.task;
-        let (system, append_system) = (hidden(task.system), hidden(task.append_system));
+    fn log_command(&self, work: &Work<'_>, prepared: &Prepared) {
+        let hidden = |text: &Option<String>| text.as_ref().map(|_| "PROMPT".to_owned());
+        let task = prepared.task.clone();
+        let (system, append_system) = (hidden(&task.system), hidden(&task.append_system));
         let silent = Task { prompt: "PROMPT".into(), system, append_system, ..task };
         if let Ok(launch) = prepared.backend.launch(&silent) {
             let (request, program) = (&work.who.request, &launch.program);

@@ -1,0 +1,303 @@
+//! A task that is run: its session is held, exec holds the conversation with its program, and the events of that are folded
+//! into an `Outcome`, in one pass.
+
+use super::answer::{self, Collector};
+use super::{Engine, Prepared};
+use crate::backend;
+use crate::base::world;
+use crate::exec::{self, Cancel, Control, Stop};
+use crate::model::error::{Error, Failure, Kind};
+use crate::model::event::{Event, Listener, TRUNCATED};
+use crate::model::outcome::Outcome;
+use crate::model::task::Task;
+use crate::session::{KeepWaiting, Run, Session, Tokens, TurnEnd};
+use serde_json::Value;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// As many denied permissions are told one by one; the rest are counted.
+const MOST_DENIALS_TOLD: u64 = 10;
+
+/// A task that can be run at once: its program is there, and the session that it continues is its own until its end.
+pub struct Opened {
+    prepared: Prepared,
+    program: PathBuf,
+    run: Option<Run>,
+}
+
+impl Engine {
+    /// Finds the program of a task, and takes the session that it continues.
+    ///
+    /// # Errors
+    /// When the program is not installed, or there is no place to work or to keep a session; when the session is busy or
+    /// gone, or cannot be continued as it is now.
+    pub fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
+        let (backend, task) = (&prepared.backend, &mut prepared.task);
+        let program = self.locate(&**backend, true).ok_or_else(|| Error::NotInstalled {
+            backend: backend.name().to_owned(),
+            program: backend.program().to_owned(),
+        })?;
+        if !task.dir.is_dir() {
+            let dir = task.dir.display();
+            return Err(Error::Invalid(format!("working directory `{dir}` is not a directory")));
+        }
+        match self.store.has_place() {
+            // What costs something is not done where it is known before that it cannot be kept.
+            Err(error) if !task.ephemeral && backend.answers() => {
+                return Err(Error::Invalid(format!("{error} (`--ephemeral` keeps no session)")));
+            }
+            Err(error) if !task.ephemeral => {
+                let warning = format!("the session was not saved: {error}");
+                log::warn!("{warning}");
+                prepared.warnings.push(warning);
+                task.ephemeral = true;
+            }
+            _ => {}
+        }
+        let Some((asked, before)) = prepared.continues.take().filter(|_| !prepared.task.ephemeral) else {
+            return Ok(Opened { prepared, program, run: None });
+        };
+        let wait_limit = asked.session.as_ref().and_then(|session| session.wait_limit);
+        let keep_waiting = keep_waiting(cancel);
+        let mut run =
+            self.store.resume(&before.id, wait_limit, keep_waiting, asked.prompt.clone(), self.keep)?;
+        if !asked.tags.is_empty() {
+            self.store.update(&before.id, |session| session.add_tags(&asked.tags))?;
+        }
+        // Another run may have gone on with it until this one had it.
+        if conversation(run.session()) != conversation(&before) {
+            let (backend, fresh) = (asked.backend.clone(), self.prepare(asked, Some(run.session())));
+            prepared = fresh.inspect_err(|error| {
+                // What is wrong is more than that it could not be saved.
+                let end = TurnEnd { backend, failure: Some(Failure::from(error)), ..TurnEnd::default() };
+                let _ = run.end(end);
+            })?;
+        }
+        Ok(Opened { prepared, program, run: Some(run) })
+    }
+
+    /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
+    ///
+    /// # Errors
+    /// When *we* could not do it: a program that does not start, a time limit, a cancel. A backend that ran and said no is
+    /// an `Outcome` with a failure in it.
+    pub fn run(
+        &self,
+        opened: Opened,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome, Error> {
+        let Opened { prepared, program, run } = opened;
+        let (run, session_failure) = match run {
+            Some(run) => (Some(run), None),
+            None if prepared.task.ephemeral => (None, None),
+            None => match self.begin(&prepared.task, keep_waiting(&control.cancel)) {
+                Ok(run) => (Some(run), None),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                // The answer matters more than its record.
+                Err(error) => (None, Some(Failure::from(&error))),
+            },
+        };
+        let Prepared { backend, task, mut launch, warnings, .. } = prepared;
+        let name = backend.name();
+        listener.begin(name, run.as_ref().map(|run| &*run.session().id)).map_err(|_| Error::ReaderGone)?;
+        let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+        launch.reach.clone_from(&task.add_dirs);
+        launch.env.extend(task.env.iter().cloned());
+        launch.unset.extend(task.unset.iter().cloned());
+        launch.unset.extend(never.map(|name| (*name).to_owned()));
+        let mut dialogue = backend.dialogue(&task);
+        let mut fold = Fold {
+            since: Instant::now(),
+            outcome: Outcome {
+                backend: name.to_owned(),
+                model: task.model,
+                session: run.as_ref().map(|run| run.session().id.clone()),
+                session_failure,
+                warnings,
+                ..Outcome::default()
+            },
+            run,
+            formed: task.schema.map(|schema| (schema, Collector::default())),
+            refusal: None,
+            is_over: false,
+            listener,
+        };
+        let marker = exec::marker(&self.world)?;
+        let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
+        let finished = match report.and_then(|report| stopped(&report.stop)) {
+            Err(Error::ReaderGone) => Err(fold.refusal.take().unwrap_or(Error::ReaderGone)),
+            finished => finished,
+        };
+        if let Err(error) = &finished {
+            fold.stop(error);
+        }
+        finished.map(|()| fold.outcome)
+    }
+
+    /// Begins the session of a run.
+    fn begin(&self, task: &Task, keep_waiting: KeepWaiting) -> Result<Run, Error> {
+        let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &task.prompt);
+        session.model = task.model.clone();
+        session.set_tags(&task.tags)?;
+        session.set_metadata(task.metadata.clone())?;
+        (session.owner, session.hidden) = (task.owner.clone(), task.hidden);
+        if session.hidden {
+            // It is not looked for by its words, and the index would keep them for longer than it lives.
+            (session.title, session.initial_prompt) = Default::default();
+        }
+        self.store.begin(session, keep_waiting, task.prompt.clone(), self.keep)
+    }
+}
+
+/// What of a session decides how it is continued.
+fn conversation(session: &Session) -> (&str, Option<&str>, u64) {
+    (&session.backend, session.backend_session_id.as_deref(), session.turn_count)
+}
+
+fn keep_waiting(cancel: &Arc<Cancel>) -> KeepWaiting {
+    let cancel = cancel.clone();
+    Arc::new(move || if cancel.is_thrown() { Err(Error::Cancelled) } else { Ok(()) })
+}
+
+/// A stop that is no result, as the error that it is.
+fn stopped(stop: &Stop) -> Result<(), Error> {
+    match *stop {
+        Stop::Finished(_) => Ok(()),
+        Stop::TimedOut(limit, after) => Err(Error::TimedOut { limit, after }),
+        Stop::Cancelled => Err(Error::Cancelled),
+        Stop::ReaderGone => Err(Error::ReaderGone),
+    }
+}
+
+/// Folds the events of a run into its outcome while they pass to the listener.
+struct Fold<'a> {
+    since: Instant,
+    outcome: Outcome,
+    run: Option<Run>,
+    /// The schema that the answer has to follow, and what there is of it: nobody hears of one that does not.
+    formed: Option<(Value, Collector)>,
+    /// Why the listener stopped the run, where that is more than a reader that left.
+    refusal: Option<Error>,
+    /// The listener has the outcome.
+    is_over: bool,
+    listener: &'a mut dyn Listener,
+}
+
+impl Listener for Fold<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        let heard = match event {
+            Event::Done(done) => self.finish(done),
+            event => self.hear(event),
+        };
+        heard.map_err(|error| match error.downcast() {
+            Ok(refusal) => {
+                self.refusal = Some(refusal);
+                io::ErrorKind::Other.into()
+            }
+            Err(error) => error,
+        })
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.listener.idle()
+    }
+}
+
+impl Fold<'_> {
+    /// Takes into the outcome what is for it, and passes the event on.
+    fn hear(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Started { model, session } => {
+                self.outcome.model = model.clone().or(self.outcome.model.take());
+                self.outcome.backend_session = session.clone().or(self.outcome.backend_session.take());
+            }
+            Event::Usage(usage) => self.outcome.usage = *usage,
+            Event::Progress { stage, .. } => self.outcome.truncated |= stage == TRUNCATED,
+            Event::PermissionDenied { .. } => self.outcome.permission_denials += 1,
+            Event::Text(_) | Event::Void(_) => {
+                if let Some((_, answer)) = &mut self.formed {
+                    answer.add(event)?;
+                    return self.listener.idle();
+                }
+                if let Some(run) = &mut self.run {
+                    run.hear(event);
+                }
+            }
+            Event::Model { name, .. } => self.outcome.model = Some(name.clone()),
+            _ => {}
+        }
+        let is_one_more = matches!(event, Event::PermissionDenied { .. })
+            && self.outcome.permission_denials > MOST_DENIALS_TOLD;
+        self.outcome.warnings.extend(event.warning().filter(|_| !is_one_more));
+        self.listener.event(event)
+    }
+
+    /// The program has finished. An answer that was kept back until it was whole is told where it follows its schema, else
+    /// the run has failed.
+    fn finish(&mut self, done: &Outcome) -> io::Result<()> {
+        let (mut failure, mut exit_code, mut told) = (done.failure.clone(), done.exit_code, Ok(()));
+        if let (Some((schema, answer)), None) = (self.formed.take(), &failure) {
+            match answer::formed(&schema, &answer.text) {
+                Ok((text, _)) => told = self.hear(&Event::Text(text.to_owned())),
+                Err(wrong) => (failure, exit_code) = (Some(wrong), 1),
+            }
+        }
+        self.conclude(failure, exit_code);
+        told.and_then(|()| self.tell_outcome())
+    }
+
+    /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
+    fn stop(&mut self, error: &Error) {
+        if self.is_over {
+            return;
+        }
+        self.conclude(Some(Failure::from(error)), 1);
+        // A client that left has no use for an error either; a server without memory for the answer has none for a part of
+        // it.
+        if !matches!(error, Error::ReaderGone | Error::Busy(_)) {
+            let _ = self.tell_outcome();
+        }
+    }
+
+    /// Completes the outcome, and saves it.
+    fn conclude(&mut self, failure: Option<Failure>, exit_code: i32) {
+        (self.outcome.failure, self.outcome.exit_code) = (failure, exit_code);
+        self.outcome.duration = self.since.elapsed();
+        if let Some(failure) =
+            self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
+        {
+            failure.message += " (`--replay` starts a new one from the stored turns)";
+        }
+        // Those that were not told one by one.
+        let more = self.outcome.permission_denials.saturating_sub(MOST_DENIALS_TOLD);
+        if more > 0 {
+            self.outcome.warnings.push(format!("{more} more permissions were denied"));
+        }
+        self.save();
+        if let Some(failure) = &self.outcome.session_failure {
+            self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
+        }
+    }
+
+    fn tell_outcome(&mut self) -> io::Result<()> {
+        self.is_over = true;
+        self.listener.event(&Event::Done(Box::new(self.outcome.clone())))
+    }
+
+    /// Saves the session's turn, and lets the session go.
+    fn save(&mut self) {
+        let Some(mut run) = self.run.take() else { return };
+        let saved = run.end(TurnEnd {
+            backend: self.outcome.backend.clone(),
+            model: self.outcome.model.clone(),
+            backend_session_id: self.outcome.backend_session.clone(),
+            usage: Tokens::from(&self.outcome.usage),
+            duration: self.outcome.duration,
+            failure: self.outcome.failure.clone(),
+        });
+        self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
+    }
+}
