@@ -5,7 +5,7 @@ use crate::base::sys;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens a regular file. A link is none, whatever it leads to.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
@@ -59,15 +59,30 @@ pub fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. Nobody else uses
-/// the temporary name at that time.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn replace(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
-    let mut new = create(temporary)?;
-    let write = new.write_all(text).and_then(|()| new.sync_all()).and_then(|()| fs::rename(temporary, path));
+/// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. No other process
+/// or thread does this to the same path meanwhile.
+pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let temporary = beside(path, ".tmp");
+    let mut new = create(&temporary)?;
+    let write = new.write_all(text).and_then(|()| new.sync_all()).and_then(|()| fs::rename(&temporary, path));
     write.inspect_err(|_| {
-        let _ = fs::remove_file(temporary);
+        let _ = fs::remove_file(&temporary);
     })
+}
+
+/// The path with more at its end.
+pub fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// The directory that a file is in.
+pub fn directory(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Waits until the names in a file's directory would outlive a power failure.
+pub fn sync_names(file: &Path) -> io::Result<()> {
+    File::open(directory(file))?.sync_all()
 }

@@ -236,6 +236,13 @@ impl<T: Into<Json>> From<Option<T>> for Json {
     }
 }
 
+/// A value as a line of its own.
+pub fn line<T: Serialize + ?Sized>(value: &T) -> std::io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 /// The text of a value; empty where it has none.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()

@@ -2,14 +2,13 @@
 //! that was broken off is taken up again. Only one clinvk uses it at a time.
 
 use super::{Finished, Label, State, Totals};
+use crate::base::lock::{Lock, Tried};
 use crate::base::sync::lock;
-use crate::base::{disk, sha256};
+use crate::base::{disk, json, sha256};
 use crate::model::error::{Error, Kind};
-use crate::session::lock::{Lock, Tried};
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -54,19 +53,19 @@ impl Folder {
     pub fn open(path: &Path, prefix: &'static str, resumes: bool) -> Result<Folder, Error> {
         let fail = |error| Error::File { verb: "create", path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
-        let lock = match Lock::try_get(&path.join(".lock")) {
-            Ok(Tried::Held(mut lock)) => {
-                // A hint for people: without it another clinvk still learns that the folder is in use.
-                let _ = lock.sign();
-                lock
-            }
-            Ok(Tried::Busy(pid)) => {
-                let whom = pid.map_or("another clinvk".to_owned(), |pid| format!("process {pid}"));
-                return Err(Error::Invalid(format!("`{}` is in use by {whom}", path.display())));
-            }
-            Err(Error::Store { verb, path, error }) => return Err(Error::File { verb, path, error }),
-            Err(error) => return Err(error),
-        };
+        let file = path.join(".lock");
+        let lock =
+            match Lock::try_get(&file).map_err(|error| Error::File { verb: "open", path: file, error })? {
+                Tried::Held(mut lock) => {
+                    // A hint for people: without it another clinvk still learns that the folder is in use.
+                    let _ = lock.sign();
+                    lock
+                }
+                Tried::Busy(pid) => {
+                    let whom = pid.map_or("another clinvk".to_owned(), |pid| format!("process {pid}"));
+                    return Err(Error::Invalid(format!("`{}` is in use by {whom}", path.display())));
+                }
+            };
         let (planned, totals, rows, since) = (None, Totals::default(), Vec::new(), Instant::now());
         let state = Mutex::new(Progress { planned, totals, rows, since, written: since });
         Ok(Folder { path: path.to_owned(), prefix, resumes, state, _lock: lock })
@@ -172,13 +171,9 @@ impl Folder {
 
     /// Writes a file in one step: a reader, and a clinvk after a kill, sees the old one or the new one.
     fn write(&self, name: &str, content: &impl Serialize) -> Result<(), Error> {
-        let (path, temporary) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
-        let write = || -> io::Result<()> {
-            let mut text = serde_json::to_vec(content)?;
-            text.push(b'\n');
-            disk::replace(&path, &temporary, &text)
-        };
-        write().map_err(|error| Error::File { verb: "write", path: path.clone(), error })
+        let path = self.path.join(name);
+        let written = json::line(content).and_then(|line| disk::replace(&path, &line));
+        written.map_err(|error| Error::File { verb: "write", path, error })
     }
 
     fn file_name(&self, label: &Label) -> String {

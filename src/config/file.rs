@@ -6,14 +6,14 @@ use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
 use crate::base::json::json;
+use crate::base::lock::Lock;
 use crate::base::text::nearest;
 use crate::base::{disk, json, text};
 use crate::model::error::Error;
-use fs2::FileExt;
 use serde_json::Value;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The text of the file; `None` when there is no file.
@@ -171,14 +171,15 @@ fn take(node: &mut Value, path: &[String]) -> bool {
 /// Changes the file under its lock, so that of two changes none is lost. `change` says whether it changed anything.
 fn edit(file: &Path, change: impl FnOnce(&mut Value) -> bool) -> Result<bool, Error> {
     let file = target(file);
-    let directory = directory(&file);
+    let directory = disk::directory(&file);
     let failed = |verb, path: &Path| {
         let path = path.to_owned();
         move |error| Error::File { verb, path, error }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create", directory))?;
-    let lock_file = beside(&file, ".lock");
-    let _lock = Lock::take(&lock_file).map_err(failed("lock", &lock_file))?;
+    // It is never removed: a process that waits for it would hold one that no other process sees.
+    let lock_file = disk::beside(&file, ".lock");
+    let _lock = Lock::get(&lock_file).map_err(failed("lock", &lock_file))?;
 
     let mut root = json!({});
     if let Some(text) = read(&file)? {
@@ -191,8 +192,8 @@ fn edit(file: &Path, change: impl FnOnce(&mut Value) -> bool) -> Result<bool, Er
     let text = format!("{root:#}\n");
     // A position in a text that the user has not seen would only mislead.
     find_settings(&text).map_err(|(_, problem)| broken(&file, &format!("not changed: {problem}")))?;
-    replace(&file, &text).map_err(failed("write", &file))?;
-    Ok(true)
+    let written = disk::replace(&file, text.as_bytes()).and_then(|()| disk::sync_names(&file));
+    written.map_err(failed("write", &file)).map(|()| true)
 }
 
 /// The file that is meant where the path is a link, even to a file that is still to be made.
@@ -202,44 +203,9 @@ fn target(file: &Path) -> PathBuf {
     let mut file = file.to_owned();
     for _ in 0..LINKS {
         match fs::read_link(&file) {
-            Ok(next) => file = directory(&file).join(next),
+            Ok(next) => file = disk::directory(&file).join(next),
             Err(_) => break,
         }
     }
     file
-}
-
-fn directory(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Replaces the file in one step. Under the lock no other process uses the temporary name.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    disk::replace(file, &beside(file, ".tmp"), text.as_bytes())?;
-    File::open(directory(file))?.sync_all()
-}
-
-/// Holds a file's lock. The lock file is never removed: a process that waits for it would hold one that no other process sees.
-struct Lock(File);
-
-impl Lock {
-    fn take(path: &Path) -> io::Result<Lock> {
-        let mut options = OpenOptions::new();
-        let file = disk::open(path, options.write(true).create(true).truncate(false).mode(0o600))?;
-        FileExt::lock_exclusive(&file)?;
-        Ok(Lock(file))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing it would do as well, unless a child has inherited it.
-        let _ = FileExt::unlock(&self.0);
-    }
 }

@@ -2,7 +2,7 @@
 //! files of what it found.
 
 use super::journal::Entry;
-use super::model::{INITIAL_PROMPT, Session, Status};
+use super::model::{INITIAL_PROMPT, Session, Status, shorten};
 use super::store::{Store, is_id};
 use crate::model::error::Error;
 use std::path::PathBuf;
@@ -207,7 +207,7 @@ impl Store {
             )?;
         }
         match &meant[..] {
-            [] => Err(Error::SessionNotFound { given: super::shorten(word, 80) }),
+            [] => Err(Error::SessionNotFound { given: shorten(word, 80) }),
             [id] => self.load(id).map(|session| self.settled(session)),
             _ => Err(Error::SessionAmbiguous { given: word.to_owned(), meant }),
         }

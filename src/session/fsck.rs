@@ -2,16 +2,16 @@
 //! moved aside, never deleted. Others go on meanwhile: what they are busy with is left alone. What cannot be repaired is
 //! told like all else, and the rest is looked at all the same.
 
-use super::journal::{Entry, ends_with_newline, free_name, move_aside};
-use super::lock::{Lock, Tried};
+use super::journal::{Entry, Seen, ends_with_newline, free_name, move_aside};
 use super::model::{Session, Status, Turn};
-use super::store::{Store, is_id};
+use super::store::{Store, fail, is_id};
 use crate::base::disk;
+use crate::base::lock::{Lock, Tried};
 use crate::model::error::Error;
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// One thing that is wrong.
@@ -53,28 +53,6 @@ struct Check<'a> {
     stale: Vec<Session>,
 }
 
-/// What can be done about a finding, as it is said when it was done; in a dry run it would be.
-#[derive(Clone, Copy)]
-enum Repair {
-    Aside,
-    Remove,
-    SetToError,
-    EndLine,
-    MakeAnew,
-}
-
-impl Repair {
-    fn word(self) -> &'static str {
-        match self {
-            Repair::Aside => "moved aside",
-            Repair::Remove => "removed",
-            Repair::SetToError => "set to error",
-            Repair::EndLine => "ended",
-            Repair::MakeAnew => "made anew",
-        }
-    }
-}
-
 impl Check<'_> {
     fn all(&mut self, progress: &mut dyn FnMut(usize)) -> Result<(), Error> {
         if !self.store.exists()? {
@@ -91,21 +69,21 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Tells what is wrong, and repairs it unless this is a dry run. The repair may say better what it has done.
+    /// Tells what is wrong, and repairs it unless this is a dry run. `done`: what has or would have been done then. The
+    /// repair may say better what it has done.
     fn found(
         &mut self,
         kind: &'static str,
         problem: &str,
-        repair: Repair,
-        act: impl FnOnce() -> Result<Option<String>, Error>,
+        done: &str,
+        repair: impl FnOnce() -> Result<Option<String>, Error>,
     ) {
-        let word = repair.word();
         let (end, repaired) = match self.dry_run {
-            true => (format!("would be {word}"), false),
-            false => match act() {
-                Ok(done) => (done.unwrap_or(word.to_owned()), true),
+            true => (format!("would be {done}"), false),
+            false => match repair() {
+                Ok(better) => (better.unwrap_or(done.to_owned()), true),
                 Err(error) => {
-                    let end = format!("could not be {word}: {error}");
+                    let end = format!("could not be {done}: {error}");
                     self.report.failure.get_or_insert(error);
                     (end, false)
                 }
@@ -120,16 +98,23 @@ impl Check<'_> {
         self.report.findings.push(Finding { kind: "unreadable", sentence, repaired: false });
     }
 
-    /// Holds a session, so that nobody else works on it. `None`: somebody does, and that is no finding.
+    /// Moves a file aside.
+    fn aside(&mut self, kind: &'static str, path: &Path, problem: &str) {
+        self.found(kind, problem, "moved aside", || {
+            let moved = move_aside(path, kind).map_err(fail("move aside", path))?;
+            Ok(Some(format!("moved to `{}`", moved.display())))
+        });
+    }
+
+    /// Holds a session, so that nobody else works on it. `None`: somebody does, and that is no finding. Nothing is held for
+    /// a dry run: that would make the lock file.
     fn hold(&self, id: &str) -> Result<Option<Lock>, Error> {
-        let path = self.store.path(id, "lock");
-        // Nothing is held for a dry run: that would make the lock file.
-        if self.dry_run {
-            return Ok(None);
-        }
-        match Lock::try_get(&path)? {
-            Tried::Held(lock) => Ok(Some(lock)),
-            Tried::Busy(_) => Ok(None),
+        match self.dry_run {
+            true => Ok(None),
+            false => self.store.try_hold(id).map(|tried| match tried {
+                Tried::Held(lock) => Some(lock),
+                Tried::Busy(_) => None,
+            }),
         }
     }
 
@@ -163,18 +148,9 @@ impl Check<'_> {
             return;
         }
         let (store, problem) = (self.store, format!("session {} is active and nobody runs it", session.id));
-        self.found("stale", &problem, Repair::SetToError, || {
+        self.found("stale", &problem, "set to error", || {
             store.settled(session);
             Ok(None)
-        });
-    }
-
-    /// Moves a file aside.
-    fn aside(&mut self, kind: &'static str, path: &Path, problem: &str) {
-        self.found(kind, problem, Repair::Aside, || {
-            let moved = move_aside(path, kind);
-            let fail = |error| Error::Store { verb: "move aside", path: path.to_owned(), error };
-            moved.map(|moved| Some(format!("moved to `{}`", moved.display()))).map_err(fail)
         });
     }
 
@@ -182,8 +158,7 @@ impl Check<'_> {
     /// that end in the middle of a line, and what is no file in a lock's place.
     fn other_files(&mut self) -> Result<(), Error> {
         let dir = &self.store.dir;
-        let fail = |error| Error::Store { verb: "read", path: dir.to_owned(), error };
-        let mut entries: Vec<_> = fs::read_dir(dir).map_err(fail)?.flatten().collect();
+        let mut entries: Vec<_> = fs::read_dir(dir).map_err(fail("read", dir))?.flatten().collect();
         // Locks first: what is in the place of the store's own would stop everything else.
         entries.sort_by_key(|entry| entry.path().extension().is_none_or(|end| end != "lock"));
         for entry in entries {
@@ -191,13 +166,12 @@ impl Check<'_> {
             let (id, end) = name.split_once('.').unwrap_or((&name, ""));
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let looked = match end {
-                "tmp" | "json.tmp" | "jsonl.tmp" => self.temporary(&path, &name),
-                "next" if !self.store.has(id, "json") => self.temporary(&path, &name),
-                "turns.jsonl" if is_id(id) => self.turns(id, &path),
                 "lock" | "next" if !is_file => {
                     self.aside("corrupt", &path, &format!("`{}` is no regular file", path.display()));
                     Ok(())
                 }
+                "tmp" | "json.tmp" | "jsonl.tmp" | "next" => self.temporary(&path, &name),
+                "turns.jsonl" if is_id(id) => self.turns(id, &path),
                 "lock" if is_id(id) && !self.store.has(id, "json") => self.lock_of_nothing(id),
                 _ => Ok(()),
             };
@@ -212,17 +186,16 @@ impl Check<'_> {
     fn temporary(&mut self, path: &Path, name: &str) -> Result<(), Error> {
         // Whoever writes one holds the store: then it is soon gone.
         let _locked = if self.dry_run { None } else { Some(self.store.lock_as_it_is(&|| Ok(()))?) };
-        if fs::symlink_metadata(path).is_err() {
+        let is_of_session = name.strip_suffix(".next").is_some_and(|id| self.store.has(id, "json"));
+        if is_of_session || fs::symlink_metadata(path).is_err() {
             return Ok(());
         }
-        let problem = format!("`{name}` was left by a writer that died");
-        self.found("temporary", &problem, Repair::Remove, || {
+        self.found("temporary", &format!("`{name}` was left by a writer that died"), "removed", || {
             let removed = match path.is_dir() && !path.is_symlink() {
                 true => move_aside(path, "corrupt").map(drop),
                 false => fs::remove_file(path),
             };
-            let fail = |error| Error::Store { verb: "remove", path: path.to_owned(), error };
-            removed.map(|()| None).map_err(fail)
+            removed.map(|()| None).map_err(fail("remove", path))
         });
         Ok(())
     }
@@ -230,17 +203,13 @@ impl Check<'_> {
     fn lock_of_nothing(&self, id: &str) -> Result<(), Error> {
         // Whoever holds it is about to make the session.
         match self.hold(id)?.filter(|_| !self.store.has(id, "json")) {
-            Some(lock) => lock.remove(),
+            Some(lock) => lock.remove().map_err(fail("remove", &self.store.path(id, "lock"))),
             None => Ok(()),
         }
     }
 
     fn turns(&mut self, id: &str, path: &Path) -> Result<(), Error> {
-        let fail = |verb| move |error| Error::Store { verb, path: path.to_owned(), error };
-        let whole = |path: &Path| {
-            disk::open(path, OpenOptions::new().read(true)).and_then(|file| ends_with_newline(&file))
-        };
-        match whole(path) {
+        match is_whole(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if disk::is_no_file(&error) => {
                 self.aside("corrupt", path, &format!("`{}` is no regular file", path.display()));
@@ -255,37 +224,35 @@ impl Check<'_> {
         }
         // A run that holds the session may be writing right now.
         let held = self.hold(id)?;
-        if held.is_none() && (!self.dry_run || self.is_busy(id)) {
-            return Ok(());
-        }
         // Whoever deleted the session meanwhile held it and took its turns too.
-        if !self.store.has(id, "turns.jsonl") {
+        if (held.is_none() && (!self.dry_run || self.is_busy(id))) || !self.store.has(id, "turns.jsonl") {
             return Ok(());
         }
         if !self.store.has(id, "json") {
             self.aside("orphan", path, &format!("the turns of {id} have no session"));
             return Ok(());
         }
-        if whole(path).map_err(fail("read"))? {
-            return Ok(());
-        }
-        let text = disk::read(path, u64::MAX).map_err(fail("read"))?;
+        let text = disk::read(path, u64::MAX).map_err(fail("read", path))?;
         let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let half = &text[start..];
-        let open = || disk::open(path, OpenOptions::new().write(true)).map_err(fail("open"));
+        let open = || disk::open(path, OpenOptions::new().write(true));
+        if half.is_empty() {
+            return Ok(());
+        }
         // Only its line end is missing: it is a turn.
         if serde_json::from_slice::<Turn>(half).is_ok() {
-            self.found("torn", &format!("the last turn of {id} has no line end"), Repair::EndLine, || {
-                open()?.write_all_at(b"\n", text.len() as u64).map(|()| None).map_err(fail("write"))
+            self.found("torn", &format!("the last turn of {id} has no line end"), "ended", || {
+                let ended = open().and_then(|file| file.write_all_at(b"\n", text.len() as u64));
+                ended.map(|()| None).map_err(fail("write", path))
             });
             return Ok(());
         }
         let problem = format!("the turns of {id} end in the middle of a line ({} bytes)", half.len());
-        self.found("torn", &problem, Repair::Aside, || {
-            let aside = free_name(path, "torn").map_err(fail("write beside"))?;
-            let beside = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
-            beside.and_then(|mut beside| beside.write_all(half)).map_err(fail("write beside"))?;
-            open()?.set_len(start as u64).map_err(fail("cut"))?;
+        self.found("torn", &problem, "moved aside", || {
+            let aside = free_name(path, "torn").map_err(fail("write beside", path))?;
+            let beside = disk::create(&aside).and_then(|mut beside| beside.write_all(half));
+            beside.map_err(fail("write beside", path))?;
+            open().and_then(|file| file.set_len(start as u64)).map_err(fail("cut", path))?;
             Ok(Some(format!("moved to `{}`", aside.display())))
         });
         Ok(())
@@ -296,37 +263,38 @@ impl Check<'_> {
         let (store, journal) = (self.store, &self.store.journal);
         let mut locked = if self.dry_run { None } else { Some(store.lock_as_it_is(&|| Ok(()))?) };
         let mut problems = Vec::new();
-        if journal.is_usable() {
+        if let Seen::Nothing = journal.seen() {
+            problems.push("there is no usable index".to_owned());
+        } else {
             let (mut orphans, mut differ) = (0, 0);
             let mut missing = std::mem::take(&mut self.sessions);
             journal.newest_first(|entry| {
                 let entry = Entry { used: true, ..entry };
                 if missing.remove(&entry.id).as_ref() != Some(&entry) {
                     // It may have changed since it was read.
-                    match store.read_session(&entry.id) {
+                    match store.load(&entry.id) {
                         Err(Error::SessionNotFound { .. }) => orphans += 1,
                         now => differ += usize::from(now.is_ok_and(|now| Entry::of(&now) != entry)),
                     }
                 }
                 true
             })?;
+            let torn = !is_whole(&journal.path).map_err(fail("read", &journal.path))?;
             let missing = missing.keys().filter(|id| store.has(id, "json")).count();
             for (count, what) in [
                 (orphans, "lines without a session"),
                 (missing, "sessions missing"),
                 (differ, "lines that are not as their session is"),
                 (journal.unreadable_lines()?, "lines that make no sense"),
-                (usize::from(journal.is_torn()?), "half line at its end"),
+                (usize::from(torn), "half line at its end"),
             ] {
                 problems.extend((count > 0).then(|| format!("the index has {count} {what}")));
             }
-        } else {
-            problems.push("there is no usable index".to_owned());
         }
         // Once is enough for all of them.
         let mut is_current = problems.is_empty();
         for problem in problems {
-            self.found("index", &problem, Repair::MakeAnew, || {
+            self.found("index", &problem, "made anew", || {
                 if let Some(locked) = locked.as_mut().filter(|_| !is_current) {
                     store.rebuild(locked, &mut |_| {})?;
                     is_current = true;
@@ -339,4 +307,9 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a file's last line has its end.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    disk::open(path, OpenOptions::new().read(true)).and_then(|file| ends_with_newline(&file))
 }

@@ -8,9 +8,9 @@
 //! backup, files that were put beside it are seen by that, without a look at the files.
 
 use super::bounds;
-use super::model::{INITIAL_PROMPT, Session, Status, Tokens, is_false, shorten};
-use super::store::is_id;
-use crate::base::disk;
+use super::model::{INITIAL_PROMPT, Session, Status, is_false, shorten};
+use super::store::{fail, is_id};
+use crate::base::{disk, json};
 use crate::model::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -20,48 +20,30 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What the index knows of a session: enough for filters, so that only the files of what is shown are read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Entry {
-    /// The session's id.
     pub id: String,
     /// This change was a use of the session: it decides the order. Renaming is none.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub used: bool,
     /// The session is gone.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub deleted: bool,
-    #[serde(default)]
     pub backend: String,
-    #[serde(default)]
     pub backend_session_id: Option<String>,
-    #[serde(default)]
     pub model: Option<String>,
-    #[serde(default)]
     pub working_dir: PathBuf,
-    #[serde(default)]
-    pub created_at: String,
-    #[serde(default)]
     pub last_used_at: String,
-    #[serde(default = "completed")]
     pub status: Status,
-    #[serde(default)]
     pub turn_count: u64,
-    #[serde(default)]
-    pub token_usage: Tokens,
-    #[serde(default)]
     pub title: String,
-    #[serde(default)]
     pub initial_prompt: String,
-    #[serde(default)]
     pub tags: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub hidden: bool,
-}
-
-fn completed() -> Status {
-    Status::Completed
 }
 
 impl Entry {
@@ -69,24 +51,21 @@ impl Entry {
     /// read it.
     pub fn of(session: &Session) -> Entry {
         let short = |text: &str| shorten(text, WORD);
-        let backends = session.backend_session_id.as_ref();
+        let (theirs, dir) = (session.backend_session_id.as_ref(), &session.working_dir);
         Entry {
             id: session.id.clone(),
             used: true,
             deleted: false,
             backend: short(&session.backend),
-            backend_session_id: backends.filter(|id| id.len() <= bounds::BACKEND_SESSION).cloned(),
+            backend_session_id: theirs.filter(|id| id.len() <= bounds::BACKEND_SESSION).cloned(),
             model: session.model.as_ref().map(|model| shorten(model, bounds::MODEL)),
-            working_dir: if session.working_dir.as_os_str().len() <= bounds::DIRECTORY {
-                session.working_dir.clone()
-            } else {
-                PathBuf::new()
-            },
-            created_at: short(&session.created_at),
+            working_dir: Some(dir)
+                .filter(|dir| dir.as_os_str().len() <= bounds::DIRECTORY)
+                .cloned()
+                .unwrap_or_default(),
             last_used_at: short(&session.last_used_at),
             status: session.status,
             turn_count: session.turn_count,
-            token_usage: session.token_usage,
             title: shorten(&session.title, bounds::TITLE),
             initial_prompt: session.initial_prompt.chars().take(INITIAL_PROMPT).collect(),
             tags: session.tags.iter().take(bounds::TAGS).map(|tag| shorten(tag, bounds::TAG)).collect(),
@@ -102,8 +81,7 @@ impl Entry {
 
     /// The entry that says that a session is gone.
     pub(super) fn of_deleted(id: &str) -> Entry {
-        let nothing = Session::new(id.to_owned(), "", PathBuf::new(), "");
-        Entry { deleted: true, ..Entry::of_change(&nothing) }
+        Entry { id: id.to_owned(), deleted: true, ..Entry::default() }
     }
 }
 
@@ -149,23 +127,13 @@ const SMALL: u64 = 256 << 10;
 /// How much is read at once from the end. A hundred lines or so.
 const BLOCK: usize = 32 << 10;
 
-/// The journal of a store.
+/// The journal of a store, which need not be there.
 #[derive(Clone)]
 pub struct Journal {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Journal {
-    /// The journal at that path, which need not be there.
-    pub fn at(path: PathBuf) -> Journal {
-        Journal { path }
-    }
-
-    /// Whether there is a journal that can be read, and all of it.
-    pub fn is_usable(&self) -> bool {
-        self.open().is_ok_and(|file| header(&file).is_some())
-    }
-
     /// Whether the index has all that is in the directory.
     pub fn seen(&self) -> Seen {
         let Some(header) = self.open().ok().and_then(|file| header(&file)) else { return Seen::Nothing };
@@ -175,16 +143,9 @@ impl Journal {
         }
     }
 
-    /// The journal as it can be changed: none where there is none that can be used. To be called with the store's lock held.
-    pub(super) fn open_to_change(&self) -> Option<Open> {
-        let file = disk::open(&self.path, OpenOptions::new().read(true).write(true)).ok()?;
-        let header = header(&file)?;
-        Some(Open { file, header, on_disk: header })
-    }
-
     /// When something in the directory last changed, as the file system counts it.
     pub(super) fn directory_changed(&self) -> io::Result<u64> {
-        let meta = fs::metadata(self.path.parent().unwrap_or(Path::new(".")))?;
+        let meta = fs::metadata(disk::directory(&self.path))?;
         Ok(nanoseconds(meta.ctime(), meta.ctime_nsec()))
     }
 
@@ -192,35 +153,30 @@ impl Journal {
         disk::open(&self.path, OpenOptions::new().read(true))
     }
 
-    /// Whether a writer that was killed left half a line at the end.
-    pub fn is_torn(&self) -> Result<bool, Error> {
-        let torn = self.open().and_then(|file| ends_with_newline(&file)).map(|whole| !whole);
-        torn.map_err(|error| self.fail("read", error))
-    }
-
-    /// Appends an entry. Returns whether most lines are stale: then it is time to compact.
-    pub(super) fn append(&self, open: Option<&mut Open>, entry: &Entry) -> Result<bool, Error> {
-        let append = || open.ok_or(io::ErrorKind::InvalidData)?.append(serde_json::to_vec(entry)?);
-        append().map_err(|error| self.fail("write", error))
+    /// The journal as it can be changed: none where there is none that can be used. To be called with the store's lock held.
+    pub(super) fn open_to_change(&self) -> Option<Open> {
+        let file = disk::open(&self.path, OpenOptions::new().read(true).write(true)).ok()?;
+        let header = header(&file)?;
+        Some(Open { file, header, on_disk: header })
     }
 
     /// Puts a journal of these entries, newest first, in place of the old one. To be called with the store's lock held.
-    pub fn replace(&self, newest_first: &[Entry]) -> Result<(), Error> {
+    pub(super) fn replace(&self, newest_first: &[Entry]) -> Result<(), Error> {
         let mut header = Header { clinvk_journal: VERSION, compacted_bytes: 0, length: 0, directory: 0 };
-        let mut lines = header.line().into_bytes();
-        for entry in newest_first.iter().rev() {
-            let entry = Entry { used: true, ..entry.clone() };
-            serde_json::to_writer(&mut lines, &entry).map_err(|error| self.fail("write", error.into()))?;
-            lines.push(b'\n');
-        }
-        (header.length, header.compacted_bytes) = (lines.len() as u64, lines.len() as u64);
-        let line = header.line();
-        lines[..line.len()].copy_from_slice(line.as_bytes());
-        if self.path.is_dir() {
-            move_aside(&self.path, "corrupt").map_err(|error| self.fail("move aside", error))?;
-        }
-        disk::replace(&self.path, &self.path.with_extension("jsonl.tmp"), &lines)
-            .map_err(|error| self.fail("write", error))
+        let mut write = || -> io::Result<()> {
+            let mut lines = header.line().into_bytes();
+            for entry in newest_first.iter().rev() {
+                lines.extend(json::line(&Entry { used: true, ..entry.clone() })?);
+            }
+            (header.length, header.compacted_bytes) = (lines.len() as u64, lines.len() as u64);
+            let line = header.line();
+            lines[..line.len()].copy_from_slice(line.as_bytes());
+            if self.path.is_dir() {
+                move_aside(&self.path, "corrupt")?;
+            }
+            disk::replace(&self.path, &lines)
+        };
+        write().map_err(fail("write", &self.path))
     }
 
     /// Hands on the newest entry of each session, last used first, until `wanted` says to stop. A session that was only
@@ -266,7 +222,7 @@ impl Journal {
             seen.insert(entry.id.clone());
             wanted(renamed.remove(&entry.id).unwrap_or(entry))
         })
-        .map_err(|error| self.fail("read", error))
+        .map_err(fail("read", &self.path))
     }
 
     /// Lines that make no sense: how many.
@@ -278,7 +234,7 @@ impl Journal {
             unreadable += usize::from(!known);
             true
         })
-        .map_err(|error| self.fail("read", error))?;
+        .map_err(fail("read", &self.path))?;
         Ok(unreadable)
     }
 
@@ -314,10 +270,6 @@ impl Journal {
         }
         Ok(())
     }
-
-    fn fail(&self, verb: &'static str, error: io::Error) -> Error {
-        Error::Store { verb, path: self.path.clone(), error }
-    }
 }
 
 /// A journal that is being changed: the store's lock is held.
@@ -333,8 +285,9 @@ impl Open {
         (self.header.directory != directory).then_some(self.header.directory)
     }
 
-    fn append(&mut self, mut line: Vec<u8>) -> io::Result<bool> {
-        line.push(b'\n');
+    /// Appends an entry. Returns whether most lines are stale: then it is time to compact.
+    pub(super) fn append(&mut self, entry: &Entry) -> io::Result<bool> {
+        let mut line = json::line(entry)?;
         let end = self.file.metadata()?.len();
         // A writer that was killed in the middle of a line left no line end: its half line ends here.
         if end > self.header.length && !ends_with_newline(&self.file)? {
@@ -382,16 +335,11 @@ pub(super) fn ends_with_newline(file: &File) -> io::Result<bool> {
 
 /// A name beside a file's own that nothing has yet.
 pub(super) fn free_name(path: &Path, why: &str) -> io::Result<PathBuf> {
-    let name = |end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{why}{end}"));
-        PathBuf::from(name)
-    };
-    let mut free = name("");
+    let mut free = disk::beside(path, &format!(".{why}"));
     let mut number = 1;
     while free.try_exists()? {
         number += 1;
-        free = name(&format!(".{number}"));
+        free = disk::beside(path, &format!(".{why}.{number}"));
     }
     Ok(free)
 }
@@ -400,11 +348,4 @@ pub(super) fn free_name(path: &Path, why: &str) -> io::Result<PathBuf> {
 pub(super) fn move_aside(path: &Path, why: &str) -> io::Result<PathBuf> {
     let free = free_name(path, why)?;
     fs::rename(path, &free).map(|()| free)
-}
-
-/// The journal's own path, for messages.
-impl AsRef<Path> for Journal {
-    fn as_ref(&self) -> &Path {
-        &self.path
-    }
 }

@@ -1,15 +1,15 @@
 //! Who may change what: the store's lock, with the index that is brought up to date under it, and the locks of sessions.
 
 use super::journal::{Entry, Open, Seen, nanoseconds};
-use super::lock::{Lock, Tried, wait_for};
-use super::store::Store;
+use super::model::shorten;
+use super::store::{Store, fail};
+use crate::base::lock::{Inside, Lock, Tried, wait_for};
 use crate::base::sys;
 use crate::model::error::Error;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::sync::{MutexGuard, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 /// How often somebody who waits for a busy session looks again.
@@ -31,7 +31,7 @@ pub(super) struct Locked<'a> {
     pub(super) is_current: bool,
     // Let go in this order: the file's lock first, or a thread of ours would wait for it with the other one held.
     _file: Lock,
-    _process: MutexGuard<'a, ()>,
+    _process: Inside,
 }
 
 impl Drop for Locked<'_> {
@@ -45,9 +45,6 @@ impl Drop for Locked<'_> {
 impl Store {
     /// Waits until nobody else changes the store, and sees to it that the index can be changed too. `keep_waiting` is
     /// asked whether to wait any longer.
-    ///
-    /// # Errors
-    /// When it cannot be locked, or others have it for very long; what `keep_waiting` says.
     pub(super) fn lock(&self, keep_waiting: &dyn Fn() -> Result<(), Error>) -> Result<Locked<'_>, Error> {
         let mut locked = self.lock_as_it_is(keep_waiting)?;
         match self.bring_up_to_date(&mut locked) {
@@ -63,25 +60,21 @@ impl Store {
         &self,
         keep_waiting: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Locked<'_>, Error> {
-        self.make_dir()?;
+        self.has_place()?;
+        if !self.dir.is_dir() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+            made.map_err(fail("create", &self.dir))?;
+        }
         let (path, since) = (self.dir.join("store.lock"), Instant::now());
         let keep_waiting = || match keep_waiting() {
             Ok(()) if since.elapsed() >= LONGEST_WAIT => {
                 let sentence = format!("another process has had it for {LONGEST_WAIT:?}");
-                let error = io::Error::new(io::ErrorKind::TimedOut, sentence);
-                Err(Error::Store { verb: "lock", path: path.clone(), error })
+                Err(fail("lock", &path)(io::Error::new(io::ErrorKind::TimedOut, sentence)))
             }
             said => said,
         };
-        let process = wait_for(&keep_waiting, || match self.in_process.try_lock() {
-            Ok(process) => Ok(Some(process)),
-            Err(TryLockError::Poisoned(process)) => Ok(Some(process.into_inner())),
-            Err(TryLockError::WouldBlock) => Ok(None),
-        })?;
-        let file = wait_for(&keep_waiting, || match Lock::try_get(&path)? {
-            Tried::Held(lock) => Ok(Some(lock)),
-            Tried::Busy(_) => Ok(None),
-        })?;
+        let process = self.in_process.enter(&keep_waiting)?;
+        let file = wait_for(&path, &keep_waiting, |error| fail("open", &path)(error))?;
         let journal = self.journal.open_to_change();
         Ok(Locked { store: self, journal, is_current: false, _file: file, _process: process })
     }
@@ -115,44 +108,56 @@ impl Store {
                 unknown.remove(&entry.id);
                 !unknown.is_empty()
             })?;
-            is_stale = unknown.iter().any(|id| self.read_session(id).is_ok());
+            is_stale = unknown.iter().any(|id| self.load(id).is_ok());
         }
         if is_stale { self.rebuild(held, &mut |_| {}) } else { Ok(()) }
     }
 
-    /// Holds a session that is about to be made. Another holder is not waited for: it may need the store, which is in
-    /// hand.
-    pub(super) fn hold_new(&self, id: &str) -> Result<Lock, Error> {
-        match Lock::try_get(&self.path(id, "lock"))? {
-            Tried::Held(held) => Ok(held),
-            Tried::Busy(pid) => Err(Error::SessionBusy { id: id.to_owned(), pid }),
+    /// Holds a session if it is free.
+    pub(super) fn try_hold(&self, id: &str) -> Result<Tried, Error> {
+        let path = self.path(id, "lock");
+        Lock::try_get(&path).map_err(fail("open", &path))
+    }
+
+    /// Makes a session, and holds it; where it cannot be made, nothing of it is left. Another holder is not waited for: it
+    /// may need the store, which is in hand.
+    pub(super) fn make(
+        &self,
+        id: &str,
+        make: impl FnOnce(&mut Lock) -> Result<(), Error>,
+    ) -> Result<Lock, Error> {
+        let mut held = match self.try_hold(id)? {
+            Tried::Held(held) => held,
+            Tried::Busy(pid) => return Err(Error::SessionBusy { id: id.to_owned(), pid }),
+        };
+        match make(&mut held) {
+            Ok(()) => Ok(held),
+            Err(error) => {
+                let _ = self.remove_parts(id);
+                Err(error)
+            }
         }
     }
 
-    /// Holds a session that is there against other runs. `wait_limit`: none waits for ever, zero not at all. `keep_waiting` is asked
-    /// whether to wait any longer.
-    ///
-    /// # Errors
-    /// `SessionNotFound`, and then no lock's file is made; `SessionBusy` with the pid of the holder, when patience has run
-    /// out; what `keep_waiting` says.
+    /// Holds a session that is there against other runs. `wait_limit`: none waits for ever, zero not at all. `keep_waiting`
+    /// is asked whether to wait any longer. No lock's file is made for a session that is not there.
     pub(super) fn hold(
         &self,
         id: &str,
         wait_limit: Option<Duration>,
         keep_waiting: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Lock, Error> {
-        let path = self.path(id, "lock");
         let since = Instant::now();
         loop {
             if !self.has(id, "json") {
-                return Err(Error::SessionNotFound { given: super::shorten(id, 80) });
+                return Err(Error::SessionNotFound { given: shorten(id, 80) });
             }
-            let pid = match Lock::try_get(&path)? {
+            let pid = match self.try_hold(id)? {
                 Tried::Held(lock) => return Ok(lock),
                 Tried::Busy(pid) => pid.filter(|pid| sys::is_alive(*pid)),
             };
             let moment = if pid.is_some() { Duration::ZERO } else { MOMENT };
-            if wait_limit.is_some_and(|wait_limit| since.elapsed() >= wait_limit.max(moment)) {
+            if wait_limit.is_some_and(|limit| since.elapsed() >= limit.max(moment)) {
                 return Err(Error::SessionBusy { id: id.to_owned(), pid });
             }
             keep_waiting()?;
@@ -170,17 +175,20 @@ impl Store {
         for (done, id) in self.ids()?.iter().enumerate() {
             progress(done + 1);
             // What cannot be read stays where it is, and is told by `fsck` and by who asks for it.
-            entries.extend(self.read_session(id).ok().map(|session| Entry::of(&session)));
+            entries.extend(self.load(id).ok().map(|session| Entry::of(&session)));
         }
         entries.sort_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
-        self.replace_index(held, &entries)
-    }
-
-    /// Makes the index of these entries, newest first.
-    pub(super) fn replace_index(&self, held: &mut Locked<'_>, entries: &[Entry]) -> Result<(), Error> {
-        self.journal.replace(entries)?;
+        self.journal.replace(&entries)?;
         held.journal = self.journal.open_to_change();
         Ok(())
+    }
+
+    /// Puts an index of these entries, newest first, in place of the one there is. It can wait: nothing is lost but time.
+    pub(super) fn replace_index(&self, held: &mut Locked<'_>, entries: &[Entry]) {
+        match self.journal.replace(entries) {
+            Ok(()) => held.journal = self.journal.open_to_change(),
+            Err(error) => log::debug!("the index was not replaced: {error}"),
+        }
     }
 
     /// Makes the index when there is none that can be used. Returns whether there is a store at all.

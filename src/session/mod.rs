@@ -6,7 +6,6 @@ pub mod bounds;
 mod find;
 mod fsck;
 mod journal;
-pub mod lock;
 mod locked;
 mod model;
 pub mod replay;

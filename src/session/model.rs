@@ -26,6 +26,13 @@ words! {
     }
 }
 
+/// Where an index says nothing of it.
+impl Default for Status {
+    fn default() -> Status {
+        Status::Completed
+    }
+}
+
 /// Tokens of all turns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

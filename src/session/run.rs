@@ -2,11 +2,11 @@
 
 use super::bounds;
 use super::journal::Entry;
-use super::lock::Lock;
 use super::model::{Session, Status, Tokens, Turn, shorten};
-use super::store::{Store, Version, text};
+use super::store::{Store, Version, fail};
+use crate::base::lock::Lock;
 use crate::base::time::timestamp;
-use crate::base::{disk, world};
+use crate::base::{disk, json, world};
 use crate::model::error::{Error, Failure};
 use crate::model::event::Event;
 use std::fs;
@@ -78,31 +78,22 @@ impl Store {
         keep: Keep,
     ) -> Result<Run, Error> {
         let mut locked = self.lock(&*keep_waiting)?;
-        let mut lock = self.hold_new(&session.id)?;
-        let mut begin = || {
-            lock.sign()?;
+        let lock = self.make(&session.id, |lock| {
             let [path, next] = ["json", "next"].map(|end| self.path(&session.id, end));
             // Nothing of it is to outlive a power failure yet: the turn would not either.
-            disk::create(&next)
-                .and_then(|mut file| file.write_all(&text(&session)?))
+            lock.sign()
+                .and_then(|()| disk::create(&next)?.write_all(&json::line(&session)?))
                 .and_then(|()| fs::rename(&next, &path))
                 .and_then(|()| disk::create(&next))
-                .map_err(|error| Error::Store { verb: "write", path, error })?;
+                .map_err(fail("write", &path))?;
             if keep.turns {
                 self.open_turns(&session.id)?;
             }
             self.append(&mut locked, &Entry::of(&session))
-        };
-        match begin() {
-            Ok(()) => {
-                let version = self.version(&session.id);
-                Ok(Run::new(self.clone(), (session, version), lock, keep_waiting, prompt.into(), keep))
-            }
-            Err(error) => {
-                let _ = self.remove_parts(&session.id);
-                Err(error)
-            }
-        }
+        })?;
+        let version = self.version(&session.id);
+        drop(locked);
+        Ok(Run::new(self.clone(), (session, version), lock, keep_waiting, prompt.into(), keep))
     }
 
     /// Takes up a session for another turn. `wait_limit`: how long a busy one is waited for; none is for ever. `keep_waiting`
@@ -120,10 +111,9 @@ impl Store {
     ) -> Result<Run, Error> {
         let mut lock = self.hold(id, wait_limit, &*keep_waiting)?;
         let mut begin = || {
-            lock.sign()?;
-            let (version, session, next) = (self.version(id), self.read_session(id)?, self.path(id, "next"));
+            let (version, session, next) = (self.version(id), self.load(id)?, self.path(id, "next"));
             let mut locked = self.lock(&*keep_waiting)?;
-            disk::create(&next).map_err(|error| Error::Store { verb: "write", path: next.clone(), error })?;
+            lock.sign().and_then(|()| disk::create(&next)).map_err(fail("write", &next))?;
             let session = self.as_begun(session);
             self.append(&mut locked, &Entry::of(&session)).inspect_err(|_| {
                 let _ = fs::remove_file(&next);

@@ -3,24 +3,24 @@
 use super::bounds;
 use super::find::Filter;
 use super::journal::{Entry, Journal};
-use super::lock::{Lock, Tried};
 use super::locked::Locked;
-use super::model::{Session, Status, Tokens, Turn};
+use super::model::{Session, Status, Tokens, Turn, shorten};
+use crate::base::lock::{Gate, Lock, Tried};
 use crate::base::time::timestamp;
-use crate::base::{disk, world};
+use crate::base::{disk, json, world};
 use crate::model::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much a look at the store writes: about what a turn needs, so that a disk is called full before one is lost.
 const PROBE: usize = 64 << 10;
 
 /// The files of a session: itself, its turns, while a turn is in progress what becomes of it, its lock.
-pub(super) const PARTS: [&str; 4] = ["json", "turns.jsonl", "next", "lock"];
+const PARTS: [&str; 4] = ["json", "turns.jsonl", "next", "lock"];
 
 /// The sessions of one `$CLINVK_HOME`.
 #[derive(Clone)]
@@ -30,14 +30,25 @@ pub struct Store {
     nowhere: Option<String>,
     pub(super) journal: Journal,
     /// Before the file lock, so that threads of one process do not hold that while they wait for each other.
-    pub(super) in_process: Arc<Mutex<()>>,
+    pub(super) in_process: Arc<Gate>,
 }
+
+/// An error with a file of the store.
+pub(super) fn fail(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |error| Error::Store { verb, path, error }
+}
+
+/// A state of a session's file: its inode, its length, when it was written and when it got its name. A new state is a new
+/// file, and the times are for the one that has an old one's inode.
+#[derive(PartialEq)]
+pub(super) struct Version(u64, u64, (i64, i64), (i64, i64));
 
 impl Store {
     /// The store below that home. Nothing is made before something is saved.
     pub fn at(home: &Path) -> Store {
         let dir = home.join("sessions");
-        let journal = Journal::at(dir.join("index.jsonl"));
+        let journal = Journal { path: dir.join("index.jsonl") };
         Store { dir, nowhere: None, journal, in_process: Arc::default() }
     }
 
@@ -53,7 +64,33 @@ impl Store {
 
     /// The session of that full id.
     pub fn load(&self, id: &str) -> Result<Session, Error> {
-        self.read_session(id)
+        let path = self.path(id, "json");
+        let broken = |problem| Error::SessionBroken { path: path.clone(), problem };
+        let text = disk::read(&path, bounds::READ).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::SessionNotFound { given: shorten(id, 80) },
+            io::ErrorKind::FileTooLarge => broken(error.to_string()),
+            _ if disk::is_no_file(&error) => broken(error.to_string()),
+            _ => fail("read", &path)(error),
+        })?;
+        let session: Session = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+        if session.id != id {
+            // A copy: what is done with it would be done to the other one.
+            return Err(broken(format!("it has the id `{}`", shorten(&session.id, 80))));
+        }
+        Ok(self.as_begun(session))
+    }
+
+    /// A session of whose turn there is no end yet, in progress or killed, is active since that began. Its own file is
+    /// written when a turn ends, and says so of the first one only.
+    pub(super) fn as_begun(&self, mut session: Session) -> Session {
+        if session.status != Status::Active && self.has(&session.id, "next") {
+            session.status = Status::Active;
+            // It is signed when a turn begins.
+            if let Ok(lock) = fs::metadata(self.path(&session.id, "lock")) {
+                session.last_used_at = timestamp((lock.mtime() as u64, lock.mtime_nsec() as u32));
+            }
+        }
+        session
     }
 
     /// The turns of a session, oldest first. A half line at the end, of a writer that was killed, is left out.
@@ -66,15 +103,14 @@ impl Store {
     /// The same one by one: all of them together may be long.
     pub fn each_turn(&self, id: &str, mut hear: impl FnMut(Turn)) -> Result<(), Error> {
         let path = self.path(id, "turns.jsonl");
-        let read = |error| Error::Store { verb: "read", path: path.clone(), error };
         let mut file = match disk::open(&path, OpenOptions::new().read(true)) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(read(error)),
+            Err(error) => return Err(fail("read", &path)(error)),
         };
         // As bytes: half a line may end in the middle of a character.
         let mut line = Vec::new();
-        while file.read_until(b'\n', &mut line).map_err(read)? > 0 {
+        while file.read_until(b'\n', &mut line).map_err(fail("read", &path))? > 0 {
             if let Ok(turn) = serde_json::from_slice(&line) {
                 hear(turn);
             }
@@ -91,19 +127,28 @@ impl Store {
 
     /// Changes a session, which a run may have: nobody else changes any in the meantime. It stays in its place in the
     /// order.
-    ///
-    /// # Errors
-    /// When there is none of that id, or it cannot be read or written; what `change` says no to.
     pub fn update(
         &self,
         id: &str,
         change: impl FnOnce(&mut Session) -> Result<(), Error>,
     ) -> Result<Session, Error> {
         let mut locked = self.lock(&|| Ok(()))?;
-        let mut session = self.read_session(id)?;
+        let mut session = self.load(id)?;
         change(&mut session)?;
         self.save(&mut locked, &session, &Entry::of_change(&session))?;
         Ok(session)
+    }
+
+    /// Writes the file in one step: a reader sees the old or the new one. The index follows. Where it does not, after a kill
+    /// or a power failure, it is seen to be older than the directory.
+    fn save(&self, held: &mut Locked<'_>, session: &Session, entry: &Entry) -> Result<(), Error> {
+        let path = self.path(&session.id, "json");
+        json::line(session)
+            .and_then(|line| disk::replace(&path, &line))
+            // The new name has to outlive a power failure as well.
+            .and_then(|()| disk::sync_names(&path))
+            .map_err(fail("write", &path))?;
+        self.append(held, entry)
     }
 
     /// Saves what a turn has made of a session, once it is on the disk. To be called by who holds the session. It was
@@ -118,49 +163,63 @@ impl Store {
         entry: fn(&Session) -> Entry,
     ) -> Result<Session, Error> {
         let (path, next) = (self.path(&session.id, "json"), self.path(&session.id, "next"));
-        let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
         loop {
             change(&mut session);
             let mut options = OpenOptions::new();
             disk::open(&next, options.write(true).create(true).truncate(true).mode(0o600))
-                .and_then(|mut file| file.write_all(&text(&session)?).and_then(|()| file.sync_data()))
-                .map_err(|error| Error::Store { verb: "write", path: next.clone(), error })?;
+                .and_then(|mut file| file.write_all(&json::line(&session)?).and_then(|()| file.sync_data()))
+                .map_err(fail("write", &next))?;
             let mut locked = self.lock(keep_waiting)?;
-            if self.version(&session.id) == version {
-                fs::rename(&next, &path).map_err(fail)?;
+            if version.is_some() && self.version(&session.id) == version {
+                fs::rename(&next, &path).map_err(fail("write", &path))?;
                 self.append(&mut locked, &entry(&session))?;
                 break;
             }
             drop(locked);
             version = self.version(&session.id);
-            session = self.read_session(&session.id)?;
+            session = self.load(&session.id)?;
         }
-        self.sync_names().map_err(fail)?;
+        // The new name has to outlive a power failure as well.
+        disk::sync_names(&path).map_err(fail("write", &path))?;
         Ok(session)
     }
 
-    /// Saves a session that comes with its turns, under its own id or, where that is taken, another. It takes the place
-    /// in the order of the sessions that its last use gives it. Returns its id.
-    pub fn insert(&self, mut session: Session, turns: &[Turn]) -> Result<String, Error> {
+    /// What tells the file of a session from an earlier one of its name.
+    pub(super) fn version(&self, id: &str) -> Option<Version> {
+        let file = fs::symlink_metadata(self.path(id, "json")).ok()?;
+        let (written, named) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+        Some(Version(file.ino(), file.len(), written, named))
+    }
+
+    /// Saves a session that is new, and comes with its turns, under its own id or, where that is taken, another. Returns
+    /// its id.
+    pub fn add(&self, mut session: Session, turns: &[Turn]) -> Result<String, Error> {
         let mut locked = self.lock(&|| Ok(()))?;
         if PARTS.iter().any(|end| self.has(&session.id, end)) {
             session.id = world::random_id()?;
             // The backend's own session stays with the one that has it.
             session.backend_session_id = None;
         }
-        let _held = self.hold_new(&session.id)?;
-        let mut insert = || {
+        self.make(&session.id, |_| {
             self.append_turns(&session.id, turns)?;
-            self.save(&mut locked, &session, &Entry::of(&session))?;
-            self.put_in_order(&mut locked, &session.id)
-        };
-        match insert() {
-            Ok(()) => Ok(session.id),
-            Err(error) => {
-                let _ = self.remove_parts(&session.id);
-                Err(error)
-            }
+            self.save(&mut locked, &session, &Entry::of(&session))
+        })?;
+        Ok(session.id)
+    }
+
+    /// The same for one that is older: it takes the place in the order of the sessions that its last use gives it.
+    pub fn insert(&self, session: Session, turns: &[Turn]) -> Result<String, Error> {
+        let used = session.last_used_at.clone();
+        let id = self.add(session, turns)?;
+        let mut locked = self.lock(&|| Ok(()))?;
+        let mut all = self.journal.all()?;
+        let place = all.iter().position(|entry| entry.id == id).unwrap_or(0);
+        let later = all.iter().rposition(|entry| entry.id != id && entry.last_used_at > used);
+        if let Some(later) = later.filter(|later| *later > place) {
+            all[place..=later].rotate_left(1);
+            self.replace_index(&mut locked, &all);
         }
+        Ok(id)
     }
 
     /// A new session with the same past, which belongs to `owner`. The vendor's own session stays with the first one: the
@@ -181,21 +240,7 @@ impl Store {
             hidden: false,
             ..session
         };
-        self.insert(fork, &turns)
-    }
-
-    /// Moves a session that is the newest in the index behind those that were used after it.
-    fn put_in_order(&self, held: &mut Locked<'_>, id: &str) -> Result<(), Error> {
-        let mut all = self.journal.all()?;
-        let later = |entry: &Entry| entry.id != id && entry.last_used_at > all[0].last_used_at;
-        let behind = all.iter().rposition(later);
-        match behind {
-            Some(behind) if all[0].id == id => {
-                all[..=behind].rotate_left(1);
-                self.replace_index(held, &all)
-            }
-            _ => Ok(()),
-        }
+        self.add(fork, &turns)
     }
 
     /// The file of a session's turns, to append to.
@@ -203,21 +248,18 @@ impl Store {
         let path = self.path(id, "turns.jsonl");
         let mut options = OpenOptions::new();
         disk::open(&path, options.read(true).append(true).create(true).mode(0o600))
-            .map_err(|error| Error::Store { verb: "write", path, error })
+            .map_err(fail("write", &path))
     }
 
-    /// Appends a turn. To be called by who holds the session's lock.
-    pub fn append_turns(&self, id: &str, turns: &[Turn]) -> Result<(), Error> {
+    /// Appends turns. To be called by who holds the session's lock.
+    pub(super) fn append_turns(&self, id: &str, turns: &[Turn]) -> Result<(), Error> {
         if turns.is_empty() {
             return Ok(());
         }
         let mut file = self.open_turns(id)?;
         let mut write = || -> io::Result<()> {
-            let mut lines = Vec::new();
-            for turn in turns {
-                serde_json::to_writer(&mut lines, turn)?;
-                lines.push(b'\n');
-            }
+            let lines = turns.iter().map(json::line).collect::<io::Result<Vec<_>>>()?;
+            let mut lines = lines.concat();
             if !super::journal::ends_with_newline(&file)? {
                 lines.insert(0, b'\n');
             }
@@ -228,7 +270,7 @@ impl Store {
                 let _ = file.set_len(before);
             })
         };
-        write().map_err(|error| Error::Store { verb: "write", path: self.path(id, "turns.jsonl"), error })
+        write().map_err(fail("write", &self.path(id, "turns.jsonl")))
     }
 
     /// Removes a session and its turns, if it is one of those: it may have been used since it was chosen. Returns
@@ -253,16 +295,22 @@ impl Store {
     ) -> Result<bool, Error> {
         let held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
         let mut locked = self.lock(&|| Ok(()))?;
-        match is_meant(self.read_session(id)) {
-            Ok(true) => {}
-            Err(error @ Error::SessionNotFound { .. }) => {
-                held.remove()?;
-                return Err(error);
-            }
-            other => return other,
+        let is_meant = is_meant(self.load(id));
+        if let Err(Error::SessionNotFound { .. }) = is_meant {
+            held.remove().map_err(fail("remove", &self.path(id, "lock")))?;
+        } else if let Ok(true) = is_meant {
+            self.remove_parts(id)?;
+            self.append(&mut locked, &Entry::of_deleted(id))?;
         }
-        self.remove_parts(id)?;
-        self.append(&mut locked, &Entry::of_deleted(id)).map(|()| true)
+        is_meant
+    }
+
+    /// Removes all there is of a session, its lock last: who calls this holds it.
+    pub(super) fn remove_parts(&self, id: &str) -> Result<(), Error> {
+        PARTS.map(|end| self.path(id, end)).iter().try_for_each(|path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fail("remove", path)(error)),
+            _ => Ok(()),
+        })
     }
 
     /// A session as it really stands: one that is called active although nobody holds it was left by a process that died.
@@ -272,63 +320,40 @@ impl Store {
             return session;
         }
         let put_right = |session: &mut Session| {
-            if session.status == Status::Active {
-                session.status = Status::Error;
-                session.last_error = Some("its run was killed, or could not save how it ended".to_owned());
-            }
+            session.status = Status::Error;
+            session.last_error = Some("its run was killed, or could not save how it ended".to_owned());
         };
-        match Lock::try_get(&path) {
-            // Somebody took it up in this moment, or looks at it too.
-            Ok(Tried::Busy(_)) => {
-                session = self.load(&session.id).unwrap_or(session);
-                if !Lock::is_held(&path) {
-                    put_right(&mut session);
+        let lock = Lock::try_get(&path);
+        let (version, now) = (self.version(&session.id), self.load(&session.id));
+        match (&lock, now) {
+            // It has come to its end, or another run has it, in this moment.
+            (_, Ok(now)) if now.status != Status::Active => return now,
+            (Ok(Tried::Busy(_)), Ok(now)) if Lock::is_held(&path) => return now,
+            (Ok(Tried::Held(_)), Ok(now)) => {
+                match self.finish((now, version), &|| Ok(()), put_right, Entry::of_change) {
+                    Ok(settled) => return settled,
+                    Err(error) => log::warn!("{error}"),
                 }
-                session
-            }
-            Ok(Tried::Held(_lock)) => {
-                let version = self.version(&session.id);
-                let settled = self.read_session(&session.id).and_then(|now| match now.status {
-                    Status::Active => self.finish((now, version), &|| Ok(()), put_right, Entry::of_change),
-                    _ => Ok(now),
-                });
-                settled.unwrap_or_else(|error| {
-                    log::warn!("{error}");
-                    put_right(&mut session);
-                    session
-                })
             }
             // Who may not write may still be told.
-            Err(_) => {
-                put_right(&mut session);
-                session
-            }
+            _ => {}
         }
+        put_right(&mut session);
+        session
     }
 
     /// How many sessions there are, if a new one could be saved. Reads no file.
     pub fn look(&self) -> Result<usize, Error> {
         // Another one who changes something finds out by itself.
         if let Some(_locked) = self.try_lock()? {
-            self.probe()?;
+            // As much as a turn needs. A nearly full disk takes the name, or a few bytes, and nothing more.
+            let path = self.dir.join(format!("probe-{}.tmp", world::random_id()?));
+            let written = disk::create(&path).and_then(|mut file| file.write_all(&vec![b'x'; PROBE]));
+            let removed = fs::remove_file(&path);
+            written.map_err(fail("write", &path))?;
+            removed.map_err(fail("remove", &path))?;
         }
         self.ids().map(|ids| ids.len())
-    }
-
-    /// Writes as much as a turn needs. A nearly full disk takes the name, or a few bytes, and nothing more.
-    fn probe(&self) -> Result<(), Error> {
-        let path = self.dir.join(format!("probe-{}.tmp", world::random_id()?));
-        let fail = |verb| move |path: &Path, error| Error::Store { verb, path: path.to_owned(), error };
-        let mut options = OpenOptions::new();
-        let written = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|mut file| file.write_all(&vec![b'x'; PROBE]));
-        let removed = fs::remove_file(&path);
-        written.map_err(|error| fail("write")(&path, error))?;
-        removed.map_err(|error| fail("remove")(&path, error))
     }
 
     /// Every id that has a file.
@@ -336,7 +361,7 @@ impl Store {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::Store { verb: "read", path: self.dir.clone(), error }),
+            Err(error) => return Err(fail("read", &self.dir)(error)),
         };
         let id = |name: std::ffi::OsString| {
             name.to_str()?.strip_suffix(".json").filter(|id| is_id(id)).map(str::to_owned)
@@ -347,103 +372,16 @@ impl Store {
     /// Whether anything was ever saved.
     pub(super) fn exists(&self) -> Result<bool, Error> {
         self.has_place()?;
-        self.dir.try_exists().map_err(|error| Error::Store { verb: "read", path: self.dir.clone(), error })
-    }
-
-    pub(super) fn make_dir(&self) -> Result<(), Error> {
-        self.has_place()?;
-        if self.dir.is_dir() {
-            return Ok(());
-        }
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        made.map_err(|error| Error::Store { verb: "create", path: self.dir.clone(), error })
-    }
-
-    /// Writes the file in one step: a reader sees the old or the new one. The index follows. Where it does not, after a kill
-    /// or a power failure, it is seen to be older than the directory.
-    fn save(&self, held: &mut Locked<'_>, session: &Session, entry: &Entry) -> Result<(), Error> {
-        let path = self.path(&session.id, "json");
-        let fail = |error| Error::Store { verb: "write", path: path.clone(), error };
-        disk::replace(&path, &self.path(&session.id, "json.tmp"), &text(session).map_err(fail)?)
-            .and_then(|()| self.sync_names())
-            .map_err(fail)?;
-        self.append(held, entry)
-    }
-
-    /// Names that are new have to outlive a power failure as well.
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
+        self.dir.try_exists().map_err(fail("read", &self.dir))
     }
 
     pub(super) fn append(&self, held: &mut Locked<'_>, entry: &Entry) -> Result<(), Error> {
         if held.journal.is_none() {
             self.rebuild(held, &mut |_| {})?;
         }
-        if self.journal.append(held.journal.as_mut(), entry)? {
-            // It can wait: nothing is lost but time.
-            if let Err(error) = self.journal.all().and_then(|all| self.replace_index(held, &all)) {
-                log::debug!("the index was not compacted: {error}");
-            }
-        }
-        Ok(())
-    }
-
-    /// What tells the file of a session from an earlier one of its name.
-    pub(super) fn version(&self, id: &str) -> Option<Version> {
-        let file = fs::symlink_metadata(self.path(id, "json")).ok()?;
-        Some(Version(
-            file.ino(),
-            file.len(),
-            (file.mtime(), file.mtime_nsec()),
-            (file.ctime(), file.ctime_nsec()),
-        ))
-    }
-
-    pub(super) fn read_session(&self, id: &str) -> Result<Session, Error> {
-        let path = self.path(id, "json");
-        let text = match disk::read(&path, bounds::READ) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::SessionNotFound { given: super::shorten(id, 80) });
-            }
-            Err(error) if disk::is_no_file(&error) || error.kind() == io::ErrorKind::FileTooLarge => {
-                return Err(Error::SessionBroken { path, problem: error.to_string() });
-            }
-            Err(error) => return Err(Error::Store { verb: "read", path, error }),
-        };
-        match serde_json::from_slice::<Session>(&text) {
-            Ok(session) if session.id == id => Ok(self.as_begun(session)),
-            // A copy: what is done with it would be done to the other one.
-            Ok(session) => {
-                let problem = format!("it has the id `{}`", super::shorten(&session.id, 80));
-                Err(Error::SessionBroken { path, problem })
-            }
-            Err(error) => Err(Error::SessionBroken { path, problem: error.to_string() }),
-        }
-    }
-
-    /// A session of whose turn there is no end yet, in progress or killed, is active since that began. Its own file is
-    /// written when a turn ends, and says so of the first one only.
-    pub(super) fn as_begun(&self, mut session: Session) -> Session {
-        if session.status != Status::Active && self.has(&session.id, "next") {
-            session.status = Status::Active;
-            // It is signed when a turn begins.
-            if let Ok(lock) = fs::metadata(self.path(&session.id, "lock")) {
-                session.last_used_at = timestamp((lock.mtime() as u64, lock.mtime_nsec() as u32));
-            }
-        }
-        session
-    }
-
-    /// Removes all there is of a session, its lock last: who calls this holds it.
-    pub(super) fn remove_parts(&self, id: &str) -> Result<(), Error> {
-        for path in PARTS.map(|end| self.path(id, end)) {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::Store { verb: "remove", path, error });
-                }
-                _ => {}
-            }
+        let journal = held.journal.as_mut().ok_or_else(|| io::ErrorKind::InvalidData.into());
+        if journal.and_then(|journal| journal.append(entry)).map_err(fail("write", &self.journal.path))? {
+            let _ = self.journal.all().map(|all| self.replace_index(held, &all));
         }
         Ok(())
     }
@@ -456,18 +394,6 @@ impl Store {
     pub(super) fn path(&self, id: &str, end: &str) -> PathBuf {
         self.dir.join(format!("{id}.{end}"))
     }
-}
-
-/// A state of a session's file: its inode, its length, when it was written and when it got its name. A new state is a new
-/// file, and the times are for the one that has an old one's inode.
-#[derive(PartialEq)]
-pub(super) struct Version(u64, u64, (i64, i64), (i64, i64));
-
-/// A session as its file has it.
-pub(super) fn text(session: &Session) -> io::Result<Vec<u8>> {
-    let mut text = serde_json::to_vec(session)?;
-    text.push(b'\n');
-    Ok(text)
 }
 
 /// Whether a word is a whole id of ours, and so may be part of a path.

@@ -12,7 +12,7 @@ fn with(sessions: usize) -> Home {
         let id = clinvk::base::world::random_id().unwrap();
         let mut session = Session::new(id, "echo", home.scene.path("work"), &format!("s{number}"));
         session.status = Status::Completed;
-        store.insert(session, &[]).unwrap();
+        store.add(session, &[]).unwrap();
     }
     home
 }

@@ -94,7 +94,7 @@ fn dry(call: &mut Call<'_, '_>, prepared: &Prepared) -> Result<(), Fault> {
             let new = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &task.prompt);
             let (owner, tags) = (task.owner.clone(), task.tags.clone());
             let session = Session { status: Status::Completed, owner, tags, ..new };
-            Some(engine.store.insert(session, &[])?)
+            Some(engine.store.add(session, &[])?)
         }
     };
     let reader = Reader::Other(call.server.config.backend(&task.backend));
