@@ -1,6 +1,6 @@
 //! A store that can be written only in part: who looks after it is told all, and the server says so (faults.md F10, E6, F14).
 
-use super::faults::{as_nobody, give_to_nobody, protect};
+use super::forbidden::{as_nobody, give_to_nobody, protect};
 use crate::util::store::Home;
 use serde_json::{Value, json};
 use std::fs;
