@@ -1,6 +1,7 @@
 //! The table of commands and flags, and the parser over it. Parser, `-h` and the manual page's test read the same table.
 
 use crate::base::text::nearest;
+use crate::base::words::Worded;
 use crate::model::error::Error;
 use lexopt::{Arg, ValueExt};
 use std::ffi::{OsStr, OsString};
@@ -285,6 +286,12 @@ fn check(typed: &Typed) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The value of a word; an error names those that there are.
+pub fn known<T: Worded>(what: &'static str, given: &str) -> Result<T, Error> {
+    let known = || T::words().iter().map(|&word| word.to_owned()).collect();
+    T::of_word(given).ok_or_else(|| Error::Unknown { what, given: given.to_owned(), known: known() })
 }
 
 fn by_name(name: &str) -> Result<&'static Flag, Error> {

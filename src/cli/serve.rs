@@ -1,6 +1,6 @@
 //! `clinvk serve`: opens the door, says where it is, and serves until it is told to stop.
 
-use super::flags::{Name, Typed};
+use super::flags::{Name, Typed, known};
 use super::{leftovers, prompt, say, signals};
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
@@ -87,14 +87,9 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 
 /// What is logged, and how: flags, then `CLINVK_LOG`, then a line for each request.
 fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
-    let known = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
     let format = match typed.value(Name::LogFormat) {
         None => LogFormat::Text,
-        Some(given) => LogFormat::parse(given).ok_or_else(|| Error::Unknown {
-            what: "log format",
-            given: given.to_owned(),
-            known: known(LogFormat::WORDS),
-        })?,
+        Some(given) => known("log format", given)?,
     };
     let of_flags = match (typed.has(Name::Verbose), typed.has(Name::Quiet)) {
         (true, _) => Some("debug"),
@@ -104,11 +99,7 @@ fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
     let of_world = world.env.get("CLINVK_LOG").map(String::as_str).filter(|level| !level.is_empty());
     let level = match typed.value(Name::LogLevel).or(of_flags).or(of_world) {
         None => LogLevel::Info,
-        Some(given) => LogLevel::parse(given).ok_or_else(|| Error::Unknown {
-            what: "log level",
-            given: given.to_owned(),
-            known: known(LogLevel::WORDS),
-        })?,
+        Some(given) => known("log level", given)?,
     };
     crate::base::logging::of_server(format, level);
     Ok(())

@@ -1,6 +1,6 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
-use super::flags::{Name, Typed};
+use super::flags::{Name, Typed, known};
 use super::{complain, say, say_either, say_json, table};
 use crate::base::json::{self, json};
 use crate::base::logging;
@@ -19,46 +19,22 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+/// The flags that choose sessions.
+const FILTER: &[Name] =
+    &[Name::Backend, Name::Model, Name::Here, Name::Tag, Name::Status, Name::Since, Name::Search];
 /// Every subcommand, and the flags it has: another one would do nothing, which may be the opposite of what was meant.
-const SUBCOMMANDS: &[(&str, &[Name])] = &[
-    (
-        "list",
-        &[
-            Name::Backend,
-            Name::Model,
-            Name::Here,
-            Name::Tag,
-            Name::Status,
-            Name::Since,
-            Name::Search,
-            Name::Limit,
-            Name::Offset,
-        ],
-    ),
-    ("show", &[Name::Turns]),
-    ("delete", &[]),
-    (
-        "clean",
-        &[
-            Name::Backend,
-            Name::Model,
-            Name::Here,
-            Name::Tag,
-            Name::Status,
-            Name::Since,
-            Name::Search,
-            Name::OlderThan,
-            Name::All,
-            Name::DryRun,
-        ],
-    ),
-    ("fork", &[]),
-    ("rename", &[]),
-    ("tag", &[]),
-    ("untag", &[]),
-    ("export", &[Name::Markdown]),
-    ("import", &[]),
-    ("fsck", &[Name::DryRun]),
+const SUBCOMMANDS: &[(&str, [&[Name]; 2])] = &[
+    ("list", [FILTER, &[Name::Limit, Name::Offset]]),
+    ("show", [&[Name::Turns], &[]]),
+    ("delete", [&[]; 2]),
+    ("clean", [FILTER, &[Name::OlderThan, Name::All, Name::DryRun]]),
+    ("fork", [&[]; 2]),
+    ("rename", [&[]; 2]),
+    ("tag", [&[]; 2]),
+    ("untag", [&[]; 2]),
+    ("export", [&[Name::Markdown], &[]]),
+    ("import", [&[]; 2]),
+    ("fsck", [&[Name::DryRun], &[]]),
 ];
 
 /// How many sessions a list shows when nothing is said.
@@ -82,7 +58,9 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
             _ => Error::Unknown { what: "sessions command", given: name.to_owned(), known: known.collect() },
         });
     };
-    if let Some(flag) = typed.names().find(|flag| is_of_sessions(*flag) && !flags.contains(flag)) {
+    // One of all commands does no harm.
+    let is_of_others = |flag: &Name| !flag.flag().commands.is_empty() && !flags.concat().contains(flag);
+    if let Some(flag) = typed.names().find(is_of_others) {
         return Err(Error::Invalid(format!("`--{flag}` is no flag of `sessions {name}`: see clinvk(1)")));
     }
     match operands[..] {
@@ -104,29 +82,15 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
     }
 }
 
-/// A flag of this command alone or of prompts too, not one of all commands.
-fn is_of_sessions(flag: Name) -> bool {
-    !flag.flag().commands.is_empty()
-}
-
 fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
     let word = |name| typed.value(name).map(str::to_owned);
-    let status = typed.value(Name::Status).map(|given| {
-        let known = || Status::WORDS.iter().map(|&word| word.to_owned()).collect();
-        Status::parse(given).ok_or_else(|| Error::Unknown {
-            what: "status",
-            given: given.to_owned(),
-            known: known(),
-        })
-    });
     Ok(Filter {
         backend: word(Name::Backend),
-        status: status.transpose()?,
+        status: typed.value(Name::Status).map(|given| known("status", given)).transpose()?,
         tags: typed.values(Name::Tag).map(str::to_owned).collect(),
         model: word(Name::Model),
         dir: typed.has(Name::Here).then(|| request::directory(&world.cwd, &world.cwd)).transpose()?,
         since: typed.value(Name::Since).map(since).transpose()?,
-        before: None,
         text: word(Name::Search),
         ..Filter::default()
     })

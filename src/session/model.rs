@@ -13,23 +13,17 @@ use std::path::PathBuf;
 
 words! {
     /// How a session stands.
-    #[derive(Serialize, Deserialize)]
+    #[derive(Default, Serialize, Deserialize)]
     #[serde(rename_all = "lowercase")]
     Status {
         /// A run holds it.
         Active = "active",
         /// Its last turn went well. Earlier versions put sessions aside, whatever their last turn had come to.
+        #[default]
         #[serde(alias = "paused")]
         Completed = "completed",
         /// Its last turn failed.
         Error = "error",
-    }
-}
-
-/// Where an index says nothing of it.
-impl Default for Status {
-    fn default() -> Status {
-        Status::Completed
     }
 }
 
