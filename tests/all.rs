@@ -9,5 +9,6 @@ mod config;
 mod engine;
 mod exec;
 mod http;
+mod layers;
 mod session;
 mod util;

@@ -168,7 +168,7 @@ impl Backend for Gemini {
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
-        Box::new(dialogue::Turn::new(&narrowed(task)))
+        Box::new(dialogue::AcpTurn::new(&narrowed(task)))
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {
@@ -184,7 +184,7 @@ fn args(task: &Task) -> Result<Vec<String>, Error> {
     let mut args = vec!["--acp".to_owned()];
     // In one word, so that no value can be a flag.
     args.extend(task.model.iter().map(|model| format!("--model={model}")));
-    // Where gemini does not trust the folder it takes none of these, and asks: see `Turn::permission`.
+    // Where gemini does not trust the folder it takes none of these, and asks: see `AcpTurn::permission`.
     let mode = match task.approval {
         Approval::Default => None,
         Approval::Auto => Some("auto_edit"),

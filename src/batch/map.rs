@@ -8,10 +8,10 @@ use crate::model::error::Error;
 
 /// A prompt with places for an item.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pattern(Vec<Part>);
+pub struct Pattern(Vec<Placeholder>);
 
 #[derive(Debug, Clone, PartialEq)]
-enum Part {
+enum Placeholder {
     Text(String),
     Item,
     Number,
@@ -25,7 +25,7 @@ impl Pattern {
         if place.is_empty() {
             return Err(Error::Invalid("what stands for the item (`-I`) is empty".to_owned()));
         }
-        let marks = [(place, Part::Item), ("{n}", Part::Number), ("{base}", Part::Base)];
+        let marks = [(place, Placeholder::Item), ("{n}", Placeholder::Number), ("{base}", Placeholder::Base)];
         let (mut parts, mut rest) = (Vec::new(), text);
         let first = |rest: &str| {
             let found = marks.iter().filter_map(|(mark, part)| Some((rest.find(mark)?, *mark, part.clone())));
@@ -33,14 +33,14 @@ impl Pattern {
             found.min_by_key(|(at, ..)| *at)
         };
         while let Some((at, mark, part)) = first(rest) {
-            parts.extend([Part::Text(rest[..at].to_owned()), part]);
+            parts.extend([Placeholder::Text(rest[..at].to_owned()), part]);
             rest = &rest[at + mark.len()..];
         }
         if parts.is_empty() {
             let sentence = format!("the prompt has no `{place}`: it would be the same for every item");
             return Err(Error::Invalid(sentence));
         }
-        parts.push(Part::Text(rest.to_owned()));
+        parts.push(Placeholder::Text(rest.to_owned()));
         Ok(Pattern(parts))
     }
 
@@ -49,10 +49,10 @@ impl Pattern {
         let mut text = String::new();
         for part in &self.0 {
             match part {
-                Part::Text(literal) => text.push_str(literal),
-                Part::Item => text.push_str(item),
-                Part::Number => text.push_str(&number.to_string()),
-                Part::Base => text.push_str(base(item)),
+                Placeholder::Text(literal) => text.push_str(literal),
+                Placeholder::Item => text.push_str(item),
+                Placeholder::Number => text.push_str(&number.to_string()),
+                Placeholder::Base => text.push_str(base(item)),
             }
         }
         text

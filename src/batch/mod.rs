@@ -17,7 +17,7 @@ mod template;
 pub use chain::{Chain, OfStep, Steps};
 pub use folder::Folder;
 pub use plan::{OfTask, Plan, Settings, Workers};
-pub use result::{Entry, Finished, InOrder, Label, ResultJson, State, Step, Totals};
+pub use result::{Entry, Finished, InOrder, Label, ResultJson, State, StepJson, Totals};
 
 use crate::base::sync::lock;
 use crate::engine::request::{Defaults, Request};

@@ -205,9 +205,9 @@ impl Finished {
     }
 
     /// The result of a step of a `chain`: they are counted from 1, and all have names.
-    pub fn step(&self) -> Step<'_> {
+    pub fn step(&self) -> StepJson<'_> {
         let Label { index, id, .. } = &self.label;
-        Step { step: index + 1, name: id.as_deref().unwrap_or_default(), json: self.to_json() }
+        StepJson { step: index + 1, name: id.as_deref().unwrap_or_default(), json: self.to_json() }
     }
 
     /// A result that `entry` made, for the same task.
@@ -283,7 +283,7 @@ pub struct Entry<'a> {
 
 /// The result of a step.
 #[derive(Serialize)]
-pub struct Step<'a> {
+pub struct StepJson<'a> {
     step: usize,
     name: &'a str,
     #[serde(flatten)]

@@ -5,7 +5,7 @@ use super::flags::{Name, Typed};
 use super::progress::Show;
 use crate::base::sys;
 use crate::base::world::{self, World};
-use crate::batch::{Chain, Finished, State, Step};
+use crate::batch::{Chain, Finished, State, StepJson};
 use crate::config::{Config, StdinUse};
 use crate::model::error::Error;
 use serde::Serialize;
@@ -104,5 +104,5 @@ struct Chained<'a> {
     completed_steps: usize,
     failed_step: usize,
     total_duration_seconds: f64,
-    results: Vec<Step<'a>>,
+    results: Vec<StepJson<'a>>,
 }

@@ -51,7 +51,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, &files, &ready.defaults())?;
     ready.begin()?;
     let workers = Workers(if typed.has(Name::Sequential) { 1 } else { candidates.len() });
-    let style = Style { json, race: typed.has(Name::Race) };
+    let style = Layout { json, race: typed.has(Name::Race) };
     let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);
     let screen =
         Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished: Finished| {
@@ -98,12 +98,12 @@ fn end(report: Report, has_winner: bool, verdict: Option<Verdict>, out: &mut Out
 }
 
 #[derive(Clone, Copy)]
-struct Style {
+struct Layout {
     json: bool,
     race: bool,
 }
 
-impl Style {
+impl Layout {
     fn print(
         self,
         out: &mut Out,

@@ -3,7 +3,7 @@
 use super::asks_json;
 use super::batch::{self, Ready, Screen};
 use super::flags::{Name, Typed};
-use super::parallel::{Form, Printer, total};
+use super::parallel::{Form, ResultPrinter, total};
 use crate::base::sync::lock;
 use crate::base::sys::{self, Watch};
 use crate::base::text::without_mark;
@@ -66,7 +66,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     });
     let folder = ready.folder(typed, None, "item")?;
     ready.begin()?;
-    let mut printer = Printer::new(if json { Form::Json } else { Form::Lines }, None, false);
+    let mut printer = ResultPrinter::new(if json { Form::Json } else { Form::Lines }, None, false);
     let screen =
         Screen::new(ready.show(typed), None, ready.out(), |out, finished| printer.take(out, finished));
     let report = ready.batch(&screen).map(

@@ -33,7 +33,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         _ => Form::Text { answers: config.parallel.aggregate_output, quiet: typed.has(Name::Quiet) },
     };
     let has_colours = ready.has_colours() && world::stdout_is_terminal();
-    let mut printer = Printer::new(form, Some(plan.len()), has_colours);
+    let mut printer = ResultPrinter::new(form, Some(plan.len()), has_colours);
     let mut out = ready.out();
     // The reader is gone: that is noticed again by the first run.
     let _ = printer.begin(&mut out, workers);
@@ -62,7 +62,7 @@ pub enum Form {
 }
 
 /// Prints results as they come, of `map` too.
-pub struct Printer {
+pub struct ResultPrinter {
     form: Form,
     /// How many there will be, where that is known.
     planned: Option<usize>,
@@ -81,11 +81,11 @@ struct Row {
     title: Box<str>,
 }
 
-impl Printer {
+impl ResultPrinter {
     /// A printer that has printed nothing.
-    pub fn new(form: Form, planned: Option<usize>, has_colours: bool) -> Printer {
+    pub fn new(form: Form, planned: Option<usize>, has_colours: bool) -> ResultPrinter {
         let in_order = InOrder::default();
-        Printer { form, planned, in_order, has_head: false, rows: Vec::new(), has_colours }
+        ResultPrinter { form, planned, in_order, has_head: false, rows: Vec::new(), has_colours }
     }
 
     fn begin(&self, out: &mut Out, workers: Workers) -> io::Result<()> {

@@ -30,7 +30,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     // Which one a session has is not known before it is found.
     let continues = typed.command == "resume" || typed.has(Name::Continue);
     let backend = typed.value(Name::Backend).or((!continues).then_some(&*config.default_backend));
-    let Ready { attempts, engine, control } = match ready(typed, world, config) {
+    let Prompted { attempts, engine, control } = match ready(typed, world, config) {
         Ok(ready) => ready,
         Err(error) => {
             // The configuration may ask for JSON, too.
@@ -88,14 +88,14 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 }
 
 /// What is run, and by what.
-struct Ready {
+struct Prompted {
     attempts: Attempts,
     engine: Engine,
     control: Control,
 }
 
 /// All that can be refused before anything is started.
-fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
+fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error> {
     let engine = engine(world, config);
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
@@ -134,7 +134,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Ready, Error> {
     let attempts = Attempts::checked(&engine, tasks, session.as_ref())?;
     let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
     let control = Control { lines: typed.has(Name::Raw), ..request.control(config, Arc::new(cancel)) };
-    Ok(Ready { attempts, engine, control })
+    Ok(Prompted { attempts, engine, control })
 }
 
 /// The prompt among the operands, and whether standard input is named (`-`). `is_prompt`: it cannot be a misspelt

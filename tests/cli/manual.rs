@@ -259,7 +259,7 @@ fn the_page_of_the_api_says_what_becomes_of_each_field_of_other_vendors() {
     let text = json!("x");
     let messages = json!([{"role": "user", "content": "x"}]);
     let endpoints: [(&str, &dyn Dialect, &str, Value); 4] = [
-        (".Ss Fields of chat/completions", &chat::Completions, "messages", messages.clone()),
+        (".Ss Fields of chat/completions", &chat::ChatCompletions, "messages", messages.clone()),
         (".Ss Fields of completions", &completions::Completions, "prompt", text.clone()),
         (".Ss Fields of responses", &responses::Responses, "input", text.clone()),
         (".Ss Fields of messages", &anthropic::Messages, "messages", messages),

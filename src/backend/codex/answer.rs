@@ -5,7 +5,7 @@
 /// When a connection breaks in the middle of a message, codex begins it again as a new one and leaves the old one
 /// without an end. What was told of the old one is held back while the new one repeats it.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct MessageText {
     /// The message that is being heard.
     item: String,
     /// All that was heard of it.
@@ -23,7 +23,7 @@ pub(super) struct Answer {
 /// Between two messages.
 const BLANK_LINE: &str = "\n\n";
 
-impl Answer {
+impl MessageText {
     /// A piece of a message; gives what is to be told.
     pub(super) fn piece(&mut self, item: &str, piece: &str) -> Option<String> {
         if item != self.item || self.ended {

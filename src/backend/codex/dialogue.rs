@@ -4,7 +4,7 @@
 //! The end of the turn is the end of the run, unless codex pursues a goal: then it begins another turn by itself. What runs in
 //! the background at the end (commands, other agents) wakes the model no more; `codex exec` ends it too. The run warns of it.
 
-use super::answer::Answer;
+use super::answer::MessageText;
 use super::items::{is_aside, tool, tool_result};
 use super::{OLDEST, Plan, failure, model, provider};
 use crate::backend::reader::{Reader, is_awaited};
@@ -60,7 +60,7 @@ pub(super) struct AppServer {
     attempt: u32,
     /// Failed requests to the model since the last good one.
     retries: u32,
-    answer: Answer,
+    answer: MessageText,
     /// Messages that are no part of the answer, and what the last of them said.
     asides: BTreeSet<String>,
     aside: String,
@@ -93,7 +93,7 @@ impl AppServer {
             bounded: None,
             attempt: 1,
             retries: 0,
-            answer: Answer::default(),
+            answer: MessageText::default(),
             asides: BTreeSet::new(),
             aside: String::new(),
             commands: BTreeMap::new(),

@@ -35,7 +35,7 @@ const IN_BACKGROUND: &str = "Command moved to background";
 const LOGIN_PAGE: &str = "Please visit the following URL to authorize";
 
 /// One turn of a conversation.
-pub(super) struct Turn {
+pub(super) struct AcpTurn {
     reader: Reader,
     prompt: Vec<Value>,
     dir: String,
@@ -57,10 +57,10 @@ pub(super) struct Turn {
     in_background: u32,
 }
 
-impl Turn {
-    pub(super) fn new(task: &Task) -> Turn {
+impl AcpTurn {
+    pub(super) fn new(task: &Task) -> AcpTurn {
         let looks_like_command = begins_like_a_command(&task.prompt);
-        Turn {
+        AcpTurn {
             reader: Reader::new("gemini"),
             prompt: blocks(task),
             dir: task.dir.to_string_lossy().into_owned(),
@@ -146,7 +146,7 @@ fn begins_like_a_command(prompt: &str) -> bool {
     prompt.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').starts_with(COMMAND_MARKS)
 }
 
-impl Dialogue for Turn {
+impl Dialogue for AcpTurn {
     fn start(&mut self, steps: &mut Steps) {
         let params = json!({
             "protocolVersion": 1,
@@ -201,7 +201,7 @@ impl Dialogue for Turn {
     }
 }
 
-impl Turn {
+impl AcpTurn {
     fn initialized(&mut self, result: &Value, steps: &mut Steps) {
         let version = text(&result["agentInfo"]["version"]);
         if older(version, OLDEST) {

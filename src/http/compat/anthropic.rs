@@ -60,7 +60,7 @@ impl Dialect for Messages {
     }
 
     fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames> {
-        Box::new(Stream {
+        Box::new(MessagesStream {
             model: chat.model.clone(),
             id: stamp.id("msg_", 24),
             call: stamp.id("toolu_", 24),
@@ -180,7 +180,7 @@ fn tokens(usage: &Usage) -> Json {
 }
 
 /// The events of a stream.
-struct Stream {
+struct MessagesStream {
     model: String,
     id: String,
     /// The id of a call.
@@ -200,7 +200,7 @@ enum Block {
     Tool,
 }
 
-impl Stream {
+impl MessagesStream {
     fn event(kind: &str, members: Json) -> String {
         event(kind, ordered!({"type": kind}).and(members))
     }
@@ -223,10 +223,10 @@ impl Stream {
 }
 
 fn ping() -> String {
-    Stream::event("ping", ordered!({}))
+    MessagesStream::event("ping", ordered!({}))
 }
 
-impl Frames for Stream {
+impl Frames for MessagesStream {
     fn start(&mut self) -> String {
         let usage = tokens(&Usage { input: self.estimate, ..Usage::default() });
         let message = message(&self.id, &self.model, Vec::new(), None, usage);

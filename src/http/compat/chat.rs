@@ -12,9 +12,9 @@ use crate::model::task::Effort;
 use serde_json::Value;
 
 /// The endpoint.
-pub struct Completions;
+pub struct ChatCompletions;
 
-impl Dialect for Completions {
+impl Dialect for ChatCompletions {
     fn fields(&self) -> &'static [(&'static str, Effect)] {
         OF_CHAT
     }
@@ -64,7 +64,7 @@ impl Dialect for Completions {
     }
 
     fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames> {
-        Box::new(Stream {
+        Box::new(ChatStream {
             model: chat.model.clone(),
             stamp: stamp.clone(),
             include_usage: chat.include_usage,
@@ -181,7 +181,7 @@ fn call(stamp: &Stamp, name: &str, arguments: &str) -> Json {
 }
 
 /// The chunks of a stream.
-struct Stream {
+struct ChatStream {
     model: String,
     stamp: Stamp,
     include_usage: bool,
@@ -191,7 +191,7 @@ struct Stream {
     reason: &'static str,
 }
 
-impl Stream {
+impl ChatStream {
     fn chunk(&self, choices: Vec<Json>) -> Json {
         ordered!({
             "id": self.stamp.id("chatcmpl-", 24),
@@ -216,7 +216,7 @@ impl Stream {
     }
 }
 
-impl Frames for Stream {
+impl Frames for ChatStream {
     fn start(&mut self) -> String {
         // The chunk that names the speaker of a call names the tool too.
         if self.is_forced { String::new() } else { self.role() }

@@ -56,7 +56,7 @@ impl Dialect for Completions {
 
     fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames> {
         let (model, stamp) = (chat.model.clone(), stamp.clone());
-        Box::new(Stream { model, stamp, include_usage: chat.include_usage })
+        Box::new(CompletionsStream { model, stamp, include_usage: chat.include_usage })
     }
 
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String {
@@ -77,19 +77,19 @@ fn choice(text: &str, reason: Option<&str>) -> Json {
     ordered!({"text": text, "index": 0u64, "logprobs": null, "finish_reason": reason})
 }
 
-struct Stream {
+struct CompletionsStream {
     model: String,
     stamp: Stamp,
     include_usage: bool,
 }
 
-impl Stream {
+impl CompletionsStream {
     fn frame(&self, text: &str, reason: Option<&str>) -> String {
         data(object(&self.model, &self.stamp, vec![choice(text, reason)]))
     }
 }
 
-impl Frames for Stream {
+impl Frames for CompletionsStream {
     fn start(&mut self) -> String {
         String::new()
     }

@@ -56,11 +56,11 @@ fn digest<'a>(before: &[u8], parts: impl Iterator<Item = &'a [u8]>) -> Key {
 mod tests {
     use super::*;
     use crate::base::json::json;
-    use crate::http::compat::{Dialect, chat::Completions};
+    use crate::http::compat::{Dialect, chat::ChatCompletions};
     use serde_json::Value;
 
     fn read(messages: Value) -> Chat {
-        Completions.read(&json!({"model": "m", "messages": messages})).unwrap()
+        ChatCompletions.read(&json!({"model": "m", "messages": messages})).unwrap()
     }
 
     #[test]

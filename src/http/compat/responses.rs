@@ -95,7 +95,7 @@ impl Dialect for Responses {
     }
 
     fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames> {
-        Box::new(Stream { chat: chat.clone(), stamp: stamp.clone(), sequence: 0, item: None })
+        Box::new(ResponsesStream { chat: chat.clone(), stamp: stamp.clone(), sequence: 0, item: None })
     }
 
     fn says_answer_again(&self) -> bool {
@@ -271,7 +271,7 @@ fn call(stamp: &Stamp, status: &str, name: &str, arguments: &str) -> Json {
 }
 
 /// The events of a stream.
-struct Stream {
+struct ResponsesStream {
     chat: Chat,
     stamp: Stamp,
     /// The number of the next event.
@@ -292,7 +292,7 @@ macro_rules! in_message {
     };
 }
 
-impl Stream {
+impl ResponsesStream {
     /// An event with its type and number before its other members.
     fn event(&mut self, kind: &str, members: Json) -> String {
         let number = self.sequence;
@@ -343,7 +343,7 @@ impl Stream {
     }
 }
 
-impl Frames for Stream {
+impl Frames for ResponsesStream {
     fn start(&mut self) -> String {
         let frames = self.response("response.created", &Status::InProgress, Vec::new(), None)
             + &self.response("response.in_progress", &Status::InProgress, Vec::new(), None);

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// `POST /openai/v1/chat/completions`
 pub fn chat(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    answer(call, &chat::Completions)
+    answer(call, &chat::ChatCompletions)
 }
 
 /// `POST /openai/v1/completions`

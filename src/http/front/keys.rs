@@ -55,11 +55,11 @@ pub struct Keys {
     world: Arc<World>,
     holders: Holders,
     sources: Mutex<Vec<Source>>,
-    held: RwLock<Vec<Held>>,
+    held: RwLock<Vec<KnownKey>>,
 }
 
 /// A key and how it is recognised.
-struct Held {
+struct KnownKey {
     digest: [u8; 32],
     key: Arc<Key>,
 }
@@ -204,7 +204,7 @@ fn owner_of(digest: &[u8; 32]) -> String {
 }
 
 /// The keys of all sources. The error has the index of the source that does not fit.
-fn held(sources: &[Source], holders: &Holders) -> Result<Vec<Held>, (usize, String)> {
+fn held(sources: &[Source], holders: &Holders) -> Result<Vec<KnownKey>, (usize, String)> {
     let mut all: Vec<&Written> = Vec::new();
     for (at, source) in sources.iter().enumerate() {
         for written in &source.written {
@@ -225,7 +225,7 @@ fn held(sources: &[Source], holders: &Holders) -> Result<Vec<Held>, (usize, Stri
     let mut unnamed = 0;
     let keys = all.into_iter().map(|written| {
         unnamed += usize::from(written.name.is_none());
-        Held { digest: written.digest, key: Arc::new(holders.key(written, unnamed)) }
+        KnownKey { digest: written.digest, key: Arc::new(holders.key(written, unnamed)) }
     });
     Ok(keys.collect())
 }

@@ -61,11 +61,11 @@ impl Who {
 pub struct Buckets {
     /// How long a silent client is remembered.
     memory: Duration,
-    held: Mutex<Held>,
+    held: Mutex<RateState>,
 }
 
 #[derive(Default)]
-struct Held {
+struct RateState {
     /// As many as there are keys.
     keys: HashMap<Who, Bucket>,
     /// Clients without a key, up to a bound: they must not push out a key.
@@ -96,7 +96,7 @@ impl Buckets {
     /// No client has sent anything yet.
     pub fn new(server: &Server) -> Buckets {
         let memory = Duration::from_secs(server.rate_limit_cleanup_secs);
-        Buckets { memory, held: Mutex::new(Held::default()) }
+        Buckets { memory, held: Mutex::new(RateState::default()) }
     }
 
     /// Counts one request.

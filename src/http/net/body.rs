@@ -97,11 +97,11 @@ const LINE_END: &[u8] = b"\r\n";
 /// How far the reading of a body is.
 pub struct Body {
     chunked: bool,
-    state: State,
+    state: BodyState,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum BodyState {
     /// So many bytes of it, or of this chunk, are still to come; then a chunk has a line end.
     Data(u64),
     /// The line before a chunk comes next.
@@ -118,8 +118,8 @@ impl Body {
     /// A body of that length; `None` for one in chunks.
     pub fn new(length: Option<u64>) -> Body {
         let state = match length {
-            None => State::Size,
-            Some(length) => State::Data(length),
+            None => BodyState::Size,
+            Some(length) => BodyState::Data(length),
         };
         Body { chunked: length.is_none(), state }
     }
@@ -141,7 +141,7 @@ impl Body {
                 return Ok(body);
             }
             if self.chunked && !has_room(part) {
-                self.state = State::Broken(BodyError::NoRoom);
+                self.state = BodyState::Broken(BodyError::NoRoom);
                 return Err(BodyError::NoRoom);
             }
             body.extend_from_slice(&reader.held()[..part]);
@@ -162,9 +162,9 @@ impl Body {
     /// What is left of it may be no more than this: only chunks can hide more.
     pub fn may_end_within(&self, most: u64) -> bool {
         match self.state {
-            State::Data(left) => left <= most,
-            State::Size | State::Trailer(..) | State::End => true,
-            State::Broken(_) => false,
+            BodyState::Data(left) => left <= most,
+            BodyState::Size | BodyState::Trailer(..) | BodyState::End => true,
+            BodyState::Broken(_) => false,
         }
     }
 
@@ -172,7 +172,7 @@ impl Body {
     fn next<S: Read>(&mut self, reader: &mut Reader<S>, room: usize) -> Result<usize, BodyError> {
         let result = self.advance(reader, room);
         if let Err(error) = result {
-            self.state = State::Broken(error);
+            self.state = BodyState::Broken(error);
         }
         result
     }
@@ -180,7 +180,7 @@ impl Body {
     fn advance<S: Read>(&mut self, reader: &mut Reader<S>, room: usize) -> Result<usize, BodyError> {
         loop {
             match self.state {
-                State::Data(0) if self.chunked => {
+                BodyState::Data(0) if self.chunked => {
                     while reader.held().len() < LINE_END.len() {
                         more(reader)?;
                     }
@@ -188,39 +188,39 @@ impl Body {
                         return Err(BodyError::Malformed("a chunk is longer than it says"));
                     }
                     reader.take(LINE_END.len());
-                    self.state = State::Size;
+                    self.state = BodyState::Size;
                 }
-                State::Data(0) => self.state = State::End,
-                State::Data(left) if left > room as u64 => return Err(BodyError::TooLarge),
-                State::Data(left) => {
+                BodyState::Data(0) => self.state = BodyState::End,
+                BodyState::Data(left) if left > room as u64 => return Err(BodyError::TooLarge),
+                BodyState::Data(left) => {
                     if reader.held().is_empty() {
                         more(reader)?;
                     }
                     return Ok(reader.held().len().min(left as usize));
                 }
-                State::Size => {
+                BodyState::Size => {
                     let line = line(reader, LONGEST_CHUNK_LINE, "the line before a chunk is too long")?;
                     let size = chunk_size(&reader.held()[..line])?;
                     reader.take(line + LINE_END.len());
-                    self.state = if size == 0 { State::Trailer(0, 0) } else { State::Data(size) };
+                    self.state = if size == 0 { BodyState::Trailer(0, 0) } else { BodyState::Data(size) };
                 }
-                State::Trailer(fields, bytes) => {
+                BodyState::Trailer(fields, bytes) => {
                     let line = line(reader, LONGEST_HEAD - bytes, "the trailer is longer than 32 KiB")?;
                     let whole = line + LINE_END.len();
                     self.state = match line {
-                        0 => State::End,
+                        0 => BodyState::End,
                         _ if fields == MOST_FIELDS => {
                             return Err(BodyError::Malformed("there are more than 100 trailer fields"));
                         }
                         _ => {
                             field(&reader.held()[..line]).map_err(BodyError::Malformed)?;
-                            State::Trailer(fields + 1, bytes + whole)
+                            BodyState::Trailer(fields + 1, bytes + whole)
                         }
                     };
                     reader.take(whole);
                 }
-                State::End => return Ok(0),
-                State::Broken(error) => return Err(error),
+                BodyState::End => return Ok(0),
+                BodyState::Broken(error) => return Err(error),
             }
         }
     }
@@ -228,7 +228,7 @@ impl Body {
     /// So many bytes of it, of those that `next` found, have been used.
     fn take<S: Read>(&mut self, reader: &mut Reader<S>, part: usize) {
         reader.take(part);
-        if let State::Data(left) = &mut self.state {
+        if let BodyState::Data(left) = &mut self.state {
             *left -= part as u64;
         }
     }

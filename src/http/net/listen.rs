@@ -50,13 +50,13 @@ impl Listen {
 
 /// An open listener. A Unix socket's file goes with it.
 pub(crate) struct Listener {
-    socket: Socket,
+    socket: ListenSocket,
     /// As it is printed: `http://127.0.0.1:8080`, `unix:/path`.
     pub address: String,
     _file: Option<SocketFile>,
 }
 
-enum Socket {
+enum ListenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -65,11 +65,11 @@ impl Listener {
     /// Takes the next client in, where there is one.
     pub fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         match &self.socket {
-            Socket::Tcp(socket) => {
+            ListenSocket::Tcp(socket) => {
                 socket.accept().map(|(stream, from)| (stream, Peer::Ip(from.ip().to_canonical())))
             }
             // One type for both: std's calls for TCP are those for Unix sockets.
-            Socket::Unix(socket) => {
+            ListenSocket::Unix(socket) => {
                 socket.accept().map(|(stream, _)| (TcpStream::from(OwnedFd::from(stream)), Peer::Unix))
             }
         }
@@ -77,12 +77,12 @@ impl Listener {
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Unix(socket) => socket.as_fd(),
+            ListenSocket::Tcp(socket) => socket.as_fd(),
+            ListenSocket::Unix(socket) => socket.as_fd(),
         }
     }
 
-    fn new(socket: Socket, address: String, file: Option<SocketFile>) -> Result<Listener, Error> {
+    fn new(socket: ListenSocket, address: String, file: Option<SocketFile>) -> Result<Listener, Error> {
         let listener = Listener { socket, address, _file: file };
         let ready =
             sys::listen(listener.as_fd(), BACKLOG).and_then(|()| sys::set_nonblocking(listener.as_fd()));
@@ -112,7 +112,7 @@ fn tcp(host: &str, port: u16) -> Result<Vec<Listener>, Error> {
         match TcpListener::bind(address) {
             Ok(socket) => {
                 let text = socket.local_addr().map_or(text, |address| format!("http://{address}"));
-                open.push(Listener::new(Socket::Tcp(socket), text, None)?);
+                open.push(Listener::new(ListenSocket::Tcp(socket), text, None)?);
             }
             // `localhost` means ::1 also where there is no IPv6. Any other failure would leave half of the name to others.
             Err(error) if is_missing(&error) => {
@@ -157,7 +157,7 @@ fn unix(path: &Path) -> Result<Listener, Error> {
     })?;
     let file = SocketFile::new(path).map_err(|error| fail(error.to_string()))?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| fail(error.to_string()))?;
-    Listener::new(Socket::Unix(socket), address, Some(file))
+    Listener::new(ListenSocket::Unix(socket), address, Some(file))
 }
 
 fn prepare_directory(path: &Path) -> Result<(), String> {
@@ -230,13 +230,13 @@ fn inherited(socket: OwnedFd) -> Result<Listener, Error> {
     }
     let socket = TcpListener::from(socket);
     match socket.local_addr() {
-        Ok(address) => Listener::new(Socket::Tcp(socket), format!("http://{address}"), None),
+        Ok(address) => Listener::new(ListenSocket::Tcp(socket), format!("http://{address}"), None),
         // Another family than the Internet's.
         Err(_) => {
             let socket = UnixListener::from(OwnedFd::from(socket));
             let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
             let address = path.map_or("unix:".to_owned(), |path| format!("unix:{}", path.display()));
-            Listener::new(Socket::Unix(socket), address, None)
+            Listener::new(ListenSocket::Unix(socket), address, None)
         }
     }
 }

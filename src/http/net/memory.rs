@@ -23,12 +23,12 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Memory {
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     freed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryState {
     used: usize,
     /// The claims that wait, in the order in which they came.
     waiting: BTreeMap<u64, usize>,
@@ -37,7 +37,7 @@ struct State {
     next: u64,
 }
 
-impl State {
+impl MemoryState {
     /// Whether this claim has its turn. A large one that waits keeps other large ones behind it, and no small ones.
     fn is_turn_of(&self, place: u64, bytes: usize, most: usize) -> bool {
         let is_of_same_size = |other: &usize| (*other <= SMALL) == (bytes <= SMALL);
@@ -148,7 +148,7 @@ impl Held {
         self.memory.freed.notify_all();
     }
 
-    fn add(&self, state: &mut State, bytes: usize) {
+    fn add(&self, state: &mut MemoryState, bytes: usize) {
         state.holders.insert(self.place);
         state.used += bytes;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

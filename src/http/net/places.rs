@@ -25,11 +25,11 @@ pub(crate) struct Bounds {
 pub(crate) struct Places {
     bounds: Bounds,
     gauges: Arc<Gauges>,
-    state: Mutex<State>,
+    state: Mutex<PlacesState>,
 }
 
 #[derive(Default)]
-struct State {
+struct PlacesState {
     next: u64,
     taken: BTreeMap<u64, Client>,
 }
@@ -89,7 +89,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-impl State {
+impl PlacesState {
     /// Whether there may be one more of these, perhaps because another one has left.
     fn has_room(&mut self, most: usize, is_one: impl Fn(&Client) -> bool) -> bool {
         let count = self.taken.values().filter(|client| is_one(client)).count();

@@ -25,12 +25,12 @@ pub struct Bounds {
 /// The slots of the server.
 pub struct Slots {
     bounds: Bounds,
-    state: Mutex<State>,
+    state: Mutex<AdmissionState>,
     freed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct AdmissionState {
     used: usize,
     by_backend: HashMap<String, usize>,
     by_key: HashMap<String, usize>,
@@ -129,11 +129,11 @@ impl Slots {
     }
 
     /// The place of the first one for whom there is a slot. Whoever waits for a bound of its own keeps nobody else.
-    fn whose_turn(&self, state: &State) -> Option<u64> {
+    fn whose_turn(&self, state: &AdmissionState) -> Option<u64> {
         state.line.iter().find(|(_, claim)| self.is_free(state, claim)).map(|(place, _)| *place)
     }
 
-    fn is_free(&self, state: &State, claim: &Claim) -> bool {
+    fn is_free(&self, state: &AdmissionState, claim: &Claim) -> bool {
         let count = |counts: &HashMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0);
         let Bounds { runs, per_backend, .. } = self.bounds;
         state.used < runs
@@ -141,12 +141,12 @@ impl Slots {
             && claim.key.as_ref().is_none_or(|(name, most)| *most == 0 || count(&state.by_key, name) < *most)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AdmissionState> {
         crate::base::sync::lock(&self.state)
     }
 }
 
-impl State {
+impl AdmissionState {
     fn queued(&self) -> usize {
         self.line.values().filter(|claim| claim.claimant == Claimant::Request).count()
     }

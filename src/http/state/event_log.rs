@@ -10,12 +10,12 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// Pieces in the order in which they were written.
 pub struct EventLog {
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     grew: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     pieces: VecDeque<Piece>,
     /// The number of the first piece that is still there.
     first: usize,
@@ -103,7 +103,7 @@ impl EventLog {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         crate::base::sync::lock(&self.state)
     }
 }

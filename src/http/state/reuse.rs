@@ -11,13 +11,13 @@ pub type Key = [u8; 32];
 
 /// The conversations.
 pub struct Reuse {
-    state: Mutex<State>,
+    state: Mutex<ReuseState>,
     memory: Duration,
     most: usize,
 }
 
 #[derive(Default)]
-struct State {
+struct ReuseState {
     /// By the session that has them.
     kept: HashMap<String, Kept>,
     /// Sessions that have to be removed.
@@ -116,12 +116,12 @@ impl Reuse {
         state.gone.pop()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReuseState> {
         lock(&self.state)
     }
 }
 
-impl State {
+impl ReuseState {
     fn forget(&mut self, session: String) {
         self.kept.remove(&session);
         self.gone.push(session);

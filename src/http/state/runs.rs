@@ -29,11 +29,11 @@ pub struct Run {
     since: (u64, u32),
     began: Instant,
     followers: AtomicUsize,
-    state: Mutex<State>,
+    state: Mutex<RunState>,
 }
 
 #[derive(Default)]
-struct State {
+struct RunState {
     backends: Vec<String>,
     sessions: Vec<String>,
     result: Option<(Finished, Instant)>,
@@ -94,7 +94,7 @@ impl Run {
             since: world::now(),
             began: Instant::now(),
             followers: AtomicUsize::new(0),
-            state: Mutex::new(State { cancel: Some(cancel), ..State::default() }),
+            state: Mutex::new(RunState { cancel: Some(cancel), ..RunState::default() }),
         }
     }
 
@@ -124,7 +124,7 @@ impl Run {
     }
 
     /// How many bytes are kept for whoever comes back.
-    fn kept(&self, state: &State) -> usize {
+    fn kept(&self, state: &RunState) -> usize {
         let body = state.result.as_ref().map_or(0, |(finished, _)| finished.body.len());
         body + self.event_log.as_ref().map_or(0, EventLog::bytes)
     }
@@ -208,7 +208,7 @@ impl Run {
         to_json
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RunState> {
         crate::base::sync::lock(&self.state)
     }
 }

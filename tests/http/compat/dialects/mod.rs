@@ -37,7 +37,7 @@ fn call() -> Reply {
 /// The endpoint at a path.
 fn dialect(path: &str) -> &'static dyn Dialect {
     match path.split_once("/v1/").unwrap().1 {
-        "chat/completions" => &chat::Completions,
+        "chat/completions" => &chat::ChatCompletions,
         "completions" => &completions::Completions,
         "responses" => &responses::Responses,
         "messages" => &anthropic::Messages,
