@@ -120,7 +120,13 @@ impl Store {
         self.journal.newest_first_of(
             |line| line.contains(&dir),
             |entry| {
-                let Some(entry) = self.as_it_stands(entry) else { return true };
+                // One that says active may be of a process that died.
+                let entry = match entry.status {
+                    Status::Active => {
+                        self.load(&entry.id).map_or(entry, |session| Entry::of(&self.settled(session)))
+                    }
+                    _ => entry,
+                };
                 if self.takes(filter, &entry) && self.has(&entry.id, "json") {
                     if passed >= offset && found.len() < limit {
                         found.push(entry);
@@ -141,30 +147,9 @@ impl Store {
         let Some(text) = filter.text.as_ref().map(|text| text.to_lowercase()) else { return true };
         let has = |part: &str| part.to_lowercase().contains(&text);
         let is_all = entry.turn_count <= 1 && entry.initial_prompt.chars().count() < INITIAL_PROMPT;
-        has(&entry.title) || has(&entry.initial_prompt) || (!is_all && self.prompts_have(&entry.id, has))
-    }
-
-    fn prompts_have(&self, id: &str, has: impl Fn(&str) -> bool) -> bool {
-        match self.turns(id) {
-            Ok(turns) => turns.iter().any(|turn| has(&turn.prompt)),
-            Err(error) => {
-                log::warn!("{error}");
-                false
-            }
-        }
-    }
-
-    /// An entry that says active may be of a process that died.
-    fn as_it_stands(&self, entry: Entry) -> Option<Entry> {
-        if entry.status != Status::Active {
-            return Some(entry);
-        }
-        match self.load(&entry.id) {
-            Ok(session) => Some(Entry::of(&self.settled(session))),
-            Err(Error::SessionNotFound { .. }) => None,
-            // It is told of by who asks for it.
-            Err(_) => Some(entry),
-        }
+        let turns = || self.turns(&entry.id).inspect_err(|error| log::warn!("{error}")).unwrap_or_default();
+        let in_turns = || turns().iter().any(|turn| has(&turn.prompt));
+        has(&entry.title) || has(&entry.initial_prompt) || (!is_all && in_turns())
     }
 
     /// The id of the one session that a word means, also of one whose file makes no sense: that by its whole id alone.
@@ -182,30 +167,32 @@ impl Store {
         if is_id(&lower) && self.has(&lower, "json") {
             return self.load(&lower).map(|session| self.settled(session));
         }
-        let mut meant: Vec<String> = Vec::new();
+        let mut meant: Vec<(String, bool)> = Vec::new();
         if !word.is_empty() && self.make_index(&mut |_| {})? {
             let ours = format!("{{\"id\":\"{lower}");
-            let mut whole = false;
             self.journal.newest_first_of(
                 |line| line.starts_with(&ours) || line.contains(word),
                 |entry| {
-                    let backends = entry.backend_session_id.as_deref().unwrap_or("");
-                    let this_is_whole = backends == word;
-                    let ours = entry.id.starts_with(&lower) && self.has(&entry.id, "json");
+                    let theirs =
+                        entry.backend_session_id.as_deref().filter(|theirs| theirs.starts_with(word));
                     // A newer line may not have been looked at, because it has another id of the backend's.
-                    let is_still = |session: Session| session.backend_session_id == entry.backend_session_id;
-                    let theirs = || backends.starts_with(word) && self.load(&entry.id).is_ok_and(is_still);
-                    if if whole { this_is_whole && theirs() } else { ours || theirs() } {
-                        // The whole id of one is meant, even if it is the beginning of another's.
-                        if this_is_whole && !whole {
-                            (whole, meant) = (true, Vec::new());
-                        }
-                        meant.push(entry.id);
+                    let theirs = theirs.filter(|_| {
+                        let now = self.load(&entry.id);
+                        now.is_ok_and(|now| now.backend_session_id == entry.backend_session_id)
+                    });
+                    let is_ours = entry.id.starts_with(&lower) && self.has(&entry.id, "json");
+                    if is_ours || theirs.is_some() {
+                        let is_whole = theirs == Some(word);
+                        meant.push((entry.id, is_whole));
                     }
                     true
                 },
             )?;
         }
+        // The whole id of one is meant, even if it is the beginning of another's.
+        let is_whole = meant.iter().any(|(_, is_whole)| *is_whole);
+        let meant: Vec<String> =
+            meant.into_iter().filter(|found| found.1 || !is_whole).map(|found| found.0).collect();
         match &meant[..] {
             [] => Err(Error::SessionNotFound { given: shorten(word, 80) }),
             [id] => self.load(id).map(|session| self.settled(session)),
