@@ -3,7 +3,7 @@
 use super::once::Job;
 use super::plan::wrong;
 use super::template::{Template, output_of};
-use super::{Batch, Course, Finished, Folder, Halt, Label, Report, State};
+use super::{Batch, Course, Finished, Halt, Label, Report, State};
 use crate::base::json;
 use crate::base::text::nearest;
 use crate::engine::request::{Defaults, Request, read_text};
@@ -65,9 +65,6 @@ struct Step {
 
 impl Chain {
     /// Reads and checks a chain. `origin`: where it comes from, for messages.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong, with line and column or the step's name.
     pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Chain, Error> {
         let Object((settings, list)) = json::from_str::<Object<(Steps, List)>>(text)
             .map_err(|error: serde_json::Error| wrong(origin, &error))?;
@@ -78,9 +75,8 @@ impl Chain {
         if written.is_empty() {
             return Err(Error::Invalid(format!("{origin}: there are no steps")));
         }
-        let name = |(index, Written(extra, _)): (usize, &Written)| match &extra.name {
-            Some(name) => name.clone(),
-            None => (index + 1).to_string(),
+        let name = |(index, Written(extra, _)): (usize, &Written)| {
+            extra.name.clone().unwrap_or_else(|| (index + 1).to_string())
         };
         let names: Vec<String> = written.iter().enumerate().map(name).collect();
         let mut steps: Vec<Step> = Vec::with_capacity(written.len());
@@ -159,43 +155,37 @@ fn knows(variable: &str, index: usize, names: &[String]) -> Result<(), String> {
 }
 
 impl Batch<'_> {
-    /// Runs the steps of a chain. `input`: what `{{input}}` stands for. `from`: the steps before this one are read from
-    /// the folder.
-    ///
-    /// # Errors
-    /// When the input or an earlier answer is missing, or the folder cannot be written, before anything runs. What goes
-    /// wrong in a step is its result.
+    /// Runs the steps of a chain. `input`: what `{{input}}` stands for. `from`: the answers of so many steps are read from
+    /// the folder. A missing one is an error before anything runs; what goes wrong in a step is its result.
     pub fn chain(
         &self,
         chain: &Chain,
         input: Option<&str>,
         stop_on_failure: bool,
-        from: Option<usize>,
-        folder: Option<&Folder>,
+        from: usize,
     ) -> Result<Report, Error> {
         let input = input.or(chain.settings.input.as_deref());
         if chain.wants_input() && input.is_none() {
-            return Err(Error::Invalid(
-                "`{{input}}` is used, and there is none: give it on standard input or by `--input`"
-                    .to_owned(),
-            ));
+            let sentence =
+                "`{{input}}` is used, and there is none: give it on standard input or by `--input`";
+            return Err(Error::Invalid(sentence.to_owned()));
         }
-        let earlier = self.earlier(chain, from.unwrap_or(0), folder)?;
-        let course = Course::begin(self, folder, Some(chain.len()))?;
+        let mut earlier = self.earlier(&chain.steps[..from])?.into_iter();
+        let course = Course::begin(self, Some(chain.len()))?;
         let mut past = Past::default();
-        for finished in earlier {
-            past.outputs.push((!finished.dry_run).then(|| finished.output.clone()));
-            past.keep_on(&finished);
-            course.conclude(finished);
-        }
-        for step in &chain.steps[past.outputs.len()..] {
-            let finished = self.step(&course, chain, step, input, &mut past);
+        for step in &chain.steps {
+            let finished = match earlier.next() {
+                Some(finished) => {
+                    past.keep_on(&finished);
+                    finished
+                }
+                None => self.step(&course, chain, step, input, &mut past),
+            };
             let is_over = finished.state != State::Completed && stop_on_failure;
             past.outputs.push((!finished.dry_run).then(|| finished.output.clone()));
-            let name = step.name.clone();
             course.conclude(finished);
             if is_over {
-                course.stop(Halt::Failed(name));
+                course.stop(Halt::Failed(step.name.clone()));
             }
         }
         for id in &past.temporary {
@@ -204,14 +194,14 @@ impl Batch<'_> {
         Ok(course.end())
     }
 
-    /// The results of the steps before `from`.
-    fn earlier(&self, chain: &Chain, from: usize, folder: Option<&Folder>) -> Result<Vec<Finished>, Error> {
-        let answer = |index: usize| {
-            let step = &chain.steps[index];
-            let answer = folder.and_then(|folder| folder.answer(&self.label(index, step, &step.request)));
+    /// The results of the first steps, from the folder.
+    fn earlier(&self, steps: &[Step]) -> Result<Vec<Finished>, Error> {
+        let answer = |(index, step): (usize, &Step)| {
+            let answer =
+                self.folder.and_then(|folder| folder.answer(&self.label(index, step, &step.request)));
             answer.ok_or_else(|| Error::Invalid(format!("step `{}` has no answer to go on from", step.name)))
         };
-        (0..from).map(answer).collect()
+        steps.iter().enumerate().map(answer).collect()
     }
 
     fn label(&self, index: usize, step: &Step, request: &Request) -> Label {
@@ -241,8 +231,7 @@ impl Batch<'_> {
         }
         let passes = chain.settings.pass_session == Some(true) && request.ephemeral != Some(true);
         let label = self.label(index, step, &request);
-        let mut hidden = false;
-        let backend = label.backend.clone();
+        let (backend, mut hidden) = (label.backend.clone(), false);
         let finished = course.run(label, || {
             let prompt = step.prompt.expand(|variable| match variable {
                 "input" => input,
@@ -259,7 +248,7 @@ impl Batch<'_> {
                 hidden = !self.keep_sessions && request.ephemeral.is_none();
                 request.ephemeral = Some(false);
                 // One that is gone is begun anew: the chain goes on without what was said in it.
-                session = past.sessions.get(&backend).and_then(|id| self.store.load(id).ok());
+                session = past.sessions.get(&backend).and_then(|id| self.engine.store.load(id).ok());
             }
             Ok(Job { request, session, hidden })
         });

@@ -52,10 +52,8 @@ pub fn all(engine: &Engine) -> (Vec<Candidate>, Vec<String>) {
 }
 
 impl Batch<'_> {
-    /// Puts one prompt to all candidates, so many at once. `race`: the first answer stops the others.
-    ///
-    /// # Errors
-    /// When no pipe can be had. What goes wrong with a candidate is its result.
+    /// Puts one prompt to all candidates, so many at once. `race`: the first answer stops the others. What goes wrong with a
+    /// candidate is its result.
     pub fn compare(
         &self,
         prompt: &str,
@@ -63,11 +61,11 @@ impl Batch<'_> {
         workers: Workers,
         race: bool,
     ) -> Result<Report, Error> {
-        let course = Course::begin(self, None, Some(candidates.len()))?;
+        let course = Course::begin(self, Some(candidates.len()))?;
         let next = AtomicUsize::new(0);
         work(workers.0.min(candidates.len()), &|| {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(Candidate { backend, model }) = candidates.get(index) else { return false };
+            let Candidate { backend, model } = candidates.get(index)?;
             let request = Request {
                 backend: Some(backend.clone()),
                 model: model.clone(),
@@ -88,7 +86,7 @@ impl Batch<'_> {
                 course.stop(Halt::Won(finished.backend.clone()));
             }
             course.conclude(finished);
-            true
+            Some(())
         });
         Ok(course.end())
     }

@@ -48,9 +48,8 @@ struct Row {
 }
 
 impl Folder {
-    /// Opens a directory, or makes it. `prefix`: what the files of those with an id are called. `resumes`: what is done
-    /// already is not done again.
-    pub fn open(path: &Path, prefix: &'static str, resumes: bool) -> Result<Folder, Error> {
+    /// Opens a directory, or makes it. `prefix`: what the files of those with an id are called.
+    pub fn open(path: &Path, prefix: &'static str) -> Result<Folder, Error> {
         let fail = |error| Error::File { verb: "create", path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
         let file = path.join(".lock");
@@ -68,7 +67,12 @@ impl Folder {
             };
         let (planned, totals, rows, since) = (None, Totals::default(), Vec::new(), Instant::now());
         let state = Mutex::new(Progress { planned, totals, rows, since, written: since });
-        Ok(Folder { path: path.to_owned(), prefix, resumes, state, _lock: lock })
+        Ok(Folder { path: path.to_owned(), prefix, resumes: false, state, _lock: lock })
+    }
+
+    /// The same, in which what is done already is not done again.
+    pub fn resumed(self) -> Folder {
+        Folder { resumes: true, ..self }
     }
 
     /// A batch begins.
@@ -131,11 +135,8 @@ impl Folder {
         struct Summary<'a> {
             status: &'a str,
             total_tasks: usize,
-            completed: usize,
-            failed: usize,
-            cancelled: usize,
-            skipped: usize,
-            resumed: usize,
+            #[serde(flatten)]
+            totals: Totals,
             total_duration_seconds: f64,
             results: Vec<Line>,
         }
@@ -152,15 +153,10 @@ impl Folder {
             let file = row.file.as_ref().map_or_else(|| numbered(index), |file| file.to_string());
             Some(Line { index, status: row.state.word(), kind: row.kind.map(Kind::word), file })
         };
-        let Totals { completed, failed, cancelled, skipped, resumed, .. } = state.totals;
         let summary = Summary {
             status,
             total_tasks: state.planned.unwrap_or(state.totals.all()),
-            completed,
-            failed,
-            cancelled,
-            skipped,
-            resumed,
+            totals: state.totals,
             total_duration_seconds: state.since.elapsed().as_secs_f64(),
             results: state.rows.iter().enumerate().filter_map(line).collect(),
         };
@@ -178,14 +174,12 @@ impl Folder {
 
     fn file_name(&self, label: &Label) -> String {
         let Some(id) = &label.id else { return numbered(label.index) };
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let mut name = String::new();
-        for byte in id.bytes() {
-            match byte {
-                byte if plain(byte) => name.push(char::from(byte)),
-                byte => name.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        let escaped = |byte: u8| match byte {
+            b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        };
+        let mut name: String = id.bytes().map(escaped).collect();
         if name.len() > LONGEST_NAME {
             // Two that begin alike must not share a file.
             name.truncate(LONGEST_NAME);

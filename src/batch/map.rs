@@ -1,22 +1,15 @@
 //! One prompt for each item of a list. The list is read as it is worked on, and nothing of it is kept.
 
 use super::once::Job;
-use super::{Batch, Course, Folder, Halt, Label, Report, State, Workers, beginning, work};
+use super::template::{Part, Template};
+use super::{Batch, Course, Halt, Label, Report, Workers, beginning, work};
 use crate::engine::request::Request;
 use crate::exec::Cancel;
 use crate::model::error::Error;
 
 /// A prompt with places for an item.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pattern(Vec<Placeholder>);
-
-#[derive(Debug, Clone, PartialEq)]
-enum Placeholder {
-    Text(String),
-    Item,
-    Number,
-    Base,
-}
+#[derive(Debug)]
+pub struct Pattern(Template);
 
 impl Pattern {
     /// Reads a prompt: `place` stands for the item, `{n}` for its number from 1, `{base}` for its file name without
@@ -25,37 +18,33 @@ impl Pattern {
         if place.is_empty() {
             return Err(Error::Invalid("what stands for the item (`-I`) is empty".to_owned()));
         }
-        let marks = [(place, Placeholder::Item), ("{n}", Placeholder::Number), ("{base}", Placeholder::Base)];
+        let marks = [(place, "item"), ("{n}", "n"), ("{base}", "base")];
         let (mut parts, mut rest) = (Vec::new(), text);
         let first = |rest: &str| {
-            let found = marks.iter().filter_map(|(mark, part)| Some((rest.find(mark)?, *mark, part.clone())));
+            let found = marks.iter().filter_map(|(mark, name)| Some((rest.find(mark)?, mark.len(), *name)));
             // Of two that begin in the same place, the first of the list.
             found.min_by_key(|(at, ..)| *at)
         };
-        while let Some((at, mark, part)) = first(rest) {
-            parts.extend([Placeholder::Text(rest[..at].to_owned()), part]);
-            rest = &rest[at + mark.len()..];
+        while let Some((at, length, name)) = first(rest) {
+            parts.extend([Part::Text(rest[..at].to_owned()), Part::Variable(name.to_owned())]);
+            rest = &rest[at + length..];
         }
         if parts.is_empty() {
             let sentence = format!("the prompt has no `{place}`: it would be the same for every item");
             return Err(Error::Invalid(sentence));
         }
-        parts.push(Placeholder::Text(rest.to_owned()));
-        Ok(Pattern(parts))
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Pattern(Template(parts)))
     }
 
     /// The prompt for an item. What is put in is not looked at again.
     pub fn fill(&self, item: &str, number: usize) -> String {
-        let mut text = String::new();
-        for part in &self.0 {
-            match part {
-                Placeholder::Text(literal) => text.push_str(literal),
-                Placeholder::Item => text.push_str(item),
-                Placeholder::Number => text.push_str(&number.to_string()),
-                Placeholder::Base => text.push_str(base(item)),
-            }
-        }
-        text
+        let number = number.to_string();
+        self.0.expand(|name| match name {
+            "n" => Some(&*number),
+            "base" => Some(base(item)),
+            _ => Some(item),
+        })
     }
 }
 
@@ -73,28 +62,19 @@ fn base(item: &str) -> &str {
 pub type Items<'a> = dyn Fn(&Cancel) -> Result<Option<(usize, Result<String, String>)>, Error> + Sync + 'a;
 
 impl Batch<'_> {
-    /// Runs a prompt for each item, so many at once.
-    ///
-    /// # Errors
-    /// When the folder cannot be written before anything runs. What goes wrong with an item is its result.
+    /// Runs a prompt for each item, so many at once. `fail_fast`: the first failure stops everything. What goes wrong with
+    /// an item is its result.
     pub fn map(
         &self,
         pattern: &Pattern,
         items: &Items<'_>,
         workers: Workers,
         fail_fast: bool,
-        folder: Option<&Folder>,
     ) -> Result<Report, Error> {
-        let course = Course::begin(self, folder, None)?;
+        let course = Course { fail_fast, ..Course::begin(self, None)? };
         work(workers.0, &|| {
-            let (index, item) = match items(&course.branch) {
-                Ok(Some(next)) if !course.branch.is_thrown() => next,
-                Ok(_) => return false,
-                Err(error) => {
-                    course.stop(Halt::Broken(error));
-                    return false;
-                }
-            };
+            let next = items(&course.branch).map_err(|error| course.stop(Halt::Broken(error))).ok()?;
+            let (index, item) = next.filter(|_| !course.branch.is_thrown())?;
             let (item, problem) = match item {
                 Ok(item) => (item, None),
                 Err(problem) => (String::new(), Some(problem)),
@@ -108,18 +88,11 @@ impl Batch<'_> {
                 prompt: beginning(&prompt),
                 ..Label::default()
             };
-            let finished = course.run(label, || match problem {
-                Some(problem) => Err(Error::Invalid(problem)),
-                None => {
-                    let request = Request { prompt: Some(prompt.into()), ..Request::default() };
-                    Ok(Job { request, ..Job::default() })
-                }
-            });
-            if fail_fast && finished.state == State::Failed {
-                course.stop(Halt::Failed(finished.label.title().to_owned()));
-            }
-            course.conclude(finished);
-            true
+            let request = Request { prompt: Some(prompt.into()), ..Request::default() };
+            let job =
+                problem.map_or(Ok(Job { request, ..Job::default() }), |problem| Err(Error::Invalid(problem)));
+            course.conclude(course.run(label, || job));
+            Some(())
         });
         Ok(course.end())
     }

@@ -20,13 +20,14 @@ pub use plan::{OfTask, Plan, Settings, Workers};
 pub use result::{Entry, Finished, InOrder, Label, ResultJson, State, StepJson, Totals};
 
 use crate::base::sync::lock;
+use crate::engine::Engine;
 use crate::engine::request::{Defaults, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
-use crate::session::{Session, Store, shorten};
+use crate::session::{Session, shorten};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -48,9 +49,6 @@ pub trait Runner: Sync {
         control: &Control,
         listener: &mut dyn Listener,
     ) -> Result<Outcome, Error>;
-
-    /// Removes a session of ours, and the vendor's behind it.
-    fn forget(&self, session: &Session) -> Result<(), Error>;
 
     /// Says what a task would execute. Starts nothing.
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error>;
@@ -85,8 +83,10 @@ pub struct Batch<'a> {
     pub defaults: Defaults<'a>,
     /// What is asked of every run that does not say otherwise itself.
     pub given: &'a Request,
-    /// The sessions there are.
-    pub store: &'a Store,
+    /// Has the sessions there are.
+    pub engine: &'a Engine,
+    /// Where results are kept.
+    pub folder: Option<&'a Folder>,
     /// Runs leave sessions behind unless they say otherwise themselves. Else the other way round.
     pub keep_sessions: bool,
     /// How often a run is tried again that failed for a reason that passes.
@@ -125,7 +125,8 @@ enum Halt {
 /// A batch under way.
 struct Course<'a> {
     batch: &'a Batch<'a>,
-    folder: Option<&'a Folder>,
+    /// A run that failed stops the others.
+    fail_fast: bool,
     /// How many runs there will be, where that is known.
     planned: Option<usize>,
     /// Stops the runs of this batch: thrown with the batch's own switch, or for a reason in `halt`.
@@ -136,15 +137,12 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn begin(
-        batch: &'a Batch<'a>,
-        folder: Option<&'a Folder>,
-        planned: Option<usize>,
-    ) -> Result<Course<'a>, Error> {
-        folder.map_or(Ok(()), |folder| folder.begin(planned))?;
+    /// Fails where the folder cannot be written: then nothing runs.
+    fn begin(batch: &'a Batch<'a>, planned: Option<usize>) -> Result<Course<'a>, Error> {
+        batch.folder.map_or(Ok(()), |folder| folder.begin(planned))?;
         let branch = batch.cancel.branch().map_err(|error| Error::System { what: "make a pipe", error })?;
         let (halt, totals) = (Mutex::default(), Mutex::default());
-        Ok(Course { batch, folder, planned, branch, halt, totals, since: Instant::now() })
+        Ok(Course { batch, fail_fast: false, planned, branch, halt, totals, since: Instant::now() })
     }
 
     /// Stops what runs, and starts nothing more. The first reason counts, unless a result could not be kept.
@@ -160,25 +158,28 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Why this one was stopped or not started; none while nothing stops.
-    fn stopped(&self, was_running: bool) -> Option<(State, Failure)> {
+    /// Why a run was stopped or not started, and its state: `state` unless the caller stopped all of them. None while
+    /// nothing stops.
+    fn stopped(&self, state: State) -> Option<(State, Failure)> {
         if !self.branch.is_thrown() {
             return None;
         }
-        let not_started = if was_running { State::Cancelled } else { State::Skipped };
         let (state, why) = match &*lock(&self.halt) {
             None => (State::Cancelled, "cancelled".to_owned()),
-            Some(Halt::Failed(title)) => (not_started, format!("stopped because `{title}` failed")),
-            Some(Halt::Won(backend)) => (not_started, format!("stopped because {backend} answered first")),
-            Some(Halt::Broken(_)) => (not_started, "stopped".to_owned()),
+            Some(Halt::Failed(title)) => (state, format!("stopped because `{title}` failed")),
+            Some(Halt::Won(backend)) => (state, format!("stopped because {backend} answered first")),
+            Some(Halt::Broken(_)) => (state, "stopped".to_owned()),
         };
         Some((state, Failure::new(Kind::Cancelled, why)))
     }
 
     /// Counts a result, keeps it and tells it.
     fn conclude(&self, finished: Finished) {
+        if self.fail_fast && finished.state == State::Failed {
+            self.stop(Halt::Failed(finished.label.title().to_owned()));
+        }
         lock(&self.totals).count(&finished);
-        if let Some(Err(error)) = self.folder.map(|folder| folder.keep(&finished)) {
+        if let Some(Err(error)) = self.batch.folder.map(|folder| folder.keep(&finished)) {
             self.stop(Halt::Broken(error));
         }
         if let Err(error) = self.batch.observer.finished(finished) {
@@ -191,7 +192,7 @@ impl<'a> Course<'a> {
         let totals = *lock(&self.totals);
         let is_all_done = self.planned == Some(totals.completed);
         let cancelled = self.batch.cancel.is_thrown() && !is_all_done;
-        if let Some(Err(error)) = self.folder.map(|folder| folder.close(cancelled)) {
+        if let Some(Err(error)) = self.batch.folder.map(|folder| folder.close(cancelled)) {
             self.stop(Halt::Broken(error));
         }
         let broken = match lock(&self.halt).take() {
@@ -202,10 +203,10 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Lets so many workers do one thing after the other, until there is none left: `one` says false. This thread is the
-/// first of them, so that there is always one.
-fn work(workers: usize, one: &(dyn Fn() -> bool + Sync)) {
-    let work = || while one() {};
+/// Lets so many workers do one thing after the other, until there is none left: `one` is none. This thread is the first of
+/// them, so that there is always one.
+fn work(workers: usize, one: &(dyn Fn() -> Option<()> + Sync)) {
+    let work = || while one().is_some() {};
     thread::scope(|scope| {
         for number in 1..workers {
             let worker = thread::Builder::new().name(format!("batch-{number}"));

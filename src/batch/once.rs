@@ -31,7 +31,7 @@ pub(super) struct Job {
 impl Course<'_> {
     /// Runs one job to its end, unless the batch stops or an earlier one has done it.
     pub(super) fn run(&self, label: Label, job: impl FnOnce() -> Result<Job, Error>) -> Finished {
-        if let Some((state, failure)) = self.stopped(false) {
+        if let Some((state, failure)) = self.stopped(State::Skipped) {
             return Finished::without_run(label, state, failure);
         }
         match job().and_then(|job| self.do_job(&label, job)) {
@@ -61,8 +61,8 @@ impl Course<'_> {
             }
         }
         tasks.iter_mut().try_for_each(|task| batch.runner.admit(&request, task))?;
-        let digest = self.folder.map(|_| digest(&tasks[0]));
-        let earlier = self.folder.zip(digest.as_ref());
+        let digest = batch.folder.map(|_| digest(&tasks[0]));
+        let earlier = batch.folder.zip(digest.as_ref());
         if let Some(done) = earlier.and_then(|(folder, digest)| folder.find(label, digest)) {
             return Ok(done);
         }
@@ -125,7 +125,8 @@ impl Course<'_> {
                 }
             }
             if finished.state == State::Cancelled {
-                finished.failure = self.stopped(true).map(|(_, failure)| failure).or(finished.failure);
+                finished.failure =
+                    self.stopped(State::Cancelled).map(|(_, failure)| failure).or(finished.failure);
             }
             warnings.append(&mut finished.warnings);
             return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..finished };
@@ -161,7 +162,8 @@ impl Course<'_> {
 
     /// Removes a session that was for the batch alone.
     pub(super) fn forget(&self, id: &str) {
-        let forgotten = self.batch.store.load(id).and_then(|session| self.batch.runner.forget(&session));
+        let forgotten =
+            self.batch.engine.store.load(id).and_then(|session| self.batch.engine.forget(&session));
         if let Err(error) = forgotten {
             log::warn!("{error}");
         }

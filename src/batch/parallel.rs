@@ -4,39 +4,27 @@ use super::graph::{Graph, Turn};
 use super::once::Job;
 use super::plan::{self, Plan};
 use super::template::{Template, output_of};
-use super::{Batch, Course, Finished, Folder, Halt, Label, Report, State, Workers, work};
+use super::{Batch, Course, Finished, Label, Report, State, Workers, work};
 use crate::engine::request::Request;
 use crate::model::error::{Error, Failure, Kind};
 use std::sync::Arc;
 
 impl Batch<'_> {
-    /// Runs the tasks of a plan, so many at once. `fail_fast`: the first failure stops everything. Of a folder's results
-    /// what is done already is not done again.
-    ///
-    /// # Errors
-    /// When the folder cannot be written before anything runs. What goes wrong in a task is its result.
-    pub fn parallel(
-        &self,
-        plan: &Plan,
-        workers: Workers,
-        fail_fast: bool,
-        folder: Option<&Folder>,
-    ) -> Result<Report, Error> {
-        let course = Course::begin(self, folder, Some(plan.len()))?;
+    /// Runs the tasks of a plan, so many at once. `fail_fast`: the first failure stops everything. What goes wrong in a task is
+    /// its result.
+    pub fn parallel(&self, plan: &Plan, workers: Workers, fail_fast: bool) -> Result<Report, Error> {
+        let course = Course { fail_fast, ..Course::begin(self, Some(plan.len()))? };
         let graph = Graph::of(plan);
         work(workers.0.min(plan.len()), &|| {
-            let Some(turn) = graph.next() else { return false };
+            let turn = graph.next()?;
             let index = turn.index;
             let finished = course.task(plan, turn);
             let is_completed = finished.state == State::Completed;
             let is_awaited = is_completed && !finished.dry_run && graph.is_awaited(index);
             let output = is_awaited.then(|| Arc::from(finished.output.as_str()));
-            if fail_fast && finished.state == State::Failed {
-                course.stop(Halt::Failed(finished.label.title().to_owned()));
-            }
             course.conclude(finished);
             graph.ended(index, is_completed, output);
-            true
+            Some(())
         });
         Ok(course.end())
     }

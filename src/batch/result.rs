@@ -8,6 +8,7 @@ use crate::model::unified::{self, Answer};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::ops::Not;
 use std::time::Duration;
 
 words! {
@@ -99,6 +100,9 @@ pub struct Finished {
 impl Finished {
     /// One that was not run.
     pub fn without_run(label: Label, state: State, failure: impl Into<Option<Failure>>) -> Finished {
+        let failure = failure.into();
+        let is_unavailable =
+            |failure: &Failure| matches!(failure.kind, Kind::UnknownBackend | Kind::NotInstalled);
         Finished {
             backend: label.backend.clone(),
             model: label.model.clone(),
@@ -107,8 +111,8 @@ impl Finished {
             output: String::new(),
             duration: Duration::ZERO,
             exit_code: None,
-            failure: failure.into(),
-            unavailable: false,
+            unavailable: failure.as_ref().is_some_and(is_unavailable),
+            failure,
             session: None,
             backend_session: None,
             usage: Usage::default(),
@@ -128,9 +132,9 @@ impl Finished {
             Error::Cancelled | Error::ReaderGone => State::Cancelled,
             _ => State::Failed,
         };
-        let failure = Failure::from(error);
-        let unavailable = matches!(error, Error::Disabled { .. }) || is_unavailable(failure.kind);
-        Finished { unavailable, ..Finished::without_run(label, state, failure) }
+        let mut finished = Finished::without_run(label, state, Failure::from(error));
+        finished.unavailable |= matches!(error, Error::Disabled { .. });
+        finished
     }
 
     /// One that a backend ran.
@@ -141,15 +145,11 @@ impl Finished {
             Some(_) => State::Failed,
         };
         Finished {
-            label,
-            state,
             backend: outcome.backend,
             model: outcome.model,
             output: output.trim_end_matches('\n').to_owned(),
             duration: outcome.duration,
             exit_code: Some(outcome.exit_code),
-            unavailable: outcome.failure.as_ref().is_some_and(|failure| is_unavailable(failure.kind)),
-            failure: outcome.failure,
             session: outcome.session,
             backend_session: outcome.backend_session,
             usage: outcome.usage,
@@ -157,9 +157,7 @@ impl Finished {
             permission_denials: outcome.permission_denials,
             tried: outcome.tried,
             attempts: 1,
-            resumed: false,
-            dry_run: false,
-            digest: None,
+            ..Finished::without_run(label, state, outcome.failure)
         }
     }
 
@@ -215,15 +213,13 @@ impl Finished {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         let number = |name: &str| value["usage"][name].as_u64().unwrap_or(0);
         let warnings = value["warnings"].as_array()?.iter();
+        let state = State::parse(value["status"].as_str()?)?;
         Some(Finished {
-            state: State::parse(value["status"].as_str()?)?,
             backend: text("backend")?,
             model: text("model"),
             output: text("output")?,
             duration: Duration::try_from_secs_f64(value["duration_seconds"].as_f64()?).ok()?,
             exit_code: value["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok()),
-            failure: None,
-            unavailable: false,
             session: text("session_id"),
             backend_session: text("backend_session_id"),
             usage: Usage {
@@ -235,19 +231,11 @@ impl Finished {
             },
             warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
             permission_denials: value["permission_denials"].as_u64().unwrap_or(0),
-            tried: Vec::new(),
             attempts: value["attempts"].as_u64().and_then(|attempts| u32::try_from(attempts).ok())?,
             resumed: true,
-            dry_run: false,
-            digest: None,
-            label,
+            ..Finished::without_run(label, state, None)
         })
     }
-}
-
-/// Nothing can be run there.
-fn is_unavailable(kind: Kind) -> bool {
-    matches!(kind, Kind::UnknownBackend | Kind::NotInstalled)
 }
 
 /// The answer of a run of several, and what came of the run.
@@ -259,9 +247,9 @@ pub struct ResultJson<'a> {
     /// The answer as clinvk 0.2 called it here.
     output: &'a str,
     attempts: u32,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "Not::not")]
     resumed: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "Not::not")]
     dry_run: bool,
 }
 
@@ -290,13 +278,8 @@ pub struct StepJson<'a> {
     json: ResultJson<'a>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it so
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
 /// How many ended how. They add up to all that there were.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Totals {
     /// Done, those that an earlier batch had done included.
     pub completed: usize,
@@ -309,6 +292,7 @@ pub struct Totals {
     /// Of the completed: done by an earlier batch.
     pub resumed: usize,
     /// Of the failed: their backends are not to be had.
+    #[serde(skip)]
     pub unavailable: usize,
 }
 

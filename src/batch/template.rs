@@ -6,10 +6,10 @@ use crate::session::shorten;
 
 /// A text with variables.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Template(Vec<Part>);
+pub struct Template(pub(super) Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq)]
-enum Part {
+pub(super) enum Part {
     Text(String),
     Variable(String),
 }

@@ -21,36 +21,29 @@ use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
 use crate::session::Session;
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a batch needs, before it is known what is to be run.
 pub struct Ready<'a> {
     pub engine: Engine,
-    pub config: &'a Config,
+    typed: &'a Typed,
+    config: &'a Config,
     /// What the flags ask of every run.
-    pub given: Request,
-    pub cancel: Arc<Cancel>,
-    pub keep_sessions: bool,
-    pub retries: u32,
+    given: Request,
+    cancel: Arc<Cancel>,
+    retries: u32,
 }
 
 impl<'a> Ready<'a> {
     /// From the flags that all four commands have.
-    pub fn new(typed: &Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
+    pub fn new(typed: &'a Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
-        if typed.has(Name::Ephemeral) && typed.has(Name::KeepSessions) {
-            let sentence = "`--ephemeral` and `--keep-sessions` exclude each other";
-            return Err(Error::Invalid(sentence.to_owned()));
-        }
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
-        let retries = typed.value(Name::Retry).map_or(Ok(0), |word| {
-            let wrong = |_| Error::Invalid(format!("`--retry {word}`: expected a whole number"));
-            word.parse::<u32>().map_err(wrong)
-        })?;
-        let (engine, cancel) = (prompt::engine(world, config), Arc::new(cancel));
-        Ok(Ready { engine, config, given, cancel, keep_sessions: typed.has(Name::KeepSessions), retries })
+        let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
+        let engine = prompt::engine(world, config);
+        Ok(Ready { engine, typed, config, given, cancel: Arc::new(cancel), retries })
     }
 
     /// What requests are completed from.
@@ -66,76 +59,76 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// Everything is ready: from now on signals stop the runs, and each may have the descriptors that it needs.
-    pub fn begin(&self) -> Result<(), Error> {
+    /// Everything is ready: from now on signals stop the runs, and each may have the descriptors that it needs. Returns
+    /// standard output, as long as the batch is not stopped.
+    pub fn begin(&self) -> Result<Out, Error> {
         if let Err(error) = sys::raise_open_files() {
             log::debug!("the limit of open files stays as it is: {error}");
         }
         signals::watch(self.cancel.clone())
-            .map_err(|error| Error::System { what: "listen for signals", error })
-    }
-
-    /// Standard output, as long as the batch is not stopped.
-    pub fn out(&self) -> Out {
+            .map_err(|error| Error::System { what: "listen for signals", error })?;
         let cleaner = super::cleaner(&self.engine.world.env, self.config);
-        Out::new(Control::with(self.cancel.clone()), cleaner)
+        Ok(Out::new(Control::with(self.cancel.clone()), cleaner))
     }
 
-    /// The batch, heard by this observer.
-    pub fn batch<'b>(&'b self, observer: &'b dyn Observer) -> Batch<'b> {
-        Batch {
+    /// Runs a batch: its results are printed by `print`, its progress is shown. `planned`: how many runs there will be.
+    pub fn run<'b>(
+        &'b self,
+        out: Out,
+        planned: Option<usize>,
+        folder: Option<&'b Folder>,
+        print: &'b mut Print<'b>,
+        run: impl FnOnce(&Batch<'_>) -> Result<Report, Error>,
+    ) -> Result<(Report, Out), Error> {
+        let progress = Progress::new(self.show(), planned);
+        let shares_terminal = world::stdout_is_terminal();
+        let screen = Screen { progress, out: Mutex::new((out, print)), shares_terminal };
+        let report = run(&Batch {
             defaults: self.defaults(),
             given: &self.given,
-            store: &self.engine.store,
-            keep_sessions: self.keep_sessions,
+            engine: &self.engine,
+            folder,
+            keep_sessions: self.typed.has(Name::KeepSessions),
             retries: self.retries,
             runner: self,
-            observer,
+            observer: &screen,
             cancel: &self.cancel,
-        }
+        });
+        screen.progress.clear();
+        let (out, _) = screen.out.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((report?, out))
     }
 
     /// Where results are kept: `--resume`, `--output-dir`, or what the plan says. A dry run keeps nothing.
-    pub fn folder(
-        &self,
-        typed: &Typed,
-        planned: Option<&str>,
-        prefix: &'static str,
-    ) -> Result<Option<Folder>, Error> {
-        let (resume, output) = (typed.value(Name::Resume), typed.value(Name::OutputDir));
+    pub fn folder(&self, planned: Option<&str>, prefix: &'static str) -> Result<Option<Folder>, Error> {
+        let (resume, output) = (self.typed.value(Name::Resume), self.typed.value(Name::OutputDir));
         if resume.is_some() && output.is_some() && resume != output {
             let sentence =
                 "`--resume` and `--output-dir` name two directories: results are kept where they were";
             return Err(Error::Invalid(sentence.to_owned()));
         }
-        let given = self.given.dry_run.unwrap_or(self.config.unified_flags.dry_run);
-        match resume.or(output).or(planned) {
-            Some(dir) if !given => {
-                let path = self.engine.world.cwd.join(dir);
-                Folder::open(&path, prefix, resume.is_some()).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let is_dry_run = self.given.dry_run.unwrap_or(self.config.unified_flags.dry_run);
+        let Some(dir) = resume.or(output).or(planned).filter(|_| !is_dry_run) else { return Ok(None) };
+        let folder = Folder::open(&self.engine.world.cwd.join(dir), prefix)?;
+        Ok(Some(if resume.is_some() { folder.resumed() } else { folder }))
     }
 
     /// How many at once: the flag, what the plan says, the configuration.
-    pub fn workers(&self, typed: &Typed, planned: Option<Workers>) -> Result<Workers, Error> {
-        if let Some(word) = typed.value(Name::MaxParallel) {
-            let wrong = |why: String| Error::Invalid(format!("`--max-parallel {word}`: {why}"));
-            let number = word.parse::<i128>();
-            let number = number.map_err(|_| wrong("expected a whole number from 1 to 1024".to_owned()))?;
-            return Workers::of(number).map_err(wrong);
-        }
-        Ok(planned.unwrap_or(Workers(self.config.parallel.max_workers)))
+    pub fn workers(&self, planned: Option<Workers>) -> Result<Workers, Error> {
+        let Some(word) = self.typed.value(Name::MaxParallel) else {
+            return Ok(planned.unwrap_or(Workers(self.config.parallel.max_workers)));
+        };
+        let number = word.parse().map_err(|_| "expected a whole number from 1 to 1024".to_owned());
+        number.and_then(Workers::of).map_err(|why| Error::Invalid(format!("`--max-parallel {word}`: {why}")))
     }
 
     /// How progress is shown. A program that asked for JSON may read both outputs as one: it gets no lines between.
-    pub fn show(&self, typed: &Typed) -> Show {
-        if typed.has(Name::Quiet) {
+    pub fn show(&self) -> Show {
+        if self.typed.has(Name::Quiet) {
             Show::Nothing
         } else if world::stderr_can_be_drawn_on() && !log::log_enabled!(log::Level::Debug) {
             Show::Live(self.has_colours())
-        } else if asks_json(typed) {
+        } else if asks_json(self.typed) {
             Show::Nothing
         } else {
             Show::Lines
@@ -157,10 +150,6 @@ impl Runner for Ready<'_> {
         listener: &mut dyn Listener,
     ) -> Result<Outcome, Error> {
         Attempts::of(&self.engine, tasks, session)?.run(&self.engine, control, listener)
-    }
-
-    fn forget(&self, session: &Session) -> Result<(), Error> {
-        self.engine.forget(session)
     }
 
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
@@ -189,39 +178,28 @@ pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, St
         return Err(Error::Invalid(sentence));
     }
     let name = file.unwrap_or(STANDARD_INPUT);
-    let fail = |error| Error::File { verb: "read", path: name.into(), error };
     let mut bytes = Vec::new();
     match file {
-        Some(file) => bytes = fs::read(world.cwd.join(file)).map_err(fail)?,
-        None => _ = sys::Waiting(io::stdin().lock()).read_to_end(&mut bytes).map_err(fail)?,
+        Some(file) => File::open(world.cwd.join(file)).and_then(|mut file| file.read_to_end(&mut bytes)),
+        None => sys::Waiting(io::stdin().lock()).read_to_end(&mut bytes),
     }
+    .map_err(|error| Error::File { verb: "read", path: name.into(), error })?;
     let text = text::of(bytes).map_err(|_| Error::Invalid(format!("{name} is not valid UTF-8")))?;
     Ok((text, name.to_owned()))
 }
 
+/// Prints a result.
+type Print<'a> = dyn FnMut(&mut Out, Finished) -> io::Result<()> + Send + 'a;
+
 /// Shows progress, and hands the results on to be printed.
-pub struct Screen<F> {
+struct Screen<'a> {
     progress: Progress,
     /// Where results are printed. The thread that holds it is the only one that writes to the terminal.
-    out: Mutex<(Out, F)>,
+    out: Mutex<(Out, &'a mut Print<'a>)>,
     shares_terminal: bool,
 }
 
-impl<F: FnMut(&mut Out, Finished) -> io::Result<()> + Send> Screen<F> {
-    /// `print` prints a result.
-    pub fn new(show: Show, planned: Option<usize>, out: Out, print: F) -> Screen<F> {
-        let (progress, out) = (Progress::new(show, planned), Mutex::new((out, print)));
-        Screen { progress, out, shares_terminal: world::stdout_is_terminal() }
-    }
-
-    /// Nothing is shown any more. What is left can be printed there.
-    pub fn end(self) -> Out {
-        self.progress.clear();
-        self.out.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).0
-    }
-}
-
-impl<F: FnMut(&mut Out, Finished) -> io::Result<()> + Send> Observer for Screen<F> {
+impl Observer for Screen<'_> {
     fn started(&self, label: &Label) {
         self.progress.started(label);
     }
@@ -265,20 +243,16 @@ pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
     if let Some(error) = out.take_failure() {
         return Err(Error::File { verb: "write", path: "standard output".into(), error });
     }
-    match report.broken {
+    Ok(match report.broken {
         // A reader that closed our output has what it wanted.
-        Some(Error::ReaderGone) => return Ok(0),
-        Some(error) => return Ok(complain(&error)),
-        None => {}
-    }
-    Ok(if report.cancelled {
-        exit::status(Kind::Cancelled, 0)
-    } else if totals.completed == totals.all() {
-        0
-    } else if totals.completed == 0 && totals.failed > 0 && totals.unavailable == totals.failed {
-        exit::status(Kind::NotInstalled, 0)
-    } else {
-        1
+        Some(Error::ReaderGone) => 0,
+        Some(error) => complain(&error),
+        None if report.cancelled => exit::status(Kind::Cancelled, 0),
+        None if totals.completed == totals.all() => 0,
+        None if totals.completed == 0 && totals.failed > 0 && totals.unavailable == totals.failed => {
+            exit::status(Kind::NotInstalled, 0)
+        }
+        None => 1,
     })
 }
 

@@ -1,31 +1,23 @@
 //! `clinvk compare`: one prompt for several backends, and their answers side by side.
 
-use super::batch::{self, Ready, Screen};
+use super::batch::{self, Ready};
 use super::flags::{Name, Typed};
 use super::input::Piped;
 use super::print::Out;
 use super::{input, prompt};
+use crate::base::logging;
 use crate::base::world::World;
 use crate::batch::compare::{all, candidates, dissenters, title};
-use crate::batch::{Finished, InOrder, Report, ResultJson, State, Workers};
+use crate::batch::{Finished, InOrder, ResultJson, State, Workers};
 use crate::config::Config;
 use crate::engine::request::{list, prompt_with_files};
 use crate::model::error::Error;
 use serde::Serialize;
-use std::io;
 
 /// Runs it. Everything is printed; the exit status is returned.
-///
-/// # Errors
-/// What is wrong with the flags, or that there is no backend to ask; what broke the comparison.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
-    for (one, other) in [(Name::Race, Name::Agree), (Name::Backends, Name::AllBackends)] {
-        if typed.has(one) && typed.has(other) {
-            return Err(Error::Invalid(format!("`--{one}` and `--{other}` exclude each other")));
-        }
-    }
     let candidates = match typed.value(Name::Backends) {
         Some(words) => candidates(&list(words))?,
         None if typed.has(Name::AllBackends) => {
@@ -49,85 +41,54 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let files: Vec<String> = typed.values(Name::File).map(str::to_owned).collect();
     let asked =
         prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, &files, &ready.defaults())?;
-    ready.begin()?;
     let workers = Workers(if typed.has(Name::Sequential) { 1 } else { candidates.len() });
-    let style = Layout { json, race: typed.has(Name::Race) };
+    let race = typed.has(Name::Race);
     let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);
-    let screen =
-        Screen::new(ready.show(typed), Some(candidates.len()), ready.out(), |out, finished: Finished| {
-            if style.race && finished.state == State::Completed {
-                winner.get_or_insert(finished.label.index);
+    let mut print = |out: &mut Out, finished: Finished| {
+        if race && finished.state == State::Completed {
+            winner.get_or_insert(finished.label.index);
+        }
+        for finished in in_order.take(finished) {
+            if !json && !race {
+                out.put(&section(&finished))?;
             }
-            for finished in in_order.take(finished) {
-                if !style.json && !style.race {
-                    out.put(&section(&finished))?;
-                }
-                results.push(finished);
-            }
-            Ok(())
-        });
-    let report = ready.batch(&screen).compare(&asked, &candidates, workers, style.race);
-    let mut out = screen.end();
-    let report = report?;
-    let verdict = typed.has(Name::Agree).then(|| verdict(&results));
+            results.push(finished);
+        }
+        Ok(())
+    };
+    let out = ready.begin()?;
+    let (report, mut out) = ready.run(out, Some(candidates.len()), None, &mut print, |batch| {
+        batch.compare(&asked, &candidates, workers, race)
+    })?;
+    let disagreements = typed.has(Name::Agree).then(|| disagreements(&results));
     let winner = winner.and_then(|index: usize| results.get(index));
-    let _ = style.print(&mut out, &asked, &results, &report, winner, &verdict);
-    end(report, winner.is_some(), verdict, &mut out)
-}
-
-/// The exit status; who differs, or what went wrong, on standard error.
-fn end(report: Report, has_winner: bool, verdict: Option<Verdict>, out: &mut Out) -> Result<u8, Error> {
+    let _ = match winner {
+        _ if json => out.put_line(&Comparison {
+            prompt: &asked,
+            backends: results.iter().map(|finished| finished.label.backend.as_str()).collect(),
+            results: results.iter().map(Finished::to_json).collect(),
+            winner: winner.map(title),
+            agree: disagreements.as_ref().map(Vec::is_empty),
+            total_duration_seconds: report.duration.as_secs_f64(),
+        }),
+        // Without `--race` each was printed as it ended.
+        _ if !race => Ok(()),
+        Some(finished) => out.put(&format!("{}\n", finished.output)),
+        None => results.iter().try_for_each(|finished| out.put(&section(finished))),
+    };
     let (was_cancelled, was_broken) = (report.cancelled, report.broken.is_some());
-    let status = batch::status(report, out)?;
+    let status = batch::status(report, &mut out)?;
     if was_broken {
         return Ok(status);
     }
-    if has_winner {
+    if winner.is_some() {
         return Ok(0);
     }
-    match verdict.filter(|verdict| !was_cancelled && !verdict.sentences.is_empty()) {
+    match disagreements.filter(|sentences| !was_cancelled && !sentences.is_empty()) {
         None => Ok(status),
-        Some(verdict) => {
-            verdict
-                .sentences
-                .iter()
-                .for_each(|sentence| crate::base::logging::line(&format!("clinvk: {sentence}")));
+        Some(sentences) => {
+            sentences.iter().for_each(|sentence| logging::line(&format!("clinvk: {sentence}")));
             Ok(status.max(1))
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Layout {
-    json: bool,
-    race: bool,
-}
-
-impl Layout {
-    fn print(
-        self,
-        out: &mut Out,
-        prompt: &str,
-        results: &[Finished],
-        report: &Report,
-        winner: Option<&Finished>,
-        verdict: &Option<Verdict>,
-    ) -> io::Result<()> {
-        if self.json {
-            return out.put_line(&Comparison {
-                prompt,
-                backends: results.iter().map(|finished| finished.label.backend.as_str()).collect(),
-                results: results.iter().map(Finished::to_json).collect(),
-                winner: winner.map(title),
-                agree: verdict.as_ref().map(|verdict| verdict.sentences.is_empty()),
-                total_duration_seconds: report.duration.as_secs_f64(),
-            });
-        }
-        match winner {
-            // Without `--race` each was printed as it ended.
-            _ if !self.race => Ok(()),
-            Some(finished) => out.put(&format!("{}\n", finished.output)),
-            None => results.iter().try_for_each(|finished| out.put(&section(finished))),
         }
     }
 }
@@ -158,12 +119,8 @@ fn section(finished: &Finished) -> String {
     text + "\n"
 }
 
-/// Whether they agree: sentences about those who do not.
-struct Verdict {
-    sentences: Vec<String>,
-}
-
-fn verdict(results: &[Finished]) -> Verdict {
+/// A sentence about each that has no answer, or another one than most; none when all agree.
+fn disagreements(results: &[Finished]) -> Vec<String> {
     let (answers, others): (Vec<&Finished>, Vec<&Finished>) =
         results.iter().partition(|finished| finished.state == State::Completed);
     let texts: Vec<&str> = answers.iter().map(|finished| finished.output.as_str()).collect();
@@ -179,5 +136,5 @@ fn verdict(results: &[Finished]) -> Verdict {
         let problem = batch::problem(finished).unwrap_or_default();
         format!("{} has no answer: {problem}", title(finished))
     };
-    Verdict { sentences: others.iter().map(missing).chain(differ.iter().map(differs)).collect() }
+    others.iter().map(missing).chain(differ.iter().map(differs)).collect()
 }

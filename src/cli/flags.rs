@@ -54,6 +54,12 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+impl Flag {
+    pub fn is_of(&self, command: &str) -> bool {
+        self.commands.is_empty() || self.commands.contains(&command)
+    }
+}
+
 const PROMPT: &[&str] = &["", "resume"];
 /// Whatever runs something.
 const RUN: &[&str] = &["", "resume", "parallel", "map", "compare", "chain"];
@@ -203,6 +209,18 @@ impl Typed {
         self.values(name).last()
     }
 
+    /// The flag's value, read. The error says what was expected.
+    pub fn read<T>(
+        &self,
+        name: Name,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(word) = self.value(name) else { return Ok(None) };
+        let wrong = || Error::Invalid(format!("`--{name} {word}`: expected {expected}"));
+        read(word).map(Some).ok_or_else(wrong)
+    }
+
     /// All values of a flag, in order.
     pub fn values(&self, name: Name) -> impl Iterator<Item = &str> {
         self.flags.iter().filter(move |(given, _)| *given == name).map(|(_, value)| value.as_str())
@@ -211,9 +229,6 @@ impl Typed {
 
 /// Parses the words behind the program's name: what could be understood, and the first error. A user who asks for JSON behind
 /// a misspelt flag gets the error as JSON.
-///
-/// # Errors
-/// Unknown flags and commands, with the nearest known ones; flags of other commands; values that are missing or not text.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Typed, Result<(), Error>) {
     let mut parser = lexopt::Parser::from_args(words);
     let mut typed = Typed::default();
@@ -268,24 +283,30 @@ fn next_is_separator(parser: &mut lexopt::Parser) -> bool {
     parser.try_raw_args().and_then(|words| words.peek().map(|word| word == "--")).unwrap_or(false)
 }
 
+/// Flags of which only one has a meaning.
+const EXCLUSIVE: &[(Name, Name)] = &[
+    (Name::Ephemeral, Name::KeepSessions),
+    (Name::Race, Name::Agree),
+    (Name::Backends, Name::AllBackends),
+    (Name::Markdown, Name::Json),
+    (Name::All, Name::OlderThan),
+];
+
 fn check(typed: &Typed) -> Result<(), Error> {
     if typed.has(Name::Help) || typed.has(Name::Version) {
         return Ok(());
     }
-    for (name, _) in &typed.flags {
-        let flag = name.flag();
-        if !flag.commands.is_empty() && !flag.commands.contains(&typed.command) {
-            let (whose, command) = match typed.command {
-                "" => ("a prompt".to_owned(), "clinvk".to_owned()),
-                name => (format!("`{name}`"), format!("clinvk {name}")),
-            };
-            return Err(Error::Invalid(format!(
-                "`--{}` is no flag of {whose}: see `{command} -h`",
-                flag.name
-            )));
-        }
+    if let Some(other) = typed.names().find(|name| !name.flag().is_of(typed.command)) {
+        let (whose, command) = match typed.command {
+            "" => ("a prompt".to_owned(), "clinvk".to_owned()),
+            name => (format!("`{name}`"), format!("clinvk {name}")),
+        };
+        return Err(Error::Invalid(format!("`--{other}` is no flag of {whose}: see `{command} -h`")));
     }
-    Ok(())
+    match EXCLUSIVE.iter().find(|(one, other)| typed.has(*one) && typed.has(*other)) {
+        Some((one, other)) => Err(Error::Invalid(format!("`--{one}` and `--{other}` exclude each other"))),
+        None => Ok(()),
+    }
 }
 
 /// The value of a word; an error names those that there are.
@@ -305,7 +326,7 @@ fn by_name(name: &str) -> Result<&'static Flag, Error> {
 /// The flag that a letter stands for with this command; where it has none, with another.
 fn by_letter(letter: char, command: &str) -> Result<&'static Flag, Error> {
     let flags = || FLAGS.iter().filter(|flag| flag.short == Some(letter));
-    let own = flags().find(|flag| flag.commands.is_empty() || flag.commands.contains(&command));
+    let own = flags().find(|flag| flag.is_of(command));
     own.or_else(|| flags().next()).ok_or_else(|| Error::Unknown {
         what: "flag",
         given: format!("-{letter}"),

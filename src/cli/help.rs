@@ -47,7 +47,7 @@ pub fn data(command: &Command) -> Value {
 }
 
 fn flags_of(command: &Command) -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&command.name))
+    FLAGS.iter().filter(|flag| flag.is_of(command.name))
 }
 
 /// The help of a command: that of the prompt lists all commands.

@@ -113,10 +113,6 @@ fn unreadable(error: io::Error) -> Error {
 }
 
 /// A flag's time limit: `90s`, `5m`, `1d`, or a number of seconds; `0` is none.
-pub fn duration(flag: Name, word: &str) -> Result<Duration, Error> {
-    request::limit(word).ok_or_else(|| {
-        Error::Invalid(format!(
-            "`--{flag} {word}`: expected seconds or a duration such as 90s, 5m or 1h30m; 0 is no limit"
-        ))
-    })
+pub fn duration(typed: &Typed, flag: Name) -> Result<Option<Duration>, Error> {
+    typed.read(flag, "seconds or a duration such as 90s, 5m or 1h30m; 0 is no limit", request::limit)
 }

@@ -1,7 +1,7 @@
 //! `clinvk map`: a prompt for each item of a list. Nothing of the list is kept.
 
 use super::asks_json;
-use super::batch::{self, Ready, Screen};
+use super::batch::{self, Ready};
 use super::flags::{Name, Typed};
 use super::parallel::{Form, ResultPrinter, total};
 use crate::base::sync::lock;
@@ -26,9 +26,6 @@ const READ: usize = 64 << 10;
 const LONGEST_ITEM: usize = 16 << 20;
 
 /// Runs it. Everything is printed; the exit status is returned.
-///
-/// # Errors
-/// What is wrong with the flags; what broke the batch.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     if !json && typed.has(Name::OutputFormat) {
@@ -44,40 +41,29 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         }
     };
     let pattern = Pattern::read(prompt, typed.value(Name::Replace).unwrap_or("{}"))?;
-    let workers = ready.workers(typed, None)?;
+    let workers = ready.workers(None)?;
     let fail_fast = typed.has(Name::FailFast) || config.parallel.fail_fast;
-    let (file, name) = match typed.value(Name::File).filter(|name| *name != "-") {
-        Some(name) => {
-            let fail = |error| Error::File { verb: "read", path: name.into(), error };
-            (File::open(ready.engine.world.cwd.join(name)).map_err(fail)?, name)
-        }
-        None => {
-            let fail = |error| Error::File { verb: "read", path: "standard input".into(), error };
-            (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(fail)?), "standard input")
-        }
+    let file = typed.value(Name::File).filter(|name| *name != "-");
+    let name = file.unwrap_or(batch::STANDARD_INPUT);
+    let opened = match file {
+        Some(name) => File::open(ready.engine.world.cwd.join(name)),
+        None => io::stdin().as_fd().try_clone_to_owned().map(File::from),
     };
     let list = Mutex::new(List {
-        file,
+        file: opened.map_err(|error| Error::File { verb: "read", path: name.into(), error })?,
         name: name.to_owned(),
         end: if typed.has(Name::Null) { 0 } else { b'\n' },
         held: Vec::new(),
         is_over: false,
         count: 0,
     });
-    let folder = ready.folder(typed, None, "item")?;
-    ready.begin()?;
-    let mut printer = ResultPrinter::new(if json { Form::Json } else { Form::Lines }, None, false);
-    let screen =
-        Screen::new(ready.show(typed), None, ready.out(), |out, finished| printer.take(out, finished));
-    let report = ready.batch(&screen).map(
-        &pattern,
-        &|cancel| lock(&list).next(cancel),
-        workers,
-        fail_fast,
-        folder.as_ref(),
-    );
-    let mut out = screen.end();
-    let report = report?;
+    let folder = ready.folder(None, "item")?;
+    let mut printer = ResultPrinter::new(if json { Form::Json } else { Form::Lines }, None);
+    let mut print = |out: &mut _, finished| printer.take(out, finished);
+    let out = ready.begin()?;
+    let (report, mut out) = ready.run(out, None, folder.as_ref(), &mut print, |batch| {
+        batch.map(&pattern, &|cancel| lock(&list).next(cancel), workers, fail_fast)
+    })?;
     let _ = printer.end(&mut out, &report);
     match report.totals.all() {
         0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),

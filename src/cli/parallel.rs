@@ -1,11 +1,11 @@
 //! `clinvk parallel`: the tasks of a file, many at once.
 
-use super::batch::{self, Ready, Screen};
+use super::batch::{self, Ready};
 use super::flags::{Name, Typed};
 use super::print::Out;
 use crate::base::printable::{columns, pad, safe};
 use crate::base::world::{self, World};
-use crate::batch::{Finished, InOrder, Plan, Report, State, Workers};
+use crate::batch::{Finished, InOrder, Plan, Report, State};
 use crate::config::Config;
 use crate::model::error::Error;
 use crate::session::shorten;
@@ -14,34 +14,33 @@ use std::io;
 use std::time::Duration;
 
 /// Runs it. Everything is printed; the exit status is returned.
-///
-/// # Errors
-/// What is wrong with the flags or the plan; what broke the batch.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "tasks")?;
     let plan = Plan::read(&text, &origin, &ready.defaults())?;
     drop(text);
-    let workers = ready.workers(typed, plan.settings.max_parallel)?;
+    let workers = ready.workers(plan.settings.max_parallel)?;
     let fail_fast = typed.has(Name::FailFast) || plan.settings.fail_fast.unwrap_or(config.parallel.fail_fast);
-    let folder = ready.folder(typed, plan.settings.output_dir.as_deref(), "task")?;
-    ready.begin()?;
+    let folder = ready.folder(plan.settings.output_dir.as_deref(), "task")?;
     let form = match (json, typed.has(Name::Jsonl)) {
         (true, _) => Form::Json,
         (_, true) => Form::Lines,
-        _ => Form::Text { answers: config.parallel.aggregate_output, quiet: typed.has(Name::Quiet) },
+        _ => Form::Text {
+            answers: config.parallel.aggregate_output,
+            has_colours: ready.has_colours() && world::stdout_is_terminal(),
+        },
     };
-    let has_colours = ready.has_colours() && world::stdout_is_terminal();
-    let mut printer = ResultPrinter::new(form, Some(plan.len()), has_colours);
-    let mut out = ready.out();
-    // The reader is gone: that is noticed again by the first run.
-    let _ = printer.begin(&mut out, workers);
-    let screen =
-        Screen::new(ready.show(typed), Some(plan.len()), out, |out, finished| printer.take(out, finished));
-    let report = ready.batch(&screen).parallel(&plan, workers, fail_fast, folder.as_ref());
-    let mut out = screen.end();
-    let report = report?;
+    let mut printer = ResultPrinter::new(form, Some(plan.len()));
+    let mut out = ready.begin()?;
+    if matches!(form, Form::Text { .. }) && !typed.has(Name::Quiet) {
+        // The reader is gone: that is noticed again by the first run.
+        let _ = out.put(&format!("Running {} tasks (max {} parallel)...\n\n", plan.len(), workers.0));
+    }
+    let mut print = |out: &mut _, finished| printer.take(out, finished);
+    let (report, mut out) = ready.run(out, Some(plan.len()), folder.as_ref(), &mut print, |batch| {
+        batch.parallel(&plan, workers, fail_fast)
+    })?;
     let _ = printer.end(&mut out, &report);
     batch::status(report, &mut out)
 }
@@ -50,11 +49,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Form {
     /// The answers, and a table.
-    Text {
-        answers: bool,
-        /// Without the line before them.
-        quiet: bool,
-    },
+    Text { answers: bool, has_colours: bool },
     /// One object, in the order of the tasks. It is printed as it grows: ten thousand answers need not be kept.
     Json,
     /// A line for each task, in the order in which they end.
@@ -70,7 +65,6 @@ pub struct ResultPrinter {
     /// The object has begun.
     has_head: bool,
     rows: Vec<Row>,
-    has_colours: bool,
 }
 
 /// A line of the table.
@@ -83,18 +77,8 @@ struct Row {
 
 impl ResultPrinter {
     /// A printer that has printed nothing.
-    pub fn new(form: Form, planned: Option<usize>, has_colours: bool) -> ResultPrinter {
-        let in_order = InOrder::default();
-        ResultPrinter { form, planned, in_order, has_head: false, rows: Vec::new(), has_colours }
-    }
-
-    fn begin(&self, out: &mut Out, workers: Workers) -> io::Result<()> {
-        match (self.form, self.planned) {
-            (Form::Text { quiet: false, .. }, Some(tasks)) => {
-                out.put(&format!("Running {tasks} tasks (max {} parallel)...\n\n", workers.0))
-            }
-            _ => Ok(()),
-        }
+    pub fn new(form: Form, planned: Option<usize>) -> ResultPrinter {
+        ResultPrinter { form, planned, in_order: InOrder::default(), has_head: false, rows: Vec::new() }
     }
 
     /// The beginning of the object. It waits for the first result: until then an error may come in its place.
@@ -149,18 +133,18 @@ impl ResultPrinter {
                     totals.completed, totals.failed, totals.cancelled, totals.skipped, totals.resumed
                 ))
             }
-            Form::Text { answers, .. } => {
+            Form::Text { answers, has_colours } => {
                 if answers {
                     out.put("\n")?;
                 }
-                self.table(out)?;
+                self.table(out, has_colours)?;
                 out.put(&format!("\n{}\n", total(report, "tasks")))
             }
             Form::Lines => Ok(()),
         }
     }
 
-    fn table(&self, out: &mut Out) -> io::Result<()> {
+    fn table(&self, out: &mut Out, has_colours: bool) -> io::Result<()> {
         let number = self.rows.len().to_string().len();
         let backend =
             self.rows.iter().map(|row| columns(&row.backend)).max().unwrap_or(0).max("BACKEND".len());
@@ -171,7 +155,7 @@ impl ResultPrinter {
                 "{:>number$}  {}  {}  {:>7.2}s  {}\n",
                 index + 1,
                 pad(&row.backend, backend),
-                if self.has_colours { coloured(&status, row.state) } else { status },
+                if has_colours { coloured(&status, row.state) } else { status },
                 row.duration.as_secs_f64(),
                 row.title
             )

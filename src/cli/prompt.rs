@@ -103,7 +103,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error
     let wait_limit = match typed.value(Name::Wait) {
         None => Some(Duration::ZERO),
         Some("") => None,
-        Some(word) => Some(input::duration(Name::Wait, word)?),
+        Some(_) => input::duration(typed, Name::Wait)?,
     };
     let replay = typed.has(Name::Replay);
     if session.is_none() && (typed.has(Name::Wait) || replay) {
@@ -168,7 +168,7 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
     let text = |flag| typed.value(flag).map(str::to_owned);
     let texts = |flag| typed.has(flag).then(|| typed.values(flag).map(str::to_owned).collect::<Vec<_>>());
     let switch = |flag| typed.has(flag).then_some(true);
-    let span = |flag| typed.value(flag).map(|word| input::duration(flag, word).map(Span)).transpose();
+    let span = |flag| input::duration(typed, flag).map(|limit| limit.map(Span));
     Ok(Request {
         backend: text(Name::Backend),
         prompt: None,
@@ -235,7 +235,5 @@ fn word<T: Worded>(typed: &Typed, flag: Name, what: &'static str) -> Result<Opti
 }
 
 fn number(typed: &Typed, flag: Name) -> Result<Option<u32>, Error> {
-    let Some(word) = typed.value(flag) else { return Ok(None) };
-    let wrong = |_| Error::Invalid(format!("`--{flag} {word}`: expected a whole number; 0 is no limit"));
-    word.parse().map(Some).map_err(wrong)
+    typed.read(flag, "a whole number; 0 is no limit", |word| word.parse().ok())
 }

@@ -44,11 +44,9 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     if let Some(host) = typed.value(Name::Host) {
         host.clone_into(&mut config.server.host);
     }
-    if let Some(word) = typed.value(Name::Port) {
-        let wrong = |_| {
-            Error::Invalid(format!("`--port {word}`: expected a number from 0 to 65535; 0 takes a free port"))
-        };
-        config.server.port = word.parse().map_err(wrong)?;
+    let port = "a number from 0 to 65535; 0 takes a free port";
+    if let Some(port) = typed.read(Name::Port, port, |word| word.parse().ok())? {
+        config.server.port = port;
     }
     if let Some(socket) = typed.value(Name::Socket) {
         socket.clone_into(&mut config.server.socket);

@@ -134,12 +134,7 @@ fn ago(age: Duration) -> String {
 }
 
 fn count(typed: &Typed, flag: Name, default: usize) -> Result<usize, Error> {
-    match typed.value(flag) {
-        None => Ok(default),
-        Some(word) => {
-            word.parse().map_err(|_| Error::Invalid(format!("`--{flag} {word}`: expected a whole number")))
-        }
-    }
+    Ok(typed.read(flag, "a whole number", |word| word.parse().ok())?.unwrap_or(default))
 }
 
 fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
@@ -206,9 +201,6 @@ fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
 
 fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
     let mut filter = Filter { hidden: true, ..filter(typed, world)? };
-    if typed.has(Name::All) && typed.has(Name::OlderThan) {
-        return Err(Error::Invalid("`--all` and `--older-than` exclude each other".to_owned()));
-    }
     if !typed.has(Name::All) {
         let age = match typed.value(Name::OlderThan) {
             Some(word) => age("older-than", word)?,
@@ -279,9 +271,6 @@ struct Document {
 }
 
 fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
-    if typed.has(Name::Markdown) && typed.has(Name::Json) {
-        return Err(Error::Invalid("`--markdown` and `--json` exclude each other".to_owned()));
-    }
     let session = store.find(id)?;
     let turns = store.turns(&session.id)?;
     if typed.has(Name::Markdown) {

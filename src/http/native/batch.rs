@@ -42,9 +42,8 @@ pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let (format, detach) = (Format::of(call, false), plan.settings.detach.unwrap_or(false));
     let job: Job = Box::new(move |work, feed| {
         let given = Request::default();
-        let (report, results) = run(work, feed, entry, &given, |batch| {
-            batch.parallel(&plan, within(work, workers), fail_fast, None)
-        })?;
+        let (report, results) =
+            run(work, feed, entry, &given, |batch| batch.parallel(&plan, within(work, workers), fail_fast))?;
         let mut body = totals(&report);
         body["total_tasks"] = json!(results.len());
         Ok(whole(feed, body, results.iter().map(entry)))
@@ -148,8 +147,7 @@ pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let given = Request::default();
         // As in clinvk 0.2, a chain over HTTP goes on after a failure unless it says otherwise.
         let stop = chain.settings.stop_on_failure.unwrap_or(false);
-        let (report, results) =
-            run(work, feed, step, &given, |batch| batch.chain(&chain, None, stop, None, None))?;
+        let (report, results) = run(work, feed, step, &given, |batch| batch.chain(&chain, None, stop, 0))?;
         let mut body = totals(&report);
         let failed = results.iter().find(|finished| finished.state == State::Failed);
         body["total_steps"] = json!(chain.len());
@@ -225,7 +223,8 @@ fn run(
         begin(&Batch {
             defaults: work.server.defaults(work.who, None),
             given,
-            store: &work.server.engine.store,
+            engine: &work.server.engine,
+            folder: None,
             keep_sessions: false,
             retries: 0,
             runner: &runner,
@@ -299,10 +298,6 @@ impl Runner for Admitted<'_> {
         let control = self.0.who.limits.over(control.clone(), self.0.streamed);
         let attempts = Attempts::of(&self.0.server.engine, tasks, session)?;
         self.0.server.run(self.0, attempts, &control, listener, Claimant::Batch)
-    }
-
-    fn forget(&self, session: &Session) -> Result<(), Error> {
-        self.0.server.engine.forget(session)
     }
 
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
