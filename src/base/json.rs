@@ -136,10 +136,9 @@ impl Object for Json {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        // Piece by piece: the value may be long.
         self.0 += &Json::from(key).0;
         self.0.push(':');
-        self.0 += &value.0;
+        self.append(value.0);
         self.0.push('}');
     }
 }
@@ -151,6 +150,16 @@ pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> Value {
 }
 
 impl Json {
+    /// Puts a text at the end. The longer one of both stays where it is: it may be very long, and would be there twice.
+    fn append(&mut self, mut text: String) {
+        if text.len() > self.0.len() {
+            text.insert_str(0, &self.0);
+            self.0 = text;
+        } else {
+            self.0 += &text;
+        }
+    }
+
     /// The object with one member more at its end.
     pub fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
         self.put(key, value.into());
@@ -195,7 +204,7 @@ impl From<&Value> for Json {
 
 impl From<&str> for Json {
     fn from(text: &str) -> Json {
-        Json::from(&Value::from(text))
+        Json(serde_json::to_string(text).expect("a text can be written"))
     }
 }
 
@@ -225,8 +234,15 @@ impl From<bool> for Json {
 
 impl From<Vec<Json>> for Json {
     fn from(items: Vec<Json>) -> Json {
-        let items: Vec<String> = items.into_iter().map(|item| item.0).collect();
-        Json(format!("[{}]", items.join(",")))
+        let mut list = Json("[".to_owned());
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                list.0.push(',');
+            }
+            list.append(item.0);
+        }
+        list.0.push(']');
+        list
     }
 }
 

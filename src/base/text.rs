@@ -15,6 +15,11 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
+/// Texts with a blank line between them. One alone is not copied: it may be long.
+pub fn paragraphs(mut texts: Vec<String>) -> String {
+    if texts.len() == 1 { texts.remove(0) } else { texts.join("\n\n") }
+}
+
 /// The known word that was probably meant: fewest edits, at most a third of the word's letters.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();

@@ -2,12 +2,11 @@
 
 use super::flags::{Name, Typed};
 use crate::base::sys::{self, Watch};
-use crate::base::text::without_mark;
+use crate::base::text;
 use crate::base::world;
 use crate::config::{Config, StdinUse};
 use crate::engine::request;
 use crate::model::error::Error;
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
@@ -53,7 +52,7 @@ pub fn prompt(argument: Option<&str>, piped: Piped, has_files: bool) -> Result<O
         Piped::Taken | Piped::Left => String::new(),
     };
     parts.extend(Some(more).filter(|more| !more.is_empty()));
-    let prompt = parts.join("\n\n");
+    let prompt = text::paragraphs(parts);
     if prompt.trim().is_empty() && !has_files {
         return Err(Error::Invalid(match piped {
             Piped::Left => {
@@ -99,13 +98,10 @@ fn is_begun(input: &impl AsFd) -> io::Result<bool> {
 fn read(input: impl Read + AsFd) -> Result<String, Error> {
     let mut bytes = Vec::new();
     sys::Waiting(input).read_to_end(&mut bytes).map_err(unreadable)?;
-    match String::from_utf8_lossy(without_mark(&bytes)) {
-        Cow::Borrowed(text) => Ok(text.to_owned()),
-        Cow::Owned(text) => {
-            log::warn!("standard input is not valid UTF-8: the bytes that are none became U+FFFD");
-            Ok(text)
-        }
-    }
+    text::of(bytes).or_else(|error| {
+        log::warn!("standard input is not valid UTF-8: the bytes that are none became U+FFFD");
+        Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
+    })
 }
 
 fn unreadable(error: io::Error) -> Error {

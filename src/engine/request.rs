@@ -368,7 +368,7 @@ pub fn prompt_with_files(
         let end = if text.ends_with('\n') { "" } else { "\n" };
         parts.push(format!("<file name=\"{name}\">\n{text}{end}</file>"));
     }
-    let text = parts.join("\n\n");
+    let text = text::paragraphs(parts);
     if text.trim().is_empty() { Err(Error::Invalid("there is no prompt".to_owned())) } else { Ok(text) }
 }
 

@@ -100,7 +100,7 @@ impl Engine {
                 Err(error) => (None, Some(Failure::from(&error))),
             },
         };
-        let Prepared { backend, task, mut launch, warnings, .. } = prepared;
+        let Prepared { backend, mut task, mut launch, warnings, .. } = prepared;
         let name = backend.name();
         listener.begin(name, run.as_ref().map(|run| &*run.session().id)).map_err(|_| Error::ReaderGone)?;
         let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
@@ -113,18 +113,20 @@ impl Engine {
             since: Instant::now(),
             outcome: Outcome {
                 backend: name.to_owned(),
-                model: task.model,
+                model: task.model.take(),
                 session: run.as_ref().map(|run| run.session().id.clone()),
                 session_failure,
                 warnings,
                 ..Outcome::default()
             },
             run,
-            formed: task.schema.map(|schema| (schema, Collector::default())),
+            formed: task.schema.take().map(|schema| (schema, Collector::default())),
             refusal: None,
             is_over: false,
             listener,
         };
+        // The prompt may be long, and the dialogue has it.
+        drop(task);
         let marker = exec::marker(&self.world)?;
         let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
         let finished = match report.and_then(|report| stopped(&report.stop)) {

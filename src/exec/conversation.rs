@@ -11,9 +11,11 @@ use crate::base::sys::{self, Child, Exit, Watch};
 use crate::model::error::{Failure, Kind, Limit};
 use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a silent run looks around: for a child that ended without closing its pipes, and to let the listener be `idle`.
@@ -41,14 +43,64 @@ enum Stage {
     Killed,
 }
 
+/// What is still to be written to the child.
+#[derive(Default)]
+struct Pending {
+    pieces: VecDeque<Piece>,
+    /// How much of the first piece has been written.
+    done: usize,
+}
+
+enum Piece {
+    Lines(Vec<u8>),
+    /// It may be long: it is written from where it is, and let go then.
+    Text(Arc<str>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Lines(lines) => lines,
+            Piece::Text(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl Pending {
+    /// Puts a line at the end: lines go together, as far as there is nothing between them.
+    fn line(&mut self, line: String) {
+        match self.pieces.back_mut() {
+            Some(Piece::Lines(lines)) => lines.extend_from_slice(line.as_bytes()),
+            _ => self.pieces.push_back(Piece::Lines(line.into_bytes())),
+        }
+        if let Some(Piece::Lines(lines)) = self.pieces.back_mut() {
+            lines.push(b'\n');
+        }
+    }
+
+    fn length(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.bytes().len()).sum()
+    }
+
+    fn next(&self) -> Option<&[u8]> {
+        self.pieces.front().map(|piece| &piece.bytes()[self.done..])
+    }
+
+    fn take(&mut self, written: usize) {
+        self.done += written;
+        if self.next().is_some_and(<[u8]>::is_empty) {
+            (_, self.done) = (self.pieces.pop_front(), 0);
+        }
+    }
+}
+
 /// One conversation with one child, from its first line to its exit.
 pub(super) struct Conversation<'a> {
     pid: i32,
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
-    /// What is still to be written to the child, and how much of it has been.
-    pending: (Vec<u8>, usize),
+    pending: Pending,
     close_stdin: bool,
     cutter: Cutter,
     /// What is read goes here first: too large for the stack of a thread that serves one client.
@@ -103,7 +155,7 @@ impl<'a> Conversation<'a> {
             stdin,
             stdout,
             stderr,
-            pending: (Vec::new(), 0),
+            pending: Pending::default(),
             close_stdin: false,
             cutter: Cutter::new(launch.framing),
             buffer: vec![0; READ].into_boxed_slice(),
@@ -159,14 +211,9 @@ impl<'a> Conversation<'a> {
         match step {
             Step::Send(line) => {
                 log::debug!(target: DIALOGUE, "> {line}");
-                if self.pending.0.is_empty() {
-                    self.pending.0 = line.into_bytes();
-                } else {
-                    self.pending.0.extend_from_slice(line.as_bytes());
-                }
-                self.pending.0.push(b'\n');
+                self.pending.line(line);
             }
-            Step::SendRaw(text) => self.pending.0.extend_from_slice(text.as_bytes()),
+            Step::SendRaw(text) => self.pending.pieces.push_back(Piece::Text(text)),
             Step::CloseStdin => self.close_stdin = true,
             Step::Asked => self.last_stage_of_model = self.clock.ran(),
             Step::Answering => self.model_answers = true,
@@ -234,9 +281,9 @@ impl<'a> Conversation<'a> {
             let warning = Event::Progress { stage: "warning".to_owned(), message: message.to_owned() };
             let _ = self.listener.event(&warning);
         }
-        let before = self.pending.0.len();
+        let before = self.pending.length();
         self.step(|dialogue, steps| dialogue.interrupt(steps));
-        if self.pending.0.len() > before {
+        if self.pending.length() > before {
             self.stage = Some((Stage::Asked, self.clock.ran() + self.control.grace / 2));
         } else {
             self.signal(self.control.grace);
@@ -335,7 +382,7 @@ impl<'a> Conversation<'a> {
     /// Waits for the next thing to happen, and lets it.
     fn wait(&mut self) -> io::Result<()> {
         self.is_idle = true;
-        let writing = self.stdin.is_some() && self.pending.1 < self.pending.0.len();
+        let writing = self.stdin.is_some() && !self.pending.pieces.is_empty();
         if !writing && self.close_stdin {
             self.stdin = None;
         }
@@ -393,19 +440,15 @@ impl<'a> Conversation<'a> {
 
     fn write(&mut self) {
         let Some(stdin) = &mut self.stdin else { return };
-        let (bytes, done) = &mut self.pending;
-        match stdin.write(&bytes[*done..]) {
-            Ok(written) => *done += written,
+        let Some(bytes) = self.pending.next() else { return };
+        match stdin.write(bytes) {
+            Ok(written) => self.pending.take(written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // It does not read any more: what it made of what it had read is what it says next.
             Err(_) => {
                 self.stdin = None;
-                *done = bytes.len();
+                self.pending = Pending::default();
             }
-        }
-        if *done == bytes.len() {
-            // A long prompt is not needed any more.
-            (*bytes, *done) = (Vec::new(), 0);
         }
     }
 

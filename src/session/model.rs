@@ -7,6 +7,7 @@ use crate::base::words::words;
 use crate::base::world;
 use crate::model::error::Error;
 use crate::model::event::Usage;
+use crate::model::fields::Text;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -252,7 +253,7 @@ pub struct Turn {
     #[serde(default)]
     pub model: Option<String>,
     /// What was asked.
-    pub prompt: String,
+    pub prompt: Text,
     /// What was answered; a failed turn has what came before the failure.
     pub answer: String,
     /// The answer was longer than what is kept.

@@ -64,7 +64,7 @@ mod tests {
     use crate::session::Tokens;
 
     fn turn(prompt: &str, answer: &str) -> Turn {
-        let (prompt, answer) = (prompt.to_owned(), answer.to_owned());
+        let (prompt, answer) = (prompt.into(), answer.to_owned());
         let (time, backend, model, usage) = (String::new(), "echo".to_owned(), None, Tokens::default());
         Turn {
             time,

@@ -9,6 +9,7 @@ use crate::base::time::timestamp;
 use crate::base::{disk, json, world};
 use crate::model::error::{Error, Failure};
 use crate::model::event::Event;
+use crate::model::fields::Text;
 use std::fs;
 use std::io::Write;
 use std::sync::Arc;
@@ -186,7 +187,7 @@ impl Run {
             time: now.clone(),
             backend: end.backend.clone(),
             model: end.model.clone(),
-            prompt: self.prompt.to_string(),
+            prompt: Text(self.prompt.clone()),
             answer: std::mem::take(&mut self.answer).trim_end_matches('\n').to_owned(),
             truncated: self.truncated,
             usage,

@@ -10,7 +10,7 @@ use crate::base::time::timestamp;
 use crate::base::{disk, json, world};
 use crate::model::error::Error;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -256,16 +256,22 @@ impl Store {
         if turns.is_empty() {
             return Ok(());
         }
-        let mut file = self.open_turns(id)?;
-        let mut write = || -> io::Result<()> {
-            let lines = turns.iter().map(json::line).collect::<io::Result<Vec<_>>>()?;
-            let mut lines = lines.concat();
-            if !super::journal::ends_with_newline(&file)? {
-                lines.insert(0, b'\n');
-            }
-            let before = file.metadata()?.len();
-            // One write: a reader sees all of it or, for a moment, some of it at the end, which it leaves out.
-            file.write_all(&lines).and_then(|()| file.sync_data()).inspect_err(|_| {
+        let file = self.open_turns(id)?;
+        let write = || -> io::Result<()> {
+            let (ends_in_line, before) = (!super::journal::ends_with_newline(&file)?, file.metadata()?.len());
+            // A reader sees all of it or, for a moment, some of it at the end, which it leaves out. A turn may be long:
+            // there is no copy of it.
+            let append = |mut out: BufWriter<&File>| {
+                if ends_in_line {
+                    out.write_all(b"\n")?;
+                }
+                for turn in turns {
+                    serde_json::to_writer(&mut out, turn)?;
+                    out.write_all(b"\n")?;
+                }
+                out.flush()
+            };
+            append(BufWriter::new(&file)).and_then(|()| file.sync_data()).inspect_err(|_| {
                 // A full disk must not leave half a turn. If this fails too, the next append ends the half line.
                 let _ = file.set_len(before);
             })

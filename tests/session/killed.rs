@@ -83,7 +83,7 @@ impl Acknowledged {
             store.load(&id).unwrap();
         }
         let turns: BTreeSet<String> =
-            store.turns(&"b".repeat(32)).unwrap().into_iter().map(|turn| turn.prompt).collect();
+            store.turns(&"b".repeat(32)).unwrap().into_iter().map(|turn| turn.prompt.to_string()).collect();
         let lost: Vec<_> = self.turns.difference(&turns).collect();
         assert!(lost.is_empty(), "lost {lost:?}");
         turn(store, &"b".repeat(32), life).unwrap();
@@ -150,7 +150,7 @@ fn a_prompt_that_is_killed_loses_no_turn_before_it() {
         let found = everything(&store);
         assert!(found.problems.is_empty() && found.sessions.len() == 1, "{found:?}");
         let turns = store.turns(&found.sessions[0].id).unwrap();
-        let kept: BTreeSet<String> = turns.into_iter().map(|turn| turn.prompt).collect();
+        let kept: BTreeSet<String> = turns.into_iter().map(|turn| turn.prompt.to_string()).collect();
         assert!(done.is_subset(&kept), "{:?}", done.difference(&kept));
     }
     home.clinvk(&["-c", "last"]).prints("last\n");

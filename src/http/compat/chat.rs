@@ -114,7 +114,7 @@ fn read_message(message: &Value, system: &mut Vec<String>, turns: &mut Vec<Turn>
                 return Err(Fault::unsupported("messages", "messages: no backend takes audio"));
             }
             let mut said = parts::content(content, "messages")?;
-            said.extend(message["refusal"].as_str().map(|text| Part::Text(text.to_owned())));
+            said.extend(message["refusal"].as_str().map(|text| Part::Text(text.into())));
             let calls = message["tool_calls"].as_array().into_iter().flatten();
             said.extend(calls.map(tool_call));
             if message["function_call"].is_object() {

@@ -32,7 +32,7 @@ impl Dialect for Completions {
             _ => return Err(Fault::invalid("prompt", "prompt must be a string")),
         };
         fields.only_one("n")?;
-        let parts = vec![Part::Text(prompt.clone())];
+        let parts = vec![Part::Text(prompt.as_str().into())];
         let chat = Chat {
             model: fields.text("model")?.unwrap_or_default().to_owned(),
             system: Vec::new(),

@@ -19,7 +19,7 @@ pub fn key_of_response(owner: Option<&str>, id: &str) -> Key {
 
 /// The turns that a history which goes on will have: the answer behind what was asked.
 pub fn with_answer(turns: &[Turn], answer: &str) -> Vec<Turn> {
-    let answer = Turn { role: Role::Assistant, name: None, parts: vec![Part::Text(answer.to_owned())] };
+    let answer = Turn { role: Role::Assistant, name: None, parts: vec![Part::Text(answer.into())] };
     turns.iter().cloned().chain([answer]).collect()
 }
 

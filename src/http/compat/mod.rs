@@ -21,6 +21,7 @@ use crate::base::text::without_mark;
 use crate::http::front::errors::Fault;
 use crate::model::error::Kind;
 use crate::model::event::Usage;
+use crate::model::fields::Text;
 use crate::model::task::{Effort, Image};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -81,7 +82,7 @@ pub enum Role {
 /// A piece of what is said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
-    Text(String),
+    Text(Text),
     /// A picture.
     Image(Image),
     /// A document that is text.

@@ -29,7 +29,7 @@ pub(crate) fn text_and_rest(value: &Value, param: &'static str) -> Result<(Strin
     let (mut texts, mut rest) = (Vec::new(), Vec::new());
     for part in content(value, param)? {
         match part {
-            Part::Text(text) => texts.push(text),
+            Part::Text(text) => texts.push(text.to_string()),
             other => rest.push(other),
         }
     }
@@ -39,14 +39,14 @@ pub(crate) fn text_and_rest(value: &Value, param: &'static str) -> Result<(Strin
 /// The texts of a content that may have nothing else, such as a system prompt.
 pub(crate) fn texts_only(value: &Value, param: &'static str) -> Result<Vec<String>, Fault> {
     let texts = content(value, param)?.into_iter().map(|part| match part {
-        Part::Text(text) => Ok(text),
+        Part::Text(text) => Ok(text.to_string()),
         _ => Err(Fault::unsupported(param, format!("{param}: what the system says must be text alone"))),
     });
     texts.collect()
 }
 
 fn text_part(text: &str) -> Option<Part> {
-    (!text.is_empty()).then(|| Part::Text(text.to_owned()))
+    (!text.is_empty()).then(|| Part::Text(text.into()))
 }
 
 /// One part; some become more than one, an empty text none.
@@ -73,7 +73,7 @@ fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
             Ok([Part::Document { name, text }].into_iter().chain(rest).collect())
         }
         // A tool of the client's that its search found.
-        "tool_reference" => Ok(vec![Part::Text(format!("[tool {}]", words("tool_name")))]),
+        "tool_reference" => Ok(vec![Part::Text(format!("[tool {}]", words("tool_name")).into())]),
         "input_audio" => one(Err("no backend takes audio".to_owned())),
         "" => Err(Fault::invalid(param, format!("{param}: a part of the content has no type"))),
         other => one(Err(format!("no backend takes parts of type `{other}`"))),

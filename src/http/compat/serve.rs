@@ -187,12 +187,12 @@ fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &T
         "" => (None, prompt),
         _ if honours(TaskOption::System) => (Some(system), prompt),
         // In front of the prompt it is still said.
-        _ => (None, format!("{system}\n\n{prompt}")),
+        _ => (None, format!("{system}\n\n{prompt}").into()),
     };
     Request {
         backend: Some(backend.name().to_owned()),
         model,
-        prompt: Some(prompt.into()),
+        prompt: Some(prompt),
         images: Some(images.into_iter().map(Picture::Data).collect()),
         system_prompt: system,
         json_schema: schema,

@@ -250,7 +250,7 @@ fn said(server: &Server, id: &str, turns: usize) -> Option<Vec<Turn>> {
     let say = |role, text| Turn { role, name: None, parts: vec![Part::Text(text)] };
     (good.len() == turns).then(|| {
         good.into_iter()
-            .flat_map(|turn| [say(Role::User, turn.prompt), say(Role::Assistant, turn.answer)])
+            .flat_map(|turn| [say(Role::User, turn.prompt), say(Role::Assistant, turn.answer.into())])
             .collect()
     })
 }

@@ -4,6 +4,7 @@
 use super::{Chat, Part, Role, Turn};
 use crate::http::front::errors::Fault;
 use crate::model::error::Kind;
+use crate::model::fields::Text;
 use crate::model::task::Image;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 pub struct Rendered {
     /// The system prompt.
     pub system: Option<String>,
-    pub prompt: String,
+    pub prompt: Text,
     /// The pictures that go with it, as the transcript counts them.
     pub images: Vec<Image>,
 }
@@ -33,7 +34,7 @@ fn images(chat: &Chat) -> impl Iterator<Item = &Image> {
 }
 
 /// The system prompt and the prompt.
-fn texts(chat: &Chat) -> (Option<String>, String) {
+fn texts(chat: &Chat) -> (Option<String>, Text) {
     let system = Some(chat.system.join("\n\n")).filter(|system| !system.is_empty());
     // Where there is only one picture, or none, it is clear which one is meant; but no backend takes a prompt of nothing.
     let is_image = |part: &Part| matches!(part, Part::Image(_));
@@ -42,12 +43,16 @@ fn texts(chat: &Chat) -> (Option<String>, String) {
     let mut writer = Writer { fence: fence(chat), images: 0, marks };
     match chat.turns.as_slice() {
         // Some ask with system text alone.
-        [] => (None, system.unwrap_or_default()),
+        [] => (None, system.unwrap_or_default().into()),
         [turn] if is_plain(turn) => {
+            if let [Part::Text(text)] = &turn.parts[..] {
+                // Not copied: it may be long.
+                return (system, text.clone());
+            }
             let pieces: Vec<Cow<'_, str>> = turn.parts.iter().filter_map(|part| writer.part(part)).collect();
-            (system, pieces.join("\n\n"))
+            (system, pieces.join("\n\n").into())
         }
-        turns => (system, writer.history(turns)),
+        turns => (system, writer.history(turns).into()),
     }
 }
 
@@ -102,7 +107,8 @@ fn fence(chat: &Chat) -> String {
         .iter()
         .flat_map(|turn| &turn.parts)
         .filter_map(|part| match part {
-            Part::Text(text) | Part::Document { text, .. } | Part::ToolResult { text, .. } => Some(text),
+            Part::Text(text) => Some(&**text),
+            Part::Document { text, .. } | Part::ToolResult { text, .. } => Some(text),
             Part::ToolCall { arguments, .. } => Some(arguments),
             Part::Image(_) => None,
         })
@@ -172,7 +178,7 @@ impl Writer {
     fn part<'t>(&mut self, part: &'t Part) -> Option<Cow<'t, str>> {
         let own = |text: String| Some(text.into());
         match part {
-            Part::Text(text) => Some(text.into()),
+            Part::Text(text) => Some((&**text).into()),
             Part::Image(_) => {
                 self.images += 1;
                 self.marks.then(|| format!("[image {}]", self.images).into())

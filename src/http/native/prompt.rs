@@ -79,7 +79,7 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra
     if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {
         return dry(call, attempts.first());
     }
-    let job: Job = Box::new(move |work, feed| answer(work, feed, &request, attempts));
+    let job: Job = Box::new(move |work, feed| answer(work, feed, request, attempts));
     deliver(call, key, format, detach, job)
 }
 
@@ -120,10 +120,11 @@ fn dry(call: &mut Call<'_, '_>, prepared: &Prepared) -> Result<(), Fault> {
 fn answer(
     work: &Work<'_>,
     feed: &mut dyn Feed,
-    request: &Request,
+    request: Request,
     attempts: Attempts,
 ) -> Result<String, Failed> {
-    let control: Control = work.server.control(work.who, request, work.cancel.clone(), work.streamed);
+    let control: Control = work.server.control(work.who, &request, work.cancel.clone(), work.streamed);
+    drop(request);
     let task = &attempts.first().task;
     let events = Events::new(Some(&task.backend), &task.dir);
     let answer = Collector::default();

@@ -296,7 +296,7 @@ fn a_body_that_is_no_object_is_refused_in_words() {
     assert!(parse(format!("{{\"a\":{deep}").as_bytes(), |_| true, |_| Ok(())).is_err(), "deep nesting ends");
     let cut = parse(br#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#, |_| true, |_| Ok(()));
     let cut = cut.unwrap();
-    assert_eq!(render(&asked(CHAT, cut)).prompt, "cut \u{fffd}");
+    assert_eq!(&*render(&asked(CHAT, cut)).prompt, "cut \u{fffd}");
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn documents_that_are_text_are_named_text() {
         .turns
         .remove(0)
         .parts;
-    assert_eq!(parts[0], Part::Text("old".to_owned()));
+    assert_eq!(parts[0], Part::Text("old".into()));
 }
 
 #[test]
