@@ -293,6 +293,14 @@ pub struct Registry {
     found: RwLock<HashMap<String, (Option<PathBuf>, Instant)>>,
 }
 
+/// What of the answers that still hold is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    All,
+    /// A program that was found: for a run, one that was just installed is there at once.
+    Found,
+}
+
 /// How long an answer to "is it installed?" holds.
 const AVAILABILITY_HOLDS: Duration = Duration::from_secs(30);
 
@@ -324,20 +332,17 @@ impl Registry {
     }
 
     /// Where a program is, by the cache or else by `find`, which looks on PATH.
-    ///
-    /// Only what was found is trusted for the whole 30 s: a program that was just installed is there at once for
-    /// a run that asks with `fresh`.
     pub fn locate(
         &self,
         program: &str,
         now: Instant,
-        fresh: bool,
+        trust: Trust,
         find: impl FnOnce(&str) -> Option<PathBuf>,
     ) -> Option<PathBuf> {
         let held = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(program).cloned();
         if let Some((path, since)) = held {
             let holds = now.saturating_duration_since(since) < AVAILABILITY_HOLDS;
-            if holds && (path.is_some() || !fresh) {
+            if holds && (path.is_some() || trust == Trust::All) {
                 return path;
             }
         }

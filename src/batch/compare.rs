@@ -2,6 +2,7 @@
 
 use super::once::Job;
 use super::{Batch, Course, Finished, Halt, Label, Report, State, Workers, beginning, work};
+use crate::backend::Trust;
 use crate::base::json;
 use crate::engine::Engine;
 use crate::engine::request::{Request, backend_and_model};
@@ -43,7 +44,7 @@ pub fn all(engine: &Engine) -> (Vec<Candidate>, Vec<String>) {
         if !backend.answers() {
             continue;
         }
-        match engine.locate(&*backend, true) {
+        match engine.locate(&*backend, Trust::Found) {
             Some(_) => candidates.push(Candidate { backend: name, model: None }),
             None => missing.push(name),
         }

@@ -5,6 +5,7 @@ use super::flags::{Name, Typed};
 use super::print::Out;
 use super::progress::{Progress, Show};
 use super::{asks_json, complain, exit, prompt, signals};
+use crate::backend::Trust;
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::text;
@@ -154,7 +155,7 @@ impl Runner for Ready<'_> {
 
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
         let prepared = self.engine.prepare(task, session)?;
-        let program = self.engine.locate(&*prepared.backend, true);
+        let program = self.engine.locate(&*prepared.backend, Trust::Found);
         Ok(dry_run::text(&prepared, program.as_deref(), Reader::Owner))
     }
 }

@@ -5,7 +5,7 @@ use super::input::Piped;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
-use crate::backend::Registry;
+use crate::backend::{Registry, Trust};
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -40,7 +40,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     };
     let prepared = attempts.first();
     if typed.has(Name::DryRun) || config.unified_flags.dry_run {
-        let program = engine.locate(&*prepared.backend, true);
+        let program = engine.locate(&*prepared.backend, Trust::Found);
         super::say(&dry_run::describe(prepared, program.as_deref(), format))?;
         prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         return Ok(0);

@@ -1,7 +1,7 @@
 //! Sessions that are removed, ours and what a vendor keeps behind them.
 
 use super::Engine;
-use crate::backend::VendorSessions;
+use crate::backend::{Trust, VendorSessions};
 use crate::exec;
 use crate::model::error::Error;
 use crate::session::Session;
@@ -35,7 +35,7 @@ impl Engine {
 
     /// Whether the vendor's program has removed a session of its own.
     fn delete_by_program(&self, backend: &str, keeps: VendorSessions, id: &str) -> bool {
-        let program = self.registry.get(backend).ok().and_then(|backend| self.locate(&*backend, false));
+        let program = self.registry.get(backend).ok().and_then(|backend| self.locate(&*backend, Trust::All));
         let Some(program) = program.filter(|_| !keeps.delete.is_empty()) else { return false };
         let program = program.to_string_lossy();
         let argv: Vec<&str> =

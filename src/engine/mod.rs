@@ -13,7 +13,7 @@ mod run; // a task that is run
 pub use prepare::Prepared;
 pub use run::Opened;
 
-use crate::backend::{Backend, Registry};
+use crate::backend::{Backend, Registry, Trust};
 use crate::base::world::World;
 use crate::session::{Keep, Store};
 use std::collections::BTreeSet;
@@ -39,9 +39,9 @@ pub struct Engine {
 
 impl Engine {
     /// Where the program of a backend is.
-    pub fn locate(&self, backend: &dyn Backend, fresh: bool) -> Option<PathBuf> {
+    pub fn locate(&self, backend: &dyn Backend, trust: Trust) -> Option<PathBuf> {
         let find = |program: &str| self.world.find_program(program);
-        self.registry.locate(backend.program(), Instant::now(), fresh, find)
+        self.registry.locate(backend.program(), Instant::now(), trust, find)
     }
 }
 

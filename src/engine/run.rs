@@ -3,7 +3,7 @@
 
 use super::answer::{self, Collector};
 use super::{Engine, Prepared};
-use crate::backend;
+use crate::backend::{self, Trust};
 use crate::base::world;
 use crate::exec::{self, Cancel, Control, Stop};
 use crate::model::error::{Error, Failure, Kind};
@@ -35,7 +35,7 @@ impl Engine {
     /// gone, or cannot be continued as it is now.
     pub fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
         let (backend, task) = (&prepared.backend, &mut prepared.task);
-        let program = self.locate(&**backend, true).ok_or_else(|| Error::NotInstalled {
+        let program = self.locate(&**backend, Trust::Found).ok_or_else(|| Error::NotInstalled {
             backend: backend.name().to_owned(),
             program: backend.program().to_owned(),
         })?;

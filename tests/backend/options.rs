@@ -91,20 +91,21 @@ fn backends_come_and_go_at_run_time() {
 
 #[test]
 fn what_was_found_on_path_holds_for_a_while_and_what_was_not_is_looked_for_again() {
+    use clinvk::backend::Trust;
     use std::time::{Duration, Instant};
     let (registry, _) = Registry::of(&Config::default(), "clinvk");
     let (start, path) = (Instant::now(), std::path::PathBuf::from("/bin/x"));
     let mut looked = 0;
-    let mut locate = |seconds, fresh, there: Option<&std::path::PathBuf>| {
-        registry.locate("x", start + Duration::from_secs(seconds), fresh, |_| {
+    let mut locate = |seconds, trust, there: Option<&std::path::PathBuf>| {
+        registry.locate("x", start + Duration::from_secs(seconds), trust, |_| {
             looked += 1;
             there.cloned()
         })
     };
-    assert_eq!(locate(0, false, None), None);
-    assert_eq!(locate(29, false, Some(&path)), None, "the cache holds");
-    assert_eq!(locate(29, true, Some(&path)), Some(path.clone()), "a run looks again");
-    assert_eq!(locate(58, true, None), Some(path.clone()), "what was found holds for a run too");
-    assert_eq!(locate(60, true, None), None, "not for ever");
+    assert_eq!(locate(0, Trust::All, None), None);
+    assert_eq!(locate(29, Trust::All, Some(&path)), None, "the cache holds");
+    assert_eq!(locate(29, Trust::Found, Some(&path)), Some(path.clone()), "a run looks again");
+    assert_eq!(locate(58, Trust::Found, None), Some(path.clone()), "what was found holds for a run too");
+    assert_eq!(locate(60, Trust::Found, None), None, "not for ever");
     assert_eq!(looked, 3);
 }

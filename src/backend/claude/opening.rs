@@ -1,9 +1,8 @@
 //! What claude is told at the start: system prompts and schema by the protocol (they may be long, and are not for
 //! `ps` to show), then the prompt.
 
-use crate::base::json::json;
-use crate::model::task::Task;
-use serde_json::Value;
+use crate::base::json::{Json, json, ordered};
+use crate::model::task::{Image, Task};
 
 /// The settings, where there are some, then the prompt.
 pub(super) fn opening(task: &Task) -> Vec<String> {
@@ -22,21 +21,20 @@ pub(super) fn opening(task: &Task) -> Vec<String> {
         // know neither the field nor the habit.
         request["systemPromptSnapshot"] = json!(false);
     }
-    let mut content: Vec<Value> = task
-        .images
-        .iter()
-        .map(|image| {
-            let source = json!({"type": "base64", "media_type": image.mime, "data": image.base64()});
-            json!({"type": "image", "source": source})
-        })
-        .collect();
-    content.push(json!({"type": "text", "text": &*task.prompt}));
+    // As texts at once: prompts and pictures may be long, and by way of values they would be there once more.
+    let image = |image: &Image| {
+        let source = ordered!({"data": image.base64(), "media_type": image.mime, "type": "base64"});
+        ordered!({"source": source, "type": "image"})
+    };
+    let text = |text: &str| ordered!({"text": text, "type": "text"});
+    let mut content: Vec<Json> = task.images.iter().map(image).collect();
+    content.push(text(&task.prompt));
     if task.prompt.starts_with('/') && !task.interpret {
         // Only the last block is taken for a slash command, so a blank one behind keeps the prompt as it is.
-        content.push(json!({"type": "text", "text": " "}));
+        content.push(text(" "));
     }
     let has_settings = request.as_object().is_some_and(|request| request.len() > 1);
     let initialize = json!({"type": "control_request", "request_id": "initialize", "request": request});
-    let user = json!({"type": "user", "message": {"role": "user", "content": content}});
-    has_settings.then(|| initialize.to_string()).into_iter().chain([user.to_string()]).collect()
+    let user = ordered!({"message": {"content": content, "role": "user"}, "type": "user"});
+    has_settings.then(|| initialize.to_string()).into_iter().chain([user.text()]).collect()
 }

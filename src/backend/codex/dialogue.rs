@@ -549,7 +549,10 @@ impl AppServer {
 }
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
-    steps.push(Step::Send(json!({"id": id, "method": method, "params": params}).to_string()));
+    let mut message = json!({"id": id, "method": method});
+    // Not by the builder, which would copy it: it may be long.
+    message["params"] = params;
+    steps.push(Step::Send(message.to_string()));
 }
 
 /// Cached input and reasoning are parts of input and output already.

@@ -217,8 +217,9 @@ impl AcpTurn {
         };
         let model = result["models"]["currentModelId"].as_str().map(str::to_owned);
         steps.push(Step::Event(Event::Started { model, session: Some(session.to_owned()) }));
-        let prompt = std::mem::take(&mut self.prompt);
-        request(PROMPT, "session/prompt", json!({"sessionId": session, "prompt": prompt}), steps);
+        let mut params = json!({"sessionId": session});
+        params["prompt"] = std::mem::take(&mut self.prompt).into();
+        request(PROMPT, "session/prompt", params, steps);
         steps.push(Step::Asked);
         self.session = Some(session.to_owned());
         self.prompting = true;
@@ -397,7 +398,10 @@ fn output(content: &Value) -> String {
 }
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
-    say(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}), steps);
+    let mut message = json!({"jsonrpc": "2.0", "id": id, "method": method});
+    // Not by the builder, which would copy it: it may be long.
+    message["params"] = params;
+    say(message, steps);
 }
 
 fn say(message: Value, steps: &mut Steps) {

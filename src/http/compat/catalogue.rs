@@ -1,7 +1,7 @@
 //! `/models` on both surfaces, and which backend a model's name means here.
 
 use super::models::{self, Known, Model};
-use crate::backend::Backend;
+use crate::backend::{Backend, Trust};
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use crate::http::state::server::Server;
@@ -62,7 +62,7 @@ impl Server {
         let backends: Vec<Arc<dyn Backend>> =
             registry.names().iter().filter_map(|name| registry.get(name).ok()).collect();
         // A backend that is not there claims nothing: another may answer under that name.
-        let claims = |backend: &Arc<dyn Backend>| match self.engine.locate(&**backend, false) {
+        let claims = |backend: &Arc<dyn Backend>| match self.engine.locate(&**backend, Trust::All) {
             Some(_) => backend.claims(),
             None => &[],
         };

@@ -1,5 +1,6 @@
 //! `/backends`: what there is for a client, and whether it is installed.
 
+use crate::backend::Trust;
 use crate::base::json::json;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
@@ -21,7 +22,7 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.server.policy(&call.who).backend(&call.params[0])?;
     let engine = &call.server.engine;
     let backend = engine.registry.get(&call.params[0])?;
-    let program = engine.locate(&*backend, false);
+    let program = engine.locate(&*backend, Trust::All);
     let version = match (program.as_deref(), backend.version_args()) {
         (Some(program), Some(args)) => call.server.version(args, program),
         _ => None,

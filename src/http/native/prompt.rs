@@ -2,6 +2,7 @@
 
 use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
+use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::world;
 use crate::engine::Prepared;
@@ -86,7 +87,7 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra
 /// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none.
 fn dry(call: &mut Call<'_, '_>, prepared: &Prepared) -> Result<(), Fault> {
     let (engine, task) = (&call.server.engine, &prepared.task);
-    let program = engine.locate(&*prepared.backend, false);
+    let program = engine.locate(&*prepared.backend, Trust::All);
     let session = match (&task.session, task.ephemeral) {
         (Some(session), _) => Some(session.id.clone()),
         (None, true) => None,

@@ -1,5 +1,6 @@
 //! The house behind the door: what all requests share, and the one way in which they run anything.
 
+use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::sync::lock;
 use crate::base::time::timestamp;
@@ -274,7 +275,7 @@ impl Server {
         let registry = &self.engine.registry;
         let look = |name: String| {
             let backend = registry.get(&name).ok()?;
-            let is_there = self.engine.locate(&*backend, false).is_some();
+            let is_there = self.engine.locate(&*backend, Trust::All).is_some();
             let age = registry.looked_for(backend.program()).map(|at| at.elapsed()).unwrap_or_default();
             Some((name, is_there, age))
         };
