@@ -32,8 +32,11 @@ fn eight_processes_save_turns_of_50_shared_sessions() {
     home.processes(8, "turns", "60");
     let found = everything(&store).sessions;
     let counted: u64 = found.iter().map(|session| session.turn_count).sum();
-    let prompts: Vec<String> =
-        found.iter().flat_map(|session| store.turns(&session.id).unwrap()).map(|turn| turn.prompt.to_string()).collect();
+    let prompts: Vec<String> = found
+        .iter()
+        .flat_map(|session| store.turns(&session.id).unwrap())
+        .map(|turn| turn.prompt.to_string())
+        .collect();
     let different = prompts.iter().collect::<BTreeSet<_>>().len();
     assert_eq!((found.len(), counted, prompts.len(), different), (50, 50 + 480, 50 + 480, 1 + 480));
     assert_eq!(session::fsck(&store, true, &mut |_| {}).findings, []);
