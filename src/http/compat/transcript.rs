@@ -95,12 +95,13 @@ pub(crate) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> R
 
 /// About how many tokens a text has: four ASCII characters are one, and others (mostly Chinese, Japanese, Korean) one each.
 fn tokens(text: &str) -> u64 {
-    let others = text.chars().filter(|letter| !letter.is_ascii()).count() as u64;
     let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
+    // Each begins with such a byte.
+    let others = text.bytes().filter(|byte| *byte >= 0xc0).count() as u64;
     ascii.div_ceil(4) + others
 }
 
-/// A run of `=` that begins no line of what is said, so that no prompt can forge a heading.
+/// A run of `=` that is longer than all in what is said, so that no prompt can forge a heading.
 fn fence(chat: &Chat) -> String {
     let longest = chat
         .turns
@@ -112,9 +113,7 @@ fn fence(chat: &Chat) -> String {
             Part::ToolCall { arguments, .. } => Some(arguments),
             Part::Image(_) => None,
         })
-        .flat_map(|text| text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']))
-        .map(|line| line.trim_start())
-        .map(|line| line.len() - line.trim_start_matches('=').len())
+        .flat_map(|text| text.as_bytes().split(|byte| *byte != b'=').map(<[u8]>::len))
         .max();
     "=".repeat(longest.map_or(3, |length| length.max(2) + 1))
 }
