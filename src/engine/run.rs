@@ -10,7 +10,7 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener, TRUNCATED};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
-use crate::session::{KeepWaiting, Run, Session, Tokens, TurnEnd};
+use crate::session::{KeepWaiting, Run, Session};
 use serde_json::Value;
 use std::io;
 use std::path::PathBuf;
@@ -71,8 +71,8 @@ impl Engine {
             let (backend, fresh) = (asked.backend.clone(), self.prepare(asked, Some(run.session())));
             prepared = fresh.inspect_err(|error| {
                 // What is wrong is more than that it could not be saved.
-                let end = TurnEnd { backend, failure: Some(Failure::from(error)), ..TurnEnd::default() };
-                let _ = run.end(end);
+                let failure = Some(Failure::from(error));
+                let _ = run.end(&Outcome { backend, failure, ..Outcome::default() });
             })?;
         }
         Ok(Opened { prepared, program, run: Some(run) })
@@ -292,14 +292,7 @@ impl Fold<'_> {
     /// Saves the session's turn, and lets the session go.
     fn save(&mut self) {
         let Some(mut run) = self.run.take() else { return };
-        let saved = run.end(TurnEnd {
-            backend: self.outcome.backend.clone(),
-            model: self.outcome.model.clone(),
-            backend_session_id: self.outcome.backend_session.clone(),
-            usage: Tokens::from(&self.outcome.usage),
-            duration: self.outcome.duration,
-            failure: self.outcome.failure.clone(),
-        });
+        let saved = run.end(&self.outcome);
         self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
     }
 }

@@ -16,5 +16,5 @@ pub use find::{Filter, Listing};
 pub use fsck::{Finding, Report, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};
-pub use run::{Keep, KeepWaiting, Run, TurnEnd};
+pub use run::{Keep, KeepWaiting, Run};
 pub use store::{Store, is_id};

@@ -7,9 +7,10 @@ use super::store::{Store, Version, fail};
 use crate::base::lock::Lock;
 use crate::base::time::timestamp;
 use crate::base::{disk, json, world};
-use crate::model::error::{Error, Failure};
+use crate::model::error::Error;
 use crate::model::event::Event;
 use crate::model::fields::Text;
+use crate::model::outcome::Outcome;
 use std::fs;
 use std::io::Write;
 use std::sync::Arc;
@@ -47,22 +48,6 @@ pub struct Run {
     keep_waiting: KeepWaiting,
     // Last: it is let go after everything has been saved.
     _lock: Lock,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct TurnEnd {
-    /// Who answered.
-    pub backend: String,
-    /// The model that answered.
-    pub model: Option<String>,
-    /// The backend's own session id, if it can be continued.
-    pub backend_session_id: Option<String>,
-    /// What it used.
-    pub usage: Tokens,
-    /// From start to end.
-    pub duration: Duration,
-    /// What went wrong.
-    pub failure: Option<Failure>,
 }
 
 impl Store {
@@ -179,10 +164,10 @@ impl Run {
     ///
     /// # Errors
     /// When it cannot be saved. Then the session is not called active for ever: the next reader puts it right.
-    pub fn end(&mut self, end: TurnEnd) -> Result<(), Error> {
+    pub fn end(&mut self, end: &Outcome) -> Result<(), Error> {
         self.ended = true;
         let now = timestamp(world::now());
-        let usage = if self.keep.tokens { end.usage } else { Tokens::default() };
+        let usage = if self.keep.tokens { Tokens::from(&end.usage) } else { Tokens::default() };
         let turn = Turn {
             time: now.clone(),
             backend: end.backend.clone(),
@@ -196,23 +181,22 @@ impl Run {
             error: end.failure.as_ref().map(|failure| failure.message.clone()),
         };
         let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
-        let failed = end.failure.is_some();
-        let last_error = end.failure.map(|failure| shorten(&failure.message, bounds::LAST_ERROR));
-        let theirs = end.backend_session_id.filter(|id| id.len() <= bounds::BACKEND_SESSION);
-        let model = end.model.map(|model| shorten(&model, bounds::MODEL));
         let saved = self.finish(|session| {
+            let failed = end.failure.is_some();
             let same = session.backend == end.backend;
             session.last_used_at.clone_from(&now);
             session.status = if failed { Status::Error } else { Status::Completed };
             session.turn_count += u64::from(!failed);
-            session.last_error.clone_from(&last_error);
+            session.last_error =
+                end.failure.as_ref().map(|failure| shorten(&failure.message, bounds::LAST_ERROR));
             session.token_usage.add(&usage);
             // A turn that failed with another backend is no part of the conversation: that stays where it was. One that
             // failed with the same may never have reached the vendor: what could be continued before still can.
             if same || !failed {
-                let before = session.backend_session_id.take().filter(|_| same);
-                session.backend_session_id = theirs.clone().or(before);
-                session.model = model.clone().or(session.model.take().filter(|_| same));
+                let theirs = end.backend_session.clone().filter(|id| id.len() <= bounds::BACKEND_SESSION);
+                session.backend_session_id = theirs.or(session.backend_session_id.take().filter(|_| same));
+                let model = end.model.as_ref().map(|model| shorten(model, bounds::MODEL));
+                session.model = model.or(session.model.take().filter(|_| same));
                 session.backend.clone_from(&end.backend);
             }
         });

@@ -5,7 +5,8 @@ use super::killed::write_for_ever;
 use crate::util::run::Run;
 use clinvk::model::error::Error;
 use clinvk::model::event::Event;
-use clinvk::session::{self, Filter, Keep, Session, Store, TurnEnd};
+use clinvk::model::outcome::Outcome;
+use clinvk::session::{self, Filter, Keep, Session, Store};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,13 +80,13 @@ pub fn blank(digit: char) -> Session {
 pub fn turn(store: &Store, id: &str, prompt: &str) -> Result<(), Error> {
     let mut run = store.resume(id, None, Arc::new(|| Ok(())), prompt, KEEP)?;
     run.hear(&Event::Text(prompt.to_owned()));
-    run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
+    run.end(&Outcome { backend: "echo".to_owned(), ..Outcome::default() })
 }
 
 pub fn begin(store: &Store, session: Session) -> Result<(), Error> {
     let mut run = store.begin(session, Arc::new(|| Ok(())), "first", KEEP)?;
     run.hear(&Event::Text("first".to_owned()));
-    run.end(TurnEnd { backend: "echo".to_owned(), ..TurnEnd::default() })
+    run.end(&Outcome { backend: "echo".to_owned(), ..Outcome::default() })
 }
 
 pub fn everything(store: &Store) -> session::Listing {
