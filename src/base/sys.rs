@@ -1,12 +1,14 @@
 //! All unsafe code: thin wrappers around libc, each with its argument. Knows nothing of clinvk.
 #![allow(unsafe_code)]
 
+mod epoll;
 mod place;
 mod signals;
 mod spawn;
 mod streams;
 mod tag;
 
+pub use epoll::Epoll;
 pub use place::{open_directory, open_file};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
@@ -307,12 +309,10 @@ pub fn take_inherited(first: RawFd, count: RawFd) -> Option<Vec<OwnedFd>> {
     (first..first.checked_add(count)?).map(take).collect()
 }
 
-/// Reads and writes on this descriptor never block.
+/// Reads and writes on this descriptor of ours never block.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: fcntl on a descriptor that is open for the length of the call.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | O_NONBLOCK) }).map(drop)
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, O_NONBLOCK) }).map(drop)
 }
 
 /// A pipe whose ends are closed on exec: (read, write).

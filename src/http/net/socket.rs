@@ -155,6 +155,16 @@ impl Socket {
 
     fn when_readable(&mut self, mut read: impl FnMut(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
         loop {
+            match read(&self.stream) {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                result => {
+                    if let (Some(pace), Ok(read)) = (&mut self.pace, &result) {
+                        pace.came += *read as u64;
+                    }
+                    return result;
+                }
+            }
             let left = match self.deadline {
                 None => Duration::MAX,
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
@@ -166,19 +176,12 @@ impl Socket {
             }
             sys::poll(&mut watches, if self.pace.is_some() { left.min(Pace::LOOK) } else { left })?;
             if watches[0].woke() {
-                let read = read(&self.stream);
-                if let (Some(pace), Ok(read)) = (&mut self.pace, &read) {
-                    pace.came += *read as u64;
-                }
-                match read {
-                    Err(error)
-                        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                    }
-                    result => return result,
-                }
-            } else if watches[1].woke() {
+                continue;
+            }
+            if watches[1].woke() {
                 return Err(io::ErrorKind::ConnectionAborted.into());
-            } else if left.is_zero() {
+            }
+            if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }

@@ -2,11 +2,10 @@
 //! write would tell.
 
 use crate::base::sync::lock;
-use crate::base::sys::{self, Watch};
+use crate::base::sys::{Epoll, Watch};
 use crate::exec::Cancel;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -34,31 +33,30 @@ impl Leaving {
 /// Whom it watches.
 pub(crate) struct Watcher {
     clients: Mutex<Clients>,
-    /// Wakes the thread: there is somebody new, or it shall end.
-    wake: File,
+    epoll: Epoll,
+    ended: Cancel,
 }
 
 #[derive(Default)]
 struct Clients {
-    /// By number of the exchange: a descriptor's number may be somebody else's by the time that it wakes.
-    watched: BTreeMap<u64, (Arc<TcpStream>, Leaving, Arc<Cancel>)>,
+    /// By number of the exchange: a descriptor's number may be another client's by the time that it wakes.
+    watched: BTreeMap<u64, (Arc<TcpStream>, Arc<Cancel>)>,
     next: u64,
-    /// The drain's grace is over: nobody waits for anything any more.
+    /// The drain's grace is over: nothing is waited for any more.
     over: bool,
-    ended: bool,
 }
+
+/// The number of the thread's own end.
+const ENDED: u64 = u64::MAX;
 
 impl Watcher {
     /// Starts the thread. It ends with `end`.
     pub fn start() -> io::Result<(Arc<Watcher>, JoinHandle<()>)> {
-        let (read, write) = sys::pipe()?;
-        sys::set_nonblocking(read.as_fd())?;
-        sys::set_nonblocking(write.as_fd())?;
-        let watcher = Arc::new(Watcher { clients: Mutex::default(), wake: File::from(write) });
+        let (epoll, ended) = (Epoll::new()?, Cancel::new()?);
+        epoll.add(&ended.watch(), ENDED)?;
+        let watcher = Arc::new(Watcher { clients: Mutex::default(), epoll, ended });
         let own = watcher.clone();
-        let thread = thread::Builder::new()
-            .name("watcher".to_owned())
-            .spawn(move || own.watch(&mut File::from(read)))?;
+        let thread = thread::Builder::new().name("watcher".to_owned()).spawn(move || own.watch())?;
         Ok((watcher, thread))
     }
 
@@ -75,9 +73,10 @@ impl Watcher {
         }
         let number = clients.next;
         clients.next += 1;
-        clients.watched.insert(number, (stream, leaving, cancel.clone()));
-        drop(clients);
-        self.wake();
+        if let Err(error) = self.epoll.add(&leaving.watch(&stream), number) {
+            log::warn!("cannot watch a client: {error}");
+        }
+        clients.watched.insert(number, (stream, cancel.clone()));
         Watched { watcher: self.clone(), number, cancel }
     }
 
@@ -85,47 +84,27 @@ impl Watcher {
     pub fn throw_all(&self) {
         let mut clients = lock(&self.clients);
         clients.over = true;
-        clients.watched.values().for_each(|(.., cancel)| cancel.throw());
+        clients.watched.values().for_each(|(_, cancel)| cancel.throw());
     }
 
     /// Ends the thread.
     pub fn end(&self) {
-        lock(&self.clients).ended = true;
-        self.wake();
+        self.ended.throw();
     }
 
-    fn wake(&self) {
-        // When there is no room it has been told often enough.
-        let _ = (&self.wake).write(b"\n");
-    }
-
-    fn watch(&self, woken: &mut File) {
-        let mut watches = Vec::new();
-        let mut numbers = Vec::new();
+    fn watch(&self) {
         loop {
-            let clients = lock(&self.clients);
-            if clients.ended {
-                return;
-            }
-            watches.clear();
-            numbers.clear();
-            let here = clients.watched.iter().filter(|(_, (.., cancel))| !cancel.is_thrown());
-            for (number, (stream, leaving, _)) in here {
-                watches.push(leaving.watch(stream));
-                numbers.push(*number);
-            }
-            drop(clients);
-            watches.push(Watch::readable(woken.as_fd()));
-            if let Err(error) = sys::poll(&mut watches, Duration::MAX) {
-                log::warn!("cannot watch the clients: {error}");
-                thread::sleep(Duration::from_millis(50));
-            }
-            // Whatever woke it, one look around answers all of it.
-            let _ = woken.read(&mut [0; 64]);
-            let clients = lock(&self.clients);
-            let gone = watches.iter().zip(&numbers).filter(|(watch, _)| watch.woke());
-            for (.., cancel) in gone.filter_map(|(_, number)| clients.watched.get(number)) {
-                cancel.throw();
+            match self.epoll.wait() {
+                Ok(ENDED) => return,
+                Ok(number) => {
+                    if let Some((_, cancel)) = lock(&self.clients).watched.get(&number) {
+                        cancel.throw();
+                    }
+                }
+                Err(error) => {
+                    log::warn!("cannot watch the clients: {error}");
+                    thread::sleep(Duration::from_millis(50));
+                }
             }
         }
     }
@@ -146,6 +125,9 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        lock(&self.watcher.clients).watched.remove(&self.number);
+        if let Some((stream, _)) = lock(&self.watcher.clients).watched.remove(&self.number) {
+            // Its next request is watched anew. What was never watched need not be taken out.
+            let _ = self.watcher.epoll.remove(stream.as_fd());
+        }
     }
 }
