@@ -14,8 +14,8 @@ use crate::model::outcome::Outcome;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a silent run looks around: for a child that ended without closing its pipes, and to let the listener be `idle`.
@@ -43,64 +43,15 @@ enum Stage {
     Killed,
 }
 
-/// What is still to be written to the child.
-#[derive(Default)]
-struct Pending {
-    pieces: VecDeque<Piece>,
-    /// How much of the first piece has been written.
-    done: usize,
-}
-
-enum Piece {
-    Lines(Vec<u8>),
-    /// It may be long: it is written from where it is, and let go then.
-    Text(Arc<str>),
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Piece::Lines(lines) => lines,
-            Piece::Text(text) => text.as_bytes(),
-        }
-    }
-}
-
-impl Pending {
-    /// Puts a line at the end: lines go together, as far as there is nothing between them.
-    fn line(&mut self, line: String) {
-        match self.pieces.back_mut() {
-            Some(Piece::Lines(lines)) => lines.extend_from_slice(line.as_bytes()),
-            _ => self.pieces.push_back(Piece::Lines(line.into_bytes())),
-        }
-        if let Some(Piece::Lines(lines)) = self.pieces.back_mut() {
-            lines.push(b'\n');
-        }
-    }
-
-    fn length(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.bytes().len()).sum()
-    }
-
-    fn next(&self) -> Option<&[u8]> {
-        self.pieces.front().map(|piece| &piece.bytes()[self.done..])
-    }
-
-    fn take(&mut self, written: usize) {
-        self.done += written;
-        if self.next().is_some_and(<[u8]>::is_empty) {
-            (_, self.done) = (self.pieces.pop_front(), 0);
-        }
-    }
-}
-
 /// One conversation with one child, from its first line to its exit.
 pub(super) struct Conversation<'a> {
     pid: i32,
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
-    pending: Pending,
+    /// What is still to be written to the child, from where it is: it may be long. And how much of the first part has been.
+    pending: VecDeque<Box<dyn Deref<Target = str>>>,
+    written: usize,
     close_stdin: bool,
     cutter: Cutter,
     /// What is read goes here first: too large for the stack of a thread that serves one client.
@@ -155,7 +106,8 @@ impl<'a> Conversation<'a> {
             stdin,
             stdout,
             stderr,
-            pending: Pending::default(),
+            pending: VecDeque::new(),
+            written: 0,
             close_stdin: false,
             cutter: Cutter::new(launch.framing),
             buffer: vec![0; READ].into_boxed_slice(),
@@ -211,9 +163,9 @@ impl<'a> Conversation<'a> {
         match step {
             Step::Send(line) => {
                 log::debug!(target: DIALOGUE, "> {line}");
-                self.pending.line(line);
+                self.pending.push_back(Box::new(line + "\n"));
             }
-            Step::SendRaw(text) => self.pending.pieces.push_back(Piece::Text(text)),
+            Step::SendRaw(text) => self.pending.push_back(Box::new(text)),
             Step::CloseStdin => self.close_stdin = true,
             Step::Asked => self.last_stage_of_model = self.clock.ran(),
             Step::Answering => self.model_answers = true,
@@ -281,9 +233,9 @@ impl<'a> Conversation<'a> {
             let warning = Event::Progress { stage: "warning".to_owned(), message: message.to_owned() };
             let _ = self.listener.event(&warning);
         }
-        let before = self.pending.length();
+        let before = self.pending.len();
         self.step(|dialogue, steps| dialogue.interrupt(steps));
-        if self.pending.length() > before {
+        if self.pending.len() > before {
             self.stage = Some((Stage::Asked, self.clock.ran() + self.control.grace / 2));
         } else {
             self.signal(self.control.grace);
@@ -382,15 +334,15 @@ impl<'a> Conversation<'a> {
     /// Waits for the next thing to happen, and lets it.
     fn wait(&mut self) -> io::Result<()> {
         self.is_idle = true;
-        let writing = self.stdin.is_some() && !self.pending.pieces.is_empty();
-        if !writing && self.close_stdin {
+        self.write();
+        if self.pending.is_empty() && self.close_stdin {
             self.stdin = None;
         }
         let mut watches = Vec::with_capacity(4);
         let mut watch = |watch: Option<Watch>| watch.map(|watch| (watches.push(watch), watches.len() - 1).1);
         let out = watch(self.stdout.as_ref().map(|fd| Watch::readable(fd.as_fd())));
         let err = watch(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
-        let stdin = watch(self.stdin.as_ref().filter(|_| writing).map(|fd| Watch::writable(fd.as_fd())));
+        watch(self.stdin.as_ref().filter(|_| !self.pending.is_empty()).map(|fd| Watch::writable(fd.as_fd())));
         // Once thrown it stays readable: then only the clock is watched.
         watch((!self.control.cancel.is_thrown()).then(|| self.control.cancel.watch()));
         // A child that has closed its output is about to exit: that is waited for with short steps.
@@ -404,10 +356,7 @@ impl<'a> Conversation<'a> {
         };
         sys::poll(&mut watches, wait_limit.min(self.until_next_limit()))?;
         let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
-        let (out, err, stdin) = (woke(out), woke(err), woke(stdin));
-        if stdin {
-            self.write();
-        }
+        let (out, err) = (woke(out), woke(err));
         if err {
             self.read_stderr();
         }
@@ -438,16 +387,17 @@ impl<'a> Conversation<'a> {
             .unwrap_or(TICK)
     }
 
+    /// Writes what there is room for.
     fn write(&mut self) {
-        let Some(stdin) = &mut self.stdin else { return };
-        let Some(bytes) = self.pending.next() else { return };
-        match stdin.write(bytes) {
-            Ok(written) => self.pending.take(written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // It does not read any more: what it made of what it had read is what it says next.
-            Err(_) => {
-                self.stdin = None;
-                self.pending = Pending::default();
+        while let (Some(stdin), Some(part)) = (&mut self.stdin, self.pending.front()) {
+            let rest = &part.as_bytes()[self.written..];
+            match stdin.write(rest) {
+                // A long prompt is not needed any more.
+                Ok(written) if written == rest.len() => (_, self.written) = (self.pending.pop_front(), 0),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It does not read any more: what it made of what it had read is what it says next.
+                Err(_) => self.stdin = None,
             }
         }
     }

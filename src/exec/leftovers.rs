@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The marker of a new run: 32 random digits, and where it can be said whose it is.
 pub fn marker(world: &World) -> Result<String, Error> {
@@ -30,8 +31,13 @@ struct Owner {
 
 impl Owner {
     fn of_this_process(home: &Path) -> Option<Owner> {
-        let Process { pid, started, .. } = tree::process(std::process::id() as i32)?;
-        let namespace = fs::metadata("/proc/self/ns/pid").ok()?.ino();
+        /// The number, the start and the namespace of this process: they never change.
+        static OURS: OnceLock<Option<(i32, u64, u64)>> = OnceLock::new();
+        let look = || {
+            let Process { pid, started, .. } = tree::process(std::process::id() as i32)?;
+            Some((pid, started, fs::metadata("/proc/self/ns/pid").ok()?.ino()))
+        };
+        let (pid, started, namespace) = (*OURS.get_or_init(look))?;
         let home = hex(home.as_os_str().as_bytes())[..8].to_owned();
         Some(Owner { pid, started, namespace, home })
     }

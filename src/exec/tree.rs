@@ -4,8 +4,9 @@
 use crate::base::sync::lock;
 use crate::base::sys;
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
@@ -55,7 +56,10 @@ pub(super) fn processes() -> Vec<Process> {
 }
 
 pub(super) fn process(pid: i32) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Room for more than the fields that count: all of it comes with the first read.
+    let mut stat = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let stat = String::from_utf8_lossy(&stat[..length]);
     // The second field is the program's name in brackets and may contain anything; the last bracket ends it (proc(5)).
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
