@@ -137,6 +137,24 @@ fn all_requests_together_stay_within_the_bound_and_the_others_hear_when_to_come_
     assert!(grown < MOST + BESIDES, "{} MiB", grown / MIB);
 }
 
+/// Wherever both pass, neither is copied as a whole but for the answer's own text.
+#[test]
+fn a_long_prompt_and_its_long_answer_are_there_once() {
+    const SIZE: usize = 5 * MIB;
+    let text = "x".repeat(SIZE);
+    for (path, body) in [
+        (PROMPT, json!({"prompt": text, "ephemeral": true})),
+        (CHAT, json!({"model": "echo", "messages": [{"role": "user", "content": text}]})),
+    ] {
+        let (_scene, server) = serving(json!({}));
+        let idle = memory(&server, "VmHWM");
+        let answer = server.post(path, &body);
+        assert!(answer.status == 200 && answer.body.len() > SIZE, "{path}: {answer:.300}");
+        let grown = memory(&server, "VmHWM") - idle;
+        assert!(grown < 4 * SIZE, "{path}: {} MiB", grown / MIB);
+    }
+}
+
 /// A body that comes too slowly to be there in time gives way to those that wait for its memory.
 #[test]
 fn a_body_that_does_not_come_keeps_the_memory_from_nobody() {
