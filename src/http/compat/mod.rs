@@ -25,7 +25,6 @@ use crate::model::fields::Text;
 use crate::model::task::{Effort, Image};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::time::Duration;
 
 /// What is asked, in no vendor's dialect.
 #[derive(Debug, Clone, PartialEq)]
@@ -281,16 +280,6 @@ pub fn parse(
         Member::Skipped => Value::Bool(true),
     };
     Ok(values.into_iter().map(|(name, member)| (name, value(member))).collect())
-}
-
-/// What keeps a client that waits for JSON from hanging up: all of them skip it. It commits us to status 200.
-pub const KEEPALIVE_BLANK: &str = "\n";
-
-/// Whether that is worth it yet: Node's clients give up after 300 s, and a run that ends before needs none.
-pub fn needs_keepalive(waited: Duration, limit: Option<Duration>) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(300);
-    const EARLY_ENOUGH: Duration = Duration::from_secs(240);
-    waited >= EARLY_ENOUGH && limit.is_none_or(|limit| limit > PATIENCE)
 }
 
 impl Chat {

@@ -2,9 +2,7 @@
 //! as it comes.
 
 use super::thread::Thread;
-use super::{
-    Chat, Dialect, Finished, Format, Frames, KEEPALIVE_BLANK, Reply, Stamp, needs_keepalive, structured,
-};
+use super::{Chat, Dialect, Finished, Format, Frames, Reply, Stamp, structured};
 use crate::base::world;
 use crate::engine::{self, answer::Collector, fallback::Attempts};
 use crate::exec::Control;
@@ -17,7 +15,7 @@ use crate::model::event::{Event, Listener, Usage, seam};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a model may try to answer as it was asked to.
 const TRIES: usize = 2;
@@ -47,8 +45,7 @@ struct Answered<'a> {
 
 /// The client's side of an answer that comes whole. It has it before the backend's program is gone.
 trait Delivery {
-    /// Time passes; so long since it began.
-    fn wait(&mut self, since: Duration) -> io::Result<()>;
+    fn idle(&mut self) -> io::Result<()>;
 
     fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()>;
 }
@@ -61,12 +58,8 @@ struct WholeDelivery<'o, 'e, 'c> {
 }
 
 impl Delivery for WholeDelivery<'_, '_, '_> {
-    fn wait(&mut self, since: Duration) -> io::Result<()> {
-        if needs_keepalive(since, self.limit) {
-            self.response.idle_before_json(KEEPALIVE_BLANK)
-        } else {
-            Ok(())
-        }
+    fn idle(&mut self) -> io::Result<()> {
+        self.response.idle_before_json(self.limit)
     }
 
     fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
@@ -83,7 +76,7 @@ struct FrameDelivery<'o, 'e, 'c> {
 }
 
 impl Delivery for FrameDelivery<'_, '_, '_> {
-    fn wait(&mut self, _: Duration) -> io::Result<()> {
+    fn idle(&mut self) -> io::Result<()> {
         self.response.idle(|| self.frames.alive())
     }
 
@@ -163,11 +156,11 @@ impl RunRequest<'_> {
 
     /// Runs it until the answer is what was asked for, and delivers that.
     fn settle(&self, mut attempts: Attempts, delivery: &mut dyn Delivery) -> Result<(), Fault> {
-        let (mut tasks, since, mut tries) = (self.tasks.to_vec(), Instant::now(), 0);
+        let (mut tasks, mut tries) = (self.tasks.to_vec(), 0);
         loop {
             tries += 1;
             let answer = Collector::default();
-            let mut listener = WholeListener { asked: self, answer, since, delivery, problem: None };
+            let mut listener = WholeListener { asked: self, answer, delivery, problem: None };
             let result =
                 self.work.server.run(self.work, attempts, self.control, &mut listener, Claimant::Request);
             let WholeListener { answer: Collector { text, .. }, problem: found, .. } = listener;
@@ -323,7 +316,6 @@ impl Listener for StreamListener<'_, '_, '_, '_> {
 struct WholeListener<'a> {
     asked: &'a RunRequest<'a>,
     answer: Collector,
-    since: Instant,
     delivery: &'a mut dyn Delivery,
     /// Why the answer is not what was asked for.
     problem: Option<Failure>,
@@ -378,6 +370,6 @@ impl Listener for WholeListener<'_> {
     }
 
     fn idle(&mut self) -> io::Result<()> {
-        self.delivery.wait(self.since.elapsed())
+        self.delivery.idle()
     }
 }

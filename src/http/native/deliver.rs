@@ -213,7 +213,7 @@ struct Direct<'a, 'c> {
 impl Feed for Direct<'_, '_> {
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()> {
         if self.format == Format::Json {
-            return self.response.idle_before_json("\n");
+            return self.response.idle_before_json(None);
         }
         let frame = self.format.frame(self.number, &value.to_string());
         self.number += 1;
@@ -222,7 +222,7 @@ impl Feed for Direct<'_, '_> {
 
     fn idle(&mut self) -> io::Result<()> {
         match self.format {
-            Format::Json => self.response.idle_before_json("\n"),
+            Format::Json => self.response.idle_before_json(None),
             format => self.response.idle(|| format.keep_alive()),
         }
     }
@@ -324,9 +324,9 @@ pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from:
             _ if cancel.is_thrown() => return Ok(()),
             Next::Piece(number, _) if format == Format::Json => {
                 from = number + 1;
-                response.idle_before_json("\n")
+                response.idle_before_json(None)
             }
-            Next::Nothing if format == Format::Json => response.idle_before_json("\n"),
+            Next::Nothing if format == Format::Json => response.idle_before_json(None),
             Next::Nothing => response.idle(|| format.keep_alive()),
             // A client that follows a detached run sees by the numbers that something is missing.
             Next::Piece(number, _) if number > from && !run.detached => {

@@ -3,8 +3,9 @@
 use super::{
     CHAT, COMPLETIONS, MESSAGES, RESPONSES, call, dialect, finished, frames, hello, read, stamp, stream,
 };
-use clinvk::http::compat::{Finished, Reply, needs_keepalive};
+use clinvk::http::compat::{Finished, Reply};
 use clinvk::http::front::errors::{Cause, Fault};
+use clinvk::http::state::streaming::needs_keepalive;
 use clinvk::model::error::Kind;
 use clinvk::model::event::Usage;
 use serde_json::{Value, json};
