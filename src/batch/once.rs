@@ -117,7 +117,7 @@ impl Course<'_> {
                 );
                 if self.wait(label.index, pause) {
                     warnings.push(message);
-                    // Nobody was told of its session. One that was there before stays.
+                    // No reader knows of its session. One that was there before stays.
                     if let Some(id) = session.filter(|_| continued.is_none()) {
                         self.forget(&id);
                     }

@@ -11,7 +11,7 @@ use std::path::Path;
 /// Who reads it.
 #[derive(Clone, Copy)]
 pub enum Reader<'a> {
-    /// Whoever can read the configuration too.
+    /// A user who can read the configuration too.
     Owner,
     /// A client, or a log. Of what is configured for the backend it sees the names of variables and flags, and no values:
     /// there may be keys among them.
@@ -98,7 +98,7 @@ pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
     words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
     words.extend(launch.env.iter().map(|(name, value)| match reader {
         Reader::Owner => format!("{name}={}", quote(value)),
-        // As whoever pastes it has it.
+        // As the environment of the reader who pastes it has it.
         Reader::Other(_) => format!("{name}=\"${name}\""),
     }));
     if launch.env.is_empty() && launch.unset.is_empty() {

@@ -1,4 +1,4 @@
-//! The one door: every run of every surface goes through the engine, in three steps. A task is prepared (`prepare`): it is
+//! Every run of every surface goes through the engine, in three steps. A task is prepared (`prepare`): it is
 //! checked, and it is said how its program is launched. It is opened (`open`): its program is found, and it holds the
 //! session that it continues. It is run (`run`).
 

@@ -86,7 +86,7 @@ impl Engine {
     }
 }
 
-/// Whatever will be stored of a task has its bounds, which are told before anything is run.
+/// What will be stored of a task has its bounds: a task beyond them is refused before anything is run.
 fn check_stored(task: &Task, session: Option<&Session>) -> Result<(), Error> {
     if !task.ephemeral && session.is_none() && task.dir.to_str().is_none() {
         return Err(Error::Invalid(format!(

@@ -1,4 +1,4 @@
-//! What somebody asks for, before defaults: the same fields from flags, from a file's tasks and from a request's body. Here
+//! What a caller asks for, before defaults: the same fields from flags, from a file's tasks and from a request's body. Here
 //! the configuration fills in what was not said, and it becomes a `Task`.
 
 use crate::backend::Registry;
@@ -180,7 +180,7 @@ pub trait Directories: Sync {
     fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error>;
 }
 
-/// Every directory there is: whoever asks has the rights of this process already.
+/// Every directory there is: the caller has the rights of this process already.
 pub struct AllDirectories;
 
 impl Directories for AllDirectories {
@@ -191,7 +191,7 @@ impl Directories for AllDirectories {
 
 impl Request {
     /// The tasks: the first is what is asked for, the others stand in for it (`fallback`). `prompt` is asked last, because it
-    /// may have to wait for somebody to type.
+    /// may have to wait for a user to type.
     pub fn tasks<P: Into<Arc<str>>>(
         &self,
         defaults: &Defaults<'_>,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// As many denied permissions are told one by one; the rest are counted.
+/// As many denied permissions have a warning each; the rest are counted.
 const MOST_DENIALS_TOLD: u64 = 10;
 
 /// A task that can be run at once: its program is there, and the session that it continues is its own until its end.
@@ -179,7 +179,7 @@ struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
     run: Option<Run>,
-    /// The schema that the answer has to follow, and what there is of it: nobody hears of one that does not.
+    /// The schema that the answer has to follow, and what there is of it: the listener hears of none that does not.
     formed: Option<(Value, Collector)>,
     /// Why the listener stopped the run, where that is more than a reader that left.
     refusal: Option<Error>,
@@ -251,7 +251,7 @@ impl Fold<'_> {
         told.and_then(|()| self.tell_outcome())
     }
 
-    /// The run ended without a result: what there was of it is saved and told, unless nobody listens.
+    /// The run ended without a result: what there was of it is saved, and the listener hears it unless it left.
     fn stop(&mut self, error: &Error) {
         if self.is_over {
             return;
@@ -273,7 +273,7 @@ impl Fold<'_> {
         {
             failure.message += " (`--replay` starts a new one from the stored turns)";
         }
-        // Those that were not told one by one.
+        // Those without a warning of their own.
         let more = self.outcome.permission_denials.saturating_sub(MOST_DENIALS_TOLD);
         if more > 0 {
             self.outcome.warnings.push(format!("{more} more permissions were denied"));

@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_millis(200);
 const STDERR_TAIL: usize = 8 << 10;
 /// How much is read at once. A pipe holds 64 KiB.
 const READ: usize = 64 << 10;
-/// What a pipe holds at most, where nobody raised `fs.pipe-max-size`.
+/// What a pipe holds at most, where `fs.pipe-max-size` was not raised.
 const LARGEST_PIPE: usize = 1 << 20;
 
 /// How far a stop has come. Each stage has its end, and then the next one begins.
@@ -303,7 +303,7 @@ impl<'a> Conversation<'a> {
         match self.exit {
             None => false,
             Some(_) if self.stdout.is_none() => true,
-            // Once the result is known, or the run was stopped, nobody waits for the words of grandchildren.
+            // Once the result is known, or the run was stopped, the words of grandchildren are not waited for.
             Some((_, at)) if self.stop.is_none() && now < at + LINGER => false,
             Some(_) => {
                 self.drain();
@@ -312,7 +312,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Hears what the child left in a pipe that somebody else holds open, to the last line without an end.
+    /// Hears what the child left in a pipe that another process holds open, to the last line without an end.
     fn drain(&mut self) {
         for _ in 0..LARGEST_PIPE / READ {
             let readable = self.stdout.as_ref().is_some_and(|stdout| {
@@ -476,7 +476,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn report(mut self) -> Report {
-        // What stderr still holds says why. Whoever else holds it may go on writing: a pipe's fill is enough.
+        // What stderr still holds says why. Another process that holds it may go on writing: a pipe's fill is enough.
         let mut left = LARGEST_PIPE;
         while let read @ 1.. = self.read_stderr() {
             left = left.saturating_sub(read);

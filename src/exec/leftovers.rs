@@ -141,7 +141,7 @@ mod tests {
             (&elsewhere, "", false),
             (&of_another, "", false),
             (&format!("{elsewhere}:{dead}"), "", false),
-            // Of clinvk 0.2, or of somebody else.
+            // Of clinvk 0.2, or of another program.
             ("outer", "", false),
             (&"0".repeat(32), "", false),
             ("", "", false),

@@ -75,7 +75,7 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// A switch that nobody has thrown.
+    /// A switch that is not thrown.
     pub fn new() -> io::Result<Cancel> {
         let (read, write) = sys::pipe()?;
         Ok(Cancel {
@@ -93,7 +93,7 @@ impl Cancel {
         let mut branches = lock(&self.branches);
         branches.retain(|branch| branch.strong_count() > 0);
         branches.push(Arc::downgrade(&branch));
-        // Under the lock: whoever throws this one either has done so by now or will find the branch.
+        // Under the lock: a thread that throws this one either has done so by now or will find the branch.
         for _ in 0..u8::from(self.is_thrown()) + u8::from(self.is_urgent()) {
             branch.throw();
         }
@@ -116,13 +116,12 @@ impl Cancel {
     /// Waits so long, or until it is thrown; says whether it is.
     pub fn wait(&self, wait_limit: Duration) -> bool {
         if !self.is_thrown() {
-            // A wait that fails is a short one: whoever waits for long looks again.
+            // A wait that fails is a short one: a thread that waits for long looks again.
             let _ = sys::poll(&mut [self.watch()], wait_limit);
         }
         self.is_thrown()
     }
 
-    /// Somebody threw it.
     pub fn is_thrown(&self) -> bool {
         self.thrown.load(Ordering::SeqCst)
     }
@@ -132,7 +131,7 @@ impl Cancel {
         sys::Watch::readable(self.read.as_fd())
     }
 
-    /// Somebody threw it twice.
+    /// It was thrown twice.
     pub fn is_urgent(&self) -> bool {
         self.hurry.load(Ordering::SeqCst)
     }
@@ -246,7 +245,7 @@ impl Files<'_> {
 impl Drop for Files<'_> {
     fn drop(&mut self) {
         for dir in self.0.files.iter().filter_map(|file| file.path.parent()) {
-            // Gone already when two files share it; anything else is told, because it leaves something behind.
+            // Gone already when two files share it; anything else is a warning, because it leaves something behind.
             match fs::remove_dir_all(dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     log::warn!("cannot remove `{}`: {error}", dir.display());

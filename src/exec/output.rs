@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const MOST: usize = 1 << 20;
 /// How much is kept of standard error.
 const STDERR: usize = 8 << 10;
-/// How often a silent program is looked at: it may have ended while somebody else holds its pipes.
+/// How often a silent program is looked at: it may have ended while another process holds its pipes.
 const TICK: Duration = Duration::from_millis(50);
 
 /// What a program has printed, and how it ended.

@@ -89,7 +89,7 @@ pub(super) fn prepare() {
 }
 
 /// The processes that became our children when their own parents ended: neither a run's child, which is owned, nor
-/// anybody who was here before, nor started by somebody else in this program, who leaves it in our group.
+/// one that was here before, nor one that another part of this program started, which leaves it in our group.
 fn orphans(all: &[Process]) -> Vec<Process> {
     let me = std::process::id() as i32;
     let our_group = all.iter().find(|process| process.pid == me).map(|process| process.group);
@@ -114,7 +114,7 @@ pub(super) fn reap(child: i32) {
     sys::reap(child);
 }
 
-/// Whether nobody has become our child by losing its parent: then there is nothing to be looked for. The kernel hands
+/// Whether no process has become our child by losing its parent: then there is nothing to be looked for. The kernel hands
 /// orphans to the first thread of a subreaper, so that its list has them all; reading that is cheap, where reading
 /// every process at the end of each of many runs is not. Where there is no such list nothing is certain.
 pub(super) fn nobody_is_orphaned() -> bool {
@@ -219,7 +219,7 @@ impl Tree {
 
     /// A signal to the child's group.
     pub fn signal_group(&self, signal: i32) {
-        // A group whose members are all gone has nothing to be told.
+        // A group whose members are all gone needs no signal.
         let _ = self.child.map(|child| sys::kill_group(child, signal));
     }
 
@@ -248,7 +248,7 @@ impl Tree {
 }
 
 /// Reaps by pid the orphans that were handed to us and have ended: `waitpid(-1)` would steal std's children. The first
-/// process of a container reaps whatever std does not own: there is nobody else to do it.
+/// process of a container reaps whatever std does not own: no other process does it.
 pub(super) fn reap_orphans() {
     let (all, me) = (processes(), std::process::id() as i32);
     let handed_to_us = match me {

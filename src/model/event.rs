@@ -19,8 +19,8 @@ pub enum Event {
     },
     /// A piece of the answer.
     Text(String),
-    /// So many characters at the end of the answer are void: it broke off, and begins anew from there. Whoever has passed
-    /// them on already cannot take them back.
+    /// So many characters at the end of the answer are void: it broke off, and begins anew from there. A listener that has
+    /// passed them on already cannot take them back.
     Void(usize),
     /// A piece of the model's reasoning.
     Thinking(String),

@@ -206,7 +206,7 @@ impl RunRequest<'_> {
         task.model.as_deref().and_then(|model| engine::resolve_model(known.models(), model))
     }
 
-    /// What the client is told of who answers, in headers.
+    /// Who answers, in headers for the client.
     fn headers_of_outcome(
         &self,
         backend: &str,

@@ -134,7 +134,7 @@ fn answer(
     let known = listener.known;
     let fault = match &result {
         Ok(outcome) => match &outcome.failure {
-            // It was told when it was known.
+            // The client had it when it was known.
             None => return Ok(String::new()),
             Some(failure) => Fault::of_failure(failure, world::now().0),
         },
@@ -175,7 +175,7 @@ struct PromptListener<'a> {
     feed: &'a mut dyn Feed,
     events: Events,
     answer: Collector,
-    /// What is told beside a failure, once there is an outcome.
+    /// What the answer has beside a failure, once there is an outcome.
     known: Value,
 }
 

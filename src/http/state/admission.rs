@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How often whoever waits looks whether its client is still there.
+/// How often a request that waits looks whether its client is still there.
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ impl Slots {
         (state.used, state.queued())
     }
 
-    /// Takes a slot, or waits for one. Whoever came first is first, or a batch would leave nothing to others.
+    /// Takes a slot, or waits for one. The first to come is the first to have one, or a batch would leave nothing to others.
     ///
     /// # Errors
     /// `busy` when the queue is full or the wait was too long, `cancelled` when the client left meanwhile.
@@ -114,7 +114,7 @@ impl Slots {
                 self.freed.wait_timeout(state, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner());
         };
         state.line.remove(&place);
-        // It may be the turn of somebody behind.
+        // It may be the turn of one behind.
         self.freed.notify_all();
         if let Some(error) = refused {
             return Err(error);
@@ -128,7 +128,7 @@ impl Slots {
         Ok(Slot { slots: self, claim })
     }
 
-    /// The place of the first one for whom there is a slot. Whoever waits for a bound of its own keeps nobody else.
+    /// The place of the first one for whom there is a slot. One that waits for a bound of its own keeps no other.
     fn whose_turn(&self, state: &AdmissionState) -> Option<u64> {
         state.line.iter().find(|(_, claim)| self.is_free(state, claim)).map(|(place, _)| *place)
     }

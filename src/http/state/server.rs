@@ -1,4 +1,4 @@
-//! The house behind the door: what all requests share, and the one way in which they run anything.
+//! What all requests share, and the one way in which they run anything.
 
 use crate::backend::Trust;
 use crate::base::json::json;
@@ -53,7 +53,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Server {
     /// What the user configured.
     pub config: Config,
-    /// The one door to the backends.
+    /// The one way to the backends.
     pub engine: Engine,
     /// Who may come in.
     pub keys: Keys,
@@ -74,7 +74,7 @@ pub struct Server {
     pub reuse: Reuse,
     /// What is counted.
     pub metrics: Metrics,
-    /// What the door counts.
+    /// What the listeners count.
     pub gauges: Arc<Gauges>,
     /// Where a request works that names no directory.
     pub workdir: PathBuf,
@@ -135,7 +135,7 @@ impl Server {
         self.forget(false, Instant::now() + FORGETTING);
     }
 
-    /// Removes sessions that were kept for clients to go on with and that nobody came back for, or all; ours and the
+    /// Removes sessions that were kept for clients to go on with and that no client came back for, or all; ours and the
     /// vendor's, one after the other, until that moment. What is left then has its turn the next time, or is found by the
     /// next server.
     pub fn forget(&self, all: bool, until: Instant) {
@@ -187,7 +187,7 @@ impl Server {
 
     /// Makes a task one of that client's, if the rules allow it.
     pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
-        // Who may not use all is not told what there is.
+        // A client that may not use all does not learn what there is.
         self.policy(who).backend(&task.backend)?;
         let backend = self.engine.registry.get(&task.backend)?;
         let is_obeyed = |(name, _): &&(String, String)| backend.base_url() == Some(name.as_str());
