@@ -9,9 +9,16 @@ pub const PLAIN: &str = "\x1b[0m";
 /// Leaves out of a text what a terminal must not hear. The text comes in pieces; a sequence may be split between two.
 #[derive(Debug)]
 pub struct Cleaner {
-    has_colours: bool,
+    colours: Colours,
     state: State,
     coloured: bool,
+}
+
+/// What becomes of the colours in a text.
+#[derive(Debug, PartialEq)]
+pub enum Colours {
+    LeftIn,
+    LeftOut,
 }
 
 /// How far the text has come.
@@ -32,9 +39,8 @@ enum State {
 }
 
 impl Cleaner {
-    /// `has_colours`: colours are left in.
-    pub fn new(has_colours: bool) -> Cleaner {
-        Cleaner { has_colours, state: State::Letters, coloured: false }
+    pub fn new(colours: Colours) -> Cleaner {
+        Cleaner { colours, state: State::Letters, coloured: false }
     }
 
     /// What is left of the next piece.
@@ -107,7 +113,7 @@ impl Cleaner {
     /// A colour. With any other character in it a sequence that ends so is something else.
     fn colour(&mut self, parameters: &str, left: &mut String) {
         let is_colour = parameters.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'));
-        if self.has_colours && is_colour {
+        if self.colours == Colours::LeftIn && is_colour {
             left.push_str(&format!("\x1b[{parameters}m"));
             self.coloured = !matches!(parameters, "" | "0");
         }
@@ -150,11 +156,11 @@ mod tests {
             let letters: Vec<String> = text.chars().map(String::from).collect();
             for at in 0..=letters.len() {
                 let (before, behind) = letters.split_at(at);
-                let mut cleaner = Cleaner::new(true);
+                let mut cleaner = Cleaner::new(Colours::LeftIn);
                 let cleaned = cleaner.piece(&before.concat()) + &cleaner.piece(&behind.concat());
                 assert_eq!(cleaned + &cleaner.end(), left, "{text:?} cut at {at}");
             }
-            let mut plain = Cleaner::new(false);
+            let mut plain = Cleaner::new(Colours::LeftOut);
             let cleaned = plain.piece(text) + &plain.end();
             assert!(
                 !cleaned.contains(|letter: char| letter.is_control() && !"\n\t".contains(letter)),
@@ -165,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_sequence_without_end_takes_no_room() {
-        let mut cleaner = Cleaner::new(true);
+        let mut cleaner = Cleaner::new(Colours::LeftIn);
         assert_eq!(cleaner.piece(&format!("\x1b[{}x", "1".repeat(1000))).len(), 1000 - LONGEST_SEQUENCE + 1);
         let text = format!("\x1b]{}", "x".repeat(1 << 20));
         assert_eq!(cleaner.piece(&text) + &cleaner.piece("\nb"), "\nb");

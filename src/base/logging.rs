@@ -143,13 +143,9 @@ fn entry(level: Level, what: &str, facts: Map<String, Value>) {
     line(&safe(&text));
 }
 
-/// Logs warnings, or everything, or with `quiet` nothing, from now on.
-pub fn to_stderr(verbose: bool, quiet: bool) {
-    log::set_max_level(match (verbose, quiet) {
-        (true, _) => LevelFilter::Debug,
-        (false, true) => LevelFilter::Off,
-        (false, false) => LevelFilter::Warn,
-    });
+/// Logs for people from now on, up to that level.
+pub fn to_stderr(most: LevelFilter) {
+    log::set_max_level(most);
     // Only fails when one is set already, which then is this one.
     let _ = log::set_logger(&Stderr);
 }

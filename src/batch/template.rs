@@ -16,9 +16,6 @@ pub(super) enum Part {
 
 impl Template {
     /// Reads a text with variables. `knows` says whether there is a variable of that name, and if not, why.
-    ///
-    /// # Errors
-    /// A variable without an end, and what `knows` says.
     pub fn read(text: &str, knows: impl Fn(&str) -> Result<(), String>) -> Result<Template, Error> {
         let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some(start) = rest.find("{{") {

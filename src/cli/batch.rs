@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
-use crate::engine::request::{AllDirectories, Defaults, Request};
+use crate::engine::request::{Defaults, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener};
@@ -49,15 +49,7 @@ impl<'a> Ready<'a> {
 
     /// What requests are completed from.
     pub fn defaults(&self) -> Defaults<'_> {
-        Defaults {
-            config: self.config,
-            registry: &self.engine.registry,
-            base: &self.engine.world.cwd,
-            temp: &self.engine.world.temp,
-            session: None,
-            directories: &AllDirectories,
-            reads_files: true,
-        }
+        prompt::defaults(&self.engine, self.config, None)
     }
 
     /// Everything is ready: from now on signals stop the runs, and each may have the descriptors that it needs. Returns
@@ -66,8 +58,7 @@ impl<'a> Ready<'a> {
         if let Err(error) = sys::raise_open_files() {
             log::debug!("the limit of open files stays as it is: {error}");
         }
-        signals::watch(self.cancel.clone())
-            .map_err(|error| Error::System { what: "listen for signals", error })?;
+        signals::watch(self.cancel.clone())?;
         let cleaner = super::cleaner(&self.engine.world.env, self.config);
         Ok(Out::new(Control::with(self.cancel.clone()), cleaner))
     }
@@ -241,9 +232,7 @@ impl Observer for Screen<'_> {
 /// What a batch comes to: the exit status, or what broke it.
 pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
     let totals = report.totals;
-    if let Some(error) = out.take_failure() {
-        return Err(Error::File { verb: "write", path: "standard output".into(), error });
-    }
+    out.check()?;
     Ok(match report.broken {
         // A reader that closed our output has what it wanted.
         Some(Error::ReaderGone) => 0,
@@ -273,9 +262,8 @@ pub fn wants_json(typed: &Typed) -> Result<bool, Error> {
             Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
         }
         Some(OutputFormat::StreamJson) => {
-            let sentence =
-                format!("`{}` prints no unified events: `--json` prints its results", typed.command);
-            Err(Error::Invalid(sentence))
+            let command = typed.command;
+            Err(Error::Invalid(format!("`{command}` prints no unified events: `--json` prints its results")))
         }
         format => Ok(format == Some(OutputFormat::Json)),
     }

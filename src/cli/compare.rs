@@ -2,15 +2,14 @@
 
 use super::batch::{self, Ready};
 use super::flags::{Name, Typed};
-use super::input::Piped;
+use super::input::Parts;
 use super::print::Out;
-use super::{input, prompt};
 use crate::base::logging;
 use crate::base::world::World;
 use crate::batch::compare::{all, candidates, dissenters, title};
 use crate::batch::{Finished, InOrder, ResultJson, State, Workers};
 use crate::config::Config;
-use crate::engine::request::{list, prompt_with_files};
+use crate::engine::request::list;
 use crate::model::error::Error;
 use serde::Serialize;
 
@@ -36,11 +35,9 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
             return Err(Error::Invalid(sentence.to_owned()));
         }
     };
-    let (argument, is_named) = prompt::argument(typed, &typed.operands, true)?;
-    let piped = Piped::of(typed, is_named, config)?;
     let files: Vec<String> = typed.values(Name::File).map(str::to_owned).collect();
-    let asked =
-        prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, &files, &ready.defaults())?;
+    let parts = Parts::of(typed, &typed.operands, None, config)?;
+    let asked = parts.prompt(Some(&files), &ready.defaults())?;
     let workers = Workers(if typed.has(Name::Sequential) { 1 } else { candidates.len() });
     let race = typed.has(Name::Race);
     let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);

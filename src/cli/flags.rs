@@ -316,22 +316,16 @@ pub fn known<T: Worded>(what: &'static str, given: &str) -> Result<T, Error> {
 }
 
 fn by_name(name: &str) -> Result<&'static Flag, Error> {
-    FLAGS.iter().find(|flag| flag.name == name).ok_or_else(|| Error::Unknown {
-        what: "flag",
-        given: format!("--{name}"),
-        known: FLAGS.iter().map(|flag| format!("--{}", flag.name)).collect(),
-    })
+    let known = || FLAGS.iter().map(|flag| format!("--{}", flag.name)).collect();
+    let unknown = || Error::Unknown { what: "flag", given: format!("--{name}"), known: known() };
+    FLAGS.iter().find(|flag| flag.name == name).ok_or_else(unknown)
 }
 
 /// The flag that a letter stands for with this command; where it has none, with another.
 fn by_letter(letter: char, command: &str) -> Result<&'static Flag, Error> {
     let flags = || FLAGS.iter().filter(|flag| flag.short == Some(letter));
-    let own = flags().find(|flag| flag.is_of(command));
-    own.or_else(|| flags().next()).ok_or_else(|| Error::Unknown {
-        what: "flag",
-        given: format!("-{letter}"),
-        known: Vec::new(),
-    })
+    let unknown = || Error::Unknown { what: "flag", given: format!("-{letter}"), known: Vec::new() };
+    flags().find(|flag| flag.is_of(command)).or_else(|| flags().next()).ok_or_else(unknown)
 }
 
 fn missing(flag: &Flag) -> Error {
@@ -350,10 +344,7 @@ fn not_text(word: &OsStr) -> Error {
     Error::Invalid(format!("`{}` is not valid UTF-8", word.to_string_lossy()))
 }
 
-/// The one prompt among the operands of a prompt command.
-///
-/// # Errors
-/// More than one word, and a lone word that looks like a misspelt command.
+/// The one prompt among the operands of a prompt command. `literal`: it cannot be a misspelt command.
 pub fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>, Error> {
     let commands = || COMMANDS.iter().map(|command| command.name).filter(|name| !name.is_empty());
     match operands {
@@ -366,11 +357,10 @@ pub fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>
         },
         [first, ..] => Err(Error::Invalid(match nearest(first, commands()) {
             Some(command) => format!("unknown command `{first}`: did you mean `{command}`?"),
-            None => format!(
-                "the prompt has {} words: put it in quotes: clinvk '{}'",
-                operands.len(),
-                operands.join(" ")
-            ),
+            None => {
+                let (number, all) = (operands.len(), operands.join(" "));
+                format!("the prompt has {number} words: put it in quotes: clinvk '{all}'")
+            }
         })),
     }
 }

@@ -1,12 +1,13 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
-use super::flags::{Name, Typed};
+use super::flags::{Name, Typed, prompt_operand};
 use crate::base::sys::{self, Watch};
 use crate::base::text;
 use crate::base::world;
 use crate::config::{Config, StdinUse};
-use crate::engine::request;
+use crate::engine::request::{self, Defaults, prompt_with_files};
 use crate::model::error::Error;
+use crate::session::Session;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
@@ -16,9 +17,15 @@ use std::time::Duration;
 /// who has something slow to say uses `-`.
 const SILENT_PIPE: Duration = Duration::from_secs(3);
 
+/// What a prompt is made of.
+pub struct Parts<'a> {
+    argument: Option<&'a str>,
+    stdin: Stdin,
+}
+
 /// What standard input is to a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piped {
+#[derive(Clone, Copy)]
+enum Stdin {
     /// A part of it, waited for: `-` says so.
     Named,
     /// A part of it, where something is piped in.
@@ -27,41 +34,64 @@ pub enum Piped {
     Left,
 }
 
-impl Piped {
-    /// From what was typed and configured. `is_named`: by `-`.
-    pub fn of(typed: &Typed, is_named: bool, config: &Config) -> Result<Piped, Error> {
-        match (is_named, typed.has(Name::NoStdin)) {
-            (true, true) => Err(Error::Invalid("`-` and `--no-stdin` exclude each other".to_owned())),
-            (true, false) => Ok(Piped::Named),
-            (false, false) if config.input.stdin == StdinUse::Auto => Ok(Piped::Taken),
-            (false, _) => Ok(Piped::Left),
+impl<'a> Parts<'a> {
+    /// From what was typed and configured. Behind a command, and to a session that is continued, a word is a prompt, whatever
+    /// command it looks like.
+    pub fn of(
+        typed: &Typed,
+        operands: &'a [String],
+        session: Option<&Session>,
+        config: &Config,
+    ) -> Result<Parts<'a>, Error> {
+        let (argument, is_named) = match operands {
+            [dash] if dash == "-" && !typed.literal => (None, true),
+            [prompt, dash] if dash == "-" && !typed.literal => (Some(prompt.as_str()), true),
+            _ => {
+                let literal = typed.literal || !typed.command.is_empty() || session.is_some();
+                (prompt_operand(operands, literal)?, false)
+            }
+        };
+        let stdin = match (is_named, typed.has(Name::NoStdin)) {
+            (true, true) => {
+                return Err(Error::Invalid("`-` and `--no-stdin` exclude each other".to_owned()));
+            }
+            (true, false) => Stdin::Named,
+            (false, false) if config.input.stdin == StdinUse::Auto => Stdin::Taken,
+            (false, _) => Stdin::Left,
+        };
+        Ok(Parts { argument, stdin })
+    }
+
+    /// The prompt: the argument, a blank line, standard input, and the files behind them.
+    pub fn prompt(&self, files: Option<&[String]>, defaults: &Defaults<'_>) -> Result<String, Error> {
+        let files = files.unwrap_or_default();
+        prompt_with_files(self.before_files(!files.is_empty())?, files, defaults)
+    }
+
+    /// None where the files have to do.
+    fn before_files(&self, has_files: bool) -> Result<Option<String>, Error> {
+        // A prompt of arguments alone is whole without it.
+        let suffices = self.argument.is_some() || has_files;
+        let more = match self.stdin {
+            Stdin::Named => read(io::stdin().lock())?,
+            Stdin::Taken if !suffices => read(io::stdin().lock())?,
+            Stdin::Taken if !world::stdin_is_terminal() => beside_an_argument()?,
+            Stdin::Taken | Stdin::Left => String::new(),
+        };
+        let argument = self.argument.unwrap_or_default().to_owned();
+        let prompt = text::paragraphs([argument, more].into_iter().filter(|part| !part.is_empty()).collect());
+        match self.stdin {
+            _ if has_files || !prompt.trim().is_empty() => {
+                Ok(Some(prompt).filter(|prompt| !prompt.is_empty()))
+            }
+            Stdin::Left => Err(Error::Invalid(
+                "there is no prompt: give one as an argument, or `-` to read standard input".to_owned(),
+            )),
+            Stdin::Named | Stdin::Taken => Err(Error::Invalid(
+                "there is no prompt: give one as an argument or on standard input".to_owned(),
+            )),
         }
     }
-}
-
-/// The prompt before its files: the argument, a blank line, standard input. None where the files have to do.
-pub fn prompt(argument: Option<&str>, piped: Piped, has_files: bool) -> Result<Option<String>, Error> {
-    let mut parts = Vec::new();
-    parts.extend(argument.filter(|argument| !argument.is_empty()).map(str::to_owned));
-    // A prompt of arguments alone is whole without it.
-    let suffices = argument.is_some() || has_files;
-    let more = match piped {
-        Piped::Named => read(io::stdin().lock())?,
-        Piped::Taken if !suffices => read(io::stdin().lock())?,
-        Piped::Taken if !world::stdin_is_terminal() => beside_an_argument()?,
-        Piped::Taken | Piped::Left => String::new(),
-    };
-    parts.extend(Some(more).filter(|more| !more.is_empty()));
-    let prompt = text::paragraphs(parts);
-    if prompt.trim().is_empty() && !has_files {
-        return Err(Error::Invalid(match piped {
-            Piped::Left => {
-                "there is no prompt: give one as an argument, or `-` to read standard input".to_owned()
-            }
-            _ => "there is no prompt: give one as an argument or on standard input".to_owned(),
-        }));
-    }
-    Ok(Some(prompt).filter(|prompt| !prompt.is_empty()))
 }
 
 /// What is piped in beside an argument, unless it was not meant for us.

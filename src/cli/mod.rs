@@ -23,7 +23,8 @@ mod table;
 mod version;
 
 use crate::backend::echo;
-use crate::base::escapes::Cleaner;
+use crate::base::escapes::{Cleaner, Colours};
+use crate::base::logging;
 use crate::base::printable;
 use crate::base::sys;
 use crate::base::world::{self, World};
@@ -32,6 +33,7 @@ use crate::model::error::Error;
 use crate::model::task::OutputFormat;
 use crate::model::unified;
 use flags::Typed;
+use log::LevelFilter;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -67,7 +69,7 @@ fn end(result: Result<u8, Error>) -> ExitCode {
 
 /// Says on standard error what went wrong. Returns the exit status for it.
 fn complain(error: &Error) -> u8 {
-    crate::base::logging::line(&format!("clinvk: {error}"));
+    logging::line(&format!("clinvk: {error}"));
     exit::status(error.kind(), 0)
 }
 
@@ -76,9 +78,11 @@ fn refuse(typed: &Typed, error: &Error) {
     if !asks_json(typed) {
         return;
     }
-    match (typed.command, prompt::output_format(typed)) {
-        ("" | "resume", Ok(Some(format))) => print::refusal(format, typed.value(Name::Backend), error),
-        ("" | "resume", _) => print::refusal(OutputFormat::Json, typed.value(Name::Backend), error),
+    match typed.command {
+        "" | "resume" => {
+            let format = prompt::output_format(typed).ok().flatten().unwrap_or(OutputFormat::Json);
+            print::refusal(format, typed.value(Name::Backend), error);
+        }
         // A user whose output is closed may still read standard error.
         _ => _ = say(&printable::safe_json(format!("{}\n", unified::refusal(error)))),
     }
@@ -116,7 +120,11 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let world = World::read()?;
             let debug =
                 world.env.get("CLINVK_DEBUG").is_some_and(|debug| !matches!(&**debug, "" | "0" | "false"));
-            crate::base::logging::to_stderr(typed.has(Name::Verbose) || debug, typed.has(Name::Quiet));
+            logging::to_stderr(match (typed.has(Name::Verbose) || debug, typed.has(Name::Quiet)) {
+                (true, _) => LevelFilter::Debug,
+                (false, true) => LevelFilter::Off,
+                (false, false) => LevelFilter::Warn,
+            });
             let explicit = typed.value(Name::Config).or(world.env.get("CLINVK_CONFIG").map(String::as_str));
             let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
             if command == "config" {
@@ -127,7 +135,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 _ => Config::load(&world.home, explicit.as_deref(), &world.env)?,
             };
             if loaded.config.unified_flags.verbose && !typed.has(Name::Quiet) {
-                crate::base::logging::to_stderr(true, false);
+                logging::to_stderr(LevelFilter::Debug);
             }
             loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             if !matches!(command, "sessions" | "serve") && sys::stdout_was_closed() {
@@ -169,7 +177,8 @@ fn say_either(typed: &Typed, data: serde_json::Value, text: &str) -> Result<u8, 
 
 /// What keeps answers from speaking to the terminal, where they are printed on one.
 fn cleaner(env: &BTreeMap<String, String>, config: &Config) -> Option<Cleaner> {
-    world::stdout_is_terminal().then(|| Cleaner::new(has_colours(env, config)))
+    let colours = if has_colours(env, config) { Colours::LeftIn } else { Colours::LeftOut };
+    world::stdout_is_terminal().then(|| Cleaner::new(colours))
 }
 
 /// Colours are wanted, where there is a terminal, and it knows them.
@@ -183,10 +192,13 @@ fn say_json(value: &serde_json::Value) -> Result<u8, Error> {
     say(&printable::safe_json(format!("{value:#}\n")))
 }
 
+fn unwritable(error: io::Error) -> Error {
+    Error::File { verb: "write", path: "standard output".into(), error }
+}
+
 /// The error of writing to a standard output that was closed from the beginning.
 fn closed_output() -> Error {
-    let error = io::Error::other("it is closed");
-    Error::File { verb: "write", path: "standard output".into(), error }
+    unwritable(io::Error::other("it is closed"))
 }
 
 /// Prints a whole text on standard output. A reader that left early is no error; a terminal hears nothing but letters.
@@ -195,13 +207,11 @@ fn say(text: &str) -> Result<u8, Error> {
         return Err(closed_output());
     }
     let text = match world::stdout_is_terminal() {
-        true => Cow::Owned(Cleaner::new(false).piece(text)),
+        true => Cow::Owned(Cleaner::new(Colours::LeftOut).piece(text)),
         false => Cow::Borrowed(text),
     };
     match sys::Waiting(sys::Stdout).write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::File { verb: "write", path: "standard output".into(), error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritable(error)),
         _ => Ok(0),
     }
 }

@@ -58,9 +58,9 @@ impl Printer {
         Printer { out, style, spinner, content, broken, events, finished }
     }
 
-    /// Why standard output could not be written, where that is more than a reader that left.
-    pub fn take_failure(&mut self) -> Option<io::Error> {
-        self.out.take_failure()
+    /// Fails where standard output could not be written, and not because a reader left.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.out.check()
     }
 
     /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
@@ -221,9 +221,9 @@ impl Out {
         if self.shares_terminal { terminal::is_in_line() } else { self.in_line }
     }
 
-    /// Why standard output could not be written, where that is more than a reader that left.
-    pub fn take_failure(&mut self) -> Option<io::Error> {
-        self.failed.take()
+    /// Fails where standard output could not be written, and not because a reader left.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.failed.take().map_or(Ok(()), |error| Err(super::unwritable(error)))
     }
 
     /// A reader that left is noticed before the next write, too.

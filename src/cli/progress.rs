@@ -3,7 +3,7 @@
 
 use crate::base::printable::{columns, fit, safe};
 use crate::base::sync::lock;
-use crate::base::sys;
+use crate::base::{logging, sys, terminal};
 use crate::batch::{Finished, Label, State};
 use crate::model::event::Event;
 use std::collections::BTreeMap;
@@ -48,6 +48,23 @@ struct Run {
     last: String,
 }
 
+/// What a run does once this has happened; none where that changes nothing.
+pub fn doing(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::Started { .. } | Event::ToolResult { .. } => Some("waiting"),
+        Event::Thinking(_) => Some("thinking"),
+        Event::Text(_) => Some("answering"),
+        Event::ToolUse { .. } => Some("tool"),
+        Event::Progress { stage, .. } => (stage == "retry").then_some("retrying"),
+        Event::Void(_)
+        | Event::Model { .. }
+        | Event::PermissionDenied { .. }
+        | Event::Usage(_)
+        | Event::Line(_)
+        | Event::Done(_) => None,
+    }
+}
+
 impl Progress {
     /// Nothing is shown before something begins. `planned`: how many runs there will be.
     pub fn new(show: Show, planned: Option<usize>) -> Progress {
@@ -59,9 +76,7 @@ impl Progress {
     pub fn started(&self, label: &Label) {
         match self.show {
             Show::Nothing => return,
-            Show::Lines => {
-                crate::base::logging::line(&format!("[{}] {}: started", label.index + 1, label.backend))
-            }
+            Show::Lines => logging::line(&format!("[{}] {}: started", label.index + 1, label.backend)),
             Show::Live(_) => {}
         }
         let run = Run {
@@ -84,38 +99,22 @@ impl Progress {
 
     /// Something happened in it.
     pub fn event(&self, index: usize, event: &Event) {
-        if !matches!(self.show, Show::Live(_)) {
-            if let (Show::Lines, Event::Progress { stage, message }) = (self.show, event) {
-                if stage == "retry" {
-                    crate::base::logging::line(&format!("[{}] {message}", index + 1));
-                }
+        match (self.show, event) {
+            (Show::Live(_), _) => {}
+            (Show::Lines, Event::Progress { stage, message }) if stage == "retry" => {
+                return logging::line(&format!("[{}] {message}", index + 1));
             }
-            return;
+            _ => return,
         }
         let mut state = lock(&self.state);
         let Some(run) = state.runs.get_mut(&index) else { return };
+        let Some(now) = doing(event) else { return };
+        let before = std::mem::replace(&mut run.state, now);
         match event {
-            Event::Started { .. } => run.state = "waiting",
-            Event::Thinking(_) => run.state = "thinking",
-            Event::Text(text) => {
-                if run.state != "answering" {
-                    run.last.clear();
-                }
-                run.state = "answering";
-                run.last = tail(&run.last, text);
-            }
-            Event::ToolUse { name, .. } => (run.state, run.last) = ("tool", safe(name)),
-            Event::ToolResult { .. } => run.state = "waiting",
-            Event::Progress { stage, message } if stage == "retry" => {
-                (run.state, run.last) = ("retrying", safe(message));
-            }
-            Event::Void(_)
-            | Event::Model { .. }
-            | Event::PermissionDenied { .. }
-            | Event::Progress { .. }
-            | Event::Usage(_)
-            | Event::Line(_)
-            | Event::Done(_) => {}
+            Event::Text(text) => run.last = tail(if before == now { &run.last } else { "" }, text),
+            Event::ToolUse { name, .. } => run.last = safe(name),
+            Event::Progress { message, .. } => run.last = safe(message),
+            _ => {}
         }
     }
 
@@ -133,7 +132,7 @@ impl Progress {
             Some(failure) => format!("{}: {}", finished.state.word(), failure.message),
             None => format!("{} in {:.1} s", finished.state.word(), finished.duration.as_secs_f64()),
         };
-        crate::base::logging::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.backend));
+        logging::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.backend));
     }
 
     /// Draws the lines, if it is time.
@@ -143,14 +142,14 @@ impl Progress {
         let Ok(mut state) = self.state.try_lock() else { return };
         if state.drawn.is_none_or(|drawn| drawn.elapsed() >= TURN) {
             state.drawn = Some(Instant::now());
-            crate::base::terminal::draw(&state.lines(has_colours));
+            terminal::draw(&state.lines(has_colours));
         }
     }
 
     /// Makes room: on the screen stands what was printed, and nothing else.
     pub fn clear(&self) {
         if matches!(self.show, Show::Live(_)) {
-            crate::base::terminal::draw(&[]);
+            terminal::draw(&[]);
             lock(&self.state).drawn = None;
         }
     }

@@ -1,7 +1,7 @@
 //! `clinvk PROMPT`: from the command line and the configuration to a task, and the task to its end.
 
-use super::flags::{Name, Typed, prompt_operand};
-use super::input::Piped;
+use super::flags::{Name, Typed, known};
+use super::input::Parts;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
@@ -12,14 +12,12 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::dry_run;
 use crate::engine::fallback::Attempts;
-use crate::engine::request::{
-    AllDirectories, Defaults, Picture, Request, Span, Tools, list, prompt_with_files,
-};
+use crate::engine::request::{AllDirectories, Defaults, Picture, Request, Span, Tools, list};
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::Word;
 use crate::model::task::{Continue, OutputFormat};
-use crate::session::{Keep, Store};
+use crate::session::{Keep, Session, Store};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +44,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         return Ok(0);
     }
     prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    signals::watch(control.cancel.clone())
-        .map_err(|error| Error::System { what: "listen for signals", error })?;
+    signals::watch(control.cancel.clone())?;
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
@@ -62,9 +59,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let out = Out::new(control.clone(), super::cleaner(&engine.world.env, config));
     let mut printer = Printer::new(style, &prepared.task.backend, &prepared.task.dir, spinner, out);
     let result = attempts.run(&engine, &control, &mut printer);
-    if let Some(error) = printer.take_failure() {
-        return Err(Error::File { verb: "write", path: "standard output".into(), error });
-    }
+    printer.check()?;
     match result {
         Ok(outcome) => {
             let mut status = 0;
@@ -99,7 +94,7 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error
     let engine = engine(world, config);
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
-    let (argument, is_named) = argument(typed, operands, session.is_some())?;
+    let parts = Parts::of(typed, operands, session.as_ref(), config)?;
     let wait_limit = match typed.value(Name::Wait) {
         None => Some(Duration::ZERO),
         Some("") => None,
@@ -110,19 +105,8 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let request = request(typed)?;
-    let defaults = Defaults {
-        config,
-        registry: &engine.registry,
-        base: &engine.world.cwd,
-        temp: &engine.world.temp,
-        session: session.as_ref(),
-        directories: &AllDirectories,
-        reads_files: true,
-    };
-    let files = request.files.as_deref().unwrap_or_default();
-    let piped = Piped::of(typed, is_named, config)?;
-    let prompt = || prompt_with_files(input::prompt(argument, piped, !files.is_empty())?, files, &defaults);
-    let mut tasks = request.tasks(&defaults, prompt)?;
+    let defaults = defaults(&engine, config, session.as_ref());
+    let mut tasks = request.tasks(&defaults, || parts.prompt(request.files.as_deref(), &defaults))?;
     for task in &mut tasks {
         task.session =
             session.as_ref().map(|session| Continue { id: session.id.clone(), wait_limit, replay });
@@ -137,17 +121,16 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error
     Ok(Prompted { attempts, engine, control })
 }
 
-/// The prompt among the operands, and whether standard input is named (`-`). `is_prompt`: it cannot be a misspelt
-/// command.
-pub fn argument<'a>(
-    typed: &Typed,
-    operands: &'a [String],
-    is_prompt: bool,
-) -> Result<(Option<&'a str>, bool), Error> {
-    match operands {
-        [dash] if dash == "-" && !typed.literal => Ok((None, true)),
-        [prompt, dash] if dash == "-" && !typed.literal => Ok((Some(prompt.as_str()), true)),
-        _ => Ok((prompt_operand(operands, typed.literal || is_prompt)?, false)),
+/// What requests are completed from; with a session that is continued.
+pub fn defaults<'a>(engine: &'a Engine, config: &'a Config, session: Option<&'a Session>) -> Defaults<'a> {
+    Defaults {
+        config,
+        registry: &engine.registry,
+        base: &engine.world.cwd,
+        temp: &engine.world.temp,
+        session,
+        directories: &AllDirectories,
+        reads_files: true,
     }
 }
 
@@ -225,13 +208,7 @@ pub fn output_format(typed: &Typed) -> Result<Option<OutputFormat>, Error> {
 
 /// A word from a closed list.
 fn word<T: Worded>(typed: &Typed, flag: Name, what: &'static str) -> Result<Option<Word<T>>, Error> {
-    let Some(given) = typed.value(flag) else { return Ok(None) };
-    let unknown = || Error::Unknown {
-        what,
-        given: given.to_owned(),
-        known: T::words().iter().map(|&word| word.to_owned()).collect(),
-    };
-    T::of_word(given).map(|value| Some(Word(value))).ok_or_else(unknown)
+    typed.value(flag).map(|given| known(what, given).map(Word)).transpose()
 }
 
 fn number(typed: &Typed, flag: Name) -> Result<Option<u32>, Error> {

@@ -61,7 +61,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     }
     guard(&listen, &keys, &config)?;
     leftovers::warn(&engine.world);
-    let stop = signals::stop_pipe().map_err(|error| Error::System { what: "listen for signals", error })?;
+    let stop = signals::stop_pipe()?;
     let limits = limits(&config);
     let door = Acceptor::open(vec![listen])?;
     let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);

@@ -4,7 +4,7 @@
 use super::exit;
 use crate::base::sys;
 use crate::exec::{self, Cancel};
-use crate::model::error::Kind;
+use crate::model::error::{Error, Kind};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -12,17 +12,19 @@ use std::sync::Arc;
 use std::{io, thread};
 
 /// From now on each signal that means a server's end is a byte in this pipe.
-pub fn stop_pipe() -> io::Result<OwnedFd> {
+pub fn stop_pipe() -> Result<OwnedFd, Error> {
+    pipe_of(&sys::ending_signals())
+}
+
+fn pipe_of(signals: &[i32]) -> Result<OwnedFd, Error> {
     sys::survive_file_size_limit();
-    sys::signals_to_pipe(&sys::ending_signals())
+    sys::signals_to_pipe(signals).map_err(|error| Error::System { what: "listen for signals", error })
 }
 
 /// From now on signals throw this switch.
-pub fn watch(cancel: Arc<Cancel>) -> io::Result<()> {
-    sys::survive_file_size_limit();
-    let read = sys::signals_to_pipe(&[sys::ending_signals(), vec![sys::SIGTSTP]].concat())?;
+pub fn watch(cancel: Arc<Cancel>) -> Result<(), Error> {
+    let mut signals = File::from(pipe_of(&[sys::ending_signals(), vec![sys::SIGTSTP]].concat())?);
     let listen = move || {
-        let mut signals = File::from(read);
         let mut signal = [0];
         while signals.read_exact(&mut signal).is_ok() {
             match i32::from(signal[0]) {
@@ -32,7 +34,8 @@ pub fn watch(cancel: Arc<Cancel>) -> io::Result<()> {
         }
     };
     // Never joined: it waits for signals until the process ends.
-    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(listen);
+    thread.map(drop).map_err(|error| Error::System { what: "listen for signals", error })
 }
 
 /// Dies of the signal that ended the command, where its parent has to see that: a shell leaves its loop only when a program

@@ -1,5 +1,6 @@
 //! The spinner: on a terminal, until the first word of the answer comes; gone without a trace.
 
+use super::progress::doing;
 use crate::base::printable::safe;
 use crate::model::event::Event;
 use std::time::{Duration, Instant};
@@ -32,15 +33,12 @@ impl Spinner {
 
     /// Takes the state from an event.
     pub fn hear(&mut self, event: &Event) {
-        self.state = match event {
-            Event::Started { .. } => "waiting".to_owned(),
-            Event::Thinking(_) => "thinking".to_owned(),
+        match (event, doing(event)) {
             // A tool's name is the vendor's or the model's.
-            Event::ToolUse { name, .. } => safe(name).chars().take(40).collect(),
-            Event::ToolResult { .. } => "waiting".to_owned(),
-            Event::Progress { stage, .. } if stage == "retry" => "retrying".to_owned(),
-            _ => return,
-        };
+            (Event::ToolUse { name, .. }, _) => self.state = safe(name).chars().take(40).collect(),
+            (_, Some(state)) => state.clone_into(&mut self.state),
+            (_, None) => {}
+        }
     }
 
     /// Shows it, if it is time.

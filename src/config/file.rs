@@ -105,9 +105,6 @@ fn no_command(name: &str) -> String {
 
 /// Sets a key in the file, which is made when missing, and returns the value that the text became. The file stays as it
 /// was when the text is not of the key's type or the file would not load with it.
-///
-/// # Errors
-/// For an unknown key, a bad value, a file that is broken, or one that cannot be written.
 pub fn set(file: &Path, key: &str, text: &str) -> Result<Value, Error> {
     let path = path::path(key);
     let kind = match Place::of(&path) {
@@ -126,10 +123,8 @@ pub fn set(file: &Path, key: &str, text: &str) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// Takes a key or a whole section out of the file; `false` when it was not in it.
-///
-/// # Errors
-/// For an unknown key, a file that is broken or would be without the key, or one that cannot be written.
+/// Takes a key or a whole section out of the file; `false` when it was not in it. The file stays as it was when it would not
+/// load without the key.
 pub fn unset(file: &Path, key: &str) -> Result<bool, Error> {
     let path = path::path(key);
     // What the file has can be taken out of it, known or not.

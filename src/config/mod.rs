@@ -75,11 +75,8 @@ impl fmt::Display for Origin {
 type Settings = BTreeMap<path::Path, (Value, Origin)>;
 
 impl Config {
-    /// Loads the explicit file, or `config.json` in the home directory when there is one, and the variables in `env`.
-    ///
-    /// # Errors
-    /// When an explicit file is missing, and for anything in file or environment that is not understood: a broken
-    /// configuration stops, it never becomes a weaker one.
+    /// Loads the explicit file, or `config.json` in the home directory when there is one, and the variables in `env`. Anything
+    /// in them that is not understood is an error: a broken configuration stops, it never becomes a weaker one.
     pub fn load(
         home: &Path,
         explicit: Option<&Path>,
@@ -168,18 +165,17 @@ fn old_file(home: &Path) -> Option<String> {
 fn rows(settings: &Settings, names: &Names) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |key: &Key, path: path::Path| {
-        let said: Vec<_> =
-            settings.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path)).collect();
-        for (path, (value, origin)) in &said {
-            rows.push(Row {
-                key: path.join("."),
-                value: value.clone(),
-                origin: origin.clone(),
-                path: (*path).clone(),
-            });
-        }
-        if said.is_empty() {
-            rows.push(Row { key: path.join("."), value: key.default_value(), origin: Origin::Default, path });
+        let row = |path: &path::Path, (value, origin): &(Value, Origin)| Row {
+            key: path.join("."),
+            value: value.clone(),
+            origin: origin.clone(),
+            path: path.clone(),
+        };
+        let before = rows.len();
+        let said = settings.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
+        rows.extend(said.map(|(path, setting)| row(path, setting)));
+        if rows.len() == before {
+            rows.push(row(&path, &(key.default_value(), Origin::Default)));
         }
     };
     for keys in KEYS.chunk_by(|one, next| one.section() == next.section()) {

@@ -167,42 +167,32 @@ fn is_plain(name: &str) -> bool {
 
 /// What is wrong with the name of an API key, if anything is.
 pub fn bad_key_name(name: &str) -> Option<String> {
-    let given_by_us = |name: &str| {
-        name.strip_prefix("key").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    if !is_plain(name) {
-        Some(format!(
-            "an API key cannot be named `{name}`: small letters, digits and `_`, with a letter first"
-        ))
-    } else if given_by_us(name) {
-        // What is meant by it would change with the next line in the file.
-        Some(format!("an API key cannot be named `{name}`: those without a name are numbered so"))
-    } else {
-        None
-    }
+    // What is meant by it would change with the next line in the file.
+    let is_ours = name.strip_prefix("key").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    bad("an API key", name, is_ours.then_some("those without a name are numbered so"))
 }
 
 fn bad_backend_name(name: &str) -> Option<String> {
-    let sections = || KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section);
-    if !is_plain(name) {
-        Some(format!(
-            "a backend cannot be named `{name}`: small letters, digits and `_`, with a letter first"
-        ))
-    } else if sections().any(|section| section == name) {
-        Some(format!("a backend cannot be named `{name}`: that is the name of a section"))
-    } else {
-        None
-    }
+    let mut sections = KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section);
+    let is_section = sections.any(|section| section == name);
+    bad("a backend", name, is_section.then_some("that is the name of a section"))
+}
+
+/// `taken`: why it means something else.
+fn bad(what: &str, name: &str, taken: Option<&str>) -> Option<String> {
+    let plain = "small letters, digits and `_`, with a letter first";
+    let why = if is_plain(name) { taken? } else { plain };
+    Some(format!("{what} cannot be named `{name}`: {why}"))
 }
 
 /// What is wrong with a value that its type does not know of, if anything is.
 pub(super) fn bad_value(path: &[String], value: &Value, backends: &[String]) -> Option<String> {
     match value {
         Value::String(name) if path == ["default_backend"] && !backends.contains(name) => {
-            let hint = match nearest(name, backends.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are {}", backends.join(", ")),
-            };
+            let hint = nearest(name, backends.iter().map(String::as_str)).map_or_else(
+                || format!("known are {}", backends.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
             Some(format!("unknown backend `{name}`: {hint}"))
         }
         Value::Array(words)
