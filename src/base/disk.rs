@@ -48,10 +48,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
 }
 
-/// A new file. What a crash, or somebody, left of that name is removed and never written through.
-///
-/// # Errors
-/// When there is a directory, or it cannot be made.
+/// A new file. What a crash, or another user, left of that name is removed and never written through.
 pub fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

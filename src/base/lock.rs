@@ -90,7 +90,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The next one who finds it busy must not be told of us.
+        // The next process that finds it busy must not learn our pid.
         if self.signed {
             let _ = self.file.set_len(0);
         }

@@ -1,5 +1,5 @@
 //! How long a text may be that one client stores and all others read: the one table. A title of 30 MB would make every
-//! listing of every client take minutes. Whoever gives more is refused; what a backend says is cut.
+//! listing of every client take minutes. A client that gives more is refused; what a backend says is cut.
 
 use super::model::shorten;
 use crate::model::error::Error;

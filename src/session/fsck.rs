@@ -1,6 +1,6 @@
-//! Finds and repairs what went wrong in the store: after a full disk, a kill, or somebody's hands. What is no use is
-//! moved aside, never deleted. Others go on meanwhile: what they are busy with is left alone. What cannot be repaired is
-//! told like all else, and the rest is looked at all the same.
+//! Finds and repairs what went wrong in the store: after a full disk, a kill, or a change by hand. What is no use is
+//! moved aside, never deleted. Other processes go on meanwhile: what they are busy with is left alone. What cannot be
+//! repaired is reported like all else, and the rest is looked at all the same.
 
 use super::journal::{Entry, Seen, ends_with_newline, free_name, move_aside};
 use super::model::{Session, Status, Turn};
@@ -49,7 +49,7 @@ struct Check<'a> {
     report: Report,
     /// What the index should say of every session.
     sessions: HashMap<String, Entry>,
-    /// Sessions that are called active although nobody holds them.
+    /// Sessions that are called active although no process holds them.
     stale: Vec<Session>,
 }
 
@@ -106,8 +106,8 @@ impl Check<'_> {
         });
     }
 
-    /// Holds a session, so that nobody else works on it. `None`: somebody does, and that is no finding. Nothing is held for
-    /// a dry run: that would make the lock file.
+    /// Holds a session, so that no other process works on it. `None`: one does, and that is no finding. Nothing is held
+    /// for a dry run: that would make the lock file.
     fn hold(&self, id: &str) -> Result<Option<Lock>, Error> {
         match self.dry_run {
             true => Ok(None),
@@ -136,13 +136,13 @@ impl Check<'_> {
                 let problem = format!("session file `{}` is broken: {problem}", path.display());
                 self.aside("corrupt", &path, &problem);
             }
-            // Whoever may not read it, or whose disk fails, would do harm with any repair.
+            // A user who may not read it, or whose disk fails, would do harm with any repair.
             Err(error) => self.left_alone(error.to_string()),
         }
     }
 
     fn stale(&mut self, session: Session) {
-        // Somebody may have gone on with it, or brought it to its end, since it was read.
+        // Another run may have gone on with it, or its own have come to its end, since it was read.
         let now = self.store.load(&session.id);
         if !now.is_ok_and(|now| now.status == Status::Active) || self.is_busy(&session.id) {
             return;
@@ -184,7 +184,7 @@ impl Check<'_> {
     }
 
     fn temporary(&mut self, path: &Path, name: &str) -> Result<(), Error> {
-        // Whoever writes one holds the store: then it is soon gone.
+        // A process that writes one holds the store: then it is soon gone.
         let _locked = if self.dry_run { None } else { Some(self.store.lock_as_it_is(&|| Ok(()))?) };
         let is_of_session = name.strip_suffix(".next").is_some_and(|id| self.store.has(id, "json"));
         if is_of_session || fs::symlink_metadata(path).is_err() {
@@ -201,7 +201,7 @@ impl Check<'_> {
     }
 
     fn lock_of_nothing(&self, id: &str) -> Result<(), Error> {
-        // Whoever holds it is about to make the session.
+        // A process that holds it is about to make the session.
         match self.hold(id)?.filter(|_| !self.store.has(id, "json")) {
             Some(lock) => lock.remove().map_err(fail("remove", &self.store.path(id, "lock"))),
             None => Ok(()),
@@ -224,7 +224,7 @@ impl Check<'_> {
         }
         // A run that holds the session may be writing right now.
         let held = self.hold(id)?;
-        // Whoever deleted the session meanwhile held it and took its turns too.
+        // A process that deleted the session meanwhile held it and took its turns too.
         if (held.is_none() && (!self.dry_run || self.is_busy(id))) || !self.store.has(id, "turns.jsonl") {
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The index against the files, while nobody changes either.
+    /// The index against the files, while no other process changes either.
     fn index(&mut self) -> Result<(), Error> {
         let (store, journal) = (self.store, &self.store.journal);
         let mut locked = if self.dry_run { None } else { Some(store.lock_as_it_is(&|| Ok(()))?) };

@@ -4,7 +4,7 @@
 //! A reader needs no lock: lines are appended whole, a half one at the end is not read, and compaction puts a new file
 //! in place of the old one. Order is by place in the journal and not by time, so a clock that went back does no harm.
 //! Its first line has its length: one that was cut off, by hand or by a power failure, is seen to be of no use. It also
-//! has when the directory last changed (ctime, which nobody can set): an older index that was put in its place, a restored
+//! has when the directory last changed (ctime, which no user can set): an older index that was put in its place, a restored
 //! backup, files that were put beside it are seen by that, without a look at the files.
 
 use super::bounds;

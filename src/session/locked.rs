@@ -12,13 +12,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-/// How often somebody who waits for a busy session looks again.
+/// How often a run that waits for a busy session looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long a session may be held by nobody that is known before it counts as busy: whoever looks after a session
-/// (deletes it, forks it, finds that its process has died) holds it for a moment. A process of another host or
-/// container is not known either.
+/// How long a session may be held by no process that is known before it counts as busy: a process that looks after it
+/// (deletes it, imports it, finds that its run has died) holds it for a moment, and does not sign for that. A process of
+/// another host or container is not known either.
 const MOMENT: Duration = Duration::from_secs(1);
-/// How long the store's lock is waited for at most. Nobody has it for longer than a change takes, or a new index.
+/// How long the store's lock is waited for at most. No process has it for longer than a change takes, or a new index.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Proof that this process may change the store. Whatever makes or removes a name in the directory does it with this in
@@ -43,7 +43,7 @@ impl Drop for Locked<'_> {
 }
 
 impl Store {
-    /// Waits until nobody else changes the store, and sees to it that the index can be changed too. `keep_waiting` is
+    /// Waits until no other process or thread changes the store, and sees to it that the index can be changed too. `keep_waiting` is
     /// asked whether to wait any longer.
     pub(super) fn lock(&self, keep_waiting: &dyn Fn() -> Result<(), Error>) -> Result<Locked<'_>, Error> {
         let mut locked = self.lock_as_it_is(keep_waiting)?;
@@ -79,7 +79,7 @@ impl Store {
         Ok(Locked { store: self, journal, is_current: false, _file: file, _process: process })
     }
 
-    /// The same without waiting; none when somebody else has it.
+    /// The same without waiting; none when another process or thread has it.
     pub(super) fn try_lock(&self) -> Result<Option<Locked<'_>>, Error> {
         match self.lock(&|| Err(Error::Cancelled)) {
             Ok(locked) => Ok(Some(locked)),
@@ -174,7 +174,7 @@ impl Store {
         let mut entries = Vec::new();
         for (done, id) in self.ids()?.iter().enumerate() {
             progress(done + 1);
-            // What cannot be read stays where it is, and is told by `fsck` and by who asks for it.
+            // What cannot be read stays where it is, and is reported by `fsck`, and to a user who asks for it.
             entries.extend(self.load(id).ok().map(|session| Entry::of(&session)));
         }
         entries.sort_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
@@ -196,8 +196,8 @@ impl Store {
         match self.journal.seen() {
             Seen::All => return Ok(true),
             Seen::Before => {
-                // Whoever has the lock is changing something right now, and has looked before. Who may not write reads
-                // what there is.
+                // A process that has the lock is changing something right now, and has looked before. A user who may not
+                // write reads what there is.
                 if let Err(error) = self.try_lock().map(drop) {
                     log::debug!("the index was not looked at: {error}");
                 }
@@ -209,7 +209,7 @@ impl Store {
             return Ok(false);
         }
         let mut locked = self.lock(&|| Ok(()))?;
-        // Somebody else may have made it while we waited.
+        // Another process may have made it while this one waited.
         if locked.journal.is_none() {
             self.rebuild(&mut locked, progress)?;
         }

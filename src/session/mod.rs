@@ -1,6 +1,7 @@
 //! Sessions on disk: shared by many processes, never lost, as fast with a hundred thousand as with ten. The session
-//! files are the truth, the journal is a cache of them. Two locks: a mutex in the process, then flock between processes;
-//! whoever waits for either can be called off. Readers need neither.
+//! files are the truth, the journal is a cache of them. The store has a gate between the threads of
+//! a process and flock between processes, each session a lock of its own; a wait for either can be called off. Readers need
+//! none of them.
 
 pub mod bounds;
 mod find;

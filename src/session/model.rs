@@ -63,7 +63,7 @@ impl Tokens {
         self.input_tokens + self.output_tokens
     }
 
-    /// The tokens as they are told: with their total.
+    /// The tokens as programs get them: with their total.
     fn to_json(self) -> Value {
         let mut json = json!(self);
         json["total_tokens"] = json!(self.total());
@@ -91,10 +91,8 @@ pub struct Session {
     /// The backend of its last turn.
     pub backend: String,
     /// That backend's own session id, where it has one that can be continued.
-    #[serde(default)]
     pub backend_session_id: Option<String>,
     /// The model of its last turn.
-    #[serde(default)]
     pub model: Option<String>,
     /// Where it works: absolute, canonical.
     pub working_dir: PathBuf,
@@ -174,7 +172,7 @@ impl Session {
 }
 
 impl Session {
-    /// The session as it is told: its tokens have the name, too, that they have in answers.
+    /// The session as programs get it: its tokens have the name, too, that they have in answers.
     pub fn to_json(&self) -> Value {
         let mut json = json!(self);
         json["usage"] = self.token_usage.to_json();
@@ -250,7 +248,6 @@ pub struct Turn {
     /// Who answered.
     pub backend: String,
     /// The model that answered.
-    #[serde(default)]
     pub model: Option<String>,
     /// What was asked.
     pub prompt: Text,
@@ -274,7 +271,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The turn as it is told: with the fields that every answer has.
+    /// The turn as programs get it: with the fields that every answer has.
     pub fn to_json(&self) -> Value {
         let mut json = json!(self);
         json["content"] = json!(self.answer);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How much of an answer is kept. More than any conversation that can be replayed; a flood is not kept in memory.
 const KEPT_ANSWER: usize = 4 << 20;
 
-/// How long the store is waited for to save how a turn ended, when nobody waits for the run any more.
+/// How long the store is waited for to save how a turn ended, when the run was called off.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// What is kept of a turn: from the configuration.
@@ -53,9 +53,6 @@ pub struct Run {
 impl Store {
     /// Begins a new session with its first turn. `keep_waiting` is asked while others change the store, here and when the
     /// turn has ended.
-    ///
-    /// # Errors
-    /// When it cannot be saved; what `keep_waiting` says.
     pub fn begin(
         &self,
         session: Session,
@@ -84,9 +81,6 @@ impl Store {
 
     /// Takes up a session for another turn. `wait_limit`: how long a busy one is waited for; none is for ever. `keep_waiting`
     /// is asked while it is waited for, and while others change the store.
-    ///
-    /// # Errors
-    /// When it is busy or not there, or cannot be saved; what `keep_waiting` says.
     pub fn resume(
         &self,
         id: &str,
@@ -97,9 +91,10 @@ impl Store {
     ) -> Result<Run, Error> {
         let mut lock = self.hold(id, wait_limit, &*keep_waiting)?;
         let mut begin = || {
+            lock.sign().map_err(fail("write", &self.path(id, "lock")))?;
             let (version, session, next) = (self.version(id), self.load(id)?, self.path(id, "next"));
             let mut locked = self.lock(&*keep_waiting)?;
-            lock.sign().and_then(|()| disk::create(&next)).map_err(fail("write", &next))?;
+            disk::create(&next).map_err(fail("write", &next))?;
             let session = self.as_begun(session);
             self.append(&mut locked, &Entry::of(&session)).inspect_err(|_| {
                 let _ = fs::remove_file(&next);

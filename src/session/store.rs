@@ -125,8 +125,8 @@ impl Store {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    /// Changes a session, which a run may have: nobody else changes any in the meantime. It stays in its place in the
-    /// order.
+    /// Changes a session, which a run may have: no other process or thread changes any meanwhile. It stays in its place in
+    /// the order.
     pub fn update(
         &self,
         id: &str,
@@ -223,7 +223,7 @@ impl Store {
     }
 
     /// A new session with the same past, which belongs to `owner`. The vendor's own session stays with the first one: the
-    /// new one's next turn replays. So do the tokens: nobody has used them twice. Returns its id.
+    /// new one's next turn replays. So do the tokens: they were used once. Returns its id.
     pub fn fork(&self, session: Session, owner: Option<String>) -> Result<String, Error> {
         let turns = self.turns(&session.id)?;
         let now = timestamp(world::now());
@@ -285,7 +285,7 @@ impl Store {
         self.remove_if(id, |session| Ok(self.takes(only, &Entry::of(&session?))))
     }
 
-    /// Removes a session and its turns, also one whose file makes no sense: whoever gives its whole id means it.
+    /// Removes a session and its turns, also one whose file makes no sense: a user who gives its whole id means it.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
         let is_meant = |session| match session {
             Ok(_) | Err(Error::SessionBroken { .. }) => Ok(true),
@@ -319,7 +319,7 @@ impl Store {
         })
     }
 
-    /// A session as it really stands: one that is called active although nobody holds it was left by a process that died.
+    /// A session as it really stands: one that is called active although no process holds it was left by one that died.
     pub fn settled(&self, mut session: Session) -> Session {
         let path = self.path(&session.id, "lock");
         if session.status != Status::Active || Lock::is_held(&path) {
@@ -341,7 +341,7 @@ impl Store {
                     Err(error) => log::warn!("{error}"),
                 }
             }
-            // Who may not write may still be told.
+            // A user who may not write is shown it all the same.
             _ => {}
         }
         put_right(&mut session);
