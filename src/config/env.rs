@@ -7,6 +7,7 @@ use super::{Origin, Settings};
 use crate::base::text::nearest;
 use crate::model::error::Error;
 use serde_json::Value;
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 /// Variables that are ours and no configuration.
@@ -19,12 +20,13 @@ pub(super) fn apply(
     names: &Names,
     env: &BTreeMap<String, String>,
 ) -> Result<Vec<String>, Error> {
-    let known = variables(names);
+    // Most environments have none of them.
+    let known = LazyCell::new(|| variables(names));
     let mut given = Vec::new();
     let mut warnings = Vec::new();
-    for (variable, text) in env.iter().filter(|(variable, _)| variable.starts_with("CLINVK_")) {
+    let is_setting = |name: &str| name.starts_with("CLINVK_") && !OTHERS.contains(&name);
+    for (variable, text) in env.iter().filter(|(variable, _)| is_setting(variable)) {
         match find(variable, &known) {
-            _ if OTHERS.contains(&variable.as_str()) => {}
             // An empty variable is as good as none: an empty list would be a way to lose a limit by accident.
             Some(_) if text.is_empty() => {}
             Some((path, kind)) => given.push((variable, text, path, kind)),

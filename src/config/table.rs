@@ -39,7 +39,7 @@ pub enum Of {
 impl Key {
     /// The section in which every name has this key, where there is one: `backends`, or `server.keys`.
     pub(super) fn section(&self) -> Option<&'static str> {
-        self.name.split_once(".<name>").map(|(section, _)| section)
+        self.name.find('<').map(|name| &self.name[..name - ".".len()])
     }
 
     /// Whether the backend of that name has this key.

@@ -26,7 +26,8 @@ const REAP: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(200);
 /// How much of standard error is kept for messages.
 const STDERR_TAIL: usize = 8 << 10;
-/// How much is read at once. A pipe holds 64 KiB.
+/// How much is read at once: a little, because most answers are short, and once there is more, all that a pipe holds.
+const FIRST_READ: usize = 4 << 10;
 const READ: usize = 64 << 10;
 /// What a pipe holds at most, where `fs.pipe-max-size` was not raised.
 const LARGEST_PIPE: usize = 1 << 20;
@@ -55,7 +56,7 @@ pub(super) struct Conversation<'a> {
     close_stdin: bool,
     cutter: Cutter,
     /// What is read goes here first: too large for the stack of a thread that serves one client.
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     stderr_tail: Vec<u8>,
     dialogue: &'a mut dyn Dialogue,
     control: &'a Control,
@@ -110,7 +111,7 @@ impl<'a> Conversation<'a> {
             written: 0,
             close_stdin: false,
             cutter: Cutter::new(launch.framing),
-            buffer: vec![0; READ].into_boxed_slice(),
+            buffer: vec![0; FIRST_READ],
             stderr_tail: Vec::new(),
             dialogue,
             control,
@@ -314,7 +315,7 @@ impl<'a> Conversation<'a> {
 
     /// Hears what the child left in a pipe that another process holds open, to the last line without an end.
     fn drain(&mut self) {
-        for _ in 0..LARGEST_PIPE / READ {
+        for _ in 0..=LARGEST_PIPE / READ {
             let readable = self.stdout.as_ref().is_some_and(|stdout| {
                 let mut watch = [Watch::readable(stdout.as_fd())];
                 sys::poll(&mut watch, Duration::ZERO).is_ok() && watch[0].woke()
@@ -440,6 +441,9 @@ impl<'a> Conversation<'a> {
                 // Only now: while we wait for our own reader, the child is not the one that is silent.
                 if read > 0 {
                     self.last_output = self.clock.ran();
+                }
+                if read == buffer.len() {
+                    buffer.resize(READ, 0);
                 }
                 heard
             }
