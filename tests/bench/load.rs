@@ -43,8 +43,10 @@ fn load() {
     clinvk::base::sys::raise_open_files().unwrap();
     let dir = std::env::temp_dir().join(format!("clinvk-load-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
-    println!("server, idle: {:.1} MB", Server::start(&binary, &dir).memory());
+    println!("server, idle: {:.1} MB", Server::start(&binary, &dir).memory("VmRSS"));
     overhead(&binary, &dir);
+    rates(&binary, &dir);
+    long_prompt(&binary, &dir);
     health(&binary, &dir);
     streams(&binary, &dir);
     completions(&binary, &dir);
@@ -67,7 +69,7 @@ fn overhead(binary: &str, dir: &Path) {
         let asked = at_once(clients, 200, || server.connect(), ask);
         let alone = at_once(clients, 200, || (), |()| bare());
         println!(
-            "POST /prompt with {clients} clients / bare spawns: median {:.2}x ({:.2} ms / {:.2} ms), p99 {:.1} ms / {:.1} ms",
+            "POST /prompt with {clients} clients / bare spawns (aim 2x with 16): median {:.2}x ({:.2} ms / {:.2} ms), p99 {:.1} ms / {:.1} ms",
             ratio(asked[asked.len() / 2], alone[alone.len() / 2]),
             millis(asked[asked.len() / 2]),
             millis(alone[alone.len() / 2]),
@@ -75,6 +77,41 @@ fn overhead(binary: &str, dir: &Path) {
             millis(alone[alone.len() * 99 / 100])
         );
     }
+}
+
+/// How many prompts on the echo backend are answered in a second, without and with a session on disk.
+fn rates(binary: &str, dir: &Path) {
+    let server = Server::start(binary, dir);
+    for (clients, aims) in [(1, [900, 350]), (16, [1200, 800])] {
+        for (ephemeral, aim) in [true, false].into_iter().zip(aims) {
+            let body = format!(r#"{{"backend":"echo","prompt":"x","ephemeral":{ephemeral}}}"#);
+            let ask = |connection: &mut Connection| {
+                assert!(connection.post("/api/v1/prompt", &body).starts_with("HTTP/1.1 200"));
+            };
+            let (since, before) = (Instant::now(), server.cpu());
+            let count = at_once(clients, 800, || server.connect(), ask).len() as f64;
+            println!(
+                "POST /prompt on echo, kept-alive, {clients} clients, {}: {:.0}/s (aim {aim}); the server used {:.2} ms of CPU each",
+                if ephemeral { "ephemeral" } else { "with a session" },
+                count / since.elapsed().as_secs_f64(),
+                (server.cpu() - before) * 1e3 / count
+            );
+        }
+    }
+}
+
+/// What a prompt of 7.5 MB that is echoed costs in memory, and what of that stays.
+fn long_prompt(binary: &str, dir: &Path) {
+    let server = Server::start(binary, dir);
+    let prompt = "a word or two ".repeat(540_000);
+    let body = format!(r#"{{"backend":"echo","prompt":"{prompt}","ephemeral":true}}"#);
+    assert!(server.connect().post("/api/v1/prompt", &body).starts_with("HTTP/1.1 200"));
+    let peak = server.memory("VmHWM");
+    thread::sleep(Duration::from_secs(1));
+    println!(
+        "prompt of 7.5 MB on echo: peak memory of the server {peak:.1} MB (aim 40), a second later {:.1} MB (aim 8)",
+        server.memory("VmRSS")
+    );
 }
 
 fn health(binary: &str, dir: &Path) {
@@ -105,7 +142,7 @@ fn streams(binary: &str, dir: &Path) {
             });
         }
         thread::sleep(Duration::from_secs(2));
-        println!("200 streams: {:.1} MB", server.memory());
+        println!("200 streams: {:.1} MB", server.memory("VmRSS"));
     });
     let delays = Delays::of(delays.into_inner().unwrap());
     println!(
@@ -141,7 +178,7 @@ fn completions(binary: &str, dir: &Path) {
         firsts.sort_unstable();
         let alone = at_once(clients, clients, || (), |()| bare());
         println!(
-            "chat/completions, {clients} streams x 50 events/s: first word {:.2} ms / {:.2} ms from the program alone (medians); {}",
+            "chat/completions, {clients} streams x 50 events/s: first word {:.2} ms / {:.2} ms from the program alone (medians, aim 2x); {}",
             millis(firsts[firsts.len() / 2]),
             millis(alone[alone.len() / 2]),
             Delays::of(delays.into_inner().unwrap())
@@ -261,7 +298,7 @@ fn crowds(binary: &str, dir: &Path) {
             "/health beside 1,000 {what} clients: median {:.2} ms, p99 {:.2} ms; {:.1} MB",
             millis(times[times.len() / 2]),
             millis(times[times.len() * 99 / 100]),
-            server.memory()
+            server.memory("VmRSS")
         );
     }
 }
@@ -361,11 +398,11 @@ impl Server {
         self.connect().get(path)
     }
 
-    /// Resident memory in MB.
-    fn memory(&self) -> f64 {
+    /// Resident memory in MB: VmRSS now, VmHWM at its peak.
+    fn memory(&self, what: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.trim_matches([':', '\t', ' ']).trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
 
     /// Processor time of the server itself, in seconds.
