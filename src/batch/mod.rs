@@ -118,7 +118,7 @@ enum Halt {
     Failed(String),
     /// One answered, and one was enough.
     Won(String),
-    /// What is found out cannot be told or kept any more.
+    /// Results cannot be handed on or kept any more.
     Broken(Error),
 }
 
@@ -173,7 +173,7 @@ impl<'a> Course<'a> {
         Some((state, Failure::new(Kind::Cancelled, why)))
     }
 
-    /// Counts a result, keeps it and tells it.
+    /// Counts a result, keeps it and hands it on.
     fn conclude(&self, finished: Finished) {
         if self.fail_fast && finished.state == State::Failed {
             self.stop(Halt::Failed(finished.label.title().to_owned()));

@@ -11,7 +11,6 @@ use crate::model::error::Error;
 use serde::Serialize;
 use std::io;
 
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
@@ -68,7 +67,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
         let mut answers = results.iter().enumerate().filter(is_answer);
         answers.try_for_each(|(_, answer)| out.put(&format!("{}\n", answer.output.trim_end_matches('\n'))))
     };
-    // Where lines tell of the progress, one has told it.
+    // Where progress is shown as lines, one has said it.
     if let (Some(finished), None, true) = (failed, &report.broken, ready.show() != Show::Lines) {
         let problem = batch::problem(finished).unwrap_or_default();
         let name = finished.label.id.as_deref().unwrap_or_default();

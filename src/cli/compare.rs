@@ -13,7 +13,6 @@ use crate::engine::request::list;
 use crate::model::error::Error;
 use serde::Serialize;
 
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;

@@ -1,6 +1,6 @@
 //! `clinvk config`: shows and changes the configuration.
 
-use super::flags::{Name, Typed};
+use super::flags::{Name, Typed, bad_subcommand};
 use super::{say, say_either};
 use crate::base::json::json;
 use crate::base::world::World;
@@ -9,9 +9,6 @@ use crate::model::error::Error;
 use serde_json::Value;
 use std::path::Path;
 
-const SUBCOMMANDS: &[&str] = &["show", "get", "set", "unset", "path", "validate"];
-
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let home = if explicit.is_some() { &world.home } else { world.home()? };
@@ -48,15 +45,7 @@ pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, 
             let data = json!({"key": key, "removed": removed, "path": path});
             say_either(typed, data, &format!("{key} {how} {path}\n"))
         }
-        [] => Err(Error::Invalid(format!("`config` needs one of: {}", SUBCOMMANDS.join(", ")))),
-        [given, ..] if !SUBCOMMANDS.contains(&given) => Err(Error::Unknown {
-            what: "config command",
-            given: given.to_owned(),
-            known: SUBCOMMANDS.iter().map(|&name| name.to_owned()).collect(),
-        }),
-        [name, ..] => Err(Error::Invalid(format!(
-            "wrong number of words behind `config {name}`: see `clinvk config -h`"
-        ))),
+        _ => Err(bad_subcommand(typed, "config command", "`clinvk config -h`")),
     }
 }
 
@@ -65,7 +54,7 @@ fn show(loaded: &Loaded, with_origin: bool) -> String {
         let origin = if with_origin { format!("  ({})", row.origin) } else { String::new() };
         format!("{} = {}{origin}\n", row.key, row.value)
     };
-    loaded.show().iter().map(line).collect()
+    loaded.rows.iter().map(line).collect()
 }
 
 fn show_json(loaded: &Loaded, with_origin: bool) -> Value {
@@ -77,5 +66,5 @@ fn show_json(loaded: &Loaded, with_origin: bool) -> Value {
         };
         (row.key.clone(), value)
     };
-    Value::Object(loaded.show().iter().map(entry).collect())
+    Value::Object(loaded.rows.iter().map(entry).collect())
 }

@@ -7,13 +7,12 @@ use crate::model::error::Kind;
 pub fn status(kind: Kind, backends_own: i32) -> u8 {
     match kind {
         Kind::InvalidRequest => 1,
-        Kind::UnknownBackend | Kind::NotInstalled => 2,
+        Kind::UnknownBackend | Kind::UnknownModel | Kind::NotInstalled => 2,
         Kind::Config => 3,
         Kind::SessionNotFound | Kind::SessionBusy | Kind::SessionNotResumable | Kind::SessionStore => 4,
         Kind::Remote => 5,
         Kind::Timeout => 6,
         Kind::Cancelled => 7,
-        Kind::UnknownModel => 2,
         Kind::Unauthorized | Kind::Policy | Kind::RateLimited | Kind::Busy | Kind::Draining => 1,
         Kind::Quota
         | Kind::Login

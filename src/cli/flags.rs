@@ -315,6 +315,19 @@ pub fn known<T: Worded>(what: &'static str, given: &str) -> Result<T, Error> {
     T::of_word(given).ok_or_else(|| Error::Unknown { what, given: given.to_owned(), known: known() })
 }
 
+/// What is wrong with the words behind a command that has subcommands. `what`: what it calls one; `see`: where they stand.
+pub fn bad_subcommand(typed: &Typed, what: &'static str, see: &str) -> Error {
+    let command = typed.command;
+    let operands = COMMANDS.iter().find(|known| known.name == command).map_or("", |known| known.operands);
+    let names = operands.split('|').map(|words| words.split(' ').next().unwrap_or(words).to_owned());
+    let known: Vec<String> = names.collect();
+    match typed.operands.first() {
+        None => Error::Invalid(format!("`{command}` needs one of: {}", known.join(", "))),
+        Some(given) if !known.contains(given) => Error::Unknown { what, given: given.clone(), known },
+        Some(name) => Error::Invalid(format!("wrong number of words behind `{command} {name}`: see {see}")),
+    }
+}
+
 fn by_name(name: &str) -> Result<&'static Flag, Error> {
     let known = || FLAGS.iter().map(|flag| format!("--{}", flag.name)).collect();
     let unknown = || Error::Unknown { what: "flag", given: format!("--{name}"), known: known() };

@@ -39,11 +39,11 @@ pub fn data(command: &Command) -> Value {
             "flags": flags.collect::<Vec<_>>(),
         })
     };
-    let mut told = of(command);
+    let mut help = of(command);
     if command.name.is_empty() {
-        told["commands"] = COMMANDS.iter().skip(1).map(of).collect();
+        help["commands"] = COMMANDS.iter().skip(1).map(of).collect();
     }
-    told
+    help
 }
 
 fn flags_of(command: &Command) -> impl Iterator<Item = &'static Flag> {

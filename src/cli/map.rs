@@ -25,7 +25,6 @@ const READ: usize = 64 << 10;
 /// A longer item is no item.
 const LONGEST_ITEM: usize = 16 << 20;
 
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     if !json && typed.has(Name::OutputFormat) {

@@ -1,4 +1,5 @@
-//! The command line: the only part that prints. One file a command; the flag table feeds them all.
+//! The command line: the only part that prints. One file a command, whose `run` prints everything and returns the exit
+//! status; the flag table feeds them all.
 
 mod batch;
 mod chain;

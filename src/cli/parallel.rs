@@ -5,7 +5,7 @@ use super::flags::{Name, Typed};
 use super::print::Out;
 use crate::base::printable::{columns, pad, safe};
 use crate::base::world::{self, World};
-use crate::batch::{Finished, InOrder, Plan, Report, State};
+use crate::batch::{Finished, InOrder, Plan, Report, State, Totals};
 use crate::config::Config;
 use crate::model::error::Error;
 use crate::session::shorten;
@@ -13,7 +13,6 @@ use serde_json::to_string;
 use std::io;
 use std::time::Duration;
 
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
@@ -127,11 +126,9 @@ impl ResultPrinter {
                 let head = self.head();
                 let all =
                     self.planned.map_or(format!("\"total_tasks\":{},", totals.all()), |_| String::new());
-                out.put(&format!(
-                    "{head}\n],{all}\"completed\":{},\"failed\":{},\"cancelled\":{},\"skipped\":{},\
-                     \"resumed\":{},\"total_duration_seconds\":{seconds}}}\n",
-                    totals.completed, totals.failed, totals.cancelled, totals.skipped, totals.resumed
-                ))
+                let totals = to_string(totals)?;
+                let totals = totals.trim_matches(['{', '}']);
+                out.put(&format!("{head}\n],{all}{totals},\"total_duration_seconds\":{seconds}}}\n"))
             }
             Form::Text { answers, has_colours } => {
                 if answers {
@@ -185,12 +182,9 @@ fn answer(finished: &Finished) -> String {
 
 /// How many ended how, in one line.
 pub fn total(report: &Report, what: &str) -> String {
-    let totals = &report.totals;
-    let mut text =
-        format!("Total: {} {what}, {} completed, {} failed", totals.all(), totals.completed, totals.failed);
-    for (count, word) in
-        [(totals.cancelled, "cancelled"), (totals.skipped, "skipped"), (totals.resumed, "done before")]
-    {
+    let Totals { completed, failed, cancelled, skipped, resumed, .. } = report.totals;
+    let mut text = format!("Total: {} {what}, {completed} completed, {failed} failed", report.totals.all());
+    for (count, word) in [(cancelled, "cancelled"), (skipped, "skipped"), (resumed, "done before")] {
         if count > 0 {
             text += &format!(", {count} {word}");
         }

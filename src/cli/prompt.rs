@@ -22,9 +22,8 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let format = format(typed, config)?;
+    let format = output_format(typed)?.unwrap_or(config.output.format);
     // Which one a session has is not known before it is found.
     let continues = typed.command == "resume" || typed.has(Name::Continue);
     let backend = typed.value(Name::Backend).or((!continues).then_some(&*config.default_backend));
@@ -186,11 +185,6 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
         verbose: None,
         dry_run: switch(Name::DryRun),
     })
-}
-
-/// The format on standard output.
-pub fn format(typed: &Typed, config: &Config) -> Result<OutputFormat, Error> {
-    Ok(output_format(typed)?.unwrap_or(config.output.format))
 }
 
 /// The format that is asked for: `--json` is `-o json`.

@@ -22,29 +22,20 @@ pub fn chosen<'a>(
     auto_resume: bool,
 ) -> Result<(Option<Session>, &'a [String]), Error> {
     let operands = &typed.operands[..];
-    let only = |here: bool| -> Result<Filter, Error> {
-        let dir = here
-            .then(|| request::directory(&world.cwd, Path::new(typed.value(Name::Workdir).unwrap_or("."))))
-            .transpose()?;
-        Ok(Filter { backend: typed.value(Name::Backend).map(str::to_owned), dir, ..Filter::default() })
-    };
-    if typed.command != "resume" {
-        return Ok(match (typed.has(Name::Continue), auto_resume) {
-            (true, _) => (Some(newest(store, only(true)?)?), operands),
-            (false, true) => match newest(store, only(true)?) {
-                Ok(session) => (Some(session), operands),
-                Err(Error::NoSession { .. }) => (None, operands),
-                Err(error) => return Err(error),
-            },
-            (false, false) => (None, operands),
-        });
+    let (resumes, here) = (typed.command == "resume", typed.has(Name::Here));
+    if !resumes && !typed.has(Name::Continue) && !auto_resume {
+        return Ok((None, operands));
     }
-    let only = only(typed.has(Name::Here))?;
+    let dir = Path::new(typed.value(Name::Workdir).unwrap_or("."));
+    let dir = (here || !resumes).then(|| request::directory(&world.cwd, dir)).transpose()?;
+    let only = Filter { backend: typed.value(Name::Backend).map(str::to_owned), dir, ..Filter::default() };
     match operands {
+        _ if !resumes => match newest(store, only) {
+            Err(Error::NoSession { .. }) if !typed.has(Name::Continue) => Ok((None, operands)),
+            found => Ok((Some(found?), operands)),
+        },
         _ if typed.has(Name::Last) => Ok((Some(newest(store, only)?), operands)),
-        [id, rest @ ..] if !typed.has(Name::Here) && !typed.has(Name::Interactive) => {
-            Ok((Some(store.find(id)?), rest))
-        }
+        [id, rest @ ..] if !here && !typed.has(Name::Interactive) => Ok((Some(store.find(id)?), rest)),
         _ => Ok((Some(choose(store, only)?), operands)),
     }
 }
@@ -59,9 +50,8 @@ fn newest(store: &Store, filter: Filter) -> Result<Session, Error> {
 /// Prints a list on the terminal and takes a number.
 fn choose(store: &Store, filter: Filter) -> Result<Session, Error> {
     if !world::stdin_is_terminal() || !world::stderr_is_terminal() {
-        return Err(Error::Invalid(
-            "which session? give its id or `--last`: only a terminal can be asked".to_owned(),
-        ));
+        let sentence = "which session? give its id or `--last`: only a terminal can be asked";
+        return Err(Error::Invalid(sentence.to_owned()));
     }
     let mut sessions = store.list(&filter, 0, CHOICE, 0, &mut progress("reading sessions"))?.sessions;
     if sessions.is_empty() {

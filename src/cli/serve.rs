@@ -1,4 +1,4 @@
-//! `clinvk serve`: opens the door, says where it is, and serves until it is told to stop.
+//! `clinvk serve`: opens its listeners, says where they are, and serves until a signal stops it.
 
 use super::flags::{Name, Typed, known};
 use super::{leftovers, prompt, say, signals};
@@ -35,7 +35,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How long a cancelled run may take to be gone, beyond its grace.
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
-/// Serves. Returns when it was told to stop and nothing is left.
+/// Returns when a signal stopped it and nothing is left.
 pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     sys::keep_little_memory();
     world.home()?;
@@ -63,18 +63,19 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     leftovers::warn(&engine.world);
     let stop = signals::stop_pipe()?;
     let limits = limits(&config);
-    let door = Acceptor::open(vec![listen])?;
-    let server = Arc::new(Server::new(config, engine, keys, door.gauges(), &door.addresses())?);
+    let acceptor = Acceptor::open(vec![listen])?;
+    let addresses = acceptor.addresses();
+    let server = Arc::new(Server::new(config, engine, keys, acceptor.gauges(), &addresses)?);
     // A program that reads the address reads a line.
     match typed.has(Name::Json) {
-        true => say(&format!("{}\n", json!({"listening": door.addresses()})))?,
-        // Who closes everything, as one does to start a daemon, has no use for it.
+        true => say(&format!("{}\n", json!({"listening": addresses})))?,
+        // A caller that closes everything, as one does to start a daemon, has no use for it.
         false if sys::stdout_was_closed() => 0,
-        false => say(&banner(&door.addresses()))?,
+        false => say(&banner(&addresses))?,
     };
     let over = Arc::new(AtomicBool::new(false));
     let rounds = look_after(&server, &over)?;
-    let served = door.serve(limits, Arc::new(Front(server.clone())), stop);
+    let served = acceptor.serve(limits, Arc::new(Front(server.clone())), stop);
     end_detached(&server);
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();

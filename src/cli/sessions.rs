@@ -1,6 +1,6 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
-use super::flags::{Name, Typed, known};
+use super::flags::{Name, Typed, bad_subcommand, known};
 use super::{complain, say, say_either, say_json, table};
 use crate::base::json::{self, json};
 use crate::base::logging;
@@ -44,19 +44,12 @@ const COUNTED: usize = 1000;
 /// The shortest beginning of an id that something may be deleted by.
 const SHORTEST_TO_DELETE: usize = 8;
 
-/// Runs it. Everything is printed; the exit status is returned.
 pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
     let store = Store::at(world.home()?);
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let name = operands.first().copied().unwrap_or_default();
     let Some((name, flags)) = SUBCOMMANDS.iter().find(|(known, _)| *known == name) else {
-        let known = SUBCOMMANDS.iter().map(|(name, _)| (*name).to_owned());
-        return Err(match name {
-            "" => {
-                Error::Invalid(format!("`sessions` needs one of: {}", known.collect::<Vec<_>>().join(", ")))
-            }
-            _ => Error::Unknown { what: "sessions command", given: name.to_owned(), known: known.collect() },
-        });
+        return Err(bad_subcommand(typed, "sessions command", "clinvk(1)"));
     };
     // One of all commands does no harm.
     let is_of_others = |flag: &Name| !flag.flag().commands.is_empty() && !flags.concat().contains(flag);
@@ -78,7 +71,7 @@ pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
         ["export", id] => export(typed, &store, id),
         ["import", file] => import(typed, &store, file),
         ["fsck"] => fsck(typed, world, &store),
-        _ => Err(Error::Invalid(format!("wrong number of words behind `sessions {name}`: see clinvk(1)"))),
+        _ => Err(bad_subcommand(typed, "sessions command", "clinvk(1)")),
     }
 }
 

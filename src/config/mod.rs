@@ -37,7 +37,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// Sentences for the user: what was found and has no effect.
     pub warnings: Vec<String>,
-    rows: Vec<Row>,
+    /// Every key with its value and origin, in the table's order, then name by name.
+    pub rows: Vec<Row>,
 }
 
 /// One key of a loaded configuration.
@@ -120,11 +121,6 @@ impl Config {
 }
 
 impl Loaded {
-    /// Every key with its value and origin, in the table's order, then name by name.
-    pub fn show(&self) -> &[Row] {
-        &self.rows
-    }
-
     /// The value of a key, or a whole section as an object.
     pub fn get(&self, key: &str) -> Result<Value, Error> {
         let path = path::path(key);

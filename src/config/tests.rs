@@ -61,7 +61,7 @@ fn without_a_file_everything_is_its_default() {
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.path, home.file());
     assert_eq!(loaded.warnings, Vec::<String>::new());
-    assert!(loaded.show().iter().all(|row| row.origin == Origin::Default), "{:?}", loaded.show());
+    assert!(loaded.rows.iter().all(|row| row.origin == Origin::Default), "{:?}", loaded.rows);
     let config = loaded.config;
     assert_eq!((config.server.port, config.server.host.as_str()), (8080, "127.0.0.1"));
     assert_eq!(config.output.format, OutputFormat::Text);
@@ -114,7 +114,7 @@ fn every_key_reaches_its_field_and_a_path_through_file_set_and_environment() {
         assert_eq!(from_env.get(&dotted).unwrap(), key.kind.parse(&text).unwrap());
         let origin = |loaded: &Loaded| {
             loaded
-                .show()
+                .rows
                 .iter()
                 .find(|row| row.key.starts_with(&dotted) && row.value != key.default_value())
                 .cloned()
@@ -153,7 +153,7 @@ fn the_environment_wins_over_the_file_and_the_full_name_over_the_short_one() {
     assert_eq!(loaded.get("backends.claude.models.gpt-5.1").unwrap(), "b");
     assert_eq!(loaded.warnings, Vec::<String>::new());
     let origins: Vec<String> = loaded
-        .show()
+        .rows
         .iter()
         .filter(|row| row.origin != Origin::Default)
         .map(|row| format!("{} {} {}", row.key, row.value, row.origin))
@@ -316,7 +316,7 @@ fn the_policy_of_an_api_key_has_a_name_of_its_own() {
     assert_eq!(policy.allowed_models, Some(vec!["fast".to_owned(), "best".to_owned()]));
     assert_eq!(loaded.get("server.keys.ci.max_runs").unwrap(), 2);
     assert_eq!(loaded.get("server.keys.ci.admin").unwrap(), false);
-    assert!(loaded.show().iter().any(|row| row.key == "server.keys.ci.rate_limit_rps"));
+    assert!(loaded.rows.iter().any(|row| row.key == "server.keys.ci.rate_limit_rps"));
     assert_eq!(Home::new().load(&[]).unwrap().config.server.keys, BTreeMap::new());
 
     // A variable sets what is there, and makes nothing.
