@@ -52,7 +52,7 @@ impl Service for Front {
     }
 
     fn is_of_many(&self, address: IpAddr) -> bool {
-        self.0.proxies.is_one(address)
+        self.0.proxies.trusts(address)
     }
 }
 
@@ -74,7 +74,8 @@ fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
         trace: None,
         limits: Limits::default(),
     };
-    let mut call = Call { server, exchange, who, params, route, headers: Vec::new(), since: Instant::now() };
+    let (query, headers, since) = (Vec::new(), Vec::new(), Instant::now());
+    let mut call = Call { server, exchange, who, params, query, route, headers, since };
     // Every answer that a listed page may read says so, errors of any layer too.
     let of_page = server.origins.headers(&origin_headers(&call));
     call.headers.extend(of_page.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -89,7 +90,7 @@ fn handle(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let handler: Handler = match call.route {
         Some(route) => {
             let handler = route.handler(&method)?;
-            call.check_query(route)?;
+            call.read_query(route)?;
             handler
         }
         None => {

@@ -269,13 +269,14 @@ fn the_page_of_the_api_says_what_becomes_of_each_field_of_other_vendors() {
         let of_page: BTreeSet<(&str, &str)> =
             items.iter().map(|item| item.strip_prefix("Va ").unwrap().split_once(" Pq ").unwrap()).collect();
         assert_eq!(of_page.len(), items.len(), "{part}");
-        let of_code = dialect.fields().iter().map(|(name, effect)| {
+        let of_code = dialect.fields().iter().flat_map(|(effect, names)| {
             let word = match effect {
                 Effect::Honoured => "honoured",
                 Effect::Emulated => "emulated",
                 Effect::Refused => "refused",
+                Effect::Ignored => "ignored",
             };
-            (*name, word)
+            names.iter().map(move |name| (*name, word))
         });
         let ignored: BTreeSet<(&str, &str)> =
             of_page.iter().copied().filter(|(_, effect)| *effect == "ignored").collect();
@@ -299,7 +300,8 @@ fn the_page_of_the_api_says_what_becomes_of_each_field_of_other_vendors() {
             json!("required"),
             json!({"type": "text"}),
         ];
-        for (name, _) in dialect.fields() {
+        let with_effect = dialect.fields().iter().filter(|(effect, _)| *effect != Effect::Ignored);
+        for name in with_effect.flat_map(|(_, names)| *names) {
             let has_effect = |value: &Value| match read(name, value) {
                 Ok(chat) => chat.ignored.is_empty(),
                 Err(fault) => fault.param == Some(*name) || *name == "tools",

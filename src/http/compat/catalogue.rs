@@ -9,29 +9,26 @@ use std::sync::Arc;
 
 /// `GET /openai/v1/models`
 pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let list = models::openai_list(&known(call));
-    call.answer(200, "application/json", list);
-    Ok(())
+    answer(call, models::openai_list(&known(call)))
 }
 
 /// `GET /openai/v1/models/{id}`
 pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let one = models::openai_one(&known(call), &call.params[0])?;
-    call.answer(200, "application/json", one);
-    Ok(())
+    answer(call, models::openai_one(&known(call), &call.params[0])?)
 }
 
 /// `GET /anthropic/v1/models`
 pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let list = models::anthropic_list(&known(call), &call.exchange.head.query)?;
-    call.answer(200, "application/json", list);
-    Ok(())
+    answer(call, models::anthropic_list(&known(call), &call.exchange.head.query)?)
 }
 
 /// `GET /anthropic/v1/models/{id}`
 pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let one = models::anthropic_one(&known(call), &call.params[0])?;
-    call.answer(200, "application/json", one);
+    answer(call, models::anthropic_one(&known(call), &call.params[0])?)
+}
+
+fn answer(call: &mut Call<'_, '_>, body: String) -> Result<(), Fault> {
+    call.answer(200, "application/json", body);
     Ok(())
 }
 

@@ -1,95 +1,80 @@
 //! OpenAI's older `/completions`: one prompt, text alone.
 
-use super::fields::{Fields, OF_COMPLETIONS};
-use super::{
-    Chat, Dialect, Effect, Finished, Format, Frames, Part, Reply, Role, Stamp, Turn, chat, data, transcript,
-};
+use super::Effect::{Honoured, Refused};
+use super::fields::Fields;
+use super::{Chat, Dialect, FieldTable, Finished, Frames, Part, Reply, Role, Stamp, chat, data, transcript};
 use crate::base::json::{Json, ordered};
 use crate::http::front::errors::Fault;
 use serde_json::Value;
 
-/// The endpoint.
 pub struct Completions;
 
 impl Dialect for Completions {
-    fn fields(&self) -> &'static [(&'static str, Effect)] {
-        OF_COMPLETIONS
+    fn fields(&self) -> FieldTable {
+        &[(Honoured, &["prompt", "model", "stream", "stream_options", "max_tokens"]), (Refused, &["n"])]
     }
 
     fn read(&self, body: &Value) -> Result<Chat, Fault> {
-        let mut fields = Fields::of(body, OF_COMPLETIONS);
+        let (mut fields, mut chat) = (Fields::of(body, self.fields()), Chat::default());
         let prompt = match fields.get("prompt") {
-            Some(Value::String(prompt)) => prompt,
             Some(Value::Array(prompts)) => match prompts.as_slice() {
                 [Value::String(prompt)] => prompt,
                 _ => {
-                    return Err(Fault::unsupported(
-                        "prompt",
-                        "prompt must be one text: a run has one answer",
-                    ));
+                    let message = "prompt must be one text: a run has one answer";
+                    return Err(Fault::unsupported("prompt", message));
                 }
             },
+            Some(Value::String(prompt)) => prompt,
             _ => return Err(Fault::invalid("prompt", "prompt must be a string")),
         };
-        fields.only_one("n")?;
-        let parts = vec![Part::Text(prompt.as_str().into())];
-        let chat = Chat {
-            model: fields.text("model")?.unwrap_or_default().to_owned(),
-            system: Vec::new(),
-            turns: vec![Turn { role: Role::User, name: None, parts }],
-            format: Format::Text,
-            forced: None,
-            max_tokens: fields.tokens("max_tokens")?,
-            effort: None,
-            stream: fields.flag("stream")?,
-            include_usage: fields
-                .get("stream_options")
-                .is_some_and(|options| options["include_usage"] == true),
-            previous: None,
-            store: false,
-            ignored: fields.ignored(),
-            echo: Value::Null,
-            estimate: 0,
-        };
+        chat.say(Role::User, None, vec![Part::Text(prompt.as_str().into())]);
+        fields.one_answer()?;
+        chat.model = fields.model()?;
+        chat.max_tokens = fields.tokens("max_tokens")?;
+        chat.stream = fields.flag("stream")?;
+        chat.include_usage = fields.include_usage();
+        chat.ignored = fields.ignored();
         transcript::estimated(chat, &Value::Null, "prompt")
     }
 
-    fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames> {
-        let (model, stamp) = (chat.model.clone(), stamp.clone());
-        Box::new(CompletionsStream { model, stamp, include_usage: chat.include_usage })
+    fn frames<'a>(&self, chat: &'a Chat, stamp: &Stamp) -> Box<dyn Frames + 'a> {
+        Box::new(CompletionsStream { chat, stamp: stamp.clone() })
     }
 
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String {
         // No tool can be forced here.
         let (Reply::Text(text) | Reply::Tool { arguments: text, .. }) = reply;
-        let choice = choice(text, Some(chat::reason("stop", finished)));
-        object(&chat.model, stamp, vec![choice]).with("usage", chat::usage(&finished.usage)).text()
+        let choice = choice(text, Some(finished.reason("stop", "length")));
+        object(chat, stamp, vec![choice]).with("usage", chat::usage(&finished.usage)).text()
     }
 }
 
-fn object(model: &str, stamp: &Stamp, choices: Vec<Json>) -> Json {
-    let id = stamp.id("cmpl-", 24);
-    let created = stamp.created;
-    ordered!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices})
+fn object(chat: &Chat, stamp: &Stamp, choices: Vec<Json>) -> Json {
+    ordered!({
+        "id": stamp.id("cmpl-", 24),
+        "object": "text_completion",
+        "created": stamp.created,
+        "model": &chat.model,
+        "choices": choices,
+    })
 }
 
 fn choice(text: &str, reason: Option<&str>) -> Json {
     ordered!({"text": text, "index": 0u64, "logprobs": null, "finish_reason": reason})
 }
 
-struct CompletionsStream {
-    model: String,
+struct CompletionsStream<'a> {
+    chat: &'a Chat,
     stamp: Stamp,
-    include_usage: bool,
 }
 
-impl CompletionsStream {
+impl CompletionsStream<'_> {
     fn frame(&self, text: &str, reason: Option<&str>) -> String {
-        data(object(&self.model, &self.stamp, vec![choice(text, reason)]))
+        data(object(self.chat, &self.stamp, vec![choice(text, reason)]))
     }
 }
 
-impl Frames for CompletionsStream {
+impl Frames for CompletionsStream<'_> {
     fn start(&mut self) -> String {
         String::new()
     }
@@ -102,15 +87,11 @@ impl Frames for CompletionsStream {
         self.text(arguments)
     }
 
-    fn alive(&mut self) -> String {
-        ": keep-alive\n\n".to_owned()
-    }
-
     fn done(&mut self, finished: &Finished) -> String {
-        let mut frames = self.frame("", Some(chat::reason("stop", finished)));
-        if self.include_usage {
-            let usage = chat::usage(&finished.usage);
-            frames += &data(object(&self.model, &self.stamp, Vec::new()).with("usage", usage));
+        let mut frames = self.frame("", Some(finished.reason("stop", "length")));
+        if self.chat.include_usage {
+            let last = object(self.chat, &self.stamp, Vec::new());
+            frames += &data(last.with("usage", chat::usage(&finished.usage)));
         }
         frames + "data: [DONE]\n\n"
     }

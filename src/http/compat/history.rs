@@ -4,21 +4,33 @@ use super::{Chat, Part, Role, Turn};
 use crate::base::sha256;
 use crate::http::state::reuse::Key;
 
-/// The key of a conversation so far: whose it is, with whom, and all that was said, turn by turn.
-pub fn key(owner: Option<&str>, backend: &str, model: Option<&str>, chat: &Chat, turns: &[Turn]) -> Key {
-    let begin = [owner.unwrap_or(""), backend, model.unwrap_or(""), &chat.system.join("\n\n")];
-    turns.iter().fold(digest(&[], begin.iter().map(|part| part.as_bytes())), |before, turn| {
-        let parts = parts(turn);
-        digest(&before, parts.iter().map(Vec::as_slice))
-    })
+/// Whose a conversation is, and with whom.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parties {
+    pub owner: Option<String>,
+    pub backend: String,
+    pub model: Option<String>,
 }
 
-pub fn key_of_response(owner: Option<&str>, id: &str) -> Key {
-    digest(b"response", [owner.unwrap_or("").as_bytes(), id.as_bytes()].into_iter())
+impl Parties {
+    /// The key of a conversation so far, in which these turns were said.
+    pub fn key(&self, chat: &Chat, turns: &[Turn]) -> Key {
+        let (owner, model) = (self.owner.as_deref().unwrap_or(""), self.model.as_deref().unwrap_or(""));
+        let begin = [owner, &self.backend, model, &chat.system.join("\n\n")];
+        turns.iter().fold(digest(&[], begin.iter().map(|part| part.as_bytes())), |before, turn| {
+            let parts = parts(turn);
+            digest(&before, parts.iter().map(Vec::as_slice))
+        })
+    }
+
+    pub fn key_of_response(&self, id: &str) -> Key {
+        let owner = self.owner.as_deref().unwrap_or("");
+        digest(b"response", [owner.as_bytes(), id.as_bytes()].into_iter())
+    }
 }
 
 /// The turns that a history which goes on will have: the answer behind what was asked.
-pub fn with_answer(turns: &[Turn], answer: &str) -> Vec<Turn> {
+pub(super) fn with_answer(turns: &[Turn], answer: &str) -> Vec<Turn> {
     let answer = Turn { role: Role::Assistant, name: None, parts: vec![Part::Text(answer.into())] };
     turns.iter().cloned().chain([answer]).collect()
 }
@@ -67,18 +79,24 @@ mod tests {
     fn a_history_that_goes_on_has_the_key_of_what_was_answered() {
         let system = json!({"role": "system", "content": "brief"});
         let first = read(json!([system, {"role": "user", "content": "one"}]));
-        let answered = key(None, "b", None, &first, &with_answer(&first.turns, "eins\n"));
+        let with = |owner: Option<&str>, backend: &str, model: Option<&str>| Parties {
+            owner: owner.map(str::to_owned),
+            backend: backend.to_owned(),
+            model: model.map(str::to_owned),
+        };
+        let parties = with(None, "b", None);
+        let answered = parties.key(&first, &with_answer(&first.turns, "eins\n"));
         let texts = json!([{"type": "text", "text": "ei"}, {"type": "text", "text": "ns"}]);
         let next = read(json!([
             system, {"role": "user", "content": "one"}, {"role": "assistant", "content": texts}, {"role": "user", "content": "two"},
         ]));
         let before = &next.turns[..next.turns.len() - 1];
-        assert_eq!(key(None, "b", None, &next, before), answered);
+        assert_eq!(parties.key(&next, before), answered);
         for (owner, backend, model) in [(Some("k"), "b", None), (None, "c", None), (None, "b", Some("m"))] {
-            assert_ne!(key(owner, backend, model, &next, before), answered);
+            assert_ne!(with(owner, backend, model).key(&next, before), answered);
         }
         let other =
             read(json!([{"role": "user", "content": "one"}, {"role": "assistant", "content": "eins"}]));
-        assert_ne!(key(None, "b", None, &other, &other.turns), answered, "another system prompt");
+        assert_ne!(parties.key(&other, &other.turns), answered, "another system prompt");
     }
 }

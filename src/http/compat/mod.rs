@@ -27,7 +27,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// What is asked, in no vendor's dialect.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Chat {
     /// The model as the client named it; empty where it named none. It is repeated to the client as it stands here.
     pub model: String,
@@ -35,13 +35,12 @@ pub struct Chat {
     pub system: Vec<String>,
     /// Who said what. Neighbours are never by the same speaker.
     pub turns: Vec<Turn>,
-    /// What the answer has to be.
     pub format: Format,
-    /// The tools of which the answer has to call one.
-    pub forced: Option<Forced>,
-    /// Most output tokens. A wish: every client of Anthropic has to send one.
+    /// The tools of which the answer has to call one, none where it has not: no vendor's program calls a client's tools, so
+    /// that the answer is asked for as JSON, and becomes a call.
+    pub forced: Vec<Tool>,
+    /// Most output tokens. A wish, as the effort is: every client of Anthropic has to send one.
     pub max_tokens: Option<u32>,
-    /// How hard the model thinks. A wish, too.
     pub effort: Option<Effort>,
     /// The answer is wanted piece by piece.
     pub stream: bool,
@@ -62,11 +61,9 @@ pub struct Chat {
 /// What one speaker says until the other does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
-    /// Who speaks.
     pub role: Role,
     /// The name that the client gave the speaker.
     pub name: Option<String>,
-    /// What is said, in its order.
     pub parts: Vec<Part>,
 }
 
@@ -78,11 +75,9 @@ pub enum Role {
     Assistant,
 }
 
-/// A piece of what is said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
     Text(Text),
-    /// A picture.
     Image(Image),
     /// A document that is text.
     Document {
@@ -92,25 +87,20 @@ pub enum Part {
     },
     /// The model calls a tool of the client's.
     ToolCall {
-        /// The call's id.
         id: String,
-        /// The tool.
         name: String,
         /// The arguments, as the model wrote them.
         arguments: String,
     },
-    /// The tool's answer.
+    /// The answer of a tool, or why it failed.
     ToolResult {
         /// The call's id.
         id: String,
-        /// What it answered.
         text: String,
-        /// It failed.
         is_error: bool,
     },
 }
 
-/// What an answer has to be.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Format {
     #[default]
@@ -118,20 +108,12 @@ pub enum Format {
     JsonObject,
     /// JSON that follows a schema.
     Schema {
-        /// The schema's name, where it has one.
+        /// Empty where the client gives it none.
         name: String,
         schema: Value,
     },
 }
 
-/// Tools of which one has to be called: no vendor's program can, so that the answer is asked for as JSON and told as a call.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Forced {
-    /// The candidates: at least one.
-    pub tools: Vec<Tool>,
-}
-
-/// A tool of the client's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
     pub name: String,
@@ -140,27 +122,27 @@ pub struct Tool {
     pub schema: Value,
 }
 
-/// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// Text, or the JSON that was asked for.
     Text(String),
-    /// A call of a tool that was forced.
-    Tool {
-        /// The tool.
-        name: String,
-        /// Its arguments as JSON.
-        arguments: String,
-    },
+    /// A call of a tool that was forced, with its arguments as JSON.
+    Tool { name: String, arguments: String },
 }
 
 /// What is known of an answer at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Finished {
-    /// What it used.
     pub usage: Usage,
     /// The answer really was cut at the limit of tokens. Some clients take that for a failure.
     pub truncated: bool,
+}
+
+impl Finished {
+    /// Why the answer ended, in the dialect's words: the usual one, and that for an answer that was cut.
+    fn reason(&self, usual: &'static str, truncated: &'static str) -> &'static str {
+        if self.truncated { truncated } else { usual }
+    }
 }
 
 /// What makes an answer unlike all others.
@@ -179,7 +161,7 @@ impl Stamp {
     }
 }
 
-/// What becomes of a field of a request. One that has none of these is ignored, and named in `x-clinvk-ignored`.
+/// What becomes of a field of a request. One that is in no table is ignored, and named in `x-clinvk-ignored`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// It does what the vendor says, where the backend can.
@@ -188,38 +170,32 @@ pub enum Effect {
     Emulated,
     /// A value that asks for what we have nothing for is a failure.
     Refused,
+    /// The same as in no table, but the answer repeats its value.
+    Ignored,
 }
+
+/// The fields of a request that are read.
+pub type FieldTable = &'static [(Effect, &'static [&'static str])];
 
 /// One endpoint's way of asking and answering.
 pub trait Dialect: Sync {
-    /// The fields of a request that have an effect.
-    fn fields(&self) -> &'static [(&'static str, Effect)];
-
-    /// The fields that are read for another reason, such as to repeat them.
-    fn repeats(&self) -> &'static [&'static str] {
-        &[]
-    }
+    fn fields(&self) -> FieldTable;
 
     /// Whether anything is made of a field of that name.
     fn reads(&self, name: &str) -> bool {
-        self.fields().iter().any(|(known, _)| *known == name) || self.repeats().contains(&name)
+        self.fields().iter().any(|(_, names)| names.contains(&name))
     }
 
-    /// What a body asks for.
-    ///
-    /// # Errors
-    /// When it makes no sense, or asks for what no backend can do. Fields that we have nothing for are no error.
+    /// Fails when the body makes no sense, or asks for what no backend can do. Fields that we have nothing for are no failure.
     fn read(&self, body: &Value) -> Result<Chat, Fault>;
 
-    /// How the answer is streamed.
-    fn frames(&self, chat: &Chat, stamp: &Stamp) -> Box<dyn Frames>;
+    fn frames<'a>(&self, chat: &'a Chat, stamp: &Stamp) -> Box<dyn Frames + 'a>;
 
     /// Whether a stream says the whole answer once more at its end.
     fn says_answer_again(&self) -> bool {
         false
     }
 
-    /// The whole answer as JSON.
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String;
 
     /// Whether a stream tells of this failure in its frames even where nothing was said before, and the status still could.
@@ -231,29 +207,25 @@ pub trait Dialect: Sync {
 /// An answer as server-sent events: each method returns what is to be written then, perhaps nothing. Call `start` once,
 /// then `text` or `tool`, then `done` or `failed`; `alive` at any time between.
 pub trait Frames: Send {
-    /// The answer begins.
     fn start(&mut self) -> String;
 
     fn text(&mut self, piece: &str) -> String;
 
-    /// The call of a tool that was forced.
     fn tool(&mut self, name: &str, arguments: &str) -> String;
 
     /// A sign of life in a long silence: one that every client of this endpoint takes for one.
-    fn alive(&mut self) -> String;
+    fn alive(&mut self) -> String {
+        ": keep-alive\n\n".to_owned()
+    }
 
-    /// The answer is complete.
     fn done(&mut self, finished: &Finished) -> String;
 
     /// There will be no more of the answer.
     fn failed(&mut self, fault: &Fault, request_id: &str) -> String;
 }
 
-/// The JSON of a request's body. Of a field that is not read there is only
-/// its name, with `true` in place of its value. `afford` is told how much memory the others will take, before they do.
-///
-/// # Errors
-/// When it is no JSON object, and what `afford` says.
+/// The JSON object of a request's body. Of a field that is not read there is only its name, with `true` in place of its
+/// value. `afford` gets how much memory the others will take, before they do.
 pub fn parse(
     body: &[u8],
     is_known: impl Fn(&str) -> bool,
@@ -283,6 +255,20 @@ pub fn parse(
 }
 
 impl Chat {
+    /// Any text will do as the answer.
+    pub fn is_free(&self) -> bool {
+        self.forced.is_empty() && self.format == Format::Text
+    }
+
+    /// Adds what is said to the conversation: to the last turn where it is the same speaker's.
+    fn say(&mut self, role: Role, name: Option<&str>, parts: Vec<Part>) {
+        match self.turns.last_mut() {
+            _ if parts.is_empty() => {}
+            Some(last) if last.role == role && last.name.as_deref() == name => last.parts.extend(parts),
+            _ => self.turns.push(Turn { role, name: name.map(str::to_owned), parts }),
+        }
+    }
+
     /// The value of the `x-clinvk-ignored` header; none where nothing was ignored. Names that no header can carry are left out.
     pub fn ignored_header(&self) -> Option<String> {
         /// A header has to stay small, whatever a client sends.

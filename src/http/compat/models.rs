@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 /// A name that clients can ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// The name.
     pub id: String,
-    /// Whose it is.
     pub owned_by: String,
 }
 
@@ -21,7 +19,6 @@ const CREATED: u64 = 1_700_000_000;
 /// The same moment for Anthropic.
 const CREATED_AT: &str = "2023-11-14T22:13:20Z";
 
-/// OpenAI's list of models.
 pub fn openai_list(models: &[Model]) -> String {
     let models: Vec<Json> = models.iter().map(openai).collect();
     ordered!({"object": "list", "data": models}).text()
@@ -34,17 +31,30 @@ pub fn openai_one(models: &[Model], asked: &str) -> Result<String, Fault> {
 
 /// Anthropic's list of models, page by page; `query` is the query as it was sent.
 pub fn anthropic_list(models: &[Model], query: &str) -> Result<String, Fault> {
-    let Page { limit, after, before } = Page::read(query)?;
-    let place = |id: &str| models.iter().position(|model| model.id == id);
+    let (mut limit, mut after, mut before) = (20, None, None);
+    for (name, value) in pairs(query) {
+        match name.as_str() {
+            "limit" => {
+                let number = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
+                limit =
+                    number.ok_or_else(|| Fault::invalid("limit", "limit must be a number from 1 to 1000"))?;
+            }
+            "after_id" => after = Some(value).filter(|value| !value.is_empty()),
+            "before_id" => before = Some(value).filter(|value| !value.is_empty()),
+            // `beta=true`, and whatever comes.
+            _ => {}
+        }
+    }
+    let place = |id: String| models.iter().position(|model| model.id == id);
     // Behind a model that is not there comes nothing, or clients would begin again and again.
-    let start = after.map_or(0, |id| place(&id).map_or(models.len(), |at| at + 1));
-    let end = before.as_ref().map_or(models.len(), |id| place(id).unwrap_or(0)).max(start);
-    let window = &models[start..end];
+    let start = after.map_or(0, |id| place(id).map_or(models.len(), |at| at + 1));
     // A page before a model ends there, others begin where they are told.
-    let page = if before.is_some() {
-        &window[window.len().saturating_sub(limit)..]
-    } else {
-        &window[..window.len().min(limit)]
+    let (window, page) = match before {
+        Some(id) => {
+            let window = &models[start..place(id).unwrap_or(0).max(start)];
+            (window, &window[window.len().saturating_sub(limit)..])
+        }
+        None => (&models[start..], &models[start..models.len().min(start + limit)]),
     };
     let id = |model: Option<&Model>| model.map(|model| model.id.clone());
     let list = ordered!({
@@ -76,35 +86,6 @@ fn anthropic(model: &Model) -> Json {
     ordered!({"type": "model", "id": id, "display_name": id, "created_at": CREATED_AT})
 }
 
-/// Which part of the list is wanted.
-struct Page {
-    limit: usize,
-    after: Option<String>,
-    before: Option<String>,
-}
-
-impl Page {
-    fn read(query: &str) -> Result<Page, Fault> {
-        let mut page = Page { limit: 20, after: None, before: None };
-        for (name, value) in pairs(query) {
-            let given = Some(value.clone()).filter(|value| !value.is_empty());
-            match name.as_str() {
-                "limit" => {
-                    page.limit =
-                        value.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| {
-                            Fault::invalid("limit", "limit must be a number from 1 to 1000")
-                        })?;
-                }
-                "after_id" => page.after = given,
-                "before_id" => page.before = given,
-                // `beta=true`, and whatever comes.
-                _ => {}
-            }
-        }
-        Ok(page)
-    }
-}
-
 /// What a server knows of names.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -131,11 +112,13 @@ pub fn resolve(asked: &str, known: &Known) -> Result<(String, Option<String>), F
         return Ok(named);
     }
     let claims = |prefixes: &[&str]| prefixes.iter().any(|prefix| asked.starts_with(prefix));
-    if let Some((backend, _)) = known.backends.iter().find(|(_, prefixes)| claims(prefixes)) {
-        return Ok(((*backend).to_owned(), Some(asked.to_owned())));
+    match known.backends.iter().find(|(_, prefixes)| claims(prefixes)) {
+        Some((backend, _)) => Ok(((*backend).to_owned(), Some(asked.to_owned()))),
+        None if asked.is_empty() || !(known.strict || asked.contains('/')) => {
+            Ok((known.default.to_owned(), None))
+        }
+        None => Err(Fault::no_model(asked)),
     }
-    let is_known_as_default = !asked.contains('/') && (asked.is_empty() || !known.strict);
-    if is_known_as_default { Ok((known.default.to_owned(), None)) } else { Err(Fault::no_model(asked)) }
 }
 
 impl Known<'_> {

@@ -24,16 +24,21 @@ pub(crate) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>,
     }
 }
 
-/// The text of a content, and what in it is none.
-pub(crate) fn text_and_rest(value: &Value, param: &'static str) -> Result<(String, Vec<Part>), Fault> {
-    let (mut texts, mut rest) = (Vec::new(), Vec::new());
+/// The text of a content as one part, and behind it what in the content is no text.
+pub(crate) fn joined(
+    value: &Value,
+    param: &'static str,
+    of_text: impl FnOnce(String) -> Part,
+) -> Result<Vec<Part>, Fault> {
+    let (mut texts, mut parts) = (Vec::new(), Vec::new());
     for part in content(value, param)? {
         match part {
             Part::Text(text) => texts.push(text.to_string()),
-            other => rest.push(other),
+            other => parts.push(other),
         }
     }
-    Ok((texts.join("\n"), rest))
+    parts.insert(0, of_text(texts.join("\n")));
+    Ok(parts)
 }
 
 /// The texts of a content that may have nothing else, such as a system prompt.
@@ -45,6 +50,14 @@ pub(crate) fn texts_only(value: &Value, param: &'static str) -> Result<Vec<Strin
     texts.collect()
 }
 
+/// A message is by none of the speakers that there are.
+pub(crate) fn unknown_role(role: Option<&str>, param: &'static str) -> Fault {
+    let problem =
+        role.map_or("a message has no role".to_owned(), |role| format!("role `{role}` is not known"));
+    Fault::invalid(param, format!("{param}: {problem}"))
+}
+
+/// No part where there is no text.
 fn text_part(text: &str) -> Option<Part> {
     (!text.is_empty()).then(|| Part::Text(text.into()))
 }
@@ -52,37 +65,35 @@ fn text_part(text: &str) -> Option<Part> {
 /// One part; some become more than one, an empty text none.
 fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
     let words = |name: &str| json::text(&item[name]);
-    let kind = words("type");
-    let one = |part: Result<Part, String>| {
-        part.map(|part| vec![part]).map_err(|why| Fault::unsupported(param, format!("{param}: {why}")))
-    };
-    match kind {
-        _ if item.is_string() => Ok(text_part(item.as_str().unwrap_or_default()).into_iter().collect()),
-        "text" | "input_text" | "output_text" | "" if item["text"].is_string() => {
-            Ok(text_part(words("text")).into_iter().collect())
-        }
-        "refusal" => Ok(text_part(words("refusal")).into_iter().collect()),
-        "image_url" | "input_image" => one(openai_image(item)),
-        "image" => one(anthropic_image(&item["source"])),
-        "file" => one(openai_file(&item["file"])),
-        "input_file" => one(openai_file(item)),
-        "document" => document(item, param),
+    let text = |text: &str| Ok(text_part(text).into_iter().collect());
+    let part = match words("type") {
+        _ if item.is_string() => return text(json::text(item)),
+        "text" | "input_text" | "output_text" | "" if item["text"].is_string() => return text(words("text")),
+        "refusal" => return text(words("refusal")),
+        "document" => return document(item, param),
         "search_result" => {
-            let (text, rest) = text_and_rest(&item["content"], param)?;
             let name = format!("{} ({})", words("title"), words("source"));
-            Ok([Part::Document { name, text }].into_iter().chain(rest).collect())
+            return joined(&item["content"], param, |text| Part::Document { name, text });
         }
+        "" => return Err(Fault::invalid(param, format!("{param}: a part of the content has no type"))),
         // A tool of the client's that its search found.
-        "tool_reference" => Ok(vec![Part::Text(format!("[tool {}]", words("tool_name")).into())]),
-        "input_audio" => one(Err("no backend takes audio".to_owned())),
-        "" => Err(Fault::invalid(param, format!("{param}: a part of the content has no type"))),
-        other => one(Err(format!("no backend takes parts of type `{other}`"))),
-    }
+        "tool_reference" => Ok(Part::Text(format!("[tool {}]", words("tool_name")).into())),
+        "image_url" | "input_image" => openai_image(item),
+        "image" => anthropic_image(&item["source"]),
+        "file" => openai_file(&item["file"]),
+        "input_file" => openai_file(item),
+        "input_audio" => Err("no backend takes audio".to_owned()),
+        other => Err(format!("no backend takes parts of type `{other}`")),
+    };
+    part.map(|part| vec![part]).map_err(|why| unsupported(param, &why))
+}
+
+fn unsupported(param: &'static str, why: &str) -> Fault {
+    Fault::unsupported(param, format!("{param}: {why}"))
 }
 
 fn openai_image(item: &Value) -> Result<Part, String> {
-    let url = item["image_url"].as_str().or(item["image_url"]["url"].as_str());
-    match url {
+    match item["image_url"].as_str().or(item["image_url"]["url"].as_str()) {
         Some(url) => picture(Data::of_url(url)?.bytes).map(Part::Image),
         None => Err(by_reference("images", "file id")),
     }
@@ -104,35 +115,32 @@ fn openai_file(file: &Value) -> Result<Part, String> {
     let Some(data) = file["file_data"].as_str() else {
         return Err(by_reference("files", if file["file_url"].is_string() { "URL" } else { "file id" }));
     };
-    let data = if starts_with_scheme(data) {
-        Data::of_url(data)?
-    } else {
-        Data { mime: String::new(), bytes: decoded(data)? }
+    let data = match has_data_scheme(data) {
+        true => Data::of_url(data)?,
+        false => Data { mime: String::new(), bytes: decoded(data)? },
     };
     data.into_part(file["filename"].as_str().unwrap_or("file"))
 }
 
 fn document(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
-    let source = &item["source"];
-    let words = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let name = item["title"].as_str().unwrap_or("document").to_owned();
-    let unsupported = |why: String| Fault::unsupported(param, format!("{param}: {why}"));
-    let mut parts = match source["type"].as_str() {
-        Some("text") => vec![Part::Document { name, text: words(&source["data"]) }],
-        Some("content") => {
-            let (text, rest) = text_and_rest(&source["content"], param)?;
-            [Part::Document { name, text }].into_iter().chain(rest).collect()
+    let (source, name) = (&item["source"], item["title"].as_str().unwrap_or("document").to_owned());
+    let data = json::text(&source["data"]);
+    let mut parts = match json::text(&source["type"]) {
+        "text" => vec![Part::Document { name, text: data.to_owned() }],
+        "content" => joined(&source["content"], param, |text| Part::Document { name, text })?,
+        kind => {
+            let part = match kind {
+                "base64" => decoded(data).and_then(|bytes| {
+                    Data { mime: json::text(&source["media_type"]).to_owned(), bytes }.into_part(&name)
+                }),
+                "url" => Err(by_reference("documents", "URL")),
+                _ => Err(by_reference("documents", "file id")),
+            };
+            vec![part.map_err(|why| unsupported(param, &why))?]
         }
-        Some("base64") => {
-            let bytes = decoded(&words(&source["data"])).map_err(unsupported)?;
-            let data = Data { mime: words(&source["media_type"]), bytes };
-            vec![data.into_part(&name).map_err(unsupported)?]
-        }
-        Some("url") => return Err(unsupported(by_reference("documents", "URL"))),
-        _ => return Err(unsupported(by_reference("documents", "file id"))),
     };
     // What the client says of the document belongs before it.
-    parts.splice(0..0, text_part(&words(&item["context"])));
+    parts.splice(0..0, text_part(json::text(&item["context"])));
     Ok(parts)
 }
 
@@ -144,7 +152,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
     from_base64(text).ok_or_else(|| "the data is not valid base64".to_owned())
 }
 
-fn starts_with_scheme(text: &str) -> bool {
+fn has_data_scheme(text: &str) -> bool {
     text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
@@ -158,7 +166,7 @@ struct Data {
 impl Data {
     /// What is in a `data:` URL (RFC 2397).
     fn of_url(url: &str) -> Result<Data, String> {
-        if !starts_with_scheme(url) {
+        if !has_data_scheme(url) {
             return Err(by_reference("images", "URL"));
         }
         let Some((head, data)) = url[5..].split_once(',') else {

@@ -2,7 +2,7 @@
 //! as it comes.
 
 use super::thread::Thread;
-use super::{Chat, Dialect, Finished, Format, Frames, Reply, Stamp, structured};
+use super::{Chat, Dialect, Finished, Frames, Reply, Stamp, structured};
 use crate::base::world;
 use crate::engine::{self, answer::Collector, fallback::Attempts};
 use crate::exec::Control;
@@ -108,7 +108,7 @@ impl RunRequest<'_> {
     pub fn whole(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
         let mut response = call.response("application/json");
         // Where its form matters there may be more than one run.
-        let runs = if self.is_free() { 1 } else { TRIES as u32 };
+        let runs = if self.chat.is_free() { 1 } else { TRIES as u32 };
         let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
         let result = self.settle(attempts, &mut WholeDelivery { response: &mut response, limit });
         // Once blanks are out, only a cut says that something is missing.
@@ -121,7 +121,7 @@ impl RunRequest<'_> {
         let mut response = call.response("text/event-stream; charset=utf-8");
         let start = frames.start();
         response.hold(&start).map_err(|_| Error::ReaderGone)?;
-        let result = match self.is_free() {
+        let result = match self.chat.is_free() {
             true => self.run_free(attempts, &mut *frames, &mut response),
             false => {
                 self.settle(attempts, &mut FrameDelivery { response: &mut response, frames: &mut *frames })
@@ -186,11 +186,6 @@ impl RunRequest<'_> {
             let (engine, session) = (&self.work.server.engine, self.thread.session.as_ref());
             attempts = Attempts::of(engine, tasks.clone(), session)?;
         }
-    }
-
-    /// Any text will do.
-    fn is_free(&self) -> bool {
-        self.chat.forced.is_none() && self.chat.format == Format::Text
     }
 
     /// A run of it begins.
@@ -326,14 +321,14 @@ impl WholeListener<'_> {
         match &outcome.failure {
             None => {}
             // The backend has found out by itself that the answer is not what was asked for.
-            Some(failure) if failure.kind == Kind::Unreadable && !self.asked.is_free() => {
+            Some(failure) if failure.kind == Kind::Unreadable && !self.asked.chat.is_free() => {
                 self.problem = Some(failure.clone());
                 return Ok(());
             }
             Some(_) => return Ok(()),
         }
         let (finished, is_estimate) = self.asked.finished(outcome, self.answer.text.len());
-        let reply = match self.asked.is_free() {
+        let reply = match self.asked.chat.is_free() {
             // Moved, not copied: it may be long.
             true => {
                 self.asked.keep(outcome, &self.answer.text);

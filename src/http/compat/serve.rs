@@ -180,8 +180,11 @@ fn no_pictures(call: &Call<'_, '_>, backend: &str, why: &str) -> Fault {
 fn request(chat: &Chat, backend: &dyn Backend, model: Option<String>, thread: &Thread) -> Request {
     let honours = |option: TaskOption| backend.honours(option).is_ok();
     let transcript::Rendered { system, prompt, images } = thread.render(chat);
-    let schema = structured::schema(chat).filter(|schema| backend.takes_schema(schema));
-    let instruction = structured::instruction(chat, schema.is_some());
+    let (schema, in_words) = match structured::schema(chat) {
+        Some(schema) if backend.takes_schema(&schema) => (Some(schema), None),
+        other => (None, other),
+    };
+    let instruction = structured::instruction(chat, in_words.as_ref());
     let system = [system, instruction].into_iter().flatten().collect::<Vec<String>>().join("\n\n");
     let (system, prompt) = match &*system {
         "" => (None, prompt),

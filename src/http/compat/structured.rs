@@ -1,7 +1,7 @@
 //! Answers that have to be JSON, and tools that have to be called. No vendor's program calls a client's tools, so a forced
 //! call is an answer that has to follow the schema of the tool's arguments. Tools that are not forced stay unused.
 
-use super::{Chat, Forced, Format, Reply, Tool};
+use super::{Chat, Format, Reply, Tool};
 use crate::base::json::{self, json};
 use crate::engine::answer;
 use crate::http::front::errors::Fault;
@@ -10,84 +10,74 @@ use serde_json::Value;
 
 /// The schema that the answer has to follow, for backends that know how.
 pub fn schema(chat: &Chat) -> Option<Value> {
-    match (&chat.forced, &chat.format) {
-        (Some(forced), _) => Some(forced.schema()),
-        (None, Format::Schema { schema, .. }) => Some(schema.clone()),
+    match (chat.forced.as_slice(), &chat.format) {
+        ([], Format::Schema { schema, .. }) => Some(schema.clone()),
         // Any object would do, and programs that are given such a schema answer with an empty one.
-        (None, Format::JsonObject | Format::Text) => None,
+        ([], Format::JsonObject | Format::Text) => None,
+        ([tool], _) => Some(tool.schema.clone()),
+        (tools, _) => Some(schema_of_call(tools)),
     }
 }
 
-/// What the model is told besides the prompt; none where any text will do. `native`: the backend sees to the schema itself.
-pub fn instruction(chat: &Chat, native: bool) -> Option<String> {
+/// What the model is told besides the prompt; none where any text will do. `schema` is what the answer has to follow, where
+/// the backend does not see to that itself.
+pub fn instruction(chat: &Chat, schema: Option<&Value>) -> Option<String> {
     const ONLY: &str = "and nothing else: no other text, no code fence.";
-    let following = |schema: &Value| {
-        if native { String::new() } else { format!("\nIt has to follow this JSON schema:\n{schema}") }
+    let following =
+        schema.map(|schema| format!("\nIt has to follow this JSON schema:\n{schema}")).unwrap_or_default();
+    let what = match (chat.forced.as_slice(), &chat.format) {
+        ([], Format::Text) => return None,
+        ([], Format::JsonObject) => return Some(format!("Answer with one JSON object {ONLY}")),
+        ([], Format::Schema { .. }) => return Some(format!("Answer with JSON {ONLY}{following}")),
+        ([tool], _) => {
+            format!("You call the tool `{}`: answer with its arguments as one JSON object", tool.name)
+        }
+        _ => "You call the tool that suits best: answer with one JSON object that has its name and arguments"
+            .to_owned(),
     };
-    match (&chat.forced, &chat.format) {
-        (Some(forced), _) => {
-            let tools: String =
-                forced.tools.iter().map(|tool| format!("\n- {}: {}", tool.name, tool.description)).collect();
-            let what = match forced.tools.as_slice() {
-                [tool] => format!("You call the tool `{}`: answer with its arguments as one JSON object", tool.name),
-                _ => "You call the tool that suits best: answer with one JSON object that has its name and arguments"
-                    .to_owned(),
-            };
-            Some(format!("{what} {ONLY}\nThe tools:{tools}{}", following(&forced.schema())))
-        }
-        (None, Format::Schema { schema, .. }) => {
-            Some(format!("Answer with JSON {ONLY}{}", following(schema)))
-        }
-        (None, Format::JsonObject) => Some(format!("Answer with one JSON object {ONLY}")),
-        (None, Format::Text) => None,
-    }
+    let tools = chat.forced.iter().map(|tool| format!("\n- {}: {}", tool.name, tool.description));
+    Some(format!("{what} {ONLY}\nThe tools:{}{following}", tools.collect::<String>()))
 }
 
 /// The answer of a backend as what was asked for.
 pub fn reply(chat: &Chat, answer: &str) -> Result<Reply, Failure> {
-    if chat.forced.is_none() && chat.format == Format::Text {
+    if chat.is_free() {
         return Ok(Reply::Text(answer.to_owned()));
     }
     let wanted = schema(chat).unwrap_or_else(|| json!({"type": "object"}));
     let (text, value) = answer::formed(&wanted, answer)?;
-    match chat.forced.as_ref().map(|forced| forced.tools.as_slice()) {
-        None => Ok(Reply::Text(text.to_owned())),
-        Some([tool]) => Ok(Reply::Tool { name: tool.name.clone(), arguments: text.to_owned() }),
-        Some(_) => {
-            let call = &value[CALL];
-            let name = json::text(&call["name"]).to_owned();
-            Ok(Reply::Tool { name, arguments: call["arguments"].to_string() })
-        }
-    }
+    Ok(match chat.forced.as_slice() {
+        [] => Reply::Text(text.to_owned()),
+        [tool] => Reply::Tool { name: tool.name.clone(), arguments: text.to_owned() },
+        _ => Reply::Tool {
+            name: json::text(&value[CALL]["name"]).to_owned(),
+            arguments: value[CALL]["arguments"].to_string(),
+        },
+    })
 }
 
 /// Where the call stands in the answer when there is a choice of tools: vendors want an object at the root.
 const CALL: &str = "call";
 
-impl Forced {
-    /// The schema of the arguments; where there is a choice of tools, of an object with the name of one and its arguments.
-    pub fn schema(&self) -> Value {
-        if let [tool] = self.tools.as_slice() {
-            return tool.schema.clone();
-        }
-        let calls = self.tools.iter().enumerate().map(|(index, tool)| {
-            let mut arguments = tool.schema.clone();
-            let place = format!("#/properties/{CALL}/anyOf/{index}/properties/arguments");
-            move_references(&mut arguments, &place);
-            json!({
-                "type": "object",
-                "properties": {"name": {"type": "string", "enum": [tool.name]}, "arguments": arguments},
-                "required": ["name", "arguments"],
-                "additionalProperties": false,
-            })
-        });
+/// The schema of an object with the name of one of these tools and its arguments.
+fn schema_of_call(tools: &[Tool]) -> Value {
+    let calls = tools.iter().enumerate().map(|(index, tool)| {
+        let mut arguments = tool.schema.clone();
+        let place = format!("#/properties/{CALL}/anyOf/{index}/properties/arguments");
+        move_references(&mut arguments, &place);
         json!({
             "type": "object",
-            "properties": {CALL: {"anyOf": calls.collect::<Vec<Value>>()}},
-            "required": [CALL],
+            "properties": {"name": {"type": "string", "enum": [tool.name]}, "arguments": arguments},
+            "required": ["name", "arguments"],
             "additionalProperties": false,
         })
-    }
+    });
+    json!({
+        "type": "object",
+        "properties": {CALL: {"anyOf": calls.collect::<Vec<Value>>()}},
+        "required": [CALL],
+        "additionalProperties": false,
+    })
 }
 
 /// References within a schema that stands elsewhere now.
@@ -127,66 +117,59 @@ pub(crate) fn format(format: Option<&Value>, param: &'static str) -> Result<Form
     }
 }
 
-/// The tools that OpenAI's `tool_choice` forces. `/chat/completions` nests what `/responses` does not.
-pub(crate) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
+/// The tools of which OpenAI's `tool_choice` forces one. `/chat/completions` nests what `/responses` does not.
+pub(crate) fn forced_by_openai(choice: &Value, tools: &Value) -> Result<Vec<Tool>, Fault> {
     let name_of = |tool: &Value| {
         let function = if tool["function"].is_object() { &tool["function"] } else { tool };
         json::text(&function["name"]).to_owned()
     };
     let allowed = if choice["allowed_tools"].is_object() { &choice["allowed_tools"] } else { choice };
     match (choice.as_str(), choice["type"].as_str()) {
-        (Some("required" | "any"), _) => forced(openai_tools(tools), None).map(Some),
-        (_, Some("function")) => forced(openai_tools(tools), Some(&[name_of(choice)])).map(Some),
+        (Some("required" | "any"), _) => any_of(openai_tools(tools)),
+        (_, Some("function")) => named(openai_tools(tools), &[name_of(choice)]),
         (_, Some("allowed_tools")) if allowed["mode"] == "required" => {
             let names: Vec<String> = allowed["tools"].as_array().into_iter().flatten().map(name_of).collect();
-            forced(openai_tools(tools), Some(&names)).map(Some)
+            named(openai_tools(tools), &names)
         }
-        (_, Some("allowed_tools")) | (Some(_), _) => Ok(None),
-        (_, Some(other)) => Err(not_callable(other)),
-        (None, None) if choice.is_null() => Ok(None),
-        (None, None) => {
-            Err(Fault::invalid("tool_choice", "tool_choice must be a word or an object with a type"))
-        }
+        (_, Some("allowed_tools")) | (Some(_), _) => Ok(Vec::new()),
+        (None, kind) => none_of(choice, kind, "a word or an object with a type"),
     }
 }
 
-pub(crate) fn forced_by_anthropic(choice: &Value, tools: &Value) -> Result<Option<Forced>, Fault> {
-    let list = tools.as_array().into_iter().flatten();
+pub(crate) fn forced_by_anthropic(choice: &Value, tools: &Value) -> Result<Vec<Tool>, Fault> {
     // Those with a type of their own, and no schema, are Anthropic's to run.
-    let tools =
-        list.filter(|tool| tool["input_schema"].is_object()).map(|tool| Tool::of(tool, "input_schema"));
+    let callable = tools.as_array().into_iter().flatten().filter(|tool| tool["input_schema"].is_object());
+    let tools = callable.map(|tool| Tool::of(tool, "input_schema")).collect();
     match choice["type"].as_str() {
-        Some("any") => forced(tools.collect(), None).map(Some),
-        Some("tool") => {
-            let name = json::text(&choice["name"]).to_owned();
-            forced(tools.collect(), Some(&[name])).map(Some)
-        }
-        Some("auto" | "none") => Ok(None),
-        Some(other) => Err(not_callable(other)),
-        None if choice.is_null() => Ok(None),
-        None => Err(Fault::invalid("tool_choice", "tool_choice must be an object with a type")),
+        Some("any") => any_of(tools),
+        Some("tool") => named(tools, &[json::text(&choice["name"]).to_owned()]),
+        Some("auto" | "none") => Ok(Vec::new()),
+        kind => none_of(choice, kind, "an object with a type"),
     }
 }
 
-fn not_callable(kind: &str) -> Fault {
-    let message = format!("tool_choice of type `{kind}` is not supported: only functions can be called");
-    Fault::unsupported("tool_choice", message)
+/// A choice that forces no function: none where there is no choice, else it is one that nothing here can follow.
+fn none_of(choice: &Value, kind: Option<&str>, form: &str) -> Result<Vec<Tool>, Fault> {
+    match kind {
+        Some(kind) => {
+            let message =
+                format!("tool_choice of type `{kind}` is not supported: only functions can be called");
+            Err(Fault::unsupported("tool_choice", message))
+        }
+        None if choice.is_null() => Ok(Vec::new()),
+        None => Err(Fault::invalid("tool_choice", format!("tool_choice must be {form}"))),
+    }
 }
 
-/// The tools of these names, all where none are named.
-fn forced(tools: Vec<Tool>, names: Option<&[String]>) -> Result<Forced, Fault> {
-    let is_meant = |tool: &Tool| names.is_none_or(|names| names.contains(&tool.name));
-    let meant: Vec<Tool> = tools.into_iter().filter(is_meant).collect();
-    match (meant.is_empty(), names) {
-        (false, _) => Ok(Forced { tools: meant }),
-        (true, None) => {
-            Err(Fault::invalid("tool_choice", "tool_choice forces a call, and tools has no function"))
-        }
-        (true, Some(names)) => {
-            let names = names.join("`, `");
-            Err(Fault::invalid("tool_choice", format!("tool_choice names `{names}`, which is not in tools")))
-        }
-    }
+fn any_of(tools: Vec<Tool>) -> Result<Vec<Tool>, Fault> {
+    let none = || Fault::invalid("tool_choice", "tool_choice forces a call, and tools has no function");
+    if tools.is_empty() { Err(none()) } else { Ok(tools) }
+}
+
+fn named(mut tools: Vec<Tool>, names: &[String]) -> Result<Vec<Tool>, Fault> {
+    tools.retain(|tool| names.contains(&tool.name));
+    let none = || format!("tool_choice names `{}`, which is not in tools", names.join("`, `"));
+    if tools.is_empty() { Err(Fault::invalid("tool_choice", none())) } else { Ok(tools) }
 }
 
 /// The functions among OpenAI's tools, those in namespaces too.

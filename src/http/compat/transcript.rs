@@ -3,7 +3,6 @@
 
 use super::{Chat, Part, Role, Turn};
 use crate::http::front::errors::Fault;
-use crate::model::error::Kind;
 use crate::model::fields::Text;
 use crate::model::task::Image;
 use serde_json::Value;
@@ -44,7 +43,7 @@ fn texts(chat: &Chat) -> (Option<String>, Text) {
     match chat.turns.as_slice() {
         // Some ask with system text alone.
         [] => (None, system.unwrap_or_default().into()),
-        [turn] if is_plain(turn) => {
+        [turn] if turn.role == Role::User && !turn.parts.iter().any(is_of_tool) => {
             if let [Part::Text(text)] = &turn.parts[..] {
                 // Not copied: it may be long.
                 return (system, text.clone());
@@ -56,21 +55,9 @@ fn texts(chat: &Chat) -> (Option<String>, Text) {
     }
 }
 
-/// What the user says, and nothing else.
-fn is_plain(turn: &Turn) -> bool {
-    let by_tool = |part: &Part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. });
-    turn.role == Role::User && !turn.parts.iter().any(by_tool)
-}
-
-/// Adds what is said to the conversation: to the last turn where it is the same speaker's.
-pub(crate) fn say(turns: &mut Vec<Turn>, role: Role, name: Option<&str>, parts: Vec<Part>) {
-    if parts.is_empty() {
-        return;
-    }
-    match turns.last_mut() {
-        Some(last) if last.role == role && last.name.as_deref() == name => last.parts.extend(parts),
-        _ => turns.push(Turn { role, name: name.map(str::to_owned), parts }),
-    }
+/// Calls of tools and their results have lines of their own; whatever else is said stands below its speaker.
+fn is_of_tool(part: &Part) -> bool {
+    matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. })
 }
 
 /// The conversation with its estimate, which counts the tools that the client offers too.
@@ -82,10 +69,7 @@ pub(crate) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> R
     let (system, prompt) = texts(&chat);
     let pictures = images(&chat).count() as u64;
     if prompt.trim().is_empty() && pictures == 0 {
-        return Err(Fault {
-            param: Some(param),
-            ..Fault::of(Kind::InvalidRequest, format!("{param} has no text"))
-        });
+        return Err(Fault::invalid(param, format!("{param} has no text")));
     }
     let tools = if tools.is_null() { 0 } else { tokens(&tools.to_string()) };
     let texts = tokens(&prompt) + system.as_deref().map_or(0, tokens);
@@ -95,9 +79,9 @@ pub(crate) fn estimated(mut chat: Chat, tools: &Value, param: &'static str) -> R
 
 /// About how many tokens a text has: four ASCII characters are one, and others (mostly Chinese, Japanese, Korean) one each.
 fn tokens(text: &str) -> u64 {
-    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
     // Each begins with such a byte.
     let others = text.bytes().filter(|byte| *byte >= 0xc0).count() as u64;
+    let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
     ascii.div_ceil(4) + others
 }
 
@@ -133,24 +117,19 @@ impl Writer {
         for turn in earlier {
             self.turn(turn, "", &mut written);
         }
-        match last.role {
+        let (when, order) = match (last.role, last.parts.last()) {
             // The beginning of an answer that the client wants to have completed.
-            Role::Assistant => {
-                self.turn(last, "", &mut written);
-                written
-                    .push(self.line("go on exactly where the assistant stopped, and repeat nothing").into());
+            (Role::Assistant, _) => {
+                ("", Some("go on exactly where the assistant stopped, and repeat nothing"))
             }
-            Role::User => {
-                self.turn(last, ", now", &mut written);
-                if matches!(last.parts.last(), Some(Part::ToolResult { .. })) {
-                    written.push(self.line("go on as the assistant").into());
-                }
-            }
-        }
+            (Role::User, Some(Part::ToolResult { .. })) => (", now", Some("go on as the assistant")),
+            (Role::User, _) => (", now", None),
+        };
+        self.turn(last, when, &mut written);
+        written.extend(order.map(|order| self.line(order).into()));
         written.join("\n\n")
     }
 
-    /// One turn. Calls of tools and their results have lines of their own; whatever else is said stands below its speaker.
     fn turn<'t>(&mut self, turn: &'t Turn, when: &str, written: &mut Vec<Cow<'t, str>>) {
         let role = match turn.role {
             Role::User => "user",
@@ -159,11 +138,10 @@ impl Writer {
         let name = turn.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         let mut is_headed = false;
         for part in &turn.parts {
-            let is_tool = matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. });
-            if !is_tool && !is_headed {
+            if !is_of_tool(part) && !is_headed {
                 written.push(self.line(&format!("{role}{name}{when}")).into());
             }
-            is_headed = !is_tool;
+            is_headed = !is_of_tool(part);
             written.extend(self.part(part));
         }
     }
@@ -175,24 +153,24 @@ impl Writer {
     }
 
     fn part<'t>(&mut self, part: &'t Part) -> Option<Cow<'t, str>> {
-        let own = |text: String| Some(text.into());
-        match part {
-            Part::Text(text) => Some((&**text).into()),
+        let written = match part {
+            Part::Text(text) => return Some((&**text).into()),
             Part::Image(_) => {
                 self.images += 1;
-                self.marks.then(|| format!("[image {}]", self.images).into())
+                return self.marks.then(|| format!("[image {}]", self.images).into());
             }
             Part::Document { name, text } => {
                 let (begin, end) = (format!("document {name}"), format!("end of document {name}"));
-                own(format!("{}\n{text}\n{}", self.line(&begin), self.line(&end)))
+                format!("{}\n{text}\n{}", self.line(&begin), self.line(&end))
             }
             Part::ToolCall { id, name, arguments } => {
-                own(format!("{}\n{arguments}", self.line(&format!("the assistant calls tool {name} ({id})"))))
+                format!("{}\n{arguments}", self.line(&format!("the assistant calls tool {name} ({id})")))
             }
             Part::ToolResult { id, text, is_error } => {
                 let what = if *is_error { "error" } else { "result" };
-                own(format!("{}\n{text}", self.line(&format!("{what} of tool call {id}"))))
+                format!("{}\n{text}", self.line(&format!("{what} of tool call {id}")))
             }
-        }
+        };
+        Some(written.into())
     }
 }

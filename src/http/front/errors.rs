@@ -6,10 +6,10 @@
 use crate::base::json::{Json, ordered};
 use crate::base::world::Missing;
 use crate::model::error::{Error, Failure, Kind};
+use crate::model::retry_after::wait_in;
 use std::time::Duration;
 
 mod vendor;
-use crate::model::retry_after::wait_in;
 pub use vendor::quota_is_used_up;
 
 /// Which dialect a path speaks.
@@ -32,7 +32,6 @@ impl Surface {
     }
 }
 
-/// Why a request gets no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// One of the kinds that every interface has.
@@ -43,19 +42,15 @@ pub enum Cause {
     NoModel(String),
     /// The vendor's quota is used up: trying again does not help.
     UsedUp,
-    /// There is nothing at this path.
     NoPath,
     /// The path does not take the method, but these, as `Allow` has them.
     Method(&'static str),
-    /// The body is too large.
     TooLarge,
-    /// The request came too slowly.
     TooSlow,
     /// The body has a form that is not read.
     Coded,
     /// The idempotency key belongs to another request.
     OtherRequest,
-    /// There is no such run.
     NoRun,
     /// There is no such response to go on with.
     NoResponse,
@@ -66,7 +61,6 @@ pub enum Cause {
 /// A failure on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Why.
     pub cause: Cause,
     /// The sentence, where the dialect does not prescribe one.
     pub message: String,
@@ -77,12 +71,10 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A failure of that cause with that sentence.
     pub fn new(cause: Cause, message: impl Into<String>) -> Fault {
         Fault { cause, message: message.into(), param: None, retry_after: None }
     }
 
-    /// A failure of one of the kinds.
     pub fn of(kind: Kind, message: impl Into<String>) -> Fault {
         Fault::new(Cause::Kind(kind), message)
     }
@@ -97,13 +89,11 @@ impl Fault {
         Fault { param: Some(param), ..Fault::new(Cause::Unsupported, message) }
     }
 
-    /// A model that means no backend.
     pub fn no_model(asked: &str) -> Fault {
         let message = format!("no backend answers to model `{asked}`");
         Fault { param: Some("model"), ..Fault::new(Cause::NoModel(asked.to_owned()), message) }
     }
 
-    /// Our own key is missing or wrong.
     pub fn unauthorized() -> Fault {
         let message = "the API key is missing or wrong: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
         Fault::of(Kind::Unauthorized, message)
@@ -116,19 +106,16 @@ impl Fault {
         Fault::new(Cause::NoPath, format!("unknown path: {method} {path}{hint}"))
     }
 
-    /// The body is compressed.
     pub fn coded_body(coding: &str) -> Fault {
         let message =
             format!("the body has `Content-Encoding: {coding}`: send it as it is, without that header");
         Fault::new(Cause::Coded, message)
     }
 
-    /// The path takes only the methods in `allow`.
     pub fn method(method: &str, allow: &'static str) -> Fault {
         Fault::new(Cause::Method(allow), format!("method {method} is not allowed here: use {allow}"))
     }
 
-    /// The body has more bytes than this rule allows.
     pub fn too_large(limit: usize, rule: &str) -> Fault {
         Fault::new(Cause::TooLarge, format!("the body has more than {limit} bytes ({rule})"))
     }
@@ -139,26 +126,20 @@ impl Fault {
         Fault::of(Kind::Busy, message)
     }
 
-    /// The body did not come in time.
     pub fn too_slow() -> Fault {
         Fault::new(Cause::TooSlow, "the body did not come in time (server.read_timeout_secs)")
     }
 
-    /// The `Idempotency-Key` came before, with another body.
     pub fn other_request() -> Fault {
-        Fault::new(
-            Cause::OtherRequest,
-            "this Idempotency-Key was used with another body or path: use a new one",
-        )
+        let message = "this Idempotency-Key was used with another body or path: use a new one";
+        Fault::new(Cause::OtherRequest, message)
     }
 
-    /// There is no response of that id to go on with.
     pub fn no_response(id: &str) -> Fault {
         let message = format!("Previous response with id '{id}' not found: it is over, or was never stored");
         Fault { param: Some("previous_response_id"), ..Fault::new(Cause::NoResponse, message) }
     }
 
-    /// Nothing of that id runs.
     pub fn no_run(id: &str) -> Fault {
         Fault::new(Cause::NoRun, format!("no run `{id}`: it is over, or was never there"))
     }
@@ -183,7 +164,6 @@ impl Fault {
         self.row().compatible >= 500
     }
 
-    /// The headers that belong to it.
     pub fn headers(&self, surface: Surface) -> Vec<(String, String)> {
         let status = self.status(surface);
         let mut headers = Vec::new();
@@ -208,7 +188,7 @@ impl Fault {
     pub fn body(&self, surface: Surface, request_id: &str) -> String {
         let body = match surface {
             Surface::Native => {
-                let (kind, message) = (self.kind().word(), &self.message);
+                let (kind, message) = (self.row().kind.word(), &self.message);
                 ordered!({"error": {"kind": kind, "message": message, "request_id": request_id}})
             }
             Surface::OpenAi => ordered!({"error": self.openai()}),
@@ -253,25 +233,6 @@ impl Fault {
         ordered!({"type": "error", "error": error, "request_id": request_id})
     }
 
-    /// The kind on our own surface.
-    fn kind(&self) -> Kind {
-        match self.cause {
-            Cause::Kind(kind) => kind,
-            Cause::NoModel(_) => Kind::UnknownModel,
-            Cause::UsedUp => Kind::Quota,
-            Cause::Foreign => Kind::Policy,
-            Cause::Unsupported
-            | Cause::NoPath
-            | Cause::Method(_)
-            | Cause::TooLarge
-            | Cause::TooSlow
-            | Cause::Coded
-            | Cause::OtherRequest
-            | Cause::NoRun
-            | Cause::NoResponse => Kind::InvalidRequest,
-        }
-    }
-
     /// The sentence, with the words that the surface's clients look for and without those that mislead them.
     fn sentence(&self, surface: Surface) -> String {
         let said = &self.message;
@@ -293,8 +254,8 @@ impl Fault {
 
     /// When to try again, in seconds. Some clients try a 429 again only where a time is named, so there is one.
     fn wait(&self, surface: Surface) -> Option<u64> {
-        let known = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-        let known = known.map(|seconds| seconds.max(1));
+        let whole = |wait: Duration| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+        let known = self.retry_after.map(whole);
         let compatible = surface != Surface::Native;
         match self.cause {
             Cause::Kind(Kind::RateLimited) => known.or(Some(1)),
@@ -306,22 +267,30 @@ impl Fault {
     }
 
     fn row(&self) -> Row {
+        let invalid = |status, code| row(Kind::InvalidRequest, (status, status), (BAD, code), BAD);
+        let lacks = |code| row(Kind::InvalidRequest, (404, 404), (BAD, code), "not_found_error");
         match self.cause {
             Cause::Kind(kind) => of_kind(kind),
-            Cause::Unsupported => bad(400, 400, Some("unsupported_value")),
-            Cause::NoModel(_) => row(404, 404, BAD, Some("model_not_found"), "not_found_error"),
+            Cause::Unsupported => invalid(400, Some("unsupported_value")),
+            Cause::NoModel(_) => of_kind(Kind::UnknownModel),
             Cause::UsedUp => {
-                row(429, 429, "insufficient_quota", Some("insufficient_quota"), "rate_limit_error")
+                let openai = ("insufficient_quota", Some("insufficient_quota"));
+                row(Kind::Quota, (429, 429), openai, "rate_limit_error")
             }
-            Cause::NoPath => row(404, 404, BAD, Some("unknown_url"), "not_found_error"),
-            Cause::Method(_) => bad(405, 405, None),
-            Cause::TooLarge => row(413, 413, BAD, Some("request_too_large"), "request_too_large"),
-            Cause::TooSlow => bad(408, 408, None),
-            Cause::Coded => bad(415, 415, None),
-            Cause::OtherRequest => bad(422, 422, None),
-            Cause::NoResponse => bad(400, 400, Some("previous_response_not_found")),
-            Cause::NoRun => row(404, 404, BAD, None, "not_found_error"),
-            Cause::Foreign => row(403, 403, BAD, Some("origin_not_allowed"), "permission_error"),
+            Cause::NoPath => lacks(Some("unknown_url")),
+            Cause::Method(_) => invalid(405, None),
+            Cause::TooLarge => {
+                let openai = (BAD, Some("request_too_large"));
+                row(Kind::InvalidRequest, (413, 413), openai, "request_too_large")
+            }
+            Cause::TooSlow => invalid(408, None),
+            Cause::Coded => invalid(415, None),
+            Cause::OtherRequest => invalid(422, None),
+            Cause::NoResponse => invalid(400, Some("previous_response_not_found")),
+            Cause::NoRun => lacks(None),
+            Cause::Foreign => {
+                row(Kind::Policy, (403, 403), (BAD, Some("origin_not_allowed")), "permission_error")
+            }
         }
     }
 }
@@ -349,6 +318,8 @@ impl From<&Error> for Fault {
 
 /// What a failure is on each surface.
 struct Row {
+    /// Our own word for it.
+    kind: Kind,
     native: u16,
     /// On the surfaces of other vendors.
     compatible: u16,
@@ -360,55 +331,50 @@ struct Row {
     anthropic: &'static str,
 }
 
-/// The type of a request that is to blame itself.
+/// The type of a request that is to blame itself, for both vendors.
 const BAD: &str = "invalid_request_error";
 /// OpenAI's type of a failure on our side.
 const OURS: &str = "server_error";
 
-const fn row(
-    native: u16,
-    compatible: u16,
-    openai: &'static str,
-    code: Option<&'static str>,
+/// `statuses`: ours, and the other vendors'. `openai`: type and code.
+fn row(
+    kind: Kind,
+    (native, compatible): (u16, u16),
+    (openai, code): (&'static str, Option<&'static str>),
     anthropic: &'static str,
 ) -> Row {
-    Row { native, compatible, openai, code, anthropic }
-}
-
-/// A row of what trying again does not help.
-const fn bad(native: u16, compatible: u16, code: Option<&'static str>) -> Row {
-    row(native, compatible, BAD, code, BAD)
+    Row { kind, native, compatible, openai, code, anthropic }
 }
 
 /// The table of kinds: section 5 of the design for the statuses, section 4 of the clients' contract for the rest.
 fn of_kind(kind: Kind) -> Row {
     // Where the dialects have no code of their own, ours says more than none.
     let own = Some(kind.word());
+    let bad = |statuses, code| row(kind, statuses, (BAD, code), BAD);
+    let ours = |statuses, code, anthropic| row(kind, statuses, (OURS, code), anthropic);
+    let rate =
+        |statuses| row(kind, statuses, ("rate_limit_error", Some("rate_limit_exceeded")), "rate_limit_error");
     match kind {
-        Kind::InvalidRequest => bad(400, 400, None),
+        Kind::InvalidRequest => bad((400, 400), None),
         Kind::UnknownBackend | Kind::UnknownModel => {
-            row(404, 404, BAD, Some("model_not_found"), "not_found_error")
+            row(kind, (404, 404), (BAD, Some("model_not_found")), "not_found_error")
         }
-        Kind::NotInstalled => bad(503, 400, own),
-        Kind::Config | Kind::SessionStore | Kind::Internal => row(500, 500, OURS, own, "api_error"),
-        Kind::SessionNotFound => row(404, 404, BAD, own, "not_found_error"),
-        Kind::SessionBusy | Kind::SessionNotResumable => bad(409, 400, own),
-        Kind::Timeout => row(504, 504, OURS, own, "timeout_error"),
-        Kind::Cancelled => row(499, 499, OURS, own, "api_error"),
-        Kind::Unauthorized => row(401, 401, BAD, Some("invalid_api_key"), "authentication_error"),
-        Kind::Policy => row(403, 403, "permission_error", own, "permission_error"),
-        Kind::RateLimited | Kind::Quota => {
-            row(429, 429, "rate_limit_error", Some("rate_limit_exceeded"), "rate_limit_error")
-        }
-        Kind::Busy => row(503, 429, "rate_limit_error", Some("rate_limit_exceeded"), "rate_limit_error"),
-        Kind::Draining => row(503, 503, OURS, Some("overloaded"), "overloaded_error"),
-        Kind::Overloaded | Kind::Unreachable => row(502, 503, OURS, Some("overloaded"), "overloaded_error"),
+        Kind::NotInstalled => bad((503, 400), own),
+        Kind::Config | Kind::SessionStore | Kind::Internal => ours((500, 500), own, "api_error"),
+        Kind::SessionNotFound => row(kind, (404, 404), (BAD, own), "not_found_error"),
+        Kind::SessionBusy | Kind::SessionNotResumable => bad((409, 400), own),
+        Kind::Timeout => ours((504, 504), own, "timeout_error"),
+        Kind::Cancelled => ours((499, 499), own, "api_error"),
+        Kind::Unauthorized => row(kind, (401, 401), (BAD, Some("invalid_api_key")), "authentication_error"),
+        Kind::Policy => row(kind, (403, 403), ("permission_error", own), "permission_error"),
+        Kind::RateLimited | Kind::Quota => rate((429, 429)),
+        Kind::Busy => rate((503, 429)),
+        Kind::Draining => ours((503, 503), Some("overloaded"), "overloaded_error"),
+        Kind::Overloaded | Kind::Unreachable => ours((502, 503), Some("overloaded"), "overloaded_error"),
         Kind::Login | Kind::VendorFlag | Kind::Refusal | Kind::TurnLimit | Kind::PermissionDenied => {
-            bad(502, 400, own)
+            bad((502, 400), own)
         }
-        Kind::ContextTooLong => bad(400, 400, Some("context_length_exceeded")),
-        Kind::Remote | Kind::Crash | Kind::Unreadable => {
-            row(502, 502, OURS, Some("backend_error"), "api_error")
-        }
+        Kind::ContextTooLong => bad((400, 400), Some("context_length_exceeded")),
+        Kind::Remote | Kind::Crash | Kind::Unreadable => ours((502, 502), Some("backend_error"), "api_error"),
     }
 }

@@ -11,7 +11,7 @@ use crate::http::front::policy::Policy;
 use crate::http::front::rate::Rate;
 use crate::model::error::Error;
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -30,7 +30,6 @@ const FILE_EVERY: Duration = Duration::from_secs(5);
 const GOPASS_EVERY: Duration = Duration::from_secs(300);
 /// What programs written in Go say of a flag that they have not.
 const UNKNOWN_FLAG: &str = "flag provided but not defined";
-/// How long gopass may take.
 const GOPASS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One key, without its secret.
@@ -42,7 +41,6 @@ pub struct Key {
     pub owner: String,
     /// It sees and changes what others made.
     pub admin: bool,
-    /// What it may do.
     pub policy: Arc<Policy>,
     /// How often it may ask; `None` is no limit.
     pub rate: Option<Rate>,
@@ -58,7 +56,6 @@ pub struct Keys {
     held: RwLock<Vec<KnownKey>>,
 }
 
-/// A key and how it is recognised.
 struct KnownKey {
     digest: [u8; 32],
     key: Arc<Key>,
@@ -86,23 +83,21 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
 }
 
 impl Keys {
-    /// Reads every source that is configured. Returns also warnings: policies of keys that are not there.
-    ///
-    /// # Errors
-    /// When a source that is configured cannot be read or has no key in it: that must not become a server without keys.
+    /// Reads every source that is configured. Returns also warnings: policies of keys that are not there. Fails when a source
+    /// cannot be read or has no key in it: that must not become a server without keys.
     pub fn load(server: &Server, world: &Arc<World>) -> Result<(Keys, Vec<String>), Error> {
         let holders = Holders::of(server)?;
-        let mut sources = Vec::new();
+        let (mut sources, mut all) = (Vec::new(), Vec::new());
         for place in Place::configured(server, world)? {
-            let mut source = Source { place, written: Vec::new(), seen: None, due: None, problem: None };
-            source.seen = source.place.stamp();
-            source.written = source.place.read(world).map_err(|problem| source.place.error(problem))?;
-            sources.push(source);
+            let seen = place.stamp();
+            let written = place.read(world).map_err(|problem| place.error(problem))?;
+            add(&mut all, &written).map_err(|problem| place.error(problem))?;
+            sources.push(Source { place, written, seen, due: None, problem: None });
         }
-        let held = held(&sources, &holders).map_err(|(at, problem)| sources[at].place.error(problem))?;
-        let is_somebodys = |name: &&String| held.iter().any(|held| held.key.name == **name);
-        let warnings = server.keys.keys().filter(|name| !is_somebodys(name));
-        let warnings = warnings.map(|name| format!("`server.keys.{name}`: there is no API key of that name"));
+        let held = holders.keys(&all);
+        let has_key = |name: &String| held.iter().any(|held| held.key.name == *name);
+        let unused = server.keys.keys().filter(|name| !has_key(name));
+        let warnings = unused.map(|name| format!("`server.keys.{name}`: there is no API key of that name"));
         let warnings = warnings.collect();
         let (sources, held) = (Mutex::new(sources), RwLock::new(held));
         Ok((Keys { world: world.clone(), holders, sources, held }, warnings))
@@ -137,16 +132,16 @@ impl Keys {
             let Some(read) = sources[at].read_again(now, &self.world) else { continue };
             let was = sources[at].written.clone();
             let read = read.and_then(|written| {
-                let changed = written != was;
                 sources[at].written = written;
-                let held = held(&sources, &self.holders).map_err(|(_, problem)| problem)?;
-                *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
-                Ok(changed)
+                let mut all = Vec::new();
+                sources.iter().try_for_each(|source| add(&mut all, &source.written))?;
+                *self.held.write().unwrap_or_else(PoisonError::into_inner) = self.holders.keys(&all);
+                Ok(())
             });
             let source = &mut sources[at];
             match read {
-                Ok(changed) => {
-                    if source.problem.take().is_some() || changed {
+                Ok(()) => {
+                    if source.problem.take().is_some() || source.written != was {
                         said.push(format!("{}: {} API keys were read", source.place, source.written.len()));
                     }
                 }
@@ -163,7 +158,6 @@ impl Keys {
     }
 }
 
-/// What the holders of keys may do.
 struct Holders {
     server: Server,
     common: Arc<Policy>,
@@ -179,58 +173,44 @@ impl Holders {
         Ok(Holders { server: server.clone(), common: Arc::new(common), named })
     }
 
-    fn key(&self, written: &Written, number: usize) -> Key {
-        let own = written.name.as_ref().and_then(|name| self.server.keys.get(name));
-        let policy = written.name.as_ref().and_then(|name| self.named.get(name)).unwrap_or(&self.common);
-        let (name, owner) = match &written.name {
-            Some(name) => (name.clone(), name.clone()),
-            // By its number it would inherit what another has made, when one in front of it is taken away.
-            None => (format!("key{number}"), owner_of(&written.digest)),
-        };
-        Key {
-            name,
-            owner,
-            admin: own.is_some_and(|own| own.admin),
-            policy: policy.clone(),
-            rate: Rate::of(&self.server, own),
-            max_runs: own.map_or(0, |own| own.max_runs),
-        }
+    fn keys(&self, all: &[Written]) -> Vec<KnownKey> {
+        let mut unnamed = 0;
+        let keys = all.iter().map(|Written { name, digest }| {
+            let own = name.as_ref().and_then(|name| self.server.keys.get(name));
+            let policy = name.as_ref().and_then(|name| self.named.get(name)).unwrap_or(&self.common);
+            unnamed += usize::from(name.is_none());
+            let key = Key {
+                name: name.clone().unwrap_or_else(|| format!("key{unnamed}")),
+                // By its number one without a name would inherit what another has made, when one in front of it is taken
+                // away. A digest of the digest says nothing of the key.
+                owner: name.clone().unwrap_or_else(|| format!("key:{}", &sha256::hex(digest)[..32])),
+                admin: own.is_some_and(|own| own.admin),
+                policy: policy.clone(),
+                rate: Rate::of(&self.server, own),
+                max_runs: own.map_or(0, |own| own.max_runs),
+            };
+            KnownKey { digest: *digest, key: Arc::new(key) }
+        });
+        keys.collect()
     }
 }
 
-/// What stands for a key without a name. Says nothing of the key: it is a digest of the digest.
-fn owner_of(digest: &[u8; 32]) -> String {
-    format!("key:{}", &sha256::hex(digest)[..32])
-}
-
-/// The keys of all sources. The error has the index of the source that does not fit.
-fn held(sources: &[Source], holders: &Holders) -> Result<Vec<KnownKey>, (usize, String)> {
-    let mut all: Vec<&Written> = Vec::new();
-    for (at, source) in sources.iter().enumerate() {
-        for written in &source.written {
-            match all.iter().find(|known| known.digest == written.digest) {
-                None => all.push(written),
-                Some(known) if known.name == written.name => {}
-                Some(known) => {
-                    let name = |written: &Written| match &written.name {
-                        Some(name) => format!("`{name}`"),
-                        None => "no name".to_owned(),
-                    };
-                    let (one, other) = (name(known), name(written));
-                    return Err((at, format!("one and the same key has two names: {one} and {other}")));
-                }
+/// Adds the keys of one source to those of the others, which may have some of them, too: by the same names.
+fn add(all: &mut Vec<Written>, source: &[Written]) -> Result<(), String> {
+    for written in source {
+        match all.iter().find(|known| known.digest == written.digest) {
+            None => all.push(written.clone()),
+            Some(known) if known.name == written.name => {}
+            Some(known) => {
+                let [one, other] = [known, written]
+                    .map(|key| key.name.as_ref().map_or("no name".to_owned(), |name| format!("`{name}`")));
+                return Err(format!("one and the same key has two names: {one} and {other}"));
             }
         }
     }
-    let mut unnamed = 0;
-    let keys = all.into_iter().map(|written| {
-        unnamed += usize::from(written.name.is_none());
-        KnownKey { digest: written.digest, key: Arc::new(holders.key(written, unnamed)) }
-    });
-    Ok(keys.collect())
+    Ok(())
 }
 
-/// Where keys are.
 enum Place {
     Variable,
     File(PathBuf),
@@ -279,20 +259,17 @@ impl Place {
         if written.is_empty() { Err("there is no API key in it".to_owned()) } else { Ok(written) }
     }
 
-    /// What tells a file from itself after a change.
+    /// What tells a file from itself after a change: device, inode, size, and the times of the last change to what is in it
+    /// and to whom it belongs.
     fn stamp(&self) -> Option<Stamp> {
         let Place::File(path) = self else { return None };
-        fs::metadata(path).ok().as_ref().map(stamp)
+        let meta = fs::metadata(path).ok()?;
+        let (dev, ino, size) = (meta.dev() as i64, meta.ino() as i64, meta.size() as i64);
+        Some([dev, ino, size, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()])
     }
 }
 
-/// Device, inode, size, and the times of the last change to what is in it and to whom it belongs.
 type Stamp = [i64; 7];
-
-fn stamp(meta: &Metadata) -> Stamp {
-    let (dev, ino, size) = (meta.dev() as i64, meta.ino() as i64, meta.size() as i64);
-    [dev, ino, size, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]
-}
 
 /// One place, and what was found there.
 struct Source {

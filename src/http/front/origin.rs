@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The methods that pages may use.
 const METHODS: &str = "GET, POST, PATCH, DELETE, OPTIONS";
+/// The key that lists the pages.
+const ORIGINS: &str = "cors_allowed_origins";
 /// The headers of answers that pages may read.
 const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored, x-clinvk-backend, x-clinvk-model, \
      x-clinvk-usage, x-clinvk-session";
@@ -45,44 +47,39 @@ impl OriginHeaders<'_> {
 }
 
 impl OriginPolicy {
-    /// Reads the lists of the configuration. `has_keys`: a request needs an API key.
-    pub fn of(server: &Server, has_keys: bool) -> Result<OriginPolicy, Error> {
-        let refuse = |key: &str, entry: &str, problem: &str| {
-            Err(Error::Config {
-                origin: format!("server.{key}"),
-                position: None,
-                problem: format!("`{entry}` {problem}"),
-            })
-        };
+    /// Reads the lists of the configuration.
+    pub fn of(server: &Server) -> Result<OriginPolicy, Error> {
         let hosts: Vec<String> = server.allowed_hosts.iter().map(|host| plain(host.trim())).collect();
-        for host in &hosts {
-            if host.is_empty()
-                || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-            {
-                return refuse("allowed_hosts", host, "is no host name: no scheme, port or `*`");
-            }
+        let is_name = |host: &str| {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        if let Some(host) = hosts.iter().find(|host| !is_name(host)) {
+            return Err(refused("allowed_hosts", host, "is no host name: no scheme, port or `*`"));
         }
-        let mut origins = Vec::new();
+        let (mut origins, mut any_origin) = (Vec::new(), false);
         for entry in server.cors_allowed_origins.iter().map(|entry| entry.trim()) {
-            if entry == "*" && server.cors_allow_credentials {
-                let problem = "cannot be together with server.cors_allow_credentials: name the origins";
-                return refuse("cors_allowed_origins", entry, problem);
-            } else if entry == "*" && !has_keys {
-                let problem = "would let every web page run agents: name the origins, or have API keys";
-                return refuse("cors_allowed_origins", entry, problem);
-            } else if entry != "*" && normal_origin(entry).is_none() {
-                let problem = "is no origin such as https://chat.example.org or http://localhost:3000";
-                return refuse("cors_allowed_origins", entry, problem);
+            match normal_origin(entry) {
+                Some(origin) => origins.push(origin),
+                None if entry == "*" && server.cors_allow_credentials => {
+                    let problem = "cannot be together with server.cors_allow_credentials: name the origins";
+                    return Err(refused(ORIGINS, entry, problem));
+                }
+                None if entry == "*" => any_origin = true,
+                None => {
+                    let problem = "is no origin such as https://chat.example.org or http://localhost:3000";
+                    return Err(refused(ORIGINS, entry, problem));
+                }
             }
-            origins.extend(normal_origin(entry));
         }
-        Ok(OriginPolicy {
-            hosts,
-            origins,
-            any_origin: server.cors_allowed_origins.iter().any(|entry| entry.trim() == "*"),
-            credentials: server.cors_allow_credentials,
-            max_age: server.cors_max_age,
-        })
+        let (credentials, max_age) = (server.cors_allow_credentials, server.cors_max_age);
+        Ok(OriginPolicy { hosts, origins, any_origin, credentials, max_age })
+    }
+
+    /// The same where requests need no API key: then not every page may ask.
+    pub fn without_keys(self) -> Result<OriginPolicy, Error> {
+        let problem = "would let every web page run agents: name the origins, or have API keys";
+        if self.any_origin { Err(refused(ORIGINS, "*", problem)) } else { Ok(self) }
     }
 
     /// Whether a request may come in.
@@ -92,27 +89,16 @@ impl OriginPolicy {
         if self.is_listed(origin) || is_own(origin, sent.host) {
             return Ok(());
         }
-        let listed = self.origins.iter().map(|origin| format!(", `{origin}`"));
-        Err(Error::Policy {
-            rule: "server.cors_allowed_origins".to_owned(),
-            asked: format!("origin `{}`", shown(origin)),
-            allowed: listed.fold("the server's own pages".to_owned(), |all, one| all + &one),
-        })
+        Err(foreign(ORIGINS, "origin", origin, "the server's own pages", &self.origins))
     }
 
     fn host(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
         let Some(host) = sent.host.filter(|_| !sent.by_unix_socket) else { return Ok(()) };
         let name = std::str::from_utf8(host).ok().and_then(without_port).map(plain);
-        if name.is_some_and(|name| is_loopback_name(&name) || is_address(&name) || self.hosts.contains(&name))
-        {
+        if name.is_some_and(|name| is_address_or_loopback(&name) || self.hosts.contains(&name)) {
             return Ok(());
         }
-        let listed = self.hosts.iter().map(|host| format!(", `{host}`"));
-        Err(Error::Policy {
-            rule: "server.allowed_hosts".to_owned(),
-            asked: format!("host `{}`", shown(host)),
-            allowed: listed.fold("`localhost`, addresses".to_owned(), |all, one| all + &one),
-        })
+        Err(foreign("allowed_hosts", "host", host, "`localhost`, addresses", &self.hosts))
     }
 
     fn is_listed(&self, origin: &[u8]) -> bool {
@@ -146,9 +132,21 @@ impl OriginPolicy {
     }
 }
 
-/// Text that came from outside, as it can stand in a sentence.
-fn shown(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).chars().filter(|letter| !letter.is_control()).take(200).collect()
+/// An entry of the configuration that cannot be.
+fn refused(key: &str, entry: &str, problem: &str) -> Error {
+    Error::Config { origin: format!("server.{key}"), position: None, problem: format!("`{entry}` {problem}") }
+}
+
+/// A host or an origin that may not ask. What came from outside is shown as it can stand in a sentence.
+fn foreign(key: &str, what: &str, sent: &[u8], always: &str, listed: &[String]) -> Error {
+    let shown: String =
+        String::from_utf8_lossy(sent).chars().filter(|letter| !letter.is_control()).take(200).collect();
+    let listed = listed.iter().map(|entry| format!(", `{entry}`"));
+    Error::Policy {
+        rule: format!("server.{key}"),
+        asked: format!("{what} `{shown}`"),
+        allowed: always.to_owned() + &listed.collect::<String>(),
+    }
 }
 
 /// Names compare without regard to case, and with or without the dot of the root.
@@ -168,16 +166,12 @@ fn without_port(host: &str) -> Option<&str> {
     }
 }
 
-/// Names that always mean this machine (RFC 6761 section 6.3): they cannot be registered, so no page has one.
-fn is_loopback_name(name: &str) -> bool {
-    name == "localhost" || name.ends_with(".localhost")
-}
-
-/// An address is no name that could mean another tomorrow.
-fn is_address(host: &str) -> bool {
+/// An address is no name that could mean another tomorrow, and some names always mean this machine (RFC 6761 section 6.3):
+/// they cannot be registered, so no page has one.
+fn is_address_or_loopback(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
-        None => host.parse::<Ipv4Addr>().is_ok(),
+        None => host == "localhost" || host.ends_with(".localhost") || host.parse::<Ipv4Addr>().is_ok(),
     }
 }
 
@@ -225,20 +219,13 @@ fn names(list: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn policy(
-        hosts: &[&str],
-        origins: &[&str],
-        credentials: bool,
-        has_keys: bool,
-    ) -> Result<OriginPolicy, String> {
+    fn listed(hosts: &[&str], origins: &[&str]) -> Server {
         let list = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect();
-        let server = Server {
-            allowed_hosts: list(hosts),
-            cors_allowed_origins: list(origins),
-            cors_allow_credentials: credentials,
-            ..Server::default()
-        };
-        OriginPolicy::of(&server, has_keys).map_err(|error| error.to_string())
+        Server { allowed_hosts: list(hosts), cors_allowed_origins: list(origins), ..Server::default() }
+    }
+
+    fn policy(hosts: &[&str], origins: &[&str]) -> Result<OriginPolicy, String> {
+        OriginPolicy::of(&listed(hosts, origins)).map_err(|error| error.to_string())
     }
 
     fn sent<'a>(host: Option<&'a str>, origin: Option<&'a str>) -> OriginHeaders<'a> {
@@ -252,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_request_is_addressed_to_a_name_that_is_ours() {
-        let policy = policy(&["Box.example.org", "clinvk."], &[], false, false).unwrap();
+        let policy = policy(&["Box.example.org", "clinvk."], &[]).unwrap();
         for host in [
             "localhost",
             "LOCALHOST:8080",
@@ -324,7 +311,7 @@ mod tests {
     fn a_page_is_our_own_or_on_the_list() {
         let listed =
             ["https://Chat.example.org", "http://localhost:3000", "app://obsidian.md", "https://[::1]:444"];
-        let policy = policy(&["box.example.org"], &listed, false, false).unwrap();
+        let policy = policy(&["box.example.org"], &listed).unwrap();
         for (host, origin) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("localhost:8080", "http://LOCALHOST:8080"),
@@ -378,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_star_is_every_page_but_none_without_a_name() {
-        let policy = policy(&[], &["*"], false, true).unwrap();
+        let policy = policy(&[], &["*"]).unwrap();
         assert!(policy.admit(&sent(Some("localhost"), Some("http://evil.example"))).is_ok());
         assert!(policy.admit(&sent(Some("localhost"), Some("null"))).is_err());
         assert!(policy.admit(&sent(Some("evil.example"), Some("http://evil.example"))).is_err());
@@ -388,47 +375,33 @@ mod tests {
 
     #[test]
     fn a_list_that_says_nothing_sensible_keeps_the_server_from_starting() {
-        for (hosts, origins, credentials, has_keys, problem) in [
+        for (hosts, origins, problem) in [
             (
                 &["http://x"][..],
                 &[][..],
-                false,
-                true,
                 "server.allowed_hosts: `http://x` is no host name: no scheme, port or `*`",
             ),
-            (
-                &["x:80"],
-                &[],
-                false,
-                true,
-                "server.allowed_hosts: `x:80` is no host name: no scheme, port or `*`",
-            ),
-            (&["*"], &[], false, true, "server.allowed_hosts: `*` is no host name: no scheme, port or `*`"),
-            (&[""], &[], false, true, "server.allowed_hosts: `` is no host name: no scheme, port or `*`"),
-            (
-                &[],
-                &["*"],
-                true,
-                true,
-                "server.cors_allowed_origins: `*` cannot be together with server.cors_allow_credentials: name the origins",
-            ),
-            (
-                &[],
-                &["*"],
-                false,
-                false,
-                "server.cors_allowed_origins: `*` would let every web page run agents: name the origins, or have API keys",
-            ),
+            (&["x:80"], &[], "server.allowed_hosts: `x:80` is no host name: no scheme, port or `*`"),
+            (&["*"], &[], "server.allowed_hosts: `*` is no host name: no scheme, port or `*`"),
+            (&[""], &[], "server.allowed_hosts: `` is no host name: no scheme, port or `*`"),
             (
                 &[],
                 &["null"],
-                false,
-                true,
                 "server.cors_allowed_origins: `null` is no origin such as https://chat.example.org or http://localhost:3000",
             ),
         ] {
-            assert_eq!(policy(hosts, origins, credentials, has_keys).map(|_| ()), Err(problem.to_owned()));
+            assert_eq!(policy(hosts, origins).map(|_| ()), Err(problem.to_owned()));
         }
+        assert_eq!(
+            policy(&[], &["*"]).unwrap().without_keys().unwrap_err().to_string(),
+            "server.cors_allowed_origins: `*` would let every web page run agents: name the origins, or have API keys"
+        );
+        assert_eq!(
+            OriginPolicy::of(&Server { cors_allow_credentials: true, ..listed(&[], &["*"]) })
+                .unwrap_err()
+                .to_string(),
+            "server.cors_allowed_origins: `*` cannot be together with server.cors_allow_credentials: name the origins"
+        );
         for entry in [
             "",
             "chat.example.org",
@@ -440,15 +413,16 @@ mod tests {
             "1a://x",
             "https://:80",
         ] {
-            assert!(policy(&[], &[entry], false, true).is_err(), "{entry}");
+            assert!(policy(&[], &[entry]).is_err(), "{entry}");
         }
     }
 
     #[test]
     fn a_preflight_is_told_what_may_be_asked_and_every_answer_who_may_read_it() {
         let page = "https://Chat.example.org";
-        let shut = policy(&[], &[], false, false).unwrap();
-        let open = policy(&[], &[page], true, false).unwrap();
+        let shut = policy(&[], &[]).unwrap();
+        let open = Server { cors_allow_credentials: true, ..listed(&[], &[page]) };
+        let open = OriginPolicy::of(&open).unwrap();
         let preflight = |origin| OriginHeaders {
             method: "OPTIONS",
             wanted_method: Some(b"POST"),

@@ -10,10 +10,33 @@ use crate::model::task::{Approval, Sandbox, Task, TaskOption};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The approval modes, from the weakest: who may do least without a person's yes.
-const APPROVALS: [Approval; 4] = [Approval::Always, Approval::Default, Approval::Auto, Approval::None];
-/// The sandbox modes, from the narrowest. What a backend is configured to may be anything but is no more than all.
-const SANDBOXES: [Sandbox; 4] = [Sandbox::ReadOnly, Sandbox::Workspace, Sandbox::Default, Sandbox::Full];
+/// The modes of one kind, and the rule that sets their ceiling.
+struct Scale<T: 'static> {
+    /// From the strictest.
+    order: &'static [T],
+    ceiling: fn(&Rules) -> T,
+    word: fn(T) -> &'static str,
+    /// What a mode is called in a sentence.
+    name: &'static str,
+    key: &'static str,
+}
+
+const APPROVALS: Scale<Approval> = Scale {
+    // From the weakest: what may do least without a person's yes.
+    order: &[Approval::Always, Approval::Default, Approval::Auto, Approval::None],
+    ceiling: |rules| rules.approval,
+    word: Approval::word,
+    name: "approval",
+    key: "max_approval_mode",
+};
+const SANDBOXES: Scale<Sandbox> = Scale {
+    // What a backend is configured to may be anything but is no more than all.
+    order: &[Sandbox::ReadOnly, Sandbox::Workspace, Sandbox::Default, Sandbox::Full],
+    ceiling: |rules| rules.sandbox,
+    word: Sandbox::word,
+    name: "sandbox",
+    key: "max_sandbox_mode",
+};
 
 /// In a list of models: the one that a backend has when none is named.
 const UNNAMED: &str = "default";
@@ -22,32 +45,31 @@ const UNNAMED: &str = "default";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy(Vec<Rules>);
 
-/// The rules of one section of the configuration; `None` allows all.
+/// The rules of one section of the configuration; `None` allows all, and so does an empty list of directories.
 #[derive(Debug, Clone, PartialEq)]
 struct Rules {
     /// The section's name: `server`, `server.keys.ci`.
     section: String,
     backends: Option<Vec<String>>,
     models: Option<Vec<String>>,
-    approval: Option<Approval>,
-    sandbox: Option<Sandbox>,
+    approval: Approval,
+    sandbox: Sandbox,
     extra: Option<Vec<String>>,
-    dirs: Option<Vec<PathBuf>>,
+    dirs: Vec<PathBuf>,
     blocked: Vec<PathBuf>,
     project_config: bool,
 }
 
 impl Policy {
-    /// What the server allows to all.
     pub fn of(server: &Server) -> Result<Policy, Error> {
         let section = "server".to_owned();
         Ok(Policy(vec![Rules {
             backends: server.allowed_backends.clone(),
             models: server.allowed_models.clone(),
-            approval: Some(server.max_approval_mode),
-            sandbox: Some(server.max_sandbox_mode),
+            approval: server.max_approval_mode,
+            sandbox: server.max_sandbox_mode,
             extra: server.allowed_extra_flags.clone(),
-            dirs: some(prefixes(&section, "allowed_workdir_prefixes", &server.allowed_workdir_prefixes)?),
+            dirs: prefixes(&section, "allowed_workdir_prefixes", &server.allowed_workdir_prefixes)?,
             blocked: prefixes(&section, "blocked_workdir_prefixes", &server.blocked_workdir_prefixes)?,
             project_config: server.project_config,
             section,
@@ -60,10 +82,10 @@ impl Policy {
         let rules = Rules {
             backends: key.allowed_backends.clone(),
             models: key.allowed_models.clone(),
-            approval: key.max_approval_mode,
-            sandbox: key.max_sandbox_mode,
+            approval: key.max_approval_mode.unwrap_or(Approval::None),
+            sandbox: key.max_sandbox_mode.unwrap_or(Sandbox::Full),
             extra: key.allowed_extra_flags.clone(),
-            dirs: some(prefixes(&section, "allowed_workdir_prefixes", &key.allowed_workdir_prefixes)?),
+            dirs: prefixes(&section, "allowed_workdir_prefixes", &key.allowed_workdir_prefixes)?,
             blocked: Vec::new(),
             project_config: true,
             section,
@@ -73,15 +95,22 @@ impl Policy {
 
     /// Whether this backend may be used at all.
     pub fn backend(&self, name: &str) -> Result<(), Error> {
-        let refuses = |rules: &&Rules| {
-            rules.backends.as_ref().is_some_and(|list| !list.iter().any(|allowed| allowed == name))
-        };
-        match self.0.iter().find(refuses) {
+        let asked = || format!("backend `{name}`");
+        self.listed("allowed_backends", |rules| rules.backends.as_deref(), asked, |allowed| allowed == name)
+    }
+
+    /// Refuses what the list of one of the sections does not have.
+    fn listed(
+        &self,
+        key: &str,
+        list: fn(&Rules) -> Option<&[String]>,
+        asked: impl FnOnce() -> String,
+        is_it: impl Fn(&String) -> bool,
+    ) -> Result<(), Error> {
+        let mut lists = self.0.iter().filter_map(|rules| Some((rules, list(rules)?)));
+        match lists.find(|(_, list)| !list.iter().any(&is_it)) {
             None => Ok(()),
-            Some(rules) => {
-                let allowed = listed(rules.backends.as_deref());
-                Err(rules.refusal("allowed_backends", format!("backend `{name}`"), allowed))
-            }
+            Some((rules, list)) => Err(rules.refusal(key, asked(), words(list))),
         }
     }
 
@@ -109,17 +138,11 @@ impl Policy {
             Some(model) => asked == Some(allowed) || real(allowed) == Some(model),
             None => allowed == UNNAMED || real(allowed).is_none(),
         };
-        let refuses = |rules: &&Rules| rules.models.as_ref().is_some_and(|list| !list.iter().any(is_same));
-        match self.0.iter().find(refuses) {
-            None => Ok(()),
-            Some(rules) => {
-                let asked = match asked {
-                    Some(model) => format!("model `{model}`"),
-                    None => format!("the model that backend `{}` has by default", task.backend),
-                };
-                Err(rules.refusal("allowed_models", asked, listed(rules.models.as_deref())))
-            }
-        }
+        let asked_for = || match asked {
+            Some(model) => format!("model `{model}`"),
+            None => format!("the model that backend `{}` has by default", task.backend),
+        };
+        self.listed("allowed_models", |rules| rules.models.as_deref(), asked_for, is_same)
     }
 
     /// Only the request's own flags: those of the configuration are in the task, too. What each takes, and whether the
@@ -132,65 +155,87 @@ impl Policy {
         }
         let flags = words.iter().filter(|word| word.starts_with('-'));
         for flag in flags.map(|word| word.split_once('=').map_or(word.as_str(), |(flag, _)| flag)) {
-            let allows = |list: &[String]| list.iter().any(|allowed| allowed.trim_end_matches('=') == flag);
-            let refuses = |rules: &&Rules| rules.extra.as_deref().is_some_and(|list| !allows(list));
-            if let Some(rules) = self.0.iter().find(refuses) {
-                let allowed = listed(rules.extra.as_deref());
-                return Err(rules.refusal("allowed_extra_flags", format!("flag `{flag}`"), allowed));
-            }
+            let asked = || format!("flag `{flag}`");
+            let is_it = |allowed: &String| allowed.trim_end_matches('=') == flag;
+            self.listed("allowed_extra_flags", |rules| rules.extra.as_deref(), asked, is_it)?;
         }
         Ok(())
     }
 
     fn approval(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
-        let Some((rules, most)) = self.strictest(&APPROVALS, |rules| rules.approval) else { return Ok(()) };
         let lenient = task.lenient;
         let real = |mode| access(mode, Sandbox::Default, lenient, backend).map(|(approval, _)| approval);
-        match within(&APPROVALS, most, task.approval, request.approval_mode.is_some(), real) {
-            Some(mode) => task.approval = mode,
-            None => {
-                let (asked, real) = (task.approval, real(task.approval));
-                let asked = of_mode("approval", asked.word(), real.map(Approval::word), task);
-                return Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
-            }
-        }
+        let is_said = request.approval_mode.is_some();
+        task.approval = self.lowered(&APPROVALS, task.approval, is_said, real, &task.backend)?;
         Ok(())
     }
 
     fn sandbox(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
-        let Some((rules, most)) = self.strictest(&SANDBOXES, |rules| rules.sandbox) else { return Ok(()) };
         let (approval, lenient) = (task.approval, task.lenient);
         let real = |mode| access(approval, mode, lenient, backend).map(|(_, reach)| reach);
-        match within(&SANDBOXES, most, task.sandbox, request.sandbox_mode.is_some(), real) {
-            Some(mode) => task.sandbox = mode,
-            None => {
-                let (asked, real) = (task.sandbox, real(task.sandbox));
-                let asked = of_mode("sandbox", asked.word(), real.map(Sandbox::word), task);
-                return Err(rules.refusal("max_sandbox_mode", asked, format!("at most `{}`", most.word())));
-            }
-        }
+        let is_said = request.sandbox_mode.is_some();
+        task.sandbox = self.lowered(&SANDBOXES, task.sandbox, is_said, real, &task.backend)?;
         Ok(())
+    }
+
+    /// The mode that a task gets: its own where that is within the ceiling, else, when the request has not said it, the next
+    /// stricter one that is. `real` is what a mode really is with the backend; one that the backend cannot honour counts as
+    /// what it says, and is left to the engine to refuse.
+    fn lowered<T: Copy + PartialEq>(
+        &self,
+        scale: &Scale<T>,
+        mode: T,
+        is_said: bool,
+        real: impl Fn(T) -> Option<T>,
+        backend: &str,
+    ) -> Result<T, Error> {
+        let (_, most) = self.strictest(scale);
+        let fits = |mode: T| scale.rank(mode) <= scale.rank(most);
+        if fits(mode) && real(mode).is_none_or(fits) {
+            return Ok(mode);
+        }
+        let mut stricter = scale.order[..scale.rank(mode)].iter().rev().copied();
+        let stricter = stricter.find(|mode| fits(*mode) && real(*mode).is_some_and(fits));
+        stricter.filter(|_| !is_said).ok_or_else(|| {
+            let asked = format!("{} mode `{}`", scale.name, (scale.word)(mode));
+            self.above(
+                scale,
+                match real(mode).filter(|real| *real != mode).map(scale.word) {
+                    Some(real) => format!("{asked}, which with backend `{backend}` is `{real}` here,"),
+                    None => asked,
+                },
+            )
+        })
+    }
+
+    /// The lowest ceiling, and whose it is.
+    fn strictest<T: Copy + PartialEq>(&self, scale: &Scale<T>) -> (&Rules, T) {
+        let ceilings = self.0.iter().map(|rules| (rules, (scale.ceiling)(rules)));
+        ceilings.min_by_key(|(_, most)| scale.rank(*most)).expect("the server has rules")
+    }
+
+    fn above<T: Copy + PartialEq>(&self, scale: &Scale<T>, asked: String) -> Error {
+        let (rules, most) = self.strictest(scale);
+        rules.refusal(scale.key, asked, format!("at most `{}`", (scale.word)(most)))
     }
 
     /// What a request can have done without approval whatever the approval mode is.
     fn unasked(&self, request: &Request, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
-        let Some((rules, most)) = self.strictest(&APPROVALS, |rules| rules.approval) else { return Ok(()) };
-        if most == Approval::None {
+        if self.strictest(&APPROVALS).1 == Approval::None {
             return Ok(());
         }
-        let refusal =
-            |asked| Err(rules.refusal("max_approval_mode", asked, format!("at most `{}`", most.word())));
+        let refusal = |asked: &str| Err(self.above(&APPROVALS, asked.to_owned()));
         // Listed tools need no approval, but under `read-only`: there a list only chooses from those that read.
         let listed =
             request.allowed_tools.as_ref().and_then(|Tools(tools)| tools.as_deref()).unwrap_or_default();
         let real = access(task.approval, task.sandbox, task.lenient, backend);
         let reads_only = real.is_some_and(|(_, reach)| reach == Sandbox::ReadOnly);
         if !listed.is_empty() && !reads_only && backend.honours(TaskOption::AllowedTools).is_ok() {
-            return refusal("a list of tools, which need no approval then,".to_owned());
+            return refusal("a list of tools, which need no approval then,");
         }
         // A file that the prompt names is sent to the model, wherever it is.
         if request.interpret == Some(true) {
-            return refusal("`interpret`, which reads files and runs commands without approval,".to_owned());
+            return refusal("`interpret`, which reads files and runs commands without approval,");
         }
         Ok(())
     }
@@ -210,13 +255,12 @@ impl Policy {
         let asked = || format!("directory `{}`", name.display());
         // None of the sentences says more of the place than the configuration does.
         let all = |dirs: &[PathBuf]| {
-            let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-            listed(Some(&dirs))
+            words(&dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<String>>())
         };
         let is_in = |dirs: &[PathBuf]| real.map(|real| dirs.iter().any(|dir| real.starts_with(dir)));
         for rules in &self.0 {
-            if let Some(dirs) = rules.dirs.as_deref().filter(|dirs| is_in(dirs) != Some(true)) {
-                return Err(rules.refusal("allowed_workdir_prefixes", asked(), all(dirs)));
+            if !rules.dirs.is_empty() && is_in(&rules.dirs) != Some(true) {
+                return Err(rules.refusal("allowed_workdir_prefixes", asked(), all(&rules.dirs)));
             }
             if !rules.blocked.is_empty() && is_in(&rules.blocked) != Some(false) {
                 let allowed = format!("nothing in {}", all(&rules.blocked));
@@ -225,15 +269,11 @@ impl Policy {
         }
         Ok(())
     }
+}
 
-    /// The lowest ceiling, and whose it is.
-    fn strictest<T: Copy + PartialEq>(
-        &self,
-        order: &[T],
-        ceiling: impl Fn(&Rules) -> Option<T>,
-    ) -> Option<(&Rules, T)> {
-        let ceilings = self.0.iter().filter_map(|rules| Some((rules, ceiling(rules)?)));
-        ceilings.min_by_key(|(_, most)| rank(order, *most))
+impl<T: PartialEq> Scale<T> {
+    fn rank(&self, mode: T) -> usize {
+        self.order.iter().position(|other| *other == mode).unwrap_or(self.order.len())
     }
 }
 
@@ -261,21 +301,9 @@ impl Rules {
     }
 }
 
-/// An empty list of directories is no rule.
-fn some(dirs: Vec<PathBuf>) -> Option<Vec<PathBuf>> {
-    Some(dirs).filter(|dirs| !dirs.is_empty())
-}
-
-fn listed(list: Option<&[String]>) -> String {
-    match list.unwrap_or_default() {
-        [] => "none".to_owned(),
-        list => list.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// Where a mode stands, from the strictest.
-fn rank<T: PartialEq>(order: &[T], mode: T) -> usize {
-    order.iter().position(|other| *other == mode).unwrap_or(order.len())
+fn words(list: &[String]) -> String {
+    let quoted: Vec<String> = list.iter().map(|word| format!("`{word}`")).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
 /// What a pair of modes really is with a backend: `lenient` takes away what it cannot honour, and an approval mode may take
@@ -296,34 +324,6 @@ fn access(
         }
     }
     Some((probe.approval, backend.reach(&probe)))
-}
-
-/// The mode that a task gets: its own where that is within the ceiling, else, when the request has not said it, the next
-/// stricter one that is. `None` is a refusal. A mode that the backend cannot honour counts as what it says, and is left to
-/// the engine to refuse.
-fn within<T: Copy + PartialEq>(
-    order: &[T],
-    most: T,
-    now: T,
-    is_said: bool,
-    real: impl Fn(T) -> Option<T>,
-) -> Option<T> {
-    let fits = |mode: T| rank(order, mode) <= rank(order, most);
-    if fits(now) && real(now).is_none_or(fits) {
-        return Some(now);
-    }
-    let stricter = order[..rank(order, now)].iter().rev().copied().filter(|mode| fits(*mode));
-    stricter.filter(|_| !is_said).find(|mode| real(*mode).is_some_and(fits))
-}
-
-/// The words for a mode, and for what it really is.
-fn of_mode(what: &str, mode: &str, real: Option<&str>, task: &Task) -> String {
-    match real.filter(|real| *real != mode) {
-        Some(real) => {
-            format!("{what} mode `{mode}`, which with backend `{}` is `{real}` here,", task.backend)
-        }
-        None => format!("{what} mode `{mode}`"),
-    }
 }
 
 fn prefixes(section: &str, key: &str, list: &[String]) -> Result<Vec<PathBuf>, Error> {

@@ -33,7 +33,6 @@ impl Rate {
     }
 }
 
-/// Who is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Who {
     /// The owner of an API key.
@@ -93,16 +92,12 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// No client has sent anything yet.
     pub fn new(server: &Server) -> Buckets {
         let memory = Duration::from_secs(server.rate_limit_cleanup_secs);
         Buckets { memory, held: Mutex::new(RateState::default()) }
     }
 
-    /// Counts one request.
-    ///
-    /// # Errors
-    /// When it is one too many: after so many seconds (`Retry-After`, at least 1) there is room for one.
+    /// Counts one request. One too many fails: after so many seconds (`Retry-After`, at least 1) there is room for one.
     pub fn take(&self, who: Who, rate: Rate, now: Instant) -> Result<(), u64> {
         let mut held = crate::base::sync::lock(&self.held);
         let held = &mut *held;

@@ -56,7 +56,6 @@ impl Trace {
         Some(Trace { id: id.to_owned(), span: span.to_owned(), flags })
     }
 
-    /// Our own part of the caller's trace.
     pub fn child(&self) -> Result<Trace, Error> {
         loop {
             let span = world::random_id()?[..16].to_owned();

@@ -29,6 +29,8 @@ pub struct Call<'a, 'c> {
     pub who: Who,
     /// What stands at the places that the route leaves open.
     pub params: Vec<String>,
+    /// The fields of the query, decoded; of a path of our own API alone.
+    pub query: Vec<(String, String)>,
     /// The route, where the path has one.
     pub route: Option<&'static Route>,
     /// Headers of every answer.
@@ -238,18 +240,18 @@ impl<'c> Call<'_, 'c> {
             .map_err(|error: io::Error| Fault::from(Error::System { what: "make a pipe", error }))
     }
 
-    /// Holds the query of our own API against the fields that the route reads. The others' clients send what they like.
-    pub fn check_query(&self, route: &Route) -> Result<(), Fault> {
-        let mut seen: Vec<String> = Vec::new();
-        for (name, _) in
-            pairs(&self.exchange.head.query).into_iter().filter(|_| route.path.starts_with("/api/"))
-        {
-            let problem = match nearest(&name, route.query.iter().copied()) {
-                _ if seen.contains(&name) => format!("the query has `{name}` twice"),
-                _ if route.query.contains(&&*name) => {
-                    seen.push(name);
-                    continue;
+    /// Reads the query of our own API, and holds it against the fields that the route reads. The others' clients send what
+    /// they like.
+    pub fn read_query(&mut self, route: &Route) -> Result<(), Fault> {
+        if route.path.starts_with("/api/") {
+            self.query = pairs(&self.exchange.head.query);
+        }
+        for (at, (name, _)) in self.query.iter().enumerate() {
+            let problem = match nearest(name, route.query.iter().copied()) {
+                _ if self.query[..at].iter().any(|(seen, _)| seen == name) => {
+                    format!("the query has `{name}` twice")
                 }
+                _ if route.query.contains(&&**name) => continue,
                 Some(near) => format!("the query has an unknown field `{name}`: did you mean `{near}`?"),
                 None if route.query.is_empty() => {
                     format!("the query has a field `{name}`: this path takes none")
@@ -264,9 +266,9 @@ impl<'c> Call<'_, 'c> {
         Ok(())
     }
 
-    /// The value of a query parameter, decoded.
+    /// The value of a query parameter.
     pub fn query(&self, name: &str) -> Option<String> {
-        pairs(&self.exchange.head.query).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     }
 }
 

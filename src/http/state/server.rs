@@ -102,10 +102,11 @@ impl Server {
             queue: of_server.queue_length,
             wait_limit: Duration::from_secs(of_server.queue_timeout_secs),
         };
+        let origins = OriginPolicy::of(of_server)?;
         Ok(Server {
             policy: Policy::of(of_server)?,
             proxies: Proxies::parse(&of_server.trusted_proxies)?,
-            origins: OriginPolicy::of(of_server, !keys.is_empty())?,
+            origins: if keys.is_empty() { origins.without_keys()? } else { origins },
             buckets: Buckets::new(of_server),
             keys,
             slots: Slots::new(bounds),

@@ -126,10 +126,10 @@ fn ours(example: &Example) -> (u16, Vec<(String, String)>, String) {
     }
     // The recorded server counted otherwise, and kept nothing.
     (chat.estimate, chat.store) = (1, false);
-    let (reply, output) = match &chat.forced {
-        None => (hello(), 6),
-        Some(_) if example.name == "messages forced tool sse" => (call(), 2),
-        Some(_) => (call(), 4),
+    let (reply, output) = match chat.forced.as_slice() {
+        [] => (hello(), 6),
+        _ if example.name == "messages forced tool sse" => (call(), 2),
+        _ => (call(), 4),
     };
     let finished = finished(1, output);
     answered(if chat.stream {

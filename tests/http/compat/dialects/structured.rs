@@ -20,8 +20,8 @@ fn formats_are_the_same_in_all_dialects() {
         let chat = asked(path, body);
         assert_eq!(chat.format, Format::Schema { name: "P".to_owned(), schema: wanted.clone() });
         assert_eq!(schema(&chat), Some(wanted.clone()));
-        assert!(instruction(&chat, false).unwrap().contains(&wanted.to_string()));
-        assert!(!instruction(&chat, true).unwrap().contains("properties"));
+        assert!(instruction(&chat, schema(&chat).as_ref()).unwrap().contains(&wanted.to_string()));
+        assert!(!instruction(&chat, None).unwrap().contains("properties"));
         let text = |text: &str| Reply::Text(text.to_owned());
         assert_eq!(reply(&chat, "```json\n{\"a\": 1}\n```"), Ok(text("{\"a\": 1}")), "no code fence");
         for wrong in ["no", "{}", "{\"a\":\"1\"}", ""] {
@@ -34,7 +34,7 @@ fn formats_are_the_same_in_all_dialects() {
     assert!(reply(&object, "[1]").is_err());
     let text = asked(CHAT, user(json!("hi")));
     assert_eq!(
-        (instruction(&text, false), reply(&text, "{\"b\"")),
+        (instruction(&text, None), reply(&text, "{\"b\"")),
         (None, Ok(Reply::Text("{\"b\"".to_owned())))
     );
 }
@@ -54,9 +54,7 @@ fn openai_tools(nested: bool) -> Value {
 
 #[test]
 fn forced_tools_become_answers_that_are_checked() {
-    let names = |chat: &Chat| -> Vec<String> {
-        chat.forced.iter().flat_map(|forced| &forced.tools).map(|tool| tool.name.clone()).collect()
-    };
+    let names = |chat: &Chat| -> Vec<String> { chat.forced.iter().map(|tool| tool.name.clone()).collect() };
     let body = |path: &str, choice: Value| match path {
         CHAT => with(user(json!("hi")), json!({"tools": openai_tools(true), "tool_choice": choice})),
         RESPONSES => json!({"input": "hi", "tools": openai_tools(false), "tool_choice": choice}),
@@ -89,7 +87,7 @@ fn forced_tools_become_answers_that_are_checked() {
     ] {
         let chat = asked(path, body(path, choice.clone()));
         assert_eq!(names(&chat), expected, "{path} {choice}");
-        assert_eq!(instruction(&chat, false).is_some(), !expected.is_empty());
+        assert_eq!(instruction(&chat, schema(&chat).as_ref()).is_some(), !expected.is_empty());
     }
     let tool = |name: &str, arguments: &str| {
         Ok(Reply::Tool { name: name.to_owned(), arguments: arguments.to_owned() })
@@ -109,7 +107,7 @@ fn forced_tools_become_answers_that_are_checked() {
         assert!(reply(&both, wrong).is_err(), "{wrong}");
     }
     assert_eq!(schema(&both).unwrap()["type"], "object", "vendors want an object at the root");
-    assert!(instruction(&both, true).unwrap().contains("two: makes b"));
+    assert!(instruction(&both, None).unwrap().contains("two: makes b"));
     let bare = json!({"tools": [{"type": "function", "function": {"name": "w"}}], "tool_choice": "required"});
     let bare = asked(CHAT, with(user(json!("hi")), bare));
     assert_eq!(reply(&bare, "{}"), tool("w", "{}"));
