@@ -3,10 +3,13 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 export SOURCE_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-BINARY = target/release/clinvk
+# `make PROFILE=small FEATURES=--no-default-features`: the smallest one, without the server.
+PROFILE ?= release
+FEATURES ?=
+BINARY = target/$(PROFILE)/clinvk
 
 all:
-	$(CARGO) build --release --locked
+	$(CARGO) build --profile $(PROFILE) --locked $(FEATURES)
 
 # The main job on the built-in echo backend: needs nothing but this machine.
 demo: all
@@ -42,6 +45,7 @@ fuzz:
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	for page in man/*; do groff -mdoc -ww -Tutf8 -z $$page 2>&1 | (! grep .) || exit 1; done
 
 install: all

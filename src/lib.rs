@@ -8,5 +8,6 @@ pub mod session; // conversations on disk
 pub mod exec; // one child process
 pub mod engine; // the one door: every run goes through it
 pub mod batch; // many runs at once
+#[cfg(feature = "serve")]
 pub mod http; // the server
 pub mod cli; // the command line

@@ -34,7 +34,15 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "map", operands: "PROMPT", help: "run a prompt for each item of a list" },
     Command { name: "compare", operands: "[PROMPT]", help: "put a prompt to several backends" },
     Command { name: "chain", operands: "[-]", help: "run the steps of a file one after the other" },
-    Command { name: "serve", operands: "", help: "serve HTTP: our own API, OpenAI's and Anthropic's" },
+    Command {
+        name: "serve",
+        operands: "",
+        help: if cfg!(feature = "serve") {
+            "serve HTTP: our own API, OpenAI's and Anthropic's"
+        } else {
+            "serve HTTP: not in this build"
+        },
+    },
     Command { name: "version", operands: "", help: "print the version" },
     Command { name: "help", operands: "[COMMAND]", help: "print help" },
 ];

@@ -16,6 +16,7 @@ mod print;
 mod progress;
 mod prompt;
 mod resume;
+#[cfg(feature = "serve")]
 mod serve;
 mod sessions;
 mod signals;
@@ -150,7 +151,12 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "map" => map::run(typed, world, &loaded.config),
                 "compare" => compare::run(typed, world, &loaded.config),
                 "chain" => chain::run(typed, world, &loaded.config),
+                #[cfg(feature = "serve")]
                 "serve" => serve::run(typed, world, &loaded.config),
+                #[cfg(not(feature = "serve"))]
+                "serve" => Err(Error::Invalid(
+                    "this build has no server: it was made without the feature `serve`".to_owned(),
+                )),
                 _ => prompt::run(typed, world, &loaded.config),
             };
             // It takes some milliseconds: what was quick stays quick.

@@ -61,7 +61,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     }
     guard(&listen, &keys, &config)?;
     leftovers::warn(&engine.world);
-    let stop = signals::stop_pipe()?;
+    let stop = signals::pipe_of(&sys::ending_signals())?;
     let limits = limits(&config);
     let acceptor = Acceptor::open(vec![listen])?;
     let addresses = acceptor.addresses();

@@ -11,12 +11,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::{io, thread};
 
-/// From now on each signal that means a server's end is a byte in this pipe.
-pub fn stop_pipe() -> Result<OwnedFd, Error> {
-    pipe_of(&sys::ending_signals())
-}
-
-fn pipe_of(signals: &[i32]) -> Result<OwnedFd, Error> {
+/// From now on each of these signals is a byte in this pipe.
+pub fn pipe_of(signals: &[i32]) -> Result<OwnedFd, Error> {
     sys::survive_file_size_limit();
     sys::signals_to_pipe(signals).map_err(|error| Error::System { what: "listen for signals", error })
 }

@@ -329,6 +329,7 @@ fn help_and_version_need_no_home_and_no_valid_configuration() {
     }
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn a_time_limit_is_read_the_same_everywhere() {
     // faults.md C8
@@ -411,4 +412,15 @@ fn a_debug_variable_that_says_no_is_no() {
         let seen = echo(json!({})).clinvk(["hi"]).env("CLINVK_DEBUG", value).seen();
         assert_eq!(!seen.err.is_empty(), is_verbose, "{value}: {seen}");
     }
+}
+
+#[cfg(not(feature = "serve"))]
+#[test]
+fn a_build_without_a_server_says_so_and_takes_the_same_configuration() {
+    let scene = Scene::new();
+    scene.config(&serde_json::json!({"default_backend": "echo", "server": {"port": 99}}));
+    scene.clinvk(["hi"]).prints("hi\n");
+    scene.clinvk(["config", "get", "server.port"]).prints("99\n");
+    let refused = "clinvk: this build has no server: it was made without the feature `serve`\n";
+    scene.clinvk(["serve", "--port", "0"]).fails(1, refused);
 }

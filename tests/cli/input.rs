@@ -1,5 +1,6 @@
 //! What comes in: text that is not quite what it should be, from programs, clients and files.
 
+#[cfg(feature = "serve")]
 use crate::util::http::Server;
 use crate::util::scene::{Scene, until};
 use clinvk::backend::claude::Claude;
@@ -138,6 +139,7 @@ const BODIES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+#[cfg(feature = "serve")]
 #[track_caller]
 fn answered(server: &Server, path: &str, body: impl Into<Vec<u8>>, place: &str) -> Value {
     let answer = server.ask("POST", path).header("Content-Type", "application/json").body(body).answer();
@@ -146,6 +148,7 @@ fn answered(server: &Server, path: &str, body: impl Into<Vec<u8>>, place: &str) 
 }
 
 /// faults.md A6 and C2: bodies with lone surrogates, and with a byte order mark.
+#[cfg(feature = "serve")]
 #[test]
 fn every_endpoint_takes_the_same_bodies() {
     let scene = Scene::new();
@@ -233,6 +236,7 @@ fn every_file_takes_what_programs_write() {
 }
 
 /// faults.md C2: a key file.
+#[cfg(feature = "serve")]
 #[test]
 fn a_key_file_may_begin_with_a_mark() {
     use std::os::unix::fs::PermissionsExt;

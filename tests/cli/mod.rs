@@ -3,6 +3,6 @@
 mod command_line;
 mod input;
 mod json;
-mod manual;
+pub mod manual;
 mod prompt;
 mod terminal;

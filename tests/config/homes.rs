@@ -51,6 +51,7 @@ fn without_a_home_what_needs_none_works() {
             &["resume", "0123456789abcdef0123456789abcdef", "hi"],
             &["config", "set", "output.show_tokens", "true"],
             &["config", "path"],
+            #[cfg(feature = "serve")]
             &["serve", "--port", "0"],
         ] {
             let seen = run(args).seen();

@@ -1,5 +1,6 @@
 //! What is configured for a backend and may be a key is for whoever can read the configuration.
 
+#[cfg(feature = "serve")]
 use crate::util::http::Server;
 use crate::util::scene::{Scene, until};
 use serde_json::json;
@@ -21,6 +22,7 @@ fn scene() -> Scene {
 }
 
 /// faults.md G2.
+#[cfg(feature = "serve")]
 #[test]
 fn a_dry_run_shows_a_client_the_names_of_what_is_configured_and_no_values() {
     let scene = scene();
@@ -51,6 +53,7 @@ fn a_dry_run_shows_a_client_the_names_of_what_is_configured_and_no_values() {
     }
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn a_log_of_commands_and_a_program_that_does_not_start_show_no_values_either() {
     let scene = scene();
@@ -93,6 +96,7 @@ fn a_program_that_is_run_finds_no_api_key_in_the_environment_of_its_parent() {
 }
 
 /// faults.md G7: the memory of a server with keys is closed to its user's other programs, and it does all it did.
+#[cfg(feature = "serve")]
 #[test]
 fn a_program_that_a_server_runs_reads_neither_its_environment_nor_its_memory() {
     let scene = Scene::playing(SPY);

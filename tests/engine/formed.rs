@@ -78,6 +78,7 @@ fn so_does_a_batch() {
     }
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn so_does_a_server() {
     for (answer, told, why) in ROWS {

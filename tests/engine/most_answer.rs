@@ -1,5 +1,6 @@
 //! How long an answer may be that is kept until its end: the same on every surface that keeps one (faults.md G6).
 
+#[cfg(feature = "serve")]
 use crate::util::http::Server;
 use crate::util::scene::Scene;
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ fn the_command_line_keeps_no_more_of_an_answer_than_the_others() {
     }
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn a_server_keeps_as_much_on_every_surface() {
     let scene = flooding();

@@ -79,6 +79,7 @@ fn a_denied_permission_is_seen_on_the_command_line() {
     }
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn a_denied_permission_is_seen_over_http() {
     let scene = asking(1);

@@ -2,6 +2,7 @@
 
 mod compat;
 mod front;
+mod manual;
 mod native;
 mod net;
 mod ops;

@@ -71,6 +71,7 @@ fn table() -> Vec<(&'static str, Value, Value, String)> {
 }
 
 /// F1, F2: over HTTP it is a 400 that names the bound, when a session is changed and when one is begun.
+#[cfg(feature = "serve")]
 #[test]
 fn what_a_client_stores_over_http_is_bounded() {
     let home = Home::new();

@@ -54,6 +54,7 @@ fn repaired_means_that_something_was_repaired() {
 }
 
 /// F10: /health is not ok while a turn could not be saved, also where a few bytes still could.
+#[cfg(feature = "serve")]
 #[test]
 fn health_says_when_nothing_more_can_be_saved() {
     let home = Home::new();

@@ -80,6 +80,7 @@ fn what_is_no_file_is_neither_waited_for_nor_followed() {
 
 /// F12: a session that makes no sense goes by its whole id, on the command line and over HTTP; not by less, and never by
 /// the way.
+#[cfg(feature = "serve")]
 #[test]
 fn a_broken_session_is_deleted_by_its_whole_id() {
     for what in ["{", "pipe", "link to a file"] {

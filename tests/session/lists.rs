@@ -50,6 +50,7 @@ fn a_list_says_that_it_is_cut() {
 }
 
 /// E3: the same over HTTP.
+#[cfg(feature = "serve")]
 #[test]
 fn a_list_over_http_has_the_number_of_all() {
     let home = with(60);

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+#[cfg(feature = "serve")]
 pub mod http;
 pub mod replay;
 pub mod run;

@@ -38,6 +38,7 @@ fn answer(events: &[Value]) -> String {
     answer.into_iter().collect()
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn void_text_is_no_part_of_the_answer_wherever_it_can_be_taken_back() {
     let scene = playing("cut-twice.log");
@@ -61,6 +62,7 @@ fn void_text_is_no_part_of_the_answer_wherever_it_can_be_taken_back() {
     assert_eq!(compatible.json()["choices"][0]["message"]["content"], ANSWER, "{compatible}");
 }
 
+#[cfg(feature = "serve")]
 #[test]
 fn what_is_printed_or_sent_stands_and_the_answer_begins_anew_behind_it() {
     let scene = playing("cut-twice.log");
