@@ -254,7 +254,7 @@ impl Batch<'_> {
         });
         if passes {
             past.keep_on(&finished);
-            past.temporary.extend(finished.session.clone().filter(|_| hidden));
+            past.temporary.extend(finished.outcome.session.clone().filter(|_| hidden));
         }
         finished
     }
@@ -275,8 +275,8 @@ struct Past {
 impl Past {
     /// The conversation goes on from here.
     fn keep_on(&mut self, finished: &Finished) {
-        if let (State::Completed, Some(id)) = (finished.state, &finished.session) {
-            self.sessions.insert(finished.backend.clone(), id.clone());
+        if let (State::Completed, Some(id)) = (finished.state, &finished.outcome.session) {
+            self.sessions.insert(finished.outcome.backend.clone(), id.clone());
         }
     }
 }

@@ -84,7 +84,7 @@ impl Batch<'_> {
             };
             let finished = course.run(label, || Ok(Job { request, ..Job::default() }));
             if race && finished.state == State::Completed {
-                course.stop(Halt::Won(finished.backend.clone()));
+                course.stop(Halt::Won(finished.outcome.backend.clone()));
             }
             course.conclude(finished);
             Some(())

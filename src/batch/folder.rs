@@ -118,7 +118,7 @@ impl Folder {
         if state.rows.len() <= index {
             state.rows.resize_with(index + 1, || None);
         }
-        let kind = finished.failure.as_ref().map(|failure| failure.kind);
+        let kind = finished.outcome.failure.as_ref().map(|failure| failure.kind);
         let file = finished.label.id.is_some().then(|| name.into_boxed_str());
         state.rows[index] = Some(Row { file, state: finished.state, kind });
         if state.written.elapsed() < REFRESH { Ok(()) } else { self.write_summary(&mut state, "running") }

@@ -68,8 +68,9 @@ impl Course<'_> {
         }
         if request.dry_run.unwrap_or(batch.defaults.config.unified_flags.dry_run) {
             let output = batch.runner.rehearse(tasks.swap_remove(0), job.session.as_ref())?;
-            let unrun = Finished::without_run(label.clone(), State::Completed, None);
-            return Ok(Finished { output, warnings, dry_run: true, ..unrun });
+            let mut unrun = Finished::without_run(label.clone(), State::Completed, None);
+            unrun.outcome.warnings = warnings;
+            return Ok(Finished { output, dry_run: true, ..unrun });
         }
         batch.observer.started(label);
         let mut finished = self.tries(label, &request, &tasks, job.session.as_ref(), warnings);
@@ -109,7 +110,7 @@ impl Course<'_> {
             let session = listener.session.take();
             let mut finished = listener.result(label.clone(), result);
             if let Some(pause) = self.pause(&finished, attempt) {
-                let failure = finished.failure.as_ref().map_or("", |failure| &failure.message);
+                let failure = finished.outcome.failure.as_ref().map_or("", |failure| &failure.message);
                 let message = format!("try {attempt}: {failure}; the next one in {pause:.1?}");
                 let _ = batch.observer.event(
                     label.index,
@@ -125,17 +126,18 @@ impl Course<'_> {
                 }
             }
             if finished.state == State::Cancelled {
-                finished.failure =
-                    self.stopped(State::Cancelled).map(|(_, failure)| failure).or(finished.failure);
+                let stopped = self.stopped(State::Cancelled).map(|(_, failure)| failure);
+                finished.outcome.failure = stopped.or(finished.outcome.failure);
             }
-            warnings.append(&mut finished.warnings);
-            return Finished { attempts: attempt, duration: since.elapsed(), warnings, ..finished };
+            warnings.append(&mut finished.outcome.warnings);
+            finished.outcome = Outcome { duration: since.elapsed(), warnings, ..finished.outcome };
+            return Finished { attempts: attempt, ..finished };
         }
     }
 
     /// How long to wait for another try; none is not worth one.
     fn pause(&self, finished: &Finished, attempt: u32) -> Option<Duration> {
-        let failure = finished.failure.as_ref().filter(|failure| retry::may_pass(failure.kind))?;
+        let failure = finished.outcome.failure.as_ref().filter(|failure| retry::may_pass(failure.kind))?;
         if attempt > self.batch.retries || self.branch.is_thrown() {
             return None;
         }
@@ -205,11 +207,11 @@ impl JobListener<'_> {
                 let refused = Finished::refused(label, &error);
                 match self.outcome {
                     // It was under way: what there was of it is worth something.
-                    Some(outcome) => Finished {
-                        state: refused.state,
-                        failure: refused.failure,
-                        ..Finished::ran(refused.label, outcome, self.answer.text)
-                    },
+                    Some(outcome) => {
+                        let mut finished = Finished::ran(refused.label, outcome, self.answer.text);
+                        (finished.state, finished.outcome.failure) = (refused.state, refused.outcome.failure);
+                        finished
+                    }
                     None => Finished { output: self.answer.text, ..refused },
                 }
             }

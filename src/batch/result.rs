@@ -4,7 +4,7 @@ use crate::base::words::words;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::Usage;
 use crate::model::outcome::Outcome;
-use crate::model::unified::{self, Answer};
+use crate::model::unified::Answer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -62,31 +62,14 @@ pub struct Finished {
     pub label: Label,
     /// How it ended.
     pub state: State,
-    /// Who answered, or was asked last.
-    pub backend: String,
-    /// The model that answered.
-    pub model: Option<String>,
+    /// How its run went. Of one that was not run: the backend and model that were asked for, and why.
+    pub outcome: Outcome,
+    /// A backend ran, and has an exit status.
+    pub(super) has_run: bool,
     /// The answer as far as it came; of a dry run, what would have been executed.
     pub output: String,
-    /// From start to end, pauses between tries included.
-    pub duration: Duration,
-    /// The backend's exit status, where it ran.
-    pub exit_code: Option<i32>,
-    /// What went wrong.
-    pub failure: Option<Failure>,
     /// It could not run at all: its backend does not exist, is disabled or not installed.
     pub unavailable: bool,
-    /// Our session, where it was kept.
-    pub session: Option<String>,
-    pub backend_session: Option<String>,
-    /// What it used.
-    pub usage: Usage,
-    /// What was left out or is worth knowing.
-    pub warnings: Vec<String>,
-    /// How often the agent needed a permission and did not get it.
-    pub permission_denials: u64,
-    /// Who was asked before and could not answer for now.
-    pub tried: Vec<(String, Failure)>,
     /// How often it was begun.
     pub attempts: u32,
     /// It was done by an earlier batch, and was read back.
@@ -100,25 +83,15 @@ pub struct Finished {
 impl Finished {
     /// One that was not run.
     pub fn without_run(label: Label, state: State, failure: impl Into<Option<Failure>>) -> Finished {
-        let failure = failure.into();
-        let is_unavailable =
-            |failure: &Failure| matches!(failure.kind, Kind::UnknownBackend | Kind::NotInstalled);
+        let (backend, model, failure) = (label.backend.clone(), label.model.clone(), failure.into());
+        let kind = failure.as_ref().map(|failure| failure.kind);
         Finished {
-            backend: label.backend.clone(),
-            model: label.model.clone(),
             label,
             state,
+            outcome: Outcome { backend, model, failure, ..Outcome::default() },
+            has_run: false,
             output: String::new(),
-            duration: Duration::ZERO,
-            exit_code: None,
-            unavailable: failure.as_ref().is_some_and(is_unavailable),
-            failure,
-            session: None,
-            backend_session: None,
-            usage: Usage::default(),
-            warnings: Vec::new(),
-            permission_denials: 0,
-            tried: Vec::new(),
+            unavailable: matches!(kind, Some(Kind::UnknownBackend | Kind::NotInstalled)),
             attempts: 0,
             resumed: false,
             dry_run: false,
@@ -144,20 +117,14 @@ impl Finished {
             Some(Kind::Cancelled) => State::Cancelled,
             Some(_) => State::Failed,
         };
+        let unrun = Finished::without_run(label, state, outcome.failure.clone());
         Finished {
-            backend: outcome.backend,
-            model: outcome.model,
+            // A run whose session could not be saved is done all the same.
+            outcome: Outcome { session_failure: None, ..outcome },
+            has_run: true,
             output: output.trim_end_matches('\n').to_owned(),
-            duration: outcome.duration,
-            exit_code: Some(outcome.exit_code),
-            session: outcome.session,
-            backend_session: outcome.backend_session,
-            usage: outcome.usage,
-            warnings: outcome.warnings,
-            permission_denials: outcome.permission_denials,
-            tried: outcome.tried,
             attempts: 1,
-            ..Finished::without_run(label, state, outcome.failure)
+            ..unrun
         }
     }
 
@@ -165,20 +132,9 @@ impl Finished {
     pub fn to_json(&self) -> ResultJson<'_> {
         ResultJson {
             answer: Answer {
-                backend: Some(&self.backend),
-                model: self.model.as_deref(),
                 content: Some(&self.output),
-                session_id: self.session.as_deref(),
-                backend_session_id: self.backend_session.as_deref(),
-                usage: unified::usage(&self.usage),
-                cost: self.usage.cost,
-                duration_seconds: self.duration.as_secs_f64(),
-                exit_code: self.exit_code,
-                kind: self.failure.as_ref().map(|failure| failure.kind.word()),
-                error: self.failure.as_ref().map(|failure| failure.message.clone()),
-                warnings: &self.warnings,
-                permission_denials: self.permission_denials,
-                tried: unified::tried(&self.tried),
+                exit_code: self.has_run.then_some(self.outcome.exit_code),
+                ..Answer::of(&self.outcome, None)
             },
             status: self.state.word(),
             output: &self.output,
@@ -214,12 +170,12 @@ impl Finished {
         let number = |name: &str| value["usage"][name].as_u64().unwrap_or(0);
         let warnings = value["warnings"].as_array()?.iter();
         let state = State::parse(value["status"].as_str()?)?;
-        Some(Finished {
+        let exit_code = value["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
+        let outcome = Outcome {
             backend: text("backend")?,
             model: text("model"),
-            output: text("output")?,
             duration: Duration::try_from_secs_f64(value["duration_seconds"].as_f64()?).ok()?,
-            exit_code: value["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok()),
+            exit_code: exit_code.unwrap_or_default(),
             session: text("session_id"),
             backend_session: text("backend_session_id"),
             usage: Usage {
@@ -231,6 +187,12 @@ impl Finished {
             },
             warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
             permission_denials: value["permission_denials"].as_u64().unwrap_or(0),
+            ..Outcome::default()
+        };
+        Some(Finished {
+            outcome,
+            has_run: exit_code.is_some(),
+            output: text("output")?,
             attempts: value["attempts"].as_u64().and_then(|attempts| u32::try_from(attempts).ok())?,
             resumed: true,
             ..Finished::without_run(label, state, None)

@@ -248,7 +248,7 @@ pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
 
 /// How a result that is no success is called: `failed: the reason`.
 pub fn problem(finished: &Finished) -> Option<String> {
-    let Failure { message, .. } = finished.failure.as_ref()?;
+    let Failure { message, .. } = finished.outcome.failure.as_ref()?;
     Some(match finished.state {
         State::Cancelled if message == "cancelled" => message.clone(),
         state => format!("{}: {message}", state.word()),

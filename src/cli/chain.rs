@@ -71,8 +71,11 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     if let (Some(finished), None, true) = (failed, &report.broken, ready.show() != Show::Lines) {
         let problem = batch::problem(finished).unwrap_or_default();
         let name = finished.label.id.as_deref().unwrap_or_default();
-        let line =
-            format!("clinvk: step {} (`{name}`), {}: {problem}", finished.label.index + 1, finished.backend);
+        let line = format!(
+            "clinvk: step {} (`{name}`), {}: {problem}",
+            finished.label.index + 1,
+            finished.outcome.backend
+        );
         crate::base::logging::line(&line);
     }
     batch::status(report, &mut out)

@@ -104,7 +104,7 @@ struct Comparison<'a> {
 
 /// An answer under its heading.
 fn section(finished: &Finished) -> String {
-    let seconds = finished.duration.as_secs_f64();
+    let seconds = finished.outcome.duration.as_secs_f64();
     let mut text = format!("== {} ({seconds:.2} s)\n", title(finished));
     if !finished.output.is_empty() {
         text += &format!("{}\n", finished.output.trim_end_matches('\n'));

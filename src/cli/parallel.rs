@@ -106,9 +106,9 @@ impl ResultPrinter {
                         out.put(&answer(&finished))?;
                     }
                     self.rows.push(Row {
-                        backend: safe(&finished.backend).into(),
+                        backend: safe(&finished.outcome.backend).into(),
                         state: finished.state,
-                        duration: finished.duration,
+                        duration: finished.outcome.duration,
                         title: shorten(&safe(finished.label.title()), 60).into(),
                     });
                 }

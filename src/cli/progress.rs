@@ -128,11 +128,11 @@ impl Progress {
             return;
         }
         drop(state);
-        let how = match &finished.failure {
+        let how = match &finished.outcome.failure {
             Some(failure) => format!("{}: {}", finished.state.word(), failure.message),
-            None => format!("{} in {:.1} s", finished.state.word(), finished.duration.as_secs_f64()),
+            None => format!("{} in {:.1} s", finished.state.word(), finished.outcome.duration.as_secs_f64()),
         };
-        logging::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.backend));
+        logging::line(&format!("[{}] {}: {how}", finished.label.index + 1, finished.outcome.backend));
     }
 
     /// Draws the lines, if it is time.

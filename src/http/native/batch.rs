@@ -193,7 +193,7 @@ fn step(finished: &Finished) -> Value {
 
 /// With its time as clinvk 0.2 counts it here.
 fn timed(mut body: Value, finished: &Finished) -> Value {
-    body["duration_ms"] = unified::millis(finished.duration);
+    body["duration_ms"] = unified::millis(finished.outcome.duration);
     body
 }
 
