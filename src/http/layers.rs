@@ -1,4 +1,4 @@
-//! The nine layers between the door and a handler, outermost first. Each is a function that calls the next one, or answers
+//! The nine layers between the listener and a handler, outermost first. Each is a function that calls the next one, or answers
 //! instead of it.
 
 use super::routes;
@@ -202,8 +202,8 @@ fn rate_limit(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Lets in who may come in: by a name and from a page that are ours, with a key where there are keys. A preflight has none,
-/// and is answered by `cors` alone.
+/// Refuses a request that was not sent to a name of ours, is from a page that may not ask, or has no key where there are
+/// keys. A preflight has none, and is answered by `cors` alone.
 fn auth(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
     call.server
         .origins

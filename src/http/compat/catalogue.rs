@@ -63,14 +63,11 @@ impl Server {
             Some(_) => backend.claims(),
             None => &[],
         };
-        let known: Vec<(&str, &[&str])> = backends
-            .iter()
-            .map(|backend| (backend.name(), claims(backend)))
-            // A request for one that is switched off does not mean another.
-            .chain(self.engine.disabled.iter().map(|name| (&**name, &[][..])))
-            .collect();
+        let there = backends.iter().map(|backend| (backend.name(), claims(backend)));
+        // A request for one that is switched off does not mean another.
+        let disabled = self.engine.disabled.iter().map(|name| (&**name, &[][..]));
         let known = Known {
-            backends: &known,
+            backends: &there.chain(disabled).collect::<Vec<(&str, &[&str])>>(),
             aliases: &self.config.server.models,
             default,
             strict: self.config.server.strict_models,

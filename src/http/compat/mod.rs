@@ -198,7 +198,7 @@ pub trait Dialect: Sync {
 
     fn answer(&self, chat: &Chat, stamp: &Stamp, reply: &Reply, finished: &Finished) -> String;
 
-    /// Whether a stream tells of this failure in its frames even where nothing was said before, and the status still could.
+    /// Whether a stream writes this failure in its frames even where nothing was sent before, and the status still could say it.
     fn tells_in_frames(&self, _fault: &Fault) -> bool {
         false
     }

@@ -48,7 +48,7 @@ pub fn anthropic_list(models: &[Model], query: &str) -> Result<String, Fault> {
     let place = |id: String| models.iter().position(|model| model.id == id);
     // Behind a model that is not there comes nothing, or clients would begin again and again.
     let start = after.map_or(0, |id| place(id).map_or(models.len(), |at| at + 1));
-    // A page before a model ends there, others begin where they are told.
+    // A page before a model ends there, others begin where the client says.
     let (window, page) = match before {
         Some(id) => {
             let window = &models[start..place(id).unwrap_or(0).max(start)];

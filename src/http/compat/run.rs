@@ -14,8 +14,8 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener, Usage, seam};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
-use std::io;
 use std::time::Duration;
+use std::{io, mem};
 
 /// How often a model may try to answer as it was asked to.
 const TRIES: usize = 2;
@@ -34,75 +34,6 @@ pub(super) struct RunRequest<'a> {
     pub tasks: &'a [Task],
 }
 
-/// What came of it.
-struct Answered<'a> {
-    reply: Reply,
-    finished: Finished,
-    outcome: &'a Outcome,
-    /// The backend did not say what it used.
-    is_estimate: bool,
-}
-
-/// The client's side of an answer that comes whole. It has it before the backend's program is gone.
-trait Delivery {
-    fn idle(&mut self) -> io::Result<()>;
-
-    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()>;
-}
-
-/// As one JSON object.
-struct WholeDelivery<'o, 'e, 'c> {
-    response: &'o mut StreamingResponse<'e, 'c>,
-    /// The longest time until it is there.
-    limit: Option<Duration>,
-}
-
-impl Delivery for WholeDelivery<'_, '_, '_> {
-    fn idle(&mut self) -> io::Result<()> {
-        self.response.idle_before_json(self.limit)
-    }
-
-    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
-        let text = asked.dialect.answer(asked.chat, asked.stamp, &answered.reply, &answered.finished);
-        answered.headers(asked).into_iter().for_each(|(name, value)| self.response.header(name, value));
-        self.response.whole(text)
-    }
-}
-
-/// As frames, all at once: its form matters, and it had to be found right first.
-struct FrameDelivery<'o, 'e, 'c> {
-    response: &'o mut StreamingResponse<'e, 'c>,
-    frames: &'o mut dyn Frames,
-}
-
-impl Delivery for FrameDelivery<'_, '_, '_> {
-    fn idle(&mut self) -> io::Result<()> {
-        self.response.idle(|| self.frames.alive())
-    }
-
-    fn deliver(&mut self, asked: &RunRequest<'_>, answered: &Answered<'_>) -> io::Result<()> {
-        let framed = match &answered.reply {
-            Reply::Text(text) => self.frames.text(text),
-            Reply::Tool { name, arguments } => self.frames.tool(name, arguments),
-        };
-        answered.headers(asked).into_iter().for_each(|(name, value)| self.response.header(name, value));
-        self.response.send(&(framed + &self.frames.done(&answered.finished)))?;
-        self.response.end()
-    }
-}
-
-impl Answered<'_> {
-    /// What is known at the end and fits into headers.
-    fn headers(&self, asked: &RunRequest<'_>) -> Vec<(&'static str, String)> {
-        let Outcome { backend, model, session, .. } = self.outcome;
-        let estimated = self.is_estimate.then(|| ("x-clinvk-usage", "estimated".to_owned()));
-        let denials = self.outcome.permission_denials;
-        let denied = (denials > 0).then(|| (DENIALS, denials.to_string()));
-        let known = asked.headers_of_outcome(backend, model.as_deref(), session.as_deref());
-        known.into_iter().chain(estimated).chain(denied).collect()
-    }
-}
-
 impl RunRequest<'_> {
     /// One JSON object at the end.
     pub fn whole(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
@@ -110,7 +41,8 @@ impl RunRequest<'_> {
         // Where its form matters there may be more than one run.
         let runs = if self.chat.is_free() { 1 } else { TRIES as u32 };
         let limit = Some(self.control.wall * runs).filter(|limit| !limit.is_zero());
-        let result = self.settle(attempts, &mut WholeDelivery { response: &mut response, limit });
+        let listener = WholeListener::new(self, &mut response, Delivery::Json { limit });
+        let result = self.settle(attempts, listener);
         // Once blanks are out, only a cut says that something is missing.
         if response.is_open() { Ok(()) } else { result }
     }
@@ -124,7 +56,8 @@ impl RunRequest<'_> {
         let result = match self.chat.is_free() {
             true => self.run_free(attempts, &mut *frames, &mut response),
             false => {
-                self.settle(attempts, &mut FrameDelivery { response: &mut response, frames: &mut *frames })
+                let delivery = Delivery::Frames(&mut *frames);
+                self.settle(attempts, WholeListener::new(self, &mut response, delivery))
             }
         };
         match result {
@@ -155,15 +88,13 @@ impl RunRequest<'_> {
     }
 
     /// Runs it until the answer is what was asked for, and delivers that.
-    fn settle(&self, mut attempts: Attempts, delivery: &mut dyn Delivery) -> Result<(), Fault> {
+    fn settle(&self, mut attempts: Attempts, mut listener: WholeListener<'_, '_, '_>) -> Result<(), Fault> {
         let (mut tasks, mut tries) = (self.tasks.to_vec(), 0);
         loop {
             tries += 1;
-            let answer = Collector::default();
-            let mut listener = WholeListener { asked: self, answer, delivery, problem: None };
             let result =
                 self.work.server.run(self.work, attempts, self.control, &mut listener, Claimant::Request);
-            let WholeListener { answer: Collector { text, .. }, problem: found, .. } = listener;
+            let (text, found) = (mem::take(&mut listener.answer).text, listener.problem.take());
             let failure = match (result?.failure, found) {
                 (_, Some(failure)) => failure,
                 (Some(failure), None) => return Err(Fault::of_failure(&failure, world::now().0)),
@@ -202,17 +133,19 @@ impl RunRequest<'_> {
     }
 
     /// Who answers, in headers for the client.
-    fn headers_of_outcome(
+    fn name_backend(
         &self,
+        response: &mut StreamingResponse<'_, '_>,
         backend: &str,
         model: Option<&str>,
         session: Option<&str>,
-    ) -> Vec<(&'static str, String)> {
+    ) {
         let session = session.filter(|_| self.thread.keeps());
-        [("x-clinvk-backend", Some(backend)), ("x-clinvk-model", model), ("x-clinvk-session", session)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?.to_owned())))
-            .collect()
+        let headers =
+            [("x-clinvk-backend", Some(backend)), ("x-clinvk-model", model), ("x-clinvk-session", session)];
+        for (name, value) in headers {
+            value.into_iter().for_each(|value| response.header(name, value.to_owned()));
+        }
     }
 
     /// Keeps the conversation, before the client has its answer and can go on.
@@ -220,15 +153,20 @@ impl RunRequest<'_> {
         self.thread.keep(outcome, self.chat, text, &self.stamp.id("resp_", 32));
     }
 
-    /// What the run used; an estimate where the backend does not say.
-    fn finished(&self, outcome: &Outcome, bytes: usize) -> (Finished, bool) {
-        let is_estimate = outcome.usage.total() == 0;
-        let usage = match is_estimate {
+    /// What the run used; where the backend does not say it is an estimate, and a header says so.
+    fn finished(
+        &self,
+        response: &mut StreamingResponse<'_, '_>,
+        outcome: &Outcome,
+        bytes: usize,
+    ) -> Finished {
+        let mut usage = outcome.usage;
+        if usage.total() == 0 {
+            response.header("x-clinvk-usage", "estimated".to_owned());
             // Four letters are about a token.
-            true => Usage { input: self.chat.estimate, output: bytes.div_ceil(4) as u64, ..Usage::default() },
-            false => outcome.usage,
-        };
-        (Finished { usage, truncated: outcome.truncated }, is_estimate)
+            usage = Usage { input: self.chat.estimate, output: bytes.div_ceil(4) as u64, ..Usage::default() };
+        }
+        Finished { usage, truncated: outcome.truncated }
     }
 }
 
@@ -253,10 +191,7 @@ impl StreamListener<'_, '_, '_, '_> {
             return Ok(());
         }
         self.asked.keep(outcome, &self.answer.text);
-        let (finished, is_estimate) = self.asked.finished(outcome, self.bytes);
-        if is_estimate {
-            self.response.header("x-clinvk-usage", "estimated".to_owned());
-        }
+        let finished = self.asked.finished(self.response, outcome, self.bytes);
         self.response.send(&self.frames.done(&finished))?;
         self.response.end()
     }
@@ -266,8 +201,7 @@ impl Listener for StreamListener<'_, '_, '_, '_> {
     fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
         self.asked.begin(backend, session);
         let model = self.asked.model(backend);
-        let known = self.asked.headers_of_outcome(backend, model.as_deref(), session);
-        known.into_iter().for_each(|(name, value)| self.response.header(name, value));
+        self.asked.name_backend(self.response, backend, model.as_deref(), session);
         Ok(())
     }
 
@@ -279,7 +213,7 @@ impl Listener for StreamListener<'_, '_, '_, '_> {
                     self.answer.add(event)?;
                 }
                 // What is sent is sent: the answer begins anew in a paragraph of its own.
-                return match std::mem::take(&mut self.broken) {
+                return match mem::take(&mut self.broken) {
                     true => self.response.send(&self.frames.text(&(seam(text).to_owned() + text))),
                     false => self.response.send(&self.frames.text(text)),
                 };
@@ -307,50 +241,84 @@ impl Listener for StreamListener<'_, '_, '_, '_> {
     }
 }
 
+/// How an answer is sent that comes whole: the client has it before the backend's program is gone.
+enum Delivery<'a> {
+    /// As one JSON object.
+    Json {
+        /// The longest time until it is there.
+        limit: Option<Duration>,
+    },
+    /// All at once: its form matters, and it had to be found right first.
+    Frames(&'a mut dyn Frames),
+}
+
 /// Keeps the text until its end.
-struct WholeListener<'a> {
+struct WholeListener<'a, 'e, 'c> {
     asked: &'a RunRequest<'a>,
+    response: &'a mut StreamingResponse<'e, 'c>,
+    delivery: Delivery<'a>,
     answer: Collector,
-    delivery: &'a mut dyn Delivery,
     /// Why the answer is not what was asked for.
     problem: Option<Failure>,
 }
 
-impl WholeListener<'_> {
+impl<'a, 'e, 'c> WholeListener<'a, 'e, 'c> {
+    fn new(
+        asked: &'a RunRequest<'a>,
+        response: &'a mut StreamingResponse<'e, 'c>,
+        delivery: Delivery<'a>,
+    ) -> WholeListener<'a, 'e, 'c> {
+        WholeListener { asked, response, delivery, answer: Collector::default(), problem: None }
+    }
+
     fn done(&mut self, outcome: &Outcome) -> io::Result<()> {
-        match &outcome.failure {
-            None => {}
+        let (asked, is_free) = (self.asked, self.asked.chat.is_free());
+        if let Some(failure) = &outcome.failure {
             // The backend has found out by itself that the answer is not what was asked for.
-            Some(failure) if failure.kind == Kind::Unreadable && !self.asked.chat.is_free() => {
-                self.problem = Some(failure.clone());
-                return Ok(());
-            }
-            Some(_) => return Ok(()),
+            let is_of_form = failure.kind == Kind::Unreadable && !is_free;
+            self.problem = is_of_form.then(|| failure.clone());
+            return Ok(());
         }
-        let (finished, is_estimate) = self.asked.finished(outcome, self.answer.text.len());
-        let reply = match self.asked.chat.is_free() {
-            // Moved, not copied: it may be long.
-            true => {
-                self.asked.keep(outcome, &self.answer.text);
-                self.answer.text.truncate(self.answer.text.trim_end_matches('\n').len());
-                Reply::Text(std::mem::take(&mut self.answer.text))
-            }
-            false => match structured::reply(self.asked.chat, self.answer.text.trim_end_matches('\n')) {
-                Ok(reply) => {
-                    self.asked.keep(outcome, &self.answer.text);
-                    reply
-                }
+        let bytes = self.answer.text.len();
+        let formed = match is_free {
+            true => None,
+            false => match structured::reply(asked.chat, self.answer.text.trim_end_matches('\n')) {
+                Ok(reply) => Some(reply),
                 Err(failure) => {
                     self.problem = Some(failure);
                     return Ok(());
                 }
             },
         };
-        self.delivery.deliver(self.asked, &Answered { reply, finished, outcome, is_estimate })
+        asked.keep(outcome, &self.answer.text);
+        let reply = formed.unwrap_or_else(|| {
+            // Moved, not copied: it may be long.
+            self.answer.text.truncate(self.answer.text.trim_end_matches('\n').len());
+            Reply::Text(mem::take(&mut self.answer.text))
+        });
+        let Outcome { backend, model, session, permission_denials, .. } = outcome;
+        asked.name_backend(self.response, backend, model.as_deref(), session.as_deref());
+        let finished = asked.finished(self.response, outcome, bytes);
+        if *permission_denials > 0 {
+            self.response.header(DENIALS, permission_denials.to_string());
+        }
+        match &mut self.delivery {
+            Delivery::Json { .. } => {
+                self.response.whole(asked.dialect.answer(asked.chat, asked.stamp, &reply, &finished))
+            }
+            Delivery::Frames(frames) => {
+                let framed = match &reply {
+                    Reply::Text(text) => frames.text(text),
+                    Reply::Tool { name, arguments } => frames.tool(name, arguments),
+                };
+                self.response.send(&(framed + &frames.done(&finished)))?;
+                self.response.end()
+            }
+        }
     }
 }
 
-impl Listener for WholeListener<'_> {
+impl Listener for WholeListener<'_, '_, '_> {
     fn begin(&mut self, backend: &str, session: Option<&str>) -> io::Result<()> {
         self.asked.begin(backend, session);
         Ok(())
@@ -365,6 +333,9 @@ impl Listener for WholeListener<'_> {
     }
 
     fn idle(&mut self) -> io::Result<()> {
-        self.delivery.idle()
+        match &mut self.delivery {
+            Delivery::Json { limit } => self.response.idle_before_json(*limit),
+            Delivery::Frames(frames) => self.response.idle(|| frames.alive()),
+        }
     }
 }

@@ -19,7 +19,7 @@ pub fn schema(chat: &Chat) -> Option<Value> {
     }
 }
 
-/// What the model is told besides the prompt; none where any text will do. `schema` is what the answer has to follow, where
+/// What is said to the model besides the prompt; none where any text will do. `schema` is what the answer has to follow, where
 /// the backend does not see to that itself.
 pub fn instruction(chat: &Chat, schema: Option<&Value>) -> Option<String> {
     const ONLY: &str = "and nothing else: no other text, no code fence.";

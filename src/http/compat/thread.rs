@@ -73,7 +73,7 @@ enum Way {
 }
 
 impl Thread {
-    /// What the request says of it; where nothing is kept, the request is told so. `named`: the session that it names.
+    /// The place that a request asks for; where nothing is kept, `chat.store` becomes false. `named`: the session that it names.
     /// Fails when that is taken, or when the request continues a response that is not there.
     pub fn of(
         call: &Call<'_, '_>,

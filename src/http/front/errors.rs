@@ -4,7 +4,6 @@
 //! the clients of other vendors, and what could do better later says when.
 
 use crate::base::json::{Json, ordered};
-use crate::base::world::Missing;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::retry_after::wait_in;
 use std::time::Duration;
@@ -298,20 +297,9 @@ impl Fault {
 /// The status of a health check that failed.
 pub const UNHEALTHY: u16 = 503;
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
-        Fault::from(&error)
-    }
-}
-
-impl From<Missing> for Fault {
-    fn from(missing: Missing) -> Fault {
-        Error::from(missing).into()
-    }
-}
-
-impl From<&Error> for Fault {
-    fn from(error: &Error) -> Fault {
+impl<E: Into<Error>> From<E> for Fault {
+    fn from(error: E) -> Fault {
+        let error = error.into();
         Fault::of(error.kind(), error.to_string())
     }
 }

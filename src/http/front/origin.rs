@@ -14,7 +14,7 @@ const ORIGINS: &str = "cors_allowed_origins";
 const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored, x-clinvk-backend, x-clinvk-model, \
      x-clinvk-usage, x-clinvk-session";
 
-/// The names and pages that are let in.
+/// The names and pages that requests may have.
 #[derive(Debug, Clone)]
 pub struct OriginPolicy {
     hosts: Vec<String>,
@@ -82,7 +82,7 @@ impl OriginPolicy {
         if self.any_origin { Err(refused(ORIGINS, "*", problem)) } else { Ok(self) }
     }
 
-    /// Whether a request may come in.
+    /// Refuses a request that was sent to a name that is not ours, or from a page that may not ask.
     pub fn admit(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
         self.host(sent)?;
         let Some(origin) = sent.origin else { return Ok(()) };

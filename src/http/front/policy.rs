@@ -281,7 +281,7 @@ impl Directories for Policy {
     fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error> {
         match directory(base, name) {
             Ok(real) => self.place(Some(&real), name).map(|()| real),
-            // What is not there is told only of places that may be used: else it could be told from what is.
+            // That a directory is not there is said only of places that may be used, or a client could find out what is there.
             Err(error) => self.place(end_of_way(&base.join(name)).as_deref(), name).and(Err(error)),
         }
     }

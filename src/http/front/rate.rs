@@ -85,9 +85,9 @@ impl Bucket {
         (self.tokens + since * f64::from(self.rate.rps)).min(f64::from(self.rate.burst))
     }
 
-    /// It is as good as a new one.
-    fn is_full(&self, now: Instant) -> bool {
-        self.tokens(now) >= f64::from(self.rate.burst)
+    /// How many it lacks to be as good as a new one.
+    fn missing(&self, now: Instant) -> f64 {
+        f64::from(self.rate.burst) - self.tokens(now)
     }
 }
 
@@ -104,9 +104,10 @@ impl Buckets {
         if held.cleaned.is_none_or(|last| now.saturating_duration_since(last) >= self.memory) {
             held.cleaned = Some(now);
             for buckets in [&mut held.keys, &mut held.others] {
-                let is_silent = |bucket: &Bucket| now.saturating_duration_since(bucket.at) >= self.memory;
                 // One that is not full yet would be, if it were forgotten.
-                buckets.retain(|_, bucket| !(is_silent(bucket) && bucket.is_full(now)));
+                buckets.retain(|_, bucket| {
+                    now.saturating_duration_since(bucket.at) < self.memory || bucket.missing(now) > 0.0
+                });
             }
         }
         let buckets = match who {
@@ -133,13 +134,11 @@ impl Buckets {
 /// Forgets the tenth of the clients for whom that changes least: a client with many addresses cannot fill a bucket by
 /// pushing it out.
 fn make_room(buckets: &mut HashMap<Who, Bucket>, now: Instant) {
-    let missing = |bucket: &Bucket| f64::from(bucket.rate.burst) - bucket.tokens(now);
-    let mut all: Vec<f64> = buckets.values().map(missing).collect();
+    let mut all: Vec<f64> = buckets.values().map(|bucket| bucket.missing(now)).collect();
     let mut left = all.len() / 10;
-    let (_, most, _) = all.select_nth_unstable_by(left, f64::total_cmp);
-    let most = *most;
+    let most = *all.select_nth_unstable_by(left, f64::total_cmp).1;
     buckets.retain(|_, bucket| {
-        let goes = left > 0 && missing(bucket) <= most;
+        let goes = left > 0 && bucket.missing(now) <= most;
         left -= usize::from(goes);
         !goes
     });

@@ -6,22 +6,17 @@ use crate::model::error::Error;
 /// The longest id of a client's own that is taken over.
 const LONGEST_ID: usize = 128;
 
-/// The environment variable by which a program is told its trace: what OpenTelemetry calls the environment carrier.
+/// The environment variable that carries the trace to a program: what OpenTelemetry calls the environment carrier.
 pub const TRACE_VARIABLE: &str = "TRACEPARENT";
 
 /// The id of a request: the client's own where it is a sane one, else a new one.
 pub fn request_id(given: Option<&[u8]>) -> Result<String, Error> {
-    match given.and_then(|given| sane(given)) {
-        Some(id) => Ok(id.to_owned()),
+    // A sane one can stand in a header, a log line and a file's name as it is.
+    let is_sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    match given.filter(|id| (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(is_sane)) {
+        Some(id) => Ok(String::from_utf8_lossy(id).into_owned()),
         None => Ok(world::random_id()?),
     }
-}
-
-/// An id that can stand in a header, a log line and a file's name as it is.
-fn sane(id: &[u8]) -> Option<&str> {
-    let is_sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    let fits = (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(is_sane);
-    std::str::from_utf8(id).ok().filter(|_| fits)
 }
 
 /// A place in a trace: whose part a request is.

@@ -132,7 +132,7 @@ fn answer(
     let mut listener = PromptListener { work, feed, events, answer, known: json!({}) };
     let result = work.server.run(work, attempts, &control, &mut listener, Claimant::Request);
     let known = listener.known;
-    let fault = match &result {
+    let fault = match result {
         Ok(outcome) => match &outcome.failure {
             // The client had it when it was known.
             None => return Ok(String::new()),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// One request.
 pub struct Call<'a, 'c> {
-    /// The house.
+    /// What all requests share.
     pub server: &'a Arc<Server>,
     /// The client's side.
     pub exchange: &'a mut Exchange<'c>,
@@ -87,9 +87,9 @@ pub struct Work<'a> {
     pub run: &'a Run,
     /// Stops it.
     pub cancel: &'a Arc<Cancel>,
-    /// Somebody may read its events while it runs.
+    /// A client may read its events while it runs.
     pub streamed: bool,
-    /// Somebody wants the whole answer at the end.
+    /// The whole answer is wanted at the end.
     pub keeps_answer: bool,
 }
 
@@ -130,7 +130,7 @@ impl Who {
         self.key.as_ref().map(|key| key.owner.clone())
     }
 
-    /// Whether it may see what belongs to that key, or to none. Without keys there is nobody to hide anything from.
+    /// Whether it may see what belongs to that key, or to none. Without keys nothing is hidden.
     pub fn sees(&self, owner: Option<&str>) -> bool {
         self.key.as_ref().is_none_or(|key| key.admin || owner == Some(&key.owner))
     }

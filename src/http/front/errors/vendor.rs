@@ -36,7 +36,7 @@ pub(crate) fn maximum_context_length(said: &str) -> String {
     format!("the maximum context length is exceeded: {said}")
 }
 
-/// The same for clients of Anthropic, which want the numbers too, where the vendor has told them.
+/// The same for clients of Anthropic, which want the numbers too, where the vendor says them.
 pub(crate) fn prompt_is_too_long(said: &str) -> String {
     let mut numbers: Vec<u64> = said
         .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != ',')

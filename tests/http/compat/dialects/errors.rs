@@ -249,8 +249,9 @@ fn no_openai_body_but_a_429_has_the_word_rate_limit() {
 #[test]
 fn our_errors_keep_their_kind_and_sentence() {
     let error = Error::TimedOut { limit: Limit::Wall, after: Duration::from_secs(3) };
-    let fault = Fault::from(&error);
-    assert_eq!((fault.status(Surface::Native), &fault.message), (504, &error.to_string()));
+    let sentence = error.to_string();
+    let fault = Fault::from(error);
+    assert_eq!((fault.status(Surface::Native), fault.message), (504, sentence));
 }
 
 /// The recorded sentences of a used-up quota and of rate limits.
