@@ -5,7 +5,6 @@ use super::model::shorten;
 use crate::model::error::Error;
 use serde_json::{Map, Value};
 use std::fmt;
-use std::io;
 
 /// Most characters of a title.
 pub const TITLE: usize = 512;
@@ -64,7 +63,8 @@ pub fn metadata(pairs: &Map<String, Value>) -> Result<(), Error> {
         let what = format!("metadata's value of `{shown}`");
         match value {
             Value::String(value) => text(&what, value, PAIR_VALUE)?,
-            other if is_longer(other, PAIR_VALUE) => {
+            // Nothing of it is copied that is longer.
+            other if serde_json::to_writer(&mut [0; PAIR_VALUE][..], other).is_err() => {
                 return Err(too_long(&what, "is longer as JSON than may be".to_owned(), PAIR_VALUE));
             }
             _ => {}
@@ -92,20 +92,4 @@ pub(super) fn text(what: &str, text: &str, most: usize) -> Result<(), Error> {
 
 fn too_long(what: impl fmt::Display, has: String, most: usize) -> Error {
     Error::Invalid(format!("{what} {has}: at most {most} are kept"))
-}
-
-/// Whether a value has more bytes than that as JSON. Nothing of it is copied.
-fn is_longer(value: &Value, most: usize) -> bool {
-    struct Room(usize);
-    impl io::Write for Room {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::WriteZero)?;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    serde_json::to_writer(Room(most), value).is_err()
 }

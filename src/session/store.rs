@@ -282,33 +282,29 @@ impl Store {
     /// Removes a session and its turns, if it is one of those: it may have been used since it was chosen. Returns
     /// whether it was.
     pub fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
-        self.remove_if(id, |session| Ok(self.takes(only, &Entry::of(&session?))))
+        self.remove_if(id, Some(only))
     }
 
     /// Removes a session and its turns, also one whose file makes no sense: a user who gives its whole id means it.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
-        let is_meant = |session| match session {
-            Ok(_) | Err(Error::SessionBroken { .. }) => Ok(true),
-            Err(error) => Err(error),
-        };
-        self.remove_if(id, is_meant).map(drop)
+        self.remove_if(id, None).map(drop)
     }
 
-    fn remove_if(
-        &self,
-        id: &str,
-        is_meant: impl FnOnce(Result<Session, Error>) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
+    fn remove_if(&self, id: &str, only: Option<&Filter>) -> Result<bool, Error> {
         let held = self.hold(id, Some(Duration::ZERO), &|| Ok(()))?;
         let mut locked = self.lock(&|| Ok(()))?;
-        let is_meant = is_meant(self.load(id));
-        if let Err(Error::SessionNotFound { .. }) = is_meant {
-            held.remove().map_err(fail("remove", &self.path(id, "lock")))?;
-        } else if let Ok(true) = is_meant {
-            self.remove_parts(id)?;
-            self.append(&mut locked, &Entry::of_deleted(id))?;
+        match (self.load(id), only) {
+            (Ok(session), Some(only)) if !self.takes(only, &Entry::of(&session)) => return Ok(false),
+            (Ok(_), _) | (Err(Error::SessionBroken { .. }), None) => {}
+            (Err(error), _) => {
+                if let Error::SessionNotFound { .. } = error {
+                    held.remove().map_err(fail("remove", &self.path(id, "lock")))?;
+                }
+                return Err(error);
+            }
         }
-        is_meant
+        self.remove_parts(id)?;
+        self.append(&mut locked, &Entry::of_deleted(id)).map(|()| true)
     }
 
     /// Removes all there is of a session, its lock last: who calls this holds it.
