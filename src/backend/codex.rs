@@ -10,6 +10,7 @@ mod model;
 mod provider;
 
 use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
+use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Effort, Sandbox, Task, TaskOption, ToolUse};
@@ -365,8 +366,8 @@ fn config(task: &Task) -> Option<Map<String, Value>> {
         // directory alone is not enough: the settings of a trusted directory above it would still count.
         let untrusted =
             |dir: &std::path::Path| (dir.display().to_string(), json!({"trust_level": "untrusted"}));
-        config
-            .insert("projects".to_owned(), task.dir.ancestors().map(untrusted).collect::<Map<_, _>>().into());
+        let projects = task.dir.ancestors().map(untrusted);
+        config.insert("projects".to_owned(), Value::Object(inserted(projects)));
     }
     let named = if task.interpret { BTreeSet::new() } else { mentioned(&task.prompt) };
     if !named.is_empty() {
@@ -377,7 +378,7 @@ fn config(task: &Task) -> Option<Map<String, Value>> {
     }
     if task.tools == ToolUse::None {
         let off = FEATURES_OF_TOOLS.iter().map(|feature| ((*feature).to_owned(), Value::Bool(false)));
-        config.insert("features".to_owned(), off.collect::<Map<_, _>>().into());
+        config.insert("features".to_owned(), Value::Object(inserted(off)));
         config.insert("web_search".to_owned(), "disabled".into());
     }
     Some(config).filter(|config| !config.is_empty())
@@ -409,7 +410,7 @@ fn name_at(text: &str) -> &str {
 /// Every name that follows a `$`.
 fn mentioned(prompt: &str) -> BTreeSet<&str> {
     let names = prompt.match_indices('$').map(|(at, _)| name_at(&prompt[at + 1..]));
-    names.filter(|name| !name.is_empty()).collect()
+    inserted(names.filter(|name| !name.is_empty()))
 }
 
 /// The prompt in pieces between which no `[$name](path to a skill)` is left: that form loads the file whatever its

@@ -1,5 +1,6 @@
 //! Leaves that know nothing of clinvk: the operating system, what the process was given, text, JSON, the terminal.
 
+pub mod collect; // maps and sets in the order of their keys
 pub mod disk; // files, and nothing else in their place
 pub mod encoding; // bytes as text: base64, percent escapes
 pub mod escapes; // what a text may say to a terminal

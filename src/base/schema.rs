@@ -2,6 +2,7 @@
 //! `pattern` is not in it (there is no regular expression here), and `format` is a remark, as the standard allows.
 
 use super::json;
+use crate::base::collect::inserted;
 use serde_json::{Map, Value};
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::collections::BTreeSet;
@@ -304,7 +305,9 @@ fn plain(value: &Value) -> Value {
             None => value.clone(),
         },
         Value::Array(items) => items.iter().map(plain).collect(),
-        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        Value::Object(members) => {
+            Value::Object(inserted(members.iter().map(|(name, value)| (name.clone(), plain(value)))))
+        }
         other => other.clone(),
     }
 }

@@ -2,6 +2,7 @@
 //! that everything else is a function of its arguments.
 #![allow(clippy::disallowed_methods)]
 
+use crate::base::collect::inserted;
 use crate::base::sys;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -96,7 +97,7 @@ impl World {
 
 /// The environment as a program that we start inherits it, but for these.
 pub fn inherited<'a>(without: impl IntoIterator<Item = &'a str>) -> BTreeMap<OsString, OsString> {
-    let mut env: BTreeMap<_, _> = std::env::vars_os().collect();
+    let mut env: BTreeMap<_, _> = inserted(std::env::vars_os());
     without.into_iter().for_each(|name| _ = env.remove(OsStr::new(name)));
     env
 }

@@ -2,6 +2,7 @@
 
 use super::flags::{Name, Typed, bad_subcommand};
 use super::{say, say_either};
+use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::base::world::World;
 use crate::config::{self, Config, Loaded};
@@ -66,5 +67,5 @@ fn show_json(loaded: &Loaded, with_origin: bool) -> Value {
         };
         (row.key.clone(), value)
     };
-    Value::Object(loaded.rows.iter().map(entry).collect())
+    Value::Object(inserted(loaded.rows.iter().map(entry)))
 }

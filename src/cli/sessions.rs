@@ -2,6 +2,7 @@
 
 use super::flags::{Name, Typed, bad_subcommand, known};
 use super::{complain, say, say_either, say_json, table};
+use crate::base::collect::inserted;
 use crate::base::json::{self, json};
 use crate::base::logging;
 use crate::base::printable;
@@ -182,7 +183,7 @@ fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
         _ => store.find_id(word),
     });
     // Two words may mean the same one.
-    let ids = found.collect::<Result<BTreeSet<String>, Error>>()?;
+    let ids: BTreeSet<String> = inserted(found.collect::<Result<Vec<_>, Error>>()?);
     for id in &ids {
         store.remove(id)?;
         if !typed.has(Name::Json) {

@@ -33,7 +33,8 @@ pub(super) fn apply(
             None => warnings.push(unknown(variable, &known)),
         }
     }
-    given.sort_by_key(|(variable, _, path, _)| **variable == full_name(path)); // short names first: the full one wins
+    // Short names first: the full one wins.
+    given.sort_unstable_by_key(|(variable, _, path, _)| (**variable == full_name(path), *variable));
 
     for (variable, text, path, kind) in given {
         let refuse = |problem| Error::Config { origin: variable.clone(), position: None, problem };
@@ -71,7 +72,7 @@ fn variables(names: &Names) -> Variables {
     let once = KEYS.iter().filter(|key| key.section().is_none()).map(|key| ("", key));
     let named = KEYS.iter().flat_map(|key| names.with(key).map(move |name| (name.as_str(), key)));
     let mut all: Vec<(&str, &Key)> = once.chain(named).collect();
-    all.sort_by_key(|(name, _)| name.len());
+    all.sort_unstable_by_key(|(name, _)| name.len());
     for (name, key) in all {
         let path = path_for(key, name);
         known.insert(full_name(&path), (path, key.kind));

@@ -5,6 +5,7 @@ use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unk
 use super::table::BUILT_IN;
 use super::value::{Type, found};
 use super::{Origin, Settings};
+use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::base::lock::Lock;
 use crate::base::text::nearest;
@@ -41,7 +42,7 @@ fn broken_at(file: &Path, (position, problem): Problem) -> Error {
 /// Everything that the text of the file says, checked against the table.
 pub(super) fn settings(file: &Path, text: &str) -> Result<Settings, Error> {
     let found = find_settings(text).map_err(|problem| broken_at(file, problem))?;
-    Ok(found.into_iter().map(|(path, value)| (path, (value, Origin::File(file.to_owned())))).collect())
+    Ok(inserted(found.into_iter().map(|(path, value)| (path, (value, Origin::File(file.to_owned()))))))
 }
 
 fn find_settings(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {

@@ -2,6 +2,7 @@
 
 use super::table::{BUILT_IN, KEYS, Key, Of};
 use super::value::Type;
+use crate::base::collect::inserted;
 use crate::base::text::nearest;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +70,7 @@ impl Names {
     /// The built-in backends, and those that these paths lead to.
     pub(super) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Names {
         let built_in = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
-        let mut names = BTreeMap::from([("backends", built_in)]);
+        let mut names: BTreeMap<_, _> = inserted([("backends", built_in)]);
         for (section, name) in paths.into_iter().filter_map(|path| named(path)) {
             let known: &mut Vec<String> = names.entry(section).or_default();
             if !known.iter().any(|known| known == name) {

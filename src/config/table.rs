@@ -2,6 +2,7 @@
 //! of the program reads are made from it.
 
 use super::value::{AnswerAs, PromptBy, Setting, StdinUse, Type};
+use crate::base::collect::inserted;
 use crate::model::error::Kind;
 use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
 use serde_json::Value;
@@ -65,14 +66,14 @@ impl Section for BTreeMap<String, BackendConfig> {
     fn read(node: &Value) -> Self {
         let declared = node.as_object().into_iter().flat_map(|backends| backends.keys().map(String::as_str));
         let names = BUILT_IN.iter().copied().chain(declared);
-        names.map(|name| (name.to_owned(), BackendConfig::read(&node[name]))).collect()
+        inserted(names.map(|name| (name.to_owned(), BackendConfig::read(&node[name]))))
     }
 }
 
 impl Section for BTreeMap<String, KeyPolicy> {
     fn read(node: &Value) -> Self {
         let policies = node.as_object().into_iter().flatten();
-        policies.map(|(name, policy)| (name.clone(), KeyPolicy::read(policy))).collect()
+        inserted(policies.map(|(name, policy)| (name.clone(), KeyPolicy::read(policy))))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The types that a key can have: how a value is checked, read from text, and turned into its Rust type.
 
+use crate::base::collect::inserted;
 use crate::base::json::{self, json};
 use crate::base::text::nearest;
 use crate::base::words::words;
@@ -163,7 +164,10 @@ impl Setting for Option<Vec<String>> {
 impl Setting for BTreeMap<String, String> {
     const TYPE: Type = Type::Map;
     fn read(value: &Value) -> Option<Self> {
-        value.as_object()?.iter().map(|(name, text)| Some((name.clone(), String::read(text)?))).collect()
+        let texts = value.as_object()?.iter();
+        let texts: Option<Vec<_>> =
+            texts.map(|(name, text)| Some((name.clone(), String::read(text)?))).collect();
+        texts.map(inserted)
     }
 }
 

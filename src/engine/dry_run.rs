@@ -1,6 +1,7 @@
 //! A dry run: what would be executed, as a script that a shell runs, or as data.
 
 use crate::backend::{Launch, Step, Steps};
+use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::config::BackendConfig;
 use crate::engine::Prepared;
@@ -61,7 +62,7 @@ pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
         Reader::Owner => Value::from(value.as_str()),
         Reader::Other(_) => Value::Null,
     };
-    let env: Map<_, _> = launch.env.iter().map(|(name, set)| (name.clone(), value(set))).collect();
+    let env: Map<_, _> = inserted(launch.env.iter().map(|(name, set)| (name.clone(), value(set))));
     json!({
         "dry_run": true,
         "backend": prepared.backend.name(),

@@ -160,7 +160,7 @@ impl Check<'_> {
         let dir = &self.store.dir;
         let mut entries: Vec<_> = fs::read_dir(dir).map_err(fail("read", dir))?.flatten().collect();
         // Locks first: what is in the place of the store's own would stop everything else.
-        entries.sort_by_key(|entry| entry.path().extension().is_none_or(|end| end != "lock"));
+        entries.sort_unstable_by_key(|entry| entry.path().extension().is_none_or(|end| end != "lock"));
         for entry in entries {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             let (id, end) = name.split_once('.').unwrap_or((&name, ""));

@@ -177,7 +177,7 @@ impl Store {
             // What cannot be read stays where it is, and is reported by `fsck`, and to a user who asks for it.
             entries.extend(self.load(id).ok().map(|session| Entry::of(&session)));
         }
-        entries.sort_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
+        entries.sort_unstable_by(|a, b| (&b.last_used_at, &b.id).cmp(&(&a.last_used_at, &a.id)));
         self.journal.replace(&entries)?;
         held.journal = self.journal.open_to_change();
         Ok(())

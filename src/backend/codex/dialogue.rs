@@ -9,6 +9,7 @@ use super::items::{is_aside, tool, tool_result};
 use super::{OLDEST, Plan, failure, model, provider};
 use crate::backend::reader::{Reader, is_awaited};
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind};
 use crate::model::event::{COMMENTARY, Event, Usage};
@@ -212,7 +213,7 @@ impl AppServer {
     /// Only by its name can a server be left out of a thread.
     fn leave_out_servers(&mut self, servers: &Value) {
         let names = servers.as_object().into_iter().flatten().map(|(name, _)| name.clone());
-        let off: Map<String, Value> = names.map(|name| (name, json!({"enabled": false}))).collect();
+        let off: Map<String, Value> = inserted(names.map(|name| (name, json!({"enabled": false}))));
         if !off.is_empty() {
             self.plan.config("mcp_servers", off.into());
         }

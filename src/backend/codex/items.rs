@@ -1,7 +1,8 @@
 //! What the items of a turn are: messages, uses of tools, and what came of them.
 
+use crate::base::collect::inserted;
 use crate::base::json::string;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Whether a message is no part of the answer: what the model says while it works, and what it sends by a tool. Models that
 /// do not tell say the answer.
@@ -13,10 +14,8 @@ pub(super) fn is_aside(item: &Value) -> bool {
 pub(super) fn tool(item: &Value) -> Option<(String, Value)> {
     let kind = item["type"].as_str()?;
     let only = |keys: &[&str]| -> Value {
-        keys.iter()
-            .filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone())))
-            .collect::<Map<_, _>>()
-            .into()
+        let members = keys.iter().filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone())));
+        Value::Object(inserted(members))
     };
     let named = |key: &str| item[key].as_str().unwrap_or(kind).to_owned();
     Some(match kind {

@@ -16,6 +16,7 @@ mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called
 pub mod transcript; // a conversation as one prompt
 
+use crate::base::collect::inserted;
 use crate::base::json::{self, Json, Member};
 use crate::base::text::without_mark;
 use crate::http::front::errors::Fault;
@@ -251,7 +252,7 @@ pub fn parse(
         Member::Known(value) => value,
         Member::Skipped => Value::Bool(true),
     };
-    Ok(values.into_iter().map(|(name, member)| (name, value(member))).collect())
+    Ok(Value::Object(inserted(values.into_iter().map(|(name, member)| (name, value(member))))))
 }
 
 impl Chat {

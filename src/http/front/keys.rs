@@ -167,9 +167,10 @@ struct Holders {
 impl Holders {
     fn of(server: &Server) -> Result<Holders, Error> {
         let common = Policy::of(server)?;
-        let named =
-            server.keys.iter().map(|(name, key)| Ok((name.clone(), Arc::new(common.and(name, key)?))));
-        let named = named.collect::<Result<_, Error>>()?;
+        let mut named = BTreeMap::new();
+        for (name, key) in &server.keys {
+            named.insert(name.clone(), Arc::new(common.and(name, key)?));
+        }
         Ok(Holders { server: server.clone(), common: Arc::new(common), named })
     }
 

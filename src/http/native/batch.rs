@@ -260,7 +260,7 @@ fn run(
     if report.cancelled {
         return Err(Error::Cancelled.into());
     }
-    results.sort_by_key(|finished| finished.label.index);
+    results.sort_unstable_by_key(|finished| finished.label.index);
     Ok((report, results))
 }
 

@@ -254,7 +254,7 @@ impl Runs {
     /// The runs that are listed, oldest first.
     pub fn all(&self) -> Vec<Arc<Run>> {
         let mut all: Vec<Arc<Run>> = self.lock().values().cloned().collect();
-        all.sort_by_key(|run| run.began);
+        all.sort_unstable_by_key(|run| run.began);
         all
     }
 
@@ -283,7 +283,7 @@ impl Runs {
         runs.retain(|_, run| run.over_for().is_none_or(|over| over < self.retention));
         let mut over: Vec<(Duration, Arc<Run>)> =
             runs.values().filter_map(|run| Some((run.over_for()?, run.clone()))).collect();
-        over.sort_by_key(|(over, _)| *over);
+        over.sort_unstable_by_key(|(over, _)| *over);
         let mut kept = 0;
         for (_, run) in over {
             let mut state = run.state();
