@@ -78,20 +78,11 @@ fn read_message(message: &Value, chat: &mut Chat) -> Result<(), Fault> {
         Some("assistant") => Role::Assistant,
         role => return Err(parts::unknown_role(role, "messages")),
     };
-    let mut said = Vec::new();
-    match content {
-        Value::Array(blocks) => {
-            for block in blocks {
-                said.extend(read_block(block)?);
-            }
-        }
-        other => said = parts::content(other, "messages")?,
-    }
-    chat.say(role, None, said);
+    chat.say(role, None, parts::content_of(content, "messages", read_block)?);
     Ok(())
 }
 
-fn read_block(block: &Value) -> Result<Vec<Part>, Fault> {
+fn read_block(block: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
     let words = |name: &str| json::text(&block[name]).to_owned();
     match words("type").as_str() {
         // Another model's thoughts.
@@ -106,11 +97,11 @@ fn read_block(block: &Value) -> Result<Vec<Part>, Fault> {
             let (content, is_error) = (&block["content"], block["is_error"] == true);
             let result = |text| Part::ToolResult { id: words("tool_use_id"), text, is_error };
             match kind {
-                "tool_result" | "mcp_tool_result" => parts::joined(content, "messages", result),
+                "tool_result" | "mcp_tool_result" => parts::joined(content, param, result),
                 _ => Ok(vec![result(content.to_string())]),
             }
         }
-        _ => parts::content(&json!([block]), "messages"),
+        _ => parts::part(block, param),
     }
 }
 

@@ -9,27 +9,22 @@ use std::sync::Arc;
 
 /// `GET /openai/v1/models`
 pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    answer(call, models::openai_list(&known(call)))
+    call.json(models::openai_list(&known(call)))
 }
 
 /// `GET /openai/v1/models/{id}`
 pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    answer(call, models::openai_one(&known(call), &call.params[0])?)
+    call.json(models::openai_one(&known(call), &call.params[0])?)
 }
 
 /// `GET /anthropic/v1/models`
 pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    answer(call, models::anthropic_list(&known(call), &call.exchange.head.query)?)
+    call.json(models::anthropic_list(&known(call), &call.exchange.head.query)?)
 }
 
 /// `GET /anthropic/v1/models/{id}`
 pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    answer(call, models::anthropic_one(&known(call), &call.params[0])?)
-}
-
-fn answer(call: &mut Call<'_, '_>, body: String) -> Result<(), Fault> {
-    call.answer(200, "application/json", body);
-    Ok(())
+    call.json(models::anthropic_one(&known(call), &call.params[0])?)
 }
 
 /// The names that a client may ask for: backends that are there and that it may use, their aliases of models, and those of

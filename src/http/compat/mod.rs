@@ -1,17 +1,18 @@
-//! What the clients of other vendors say and need to hear, without sockets and without a clock: JSON in, a neutral
-//! `Chat` out; what a run says in, frames or JSON out. What each of them needs was measured (client-contract.md).
+//! The surfaces of other vendors. A dialect has neither sockets nor a clock: JSON in, a neutral `Chat` out; what a run says
+//! in, frames or JSON out. `serve`, `run`, `thread` and `catalogue` join the dialects to the server. What each client needs
+//! was measured (client-contract.md).
 
 pub mod anthropic; // /anthropic/v1/messages
-pub mod catalogue; // /models, and who is meant by a model's name
+pub mod catalogue; // the endpoints of /models
 pub mod chat; // /openai/v1/chat/completions
 pub mod completions; // /openai/v1/completions
-mod fields; // reading JSON fields, and naming those that are not read
-pub mod models; // /models on both, and which backend a model means
+mod fields; // reading the fields of a body, and naming those that are not read
+pub mod models; // lists of models, and which backend a name means
 mod parts; // images and documents in messages
 pub mod responses; // /openai/v1/responses
 mod history; // what a conversation is recognised by
 mod run; // a request under way
-pub mod serve; // the endpoints
+pub mod serve; // the endpoints that answer a conversation
 mod thread; // which conversation a request goes on with
 pub mod structured; // answers that have to be JSON, and tools that have to be called
 pub mod transcript; // a conversation as one prompt
@@ -107,12 +108,8 @@ pub enum Format {
     #[default]
     Text,
     JsonObject,
-    /// JSON that follows a schema.
-    Schema {
-        /// Empty where the client gives it none.
-        name: String,
-        schema: Value,
-    },
+    /// JSON that follows this schema.
+    Schema(Value),
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -10,18 +10,27 @@ use serde_json::Value;
 
 /// The parts of a content: text, a list of parts, or nothing. `param` is the field that is to blame.
 pub(crate) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
+    content_of(content, param, part)
+}
+
+/// The same for a dialect with parts of its own.
+pub(crate) fn content_of(
+    content: &Value,
+    param: &'static str,
+    part: fn(&Value, &'static str) -> Result<Vec<Part>, Fault>,
+) -> Result<Vec<Part>, Fault> {
+    let mut parts = Vec::new();
     match content {
-        Value::Null => Ok(Vec::new()),
-        Value::String(text) => Ok(text_part(text).into_iter().collect()),
+        Value::Null => {}
+        Value::String(text) => parts.extend(text_part(text)),
         Value::Array(items) => {
-            let mut parts = Vec::new();
             for item in items {
                 parts.extend(part(item, param)?);
             }
-            Ok(parts)
         }
-        _ => Err(Fault::invalid(param, format!("{param}: content must be text or a list of parts"))),
+        _ => return Err(Fault::invalid(param, format!("{param}: content must be text or a list of parts"))),
     }
+    Ok(parts)
 }
 
 /// The text of a content as one part, and behind it what in the content is no text.
@@ -63,7 +72,7 @@ fn text_part(text: &str) -> Option<Part> {
 }
 
 /// One part; some become more than one, an empty text none.
-fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
+pub(crate) fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
     let words = |name: &str| json::text(&item[name]);
     let text = |text: &str| Ok(text_part(text).into_iter().collect());
     let part = match words("type") {
@@ -94,21 +103,22 @@ fn unsupported(param: &'static str, why: &str) -> Fault {
 
 fn openai_image(item: &Value) -> Result<Part, String> {
     match item["image_url"].as_str().or(item["image_url"]["url"].as_str()) {
-        Some(url) => picture(Data::of_url(url)?.bytes).map(Part::Image),
+        Some(url) => picture(Data::of_url(url)?.bytes),
         None => Err(by_reference("images", "file id")),
     }
 }
 
 fn anthropic_image(source: &Value) -> Result<Part, String> {
     match source["type"].as_str() {
-        Some("base64") => picture(decoded(json::text(&source["data"]))?).map(Part::Image),
+        Some("base64") => picture(decoded(json::text(&source["data"]))?),
         Some("url") => Err(by_reference("images", "URL")),
         _ => Err(by_reference("images", "file id")),
     }
 }
 
-fn picture(bytes: Vec<u8>) -> Result<Image, String> {
-    Image::recognise(bytes).ok_or_else(|| "an image is neither PNG, JPEG, GIF nor WebP".to_owned())
+fn picture(bytes: Vec<u8>) -> Result<Part, String> {
+    let image = Image::recognise(bytes).map(Part::Image);
+    image.ok_or_else(|| "an image is neither PNG, JPEG, GIF nor WebP".to_owned())
 }
 
 fn openai_file(file: &Value) -> Result<Part, String> {
@@ -183,7 +193,7 @@ impl Data {
     fn into_part(self, name: &str) -> Result<Part, String> {
         let mime = self.mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if mime.starts_with("image/") {
-            return picture(self.bytes).map(Part::Image);
+            return picture(self.bytes);
         }
         let is_text = mime.starts_with("text/")
             || ["", "application/json", "application/xml", "application/yaml"].contains(&&*mime);

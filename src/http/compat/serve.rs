@@ -42,14 +42,12 @@ pub fn messages(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// `POST /anthropic/v1/messages/count_tokens`
 pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = read(call, &anthropic::Messages)?;
-    let counted = anthropic::count_tokens(&body)?;
-    call.answer(200, "application/json", counted);
-    Ok(())
+    call.json(anthropic::count_tokens(&body)?)
 }
 
 /// `GET /anthropic`: claude asks whether a server is there.
 pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    call.json(&json!({"status": "ok"}))
+    call.json(json!({"status": "ok"}))
 }
 
 /// The body, as far as the dialect reads it.

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// The schema that the answer has to follow, for backends that know how.
 pub fn schema(chat: &Chat) -> Option<Value> {
     match (chat.forced.as_slice(), &chat.format) {
-        ([], Format::Schema { schema, .. }) => Some(schema.clone()),
+        ([], Format::Schema(schema)) => Some(schema.clone()),
         // Any object would do, and programs that are given such a schema answer with an empty one.
         ([], Format::JsonObject | Format::Text) => None,
         ([tool], _) => Some(tool.schema.clone()),
@@ -28,7 +28,7 @@ pub fn instruction(chat: &Chat, schema: Option<&Value>) -> Option<String> {
     let what = match (chat.forced.as_slice(), &chat.format) {
         ([], Format::Text) => return None,
         ([], Format::JsonObject) => return Some(format!("Answer with one JSON object {ONLY}")),
-        ([], Format::Schema { .. }) => return Some(format!("Answer with JSON {ONLY}{following}")),
+        ([], Format::Schema(_)) => return Some(format!("Answer with JSON {ONLY}{following}")),
         ([tool], _) => {
             format!("You call the tool `{}`: answer with its arguments as one JSON object", tool.name)
         }
@@ -110,7 +110,7 @@ pub(crate) fn format(format: Option<&Value>, param: &'static str) -> Result<Form
             if !schema.is_object() {
                 return Err(Fault::invalid(param, format!("{param} has no schema")));
             }
-            Ok(Format::Schema { name: json::text(&place["name"]).to_owned(), schema })
+            Ok(Format::Schema(schema))
         }
         Some(other) => Err(Fault::unsupported(param, format!("{param} of type `{other}` is not supported"))),
         None => Err(Fault::invalid(param, format!("{param} has no type"))),

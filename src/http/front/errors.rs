@@ -215,7 +215,7 @@ impl Fault {
     pub fn openai_response(&self) -> Json {
         let code = match &self.cause {
             Cause::Kind(Kind::ContextTooLong) => "context_length_exceeded",
-            Cause::UsedUp => "insufficient_quota",
+            Cause::UsedUp => USED_UP,
             Cause::Kind(Kind::Quota | Kind::RateLimited) => "rate_limit_exceeded",
             Cause::Kind(Kind::Overloaded | Kind::Unreachable | Kind::Busy | Kind::Draining) => {
                 "server_is_overloaded"
@@ -272,16 +272,10 @@ impl Fault {
             Cause::Kind(kind) => of_kind(kind),
             Cause::Unsupported => invalid(400, Some("unsupported_value")),
             Cause::NoModel(_) => of_kind(Kind::UnknownModel),
-            Cause::UsedUp => {
-                let openai = ("insufficient_quota", Some("insufficient_quota"));
-                row(Kind::Quota, (429, 429), openai, "rate_limit_error")
-            }
+            Cause::UsedUp => row(Kind::Quota, (429, 429), (USED_UP, Some(USED_UP)), LIMIT),
             Cause::NoPath => lacks(Some("unknown_url")),
             Cause::Method(_) => invalid(405, None),
-            Cause::TooLarge => {
-                let openai = (BAD, Some("request_too_large"));
-                row(Kind::InvalidRequest, (413, 413), openai, "request_too_large")
-            }
+            Cause::TooLarge => row(Kind::InvalidRequest, (413, 413), (BAD, Some(TOO_LARGE)), TOO_LARGE),
             Cause::TooSlow => invalid(408, None),
             Cause::Coded => invalid(415, None),
             Cause::OtherRequest => invalid(422, None),
@@ -323,6 +317,10 @@ struct Row {
 const BAD: &str = "invalid_request_error";
 /// OpenAI's type of a failure on our side.
 const OURS: &str = "server_error";
+/// The type of what comes too often, for both vendors.
+const LIMIT: &str = "rate_limit_error";
+const USED_UP: &str = "insufficient_quota";
+const TOO_LARGE: &str = "request_too_large";
 
 /// `statuses`: ours, and the other vendors'. `openai`: type and code.
 fn row(
@@ -340,8 +338,7 @@ fn of_kind(kind: Kind) -> Row {
     let own = Some(kind.word());
     let bad = |statuses, code| row(kind, statuses, (BAD, code), BAD);
     let ours = |statuses, code, anthropic| row(kind, statuses, (OURS, code), anthropic);
-    let rate =
-        |statuses| row(kind, statuses, ("rate_limit_error", Some("rate_limit_exceeded")), "rate_limit_error");
+    let rate = |statuses| row(kind, statuses, (LIMIT, Some("rate_limit_exceeded")), LIMIT);
     match kind {
         Kind::InvalidRequest => bad((400, 400), None),
         Kind::UnknownBackend | Kind::UnknownModel => {

@@ -14,7 +14,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         usable.iter().map(|(name, there, _)| json!({"name": name, "available": there})).collect();
     let default = &call.server.config.default_backend;
     let default = call.server.policy(&call.who).backend(default).is_ok().then_some(default);
-    call.json(&json!({"backends": backends, "default": default}))
+    call.json(json!({"backends": backends, "default": default}))
 }
 
 /// `GET /backends/{name}`
@@ -45,5 +45,5 @@ pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         "capabilities": {"honoured": options(true), "not_honoured": options(false)},
         "extra_flags": backend.extra_flags(),
     });
-    call.json(&answer)
+    call.json(answer)
 }

@@ -114,7 +114,7 @@ fn dry(call: &mut Call<'_, '_>, prepared: &Prepared) -> Result<(), Fault> {
     let mut answer = json!(sent);
     answer["dry_run"] = json!(true);
     answer["command"] = dry_run::data(prepared, program.as_deref(), reader);
-    call.json(&answer)
+    call.json(answer)
 }
 
 /// The run itself.

@@ -20,14 +20,14 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let all = call.server.runs.all();
     let runs: Vec<Value> =
         all.iter().filter(|run| call.who.sees(run.owner.as_deref())).map(|run| run.to_json()).collect();
-    call.json(&json!({"runs": runs}))
+    call.json(json!({"runs": runs}))
 }
 
 /// `GET /runs/{id}`
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     call.afford(run.weight())?;
-    call.json(&run.to_json_with_result())
+    call.json(run.to_json_with_result())
 }
 
 /// `DELETE /runs/{id}`
@@ -35,7 +35,7 @@ pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     let is_over = run.status().is_some();
     run.cancel();
-    call.json(&json!({"cancelled": !is_over, "id": run.id}))
+    call.json(json!({"cancelled": !is_over, "id": run.id}))
 }
 
 /// `GET /runs/{id}/events`

@@ -66,13 +66,13 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         "limit": limit,
         "offset": offset,
     });
-    call.json(&answer)
+    call.json(answer)
 }
 
 /// `GET /sessions/{id}`
 pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
-    call.json(&session.to_json())
+    call.json(session.to_json())
 }
 
 /// `GET /sessions/{id}/turns`
@@ -84,7 +84,7 @@ pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.afford(store.size_of_turns(&session.id).saturating_mul(TOLD))?;
     let turns = store.turns(&session.id)?;
     let turns: Vec<Value> = turns.iter().map(Turn::to_json).collect();
-    call.json(&json!({"id": session.id, "turns": turns}))
+    call.json(json!({"id": session.id, "turns": turns}))
 }
 
 fields! {
@@ -106,7 +106,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         change.metadata.map_or(Ok(()), |Pairs(pairs)| session.set_metadata(pairs))?;
         change.tags.map_or(Ok(()), |tags| session.set_tags(&tags))
     })?;
-    call.json(&changed.to_json())
+    call.json(changed.to_json())
 }
 
 /// `DELETE /sessions/{id}`
@@ -124,7 +124,7 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         ));
     }
     call.server.engine.store.remove(&id)?;
-    call.json(&json!({"deleted": true, "id": id}))
+    call.json(json!({"deleted": true, "id": id}))
 }
 
 /// `POST /sessions/{id}/fork`

@@ -46,7 +46,7 @@ pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 
 /// `GET /live`: the process answers.
 pub fn live(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    call.json(&json!({"status": "ok"}))
+    call.json(json!({"status": "ok"}))
 }
 
 /// `GET /ready`: it takes work.
@@ -54,7 +54,7 @@ pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     if call.exchange.is_draining() {
         return Err(crate::model::error::Error::Draining.into());
     }
-    call.json(&json!({"status": "ok"}))
+    call.json(json!({"status": "ok"}))
 }
 
 /// `GET /metrics`

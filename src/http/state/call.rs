@@ -14,7 +14,7 @@ use crate::http::state::streaming::StreamingResponse;
 use crate::model::error::{Error, Kind};
 use crate::model::fields::{Fields, Object};
 use crate::session::Filter;
-use serde_json::Value;
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -200,7 +200,7 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// Answers with JSON.
-    pub fn json(&mut self, value: &Value) -> Result<(), Fault> {
+    pub fn json(&mut self, value: impl Display) -> Result<(), Fault> {
         self.answer(200, "application/json", value.to_string());
         Ok(())
     }

@@ -18,7 +18,7 @@ fn formats_are_the_same_in_all_dialects() {
         (MESSAGES, with(user(json!("hi")), json!({"output_format": plain}))),
     ] {
         let chat = asked(path, body);
-        assert_eq!(chat.format, Format::Schema { name: "P".to_owned(), schema: wanted.clone() });
+        assert_eq!(chat.format, Format::Schema(wanted.clone()));
         assert_eq!(schema(&chat), Some(wanted.clone()));
         assert!(instruction(&chat, schema(&chat).as_ref()).unwrap().contains(&wanted.to_string()));
         assert!(!instruction(&chat, None).unwrap().contains("properties"));
