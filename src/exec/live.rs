@@ -7,16 +7,20 @@ use crate::base::sys::{self, Child, Program};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// The runs that are under way in this process, for `suspend`.
 static LIVE: Mutex<Vec<Arc<Mutex<Tree>>>> = Mutex::new(Vec::new());
+/// Held together by those that start a child, and alone by those that look for orphans: then every child of ours is on the
+/// list of those that are owned. A start may wait for the processor, and must not hold up the others.
+static STARTS: RwLock<()> = RwLock::new(());
 /// How long this process has been suspended, and since when it is: that counts for no time limit.
 static SUSPENDED: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZERO, None));
 
 /// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
 pub fn suspend() {
+    let _alone = without_starts();
     let live = lock(&LIVE);
     let all = |signal| {
         for tree in live.iter() {
@@ -38,10 +42,18 @@ pub fn suspend() {
 /// then what it left behind would pile up, as would what is handed to the first process of a container.
 pub fn reap_orphans() {
     if sys::ended_child().is_some() {
-        // Held, so that every child of ours is on the list of those that are owned.
-        let _live = lock(&LIVE);
+        let _alone = without_starts();
         tree::reap_orphans();
     }
+}
+
+fn with_other_starts() -> RwLockReadGuard<'static, ()> {
+    STARTS.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// As long as the result lives no child is being started.
+fn without_starts() -> RwLockWriteGuard<'static, ()> {
+    STARTS.write().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// A clock that stands still while this process is suspended.
@@ -69,12 +81,15 @@ fn suspended() -> Duration {
 }
 
 /// Starts a program; says what is missing where the system's word would be that the program is.
-fn spawn(program: Program<'_>) -> io::Result<Child> {
+fn spawn(program: Program<'_>) -> io::Result<(Child, Owned)> {
     let path = program.path;
-    program.start().map_err(|error| match (error.kind(), what_it_needs(path)) {
+    tree::prepare();
+    let child = program.start().map_err(|error| match (error.kind(), what_it_needs(path)) {
         (ErrorKind::NotFound, Some(missing)) => io::Error::new(ErrorKind::NotFound, missing),
         _ => error,
-    })
+    })?;
+    let owned = Owned::new(child.pid);
+    Ok((child, owned))
 }
 
 /// What a program that is there may need and not have.
@@ -104,22 +119,17 @@ pub(super) struct Live {
 impl Live {
     /// Starts the child. It is on the lists before any other run can look around for orphans.
     pub fn start(program: Program<'_>, marker: &str) -> io::Result<(Child, Live)> {
-        let mut live = lock(&LIVE);
-        tree::prepare();
-        let child = spawn(program)?;
+        let _together = with_other_starts();
+        let (child, _owned) = spawn(program)?;
         let tree = Arc::new(Mutex::new(Tree::new(child.pid, marker)));
-        live.push(tree.clone());
-        let _owned = Owned::new(child.pid);
+        lock(&LIVE).push(tree.clone());
         Ok((child, Live { tree, _owned }))
     }
 
     /// Starts a child that belongs to no run, and that none takes for an orphan of its own.
     pub fn start_apart(program: Program<'_>) -> io::Result<(Child, Owned)> {
-        let _live = lock(&LIVE);
-        tree::prepare();
-        let child = spawn(program)?;
-        let owned = Owned::new(child.pid);
-        Ok((child, owned))
+        let _together = with_other_starts();
+        spawn(program)
     }
 
     pub fn tree(&self) -> MutexGuard<'_, Tree> {
@@ -144,17 +154,17 @@ impl Live {
                 return;
             }
             // Held, so that no other run starts while every orphan counts as this one's.
-            let live = lock(&LIVE);
+            let starts = without_starts();
             // A child that was being started is owned by now.
             if tree::nobody_is_orphaned() {
                 return;
             }
             // The first process of a container is handed everybody's orphans: there only the marker tells.
-            let alone = live.is_empty() && std::process::id() != 1;
+            let alone = lock(&LIVE).is_empty() && std::process::id() != 1;
             if !self.tree().sweep(alone) {
                 return;
             }
-            drop(live);
+            drop(starts);
             std::thread::sleep(Duration::from_millis(1));
         }
     }
