@@ -8,8 +8,11 @@ use crate::http::front::errors::Fault;
 use crate::model::task::Image;
 use serde_json::Value;
 
+/// What is in a content, or why it is refused.
+pub(crate) type Parts = Result<Vec<Part>, Fault>;
+
 /// The parts of a content: text, a list of parts, or nothing. `param` is the field that is to blame.
-pub(crate) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
+pub(crate) fn content(content: &Value, param: &'static str) -> Parts {
     content_of(content, param, part)
 }
 
@@ -17,8 +20,8 @@ pub(crate) fn content(content: &Value, param: &'static str) -> Result<Vec<Part>,
 pub(crate) fn content_of(
     content: &Value,
     param: &'static str,
-    part: fn(&Value, &'static str) -> Result<Vec<Part>, Fault>,
-) -> Result<Vec<Part>, Fault> {
+    part: fn(&Value, &'static str) -> Parts,
+) -> Parts {
     let mut parts = Vec::new();
     match content {
         Value::Null => {}
@@ -34,11 +37,7 @@ pub(crate) fn content_of(
 }
 
 /// The text of a content as one part, and behind it what in the content is no text.
-pub(crate) fn joined(
-    value: &Value,
-    param: &'static str,
-    of_text: impl FnOnce(String) -> Part,
-) -> Result<Vec<Part>, Fault> {
+pub(crate) fn joined(value: &Value, param: &'static str, of_text: impl FnOnce(String) -> Part) -> Parts {
     let (mut texts, mut parts) = (Vec::new(), Vec::new());
     for part in content(value, param)? {
         match part {
@@ -72,7 +71,7 @@ fn text_part(text: &str) -> Option<Part> {
 }
 
 /// One part; some become more than one, an empty text none.
-pub(crate) fn part(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
+pub(crate) fn part(item: &Value, param: &'static str) -> Parts {
     let words = |name: &str| json::text(&item[name]);
     let text = |text: &str| Ok(text_part(text).into_iter().collect());
     let part = match words("type") {
@@ -132,7 +131,7 @@ fn openai_file(file: &Value) -> Result<Part, String> {
     data.into_part(file["filename"].as_str().unwrap_or("file"))
 }
 
-fn document(item: &Value, param: &'static str) -> Result<Vec<Part>, Fault> {
+fn document(item: &Value, param: &'static str) -> Parts {
     let (source, name) = (&item["source"], item["title"].as_str().unwrap_or("document").to_owned());
     let data = json::text(&source["data"]);
     let mut parts = match json::text(&source["type"]) {

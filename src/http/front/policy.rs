@@ -121,8 +121,7 @@ impl Policy {
         self.backend(&task.backend)?;
         self.model(task, backend)?;
         self.extra(request)?;
-        self.approval(request, task, backend)?;
-        self.sandbox(request, task, backend)?;
+        self.modes(request, task, backend)?;
         self.unasked(request, task, backend)?;
         self.project_config(request, task)
     }
@@ -162,16 +161,12 @@ impl Policy {
         Ok(())
     }
 
-    fn approval(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
+    fn modes(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
         let lenient = task.lenient;
         let real = |mode| access(mode, Sandbox::Default, lenient, backend).map(|(approval, _)| approval);
         let is_said = request.approval_mode.is_some();
         task.approval = self.lowered(&APPROVALS, task.approval, is_said, real, &task.backend)?;
-        Ok(())
-    }
-
-    fn sandbox(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
-        let (approval, lenient) = (task.approval, task.lenient);
+        let approval = task.approval;
         let real = |mode| access(approval, mode, lenient, backend).map(|(_, reach)| reach);
         let is_said = request.sandbox_mode.is_some();
         task.sandbox = self.lowered(&SANDBOXES, task.sandbox, is_said, real, &task.backend)?;
