@@ -15,7 +15,8 @@ all:
 demo: all
 	sh tests/demo.sh $(BINARY)
 
-# All tests that need no network and no vendor.
+# All tests that need no network and no vendor. Most of them wait for other processes, so there are more than there are cores.
+check: export RUST_TEST_THREADS ?= 8
 check:
 	$(CARGO) test --locked
 

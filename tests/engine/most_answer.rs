@@ -11,9 +11,8 @@ const SENTENCE: &str = "the answer has more than 64 MiB, the most that is kept: 
 const FLOOD: usize = 66 << 20;
 
 fn flooding() -> Scene {
-    let scene = Scene::new();
-    let echo = json!({"flood_bytes": FLOOD});
-    scene.config(&json!({"default_backend": "echo", "backends": {"echo": echo}}));
+    // Echo would count its words, which takes a build for tests its time.
+    let scene = Scene::playing(&format!("cat; bytes {FLOOD}"));
     scene.file("work/tasks.json", r#"{"tasks": [{"prompt": "x"}]}"#);
     scene.file("work/chain.json", r#"{"steps": [{"prompt": "x"}]}"#);
     scene
@@ -38,7 +37,7 @@ fn the_command_line_keeps_no_more_of_an_answer_than_the_others() {
         (&["-o", "json", "x"][..], "/kind", "/error"),
         (&["parallel", "--json", "-f", "tasks.json"], "/results/0/kind", "/results/0/error"),
         (&["chain", "--json", "-f", "chain.json"], "/results/0/kind", "/results/0/error"),
-        (&["compare", "--json", "--backends", "echo", "x"], "/results/0/kind", "/results/0/error"),
+        (&["compare", "--json", "--backends", "fake", "x"], "/results/0/kind", "/results/0/error"),
     ] {
         let seen = scene.clinvk(args).seen();
         let told = serde_json::from_str(&seen.out).unwrap_or_else(|_| panic!("{args:?}: {seen}"));
@@ -58,7 +57,7 @@ fn a_server_keeps_as_much_on_every_surface() {
     let scene = flooding();
     let server: Server = scene.serve([]);
     let messages = json!([{"role": "user", "content": "x"}]);
-    let chat = json!({"model": "echo", "max_tokens": 10, "messages": messages});
+    let chat = json!({"model": "fake", "max_tokens": 10, "messages": messages});
     for (path, body, kind, error) in [
         (
             "/api/v1/prompt",
@@ -75,7 +74,7 @@ fn a_server_keeps_as_much_on_every_surface() {
         ("/openai/v1/chat/completions", chat.clone(), ("/error/code", "backend_error"), "/error/message"),
         (
             "/openai/v1/responses",
-            json!({"model": "echo", "input": "x"}),
+            json!({"model": "fake", "input": "x"}),
             ("/error/code", "backend_error"),
             "/error/message",
         ),
@@ -92,7 +91,7 @@ fn a_server_keeps_as_much_on_every_surface() {
         let head = stream.head();
         stream.rest(&head)
     };
-    let responses = streamed("/openai/v1/responses", &json!({"model": "echo", "input": "x"}));
+    let responses = streamed("/openai/v1/responses", &json!({"model": "fake", "input": "x"}));
     assert!(responses.contains("event: response.failed") && responses.contains(SENTENCE));
     let whole = streamed("/openai/v1/chat/completions", &chat);
     assert!(whole.len() > FLOOD && whole.contains("[DONE]") && !whole.contains(SENTENCE));

@@ -3,6 +3,7 @@
 use super::crowded::exclude;
 use super::killed::write_for_ever;
 use crate::util::run::Run;
+use crate::util::scene::place;
 use clinvk::model::error::Error;
 use clinvk::model::event::Event;
 use clinvk::model::outcome::Outcome;
@@ -20,9 +21,7 @@ pub struct Bare(pub PathBuf);
 
 impl Bare {
     pub fn new() -> Bare {
-        let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let home = Bare(root.join(format!("clinvk-bare-{}", clinvk::base::world::random_id().unwrap())));
+        let home = Bare(place().join(format!("clinvk-bare-{}", clinvk::base::world::random_id().unwrap())));
         fs::create_dir_all(&home.0).unwrap();
         home
     }

@@ -27,8 +27,7 @@ impl Scene {
     pub fn new() -> Scene {
         default_signals();
         // No scene's name begins with another's, of a test that was killed neither: processes are found by it.
-        let root =
-            std::env::temp_dir().join(format!("clinvk-scene-{}", clinvk::base::world::random_id().unwrap()));
+        let root = place().join(format!("clinvk-scene-{}", clinvk::base::world::random_id().unwrap()));
         let scene = Scene { root };
         for dir in ["home", "work", "bin", "tmp"] {
             fs::create_dir_all(scene.path(dir)).unwrap();
@@ -118,7 +117,7 @@ impl Scene {
 
     /// Every process that has this scene in its environment or its arguments: pid and command line.
     pub fn processes(&self) -> BTreeMap<i32, String> {
-        let root = self.root.to_str().unwrap().as_bytes().to_vec();
+        let root = self.root.to_str().unwrap();
         let mut found = BTreeMap::new();
         for pid in fs::read_dir("/proc")
             .unwrap()
@@ -127,8 +126,7 @@ impl Scene {
         {
             let part = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
             let line = part("cmdline");
-            if [&part("environ"), &line].iter().any(|text| text.windows(root.len()).any(|part| part == root))
-            {
+            if [&part("environ"), &line].iter().any(|text| String::from_utf8_lossy(text).contains(root)) {
                 found.insert(pid, String::from_utf8_lossy(&line).replace('\0', " "));
             }
         }
@@ -141,6 +139,15 @@ impl Scene {
         let left = self.processes();
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
+}
+
+/// Where scenes are: in memory where there is enough of it, because every session is written to the disk three times a turn.
+pub fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if fs2::available_space(memory).is_ok_and(|free| free > 2 << 30) {
+        return memory.to_owned();
+    }
+    std::env::temp_dir()
 }
 
 impl Drop for Scene {

@@ -1,6 +1,6 @@
 //! Streams of events.
 
-use super::{is_failure, with_echo};
+use super::{is_failure, playing, with_echo};
 use crate::util::scene::{Scene, until};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn a_failure_in_the_middle_of_a_stream_is_told_in_it() {
 
 #[test]
 fn an_answer_without_end_is_no_memory_without_end() {
-    let (_scene, server) = with_echo(json!({"flood_bytes": 80 << 20}), json!({}));
+    let (_scene, server) = playing(&format!("cat; bytes {}", 80 << 20));
     let answer = server.post("/api/v1/prompt", &json!({"prompt": "x", "ephemeral": true}));
     is_failure(&answer, 502, "unreadable", "only a stream may be longer");
     let body = json!({"prompt": "x", "ephemeral": true, "output_format": "stream-json"});
@@ -93,7 +93,7 @@ fn a_stream_that_may_be_asked_for_again_fails_by_its_status_too() {
 
 #[test]
 fn a_stream_whose_beginning_is_not_kept_is_not_told_from_its_middle() {
-    let (_scene, server) = with_echo(json!({"flood_bytes": 20 << 20}), json!({}));
+    let (_scene, server) = playing(&format!("cat; bytes {}", 20 << 20));
     let ask = |accept: &str| {
         let ask =
             server.ask("POST", "/api/v1/prompt").header("Idempotency-Key", "k").header("Accept", accept);

@@ -223,7 +223,8 @@ fn a_backend_that_is_not_installed_or_switched_off_is_a_failure_for_good() {
 
 #[test]
 fn a_stream_without_end_is_no_memory_without_end() {
-    let (_scene, server) = with_echo(json!({"flood_bytes": 300 << 20}), json!({}));
+    let scene = Scene::playing(&format!("cat; bytes {}", 300 << 20));
+    let server = scene.serve([]);
     let mut stream = server.post_stream(RESPONSES, &streaming(RESPONSES, "x"));
     stream.head();
     let (mut all, mut last) = (0, String::new());
