@@ -1,6 +1,6 @@
 //! What one client hears.
 
-use super::house::{Answer, TestServer, limits, routes, text};
+use super::server::{Answer, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, until};
 use std::process::Command;
 use std::sync::{Mutex, mpsc};

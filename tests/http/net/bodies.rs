@@ -1,6 +1,6 @@
 //! What the service learns of a request: its head, its body, how it was answered.
 
-use super::house::{Answer, Client, SHORT, TestServer, limits, routes, text};
+use super::server::{Answer, Client, SHORT, TestServer, limits, routes, text};
 use crate::util::scene::PATIENCE;
 use clinvk::http::net::{BodyError, Limits, Sent};
 use std::sync::mpsc;

@@ -1,6 +1,6 @@
 //! Many clients at once, and what they may use up.
 
-use super::house::{Client, SHORT, TestServer, limits, routes, text};
+use super::server::{Client, SHORT, TestServer, limits, routes, text};
 use crate::util::run::alone;
 use crate::util::scene::{PATIENCE, until};
 use clinvk::http::net::Limits;

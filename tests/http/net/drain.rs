@@ -1,6 +1,6 @@
-//! How the door closes.
+//! How the listener closes.
 
-use super::house::{Client, SHORT, TestServer, limits, routes, text};
+use super::server::{Client, SHORT, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, until};
 use clinvk::http::net::{Exchange, Limits};
 use std::sync::{Mutex, mpsc};

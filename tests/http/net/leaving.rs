@@ -1,7 +1,7 @@
 //! A client that leaves, or stalls, or only ends its own side.
 
 use super::answers::get;
-use super::house::{Client, SHORT, TestServer, limits, routes, text};
+use super::server::{Client, SHORT, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene, until};
 use clinvk::http::net::{Exchange, Limits, Listen};
 use std::sync::mpsc;

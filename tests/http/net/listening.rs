@@ -1,6 +1,6 @@
-//! Where the door is.
+//! Where the server listens.
 
-use super::house::{Client, TestServer, limits, routes, text};
+use super::server::{Client, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene};
 use clinvk::base::world::World;
 use clinvk::http::net::{Acceptor, Listen, Peer};
@@ -211,7 +211,7 @@ fn serve_inherited() {
         }
         exchange.respond(text(200, address.clone())).unwrap();
     };
-    acceptor.serve(limits(), super::house::service(serve), read).unwrap();
+    acceptor.serve(limits(), super::server::service(serve), read).unwrap();
 }
 
 #[test]

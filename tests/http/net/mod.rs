@@ -5,7 +5,7 @@ mod bodies;
 mod crowds;
 mod drain;
 mod fuzz;
-mod house;
+mod server;
 mod leaving;
 mod listening;
 mod memory;

@@ -1,6 +1,6 @@
-//! The table of hostile requests: what the door answers to each, and what becomes of the connection.
+//! The table of hostile requests: what the server answers to each, and what becomes of the connection.
 
-use super::house::{Client, SHORT, TestServer, limits};
+use super::server::{Client, SHORT, TestServer, limits};
 use crate::util::scene::Scene;
 use Ending::{Closed, Open, Waits};
 use clinvk::http::net::{Limits, Listen};
@@ -199,7 +199,7 @@ fn holds(name: &str, mut client: Client, bytes: &[u8], statuses: &[u16], ending:
 }
 
 fn table_holds(listen: impl Fn(&str) -> Listen) {
-    let server = |name: &str, limits| TestServer::at(vec![listen(name)], limits, super::house::routes);
+    let server = |name: &str, limits| TestServer::at(vec![listen(name)], limits, super::server::routes);
     let patient = server("patient", limits());
     let impatient = server("impatient", Limits { head: SHORT, read: SHORT, ..limits() });
     for (name, bytes, statuses, ending) in TABLE {

@@ -1,4 +1,4 @@
-//! A door with a service behind it, and clients that say bytes and hear answers.
+//! A listener with a service behind it, and clients that say bytes and hear answers.
 
 use crate::util::scene::PATIENCE;
 use clinvk::http::net::memory::Memory;
@@ -107,7 +107,7 @@ pub fn routes(exchange: &mut Exchange<'_>) {
     let _ = exchange.respond(response);
 }
 
-/// A door that is being served.
+/// A listener that is being served.
 pub struct TestServer {
     /// Where clients can connect.
     pub addresses: Vec<String>,
@@ -186,7 +186,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to an address as the door prints it.
+    /// Connects to an address as the listener prints it.
     pub fn of(address: &str) -> io::Result<Client> {
         let stream = match address.strip_prefix("unix:") {
             Some(path) => TcpStream::from(OwnedFd::from(UnixStream::connect(path)?)),
