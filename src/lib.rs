@@ -1,4 +1,8 @@
 //! clinvk: one interface to AI command-line tools. The layers, each of which uses only those above it.
+//! Public is what tests reach; all else is the crate's.
+
+// What only the server uses is not called without it: the linker leaves it out.
+#![cfg_attr(not(feature = "serve"), allow(dead_code))]
 
 pub mod base; // leaves that know nothing of us
 pub mod model; // what a run is: task, events, outcome, errors

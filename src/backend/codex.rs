@@ -46,9 +46,9 @@ pub(super) const OUTER_SESSION: &[&str] = &[
 /// The Codex CLI.
 pub struct Codex {
     /// The program: a path, or a name to be found on PATH.
-    pub program: String,
+    pub(crate) program: String,
     /// The model aliases.
-    pub models: Vec<(String, String)>,
+    pub(crate) models: Vec<(String, String)>,
 }
 
 impl Codex {

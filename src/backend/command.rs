@@ -15,7 +15,7 @@ const LONGEST_ARGUMENT: usize = 128 << 10;
 
 /// How a declared program is used.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spec {
+pub(crate) struct Spec {
     name: String,
     declared: Declared,
     models: Vec<(String, String)>,
@@ -23,7 +23,7 @@ pub struct Spec {
 
 impl Spec {
     /// A backend of the configuration. `program` replaces the first word of its command.
-    pub fn new(
+    pub(crate) fn new(
         name: &str,
         program: Option<String>,
         declared: &Declared,
@@ -38,7 +38,7 @@ impl Spec {
 }
 
 /// A declared backend.
-pub struct Command(pub Spec);
+pub(crate) struct Command(pub(crate) Spec);
 
 impl Backend for Command {
     fn name(&self) -> &str {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The hidden command that is the other half of this file.
-pub const COMMAND: &str = "echo-backend";
+pub(crate) const COMMAND: &str = "echo-backend";
 
 /// The built-in backend.
-pub struct Echo {
+pub(crate) struct Echo {
     /// The path of this very program.
     program: String,
     /// What it was asked to do besides repeating.
@@ -24,7 +24,7 @@ pub struct Echo {
 
 impl Echo {
     /// `program`: the path of this very program.
-    pub fn new(program: String, behaviour: &Behaviour, models: Vec<(String, String)>) -> Echo {
+    pub(crate) fn new(program: String, behaviour: &Behaviour, models: Vec<(String, String)>) -> Echo {
         Echo { program, behaviour: behaviour.clone(), models }
     }
 }
@@ -152,7 +152,7 @@ impl Dialogue for Repeat {
 }
 
 /// The hidden command: reads all of `input`, repeats it word by word. Returns the exit status.
-pub fn repeat(options: &[String], input: &mut dyn Read, output: &mut dyn Write) -> Result<u8, Error> {
+pub(crate) fn repeat(options: &[String], input: &mut dyn Read, output: &mut dyn Write) -> Result<u8, Error> {
     let (mut behaviour, mut max_words) = (Behaviour::default(), usize::MAX);
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));

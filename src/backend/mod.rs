@@ -21,7 +21,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
-pub const MARKER: &str = "CLINVK_RUN";
+pub(crate) const MARKER: &str = "CLINVK_RUN";
 
 /// Everything that differs from one backend to the next.
 pub trait Backend: Send + Sync {
@@ -97,12 +97,12 @@ pub trait Backend: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VendorSessions {
     /// The program's arguments that remove a session, its id behind them; empty where the file is all there is of it.
-    pub delete: &'static [&'static str],
+    pub(crate) delete: &'static [&'static str],
     /// The variable that names its home.
-    pub variable: &'static str,
+    pub(crate) variable: &'static str,
     /// The home in the user's, where that is not set.
-    pub home: &'static str,
-    pub folder: &'static str,
+    pub(crate) home: &'static str,
+    pub(crate) folder: &'static str,
 }
 
 /// How a program is started: plain data, compared in tests, printed by `--dry-run`.
@@ -150,13 +150,13 @@ pub struct Overlay {
     /// An empty directory for short-lived files, below `Task::scratch` too.
     pub temp: PathBuf,
     /// The variable by which the program finds a home. When the user has set it, that one is meant, else `HOME`.
-    pub variable: &'static str,
+    pub(crate) variable: &'static str,
     /// Paths in the home that are the run's own: no links to the user's.
-    pub private: &'static [&'static str],
+    pub(crate) private: &'static [&'static str],
     /// Files that the program writes in place, e.g. a refreshed login: linked before there is one, to arrive at the user's.
-    pub written: &'static [&'static str],
+    pub(crate) written: &'static [&'static str],
     /// Directories in which the program overlooks links: when the run has a file in one, the user's are copied.
-    pub copied: &'static [&'static str],
+    pub(crate) copied: &'static [&'static str],
     /// The settings in the home, JSON with comments: the user's with these laid over them.
     pub settings: (&'static str, Value),
     /// Settings that the program may rank above those in the home ...
@@ -171,11 +171,11 @@ pub struct Overlay {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unusable {
     /// The variable: set to anything but `false`.
-    pub variable: &'static str,
+    pub(crate) variable: &'static str,
     /// A pointer (RFC 6901) into the user's settings.
-    pub setting: &'static str,
+    pub(crate) setting: &'static str,
     /// What the person is told.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 /// How the output of a program is cut before the dialogue hears it.
@@ -200,7 +200,7 @@ pub enum StopSignal {
 
 /// The variables by which the vendors mark an outer session of theirs, in which their programs refuse to start or behave
 /// differently. No backend sees any: what it starts may be one of these programs.
-pub fn marks_of_outer_sessions() -> impl Iterator<Item = &'static &'static str> {
+pub(crate) fn marks_of_outer_sessions() -> impl Iterator<Item = &'static &'static str> {
     claude::OUTER_SESSION.iter().chain(codex::OUTER_SESSION).chain(gemini::OUTER_SESSION)
 }
 
@@ -352,7 +352,7 @@ impl Registry {
         path
     }
 
-    pub fn looked_for(&self, program: &str) -> Option<Instant> {
+    pub(crate) fn looked_for(&self, program: &str) -> Option<Instant> {
         let found = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         found.get(program).map(|(_, at)| *at)
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Opens a regular file. A link is none, whatever it leads to.
-pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let opened = options.custom_flags(sys::O_NOFOLLOW | sys::O_NONBLOCK).open(path);
     match opened.and_then(|file| Ok((file.metadata()?.is_file(), file))) {
         Ok((true, file)) => Ok(file),
@@ -22,7 +22,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 }
 
 /// Whether an error says that there is something else in a file's place.
-pub fn is_no_file(error: &io::Error) -> bool {
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
 }
 
@@ -31,7 +31,7 @@ fn no_file() -> io::Error {
 }
 
 /// What is in a regular file of at most so many bytes.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open(path, OpenOptions::new().read(true))?;
     let length = file.metadata()?.len();
     let too_long = || {
@@ -49,7 +49,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// A new file. What a crash, or another user, left of that name is removed and never written through.
-pub fn create(path: &Path) -> io::Result<File> {
+pub(crate) fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
@@ -58,7 +58,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 
 /// Puts a file in place of another in one step: a reader, or a crash, sees the old text or the new one. No other process
 /// or thread does this to the same path meanwhile.
-pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = beside(path, ".tmp");
     let mut new = create(&temporary)?;
     let write = new.write_all(text).and_then(|()| new.sync_all()).and_then(|()| fs::rename(&temporary, path));
@@ -68,18 +68,18 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 /// The path with more at its end.
-pub fn beside(path: &Path, end: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
 /// The directory that a file is in.
-pub fn directory(file: &Path) -> &Path {
+pub(crate) fn directory(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Waits until the names in a file's directory would outlive a power failure.
-pub fn sync_names(file: &Path) -> io::Result<()> {
+pub(crate) fn sync_names(file: &Path) -> io::Result<()> {
     File::open(directory(file))?.sync_all()
 }

@@ -18,7 +18,7 @@ pub fn base64(bytes: &[u8]) -> String {
 }
 
 /// The bytes of a padded base64 text. Nothing is forgiven: no blank, no missing padding, no bits that say nothing.
-pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
     if text.len() % 4 != 0 || padding > 2 {
@@ -54,12 +54,12 @@ fn value_of_digit(digit: u8) -> Option<u32> {
 }
 
 /// A text with its `%41` decoded; bytes that are no UTF-8 become U+FFFD.
-pub fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&percent_bytes(text)).into_owned()
 }
 
 /// The bytes that a text with percent escapes stands for. A `%` that begins no escape stands for itself.
-pub fn percent_bytes(text: &str) -> Vec<u8> {
+pub(crate) fn percent_bytes(text: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, behind @ ..] = rest {
         let digit = |index: usize| behind.get(index).and_then(|byte| char::from(*byte).to_digit(16));

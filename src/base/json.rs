@@ -17,12 +17,12 @@ use std::marker::PhantomData;
 pub(crate) use serde_json::Value;
 
 /// Reads a text.
-pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
     from_slice(text.as_bytes())
 }
 
 /// Reads bytes. Only what is no JSON as it stands is looked through for something to mend.
-pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+pub(crate) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     let text = without_mark(text);
     serde_json::from_slice(text).or_else(|error| match mended(text) {
         Cow::Borrowed(_) => Err(error),
@@ -31,7 +31,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 }
 
 /// A text for readers that need more of it than its value. Every character stays where it is.
-pub fn mend(text: &str) -> Cow<'_, str> {
+pub(crate) fn mend(text: &str) -> Cow<'_, str> {
     match mended(text.as_bytes()) {
         Cow::Borrowed(_) => Cow::Borrowed(text),
         Cow::Owned(mended) => Cow::Owned(String::from_utf8(mended).expect("escapes are ASCII")),
@@ -40,7 +40,7 @@ pub fn mend(text: &str) -> Cow<'_, str> {
 
 /// Every lone surrogate escape as `\ufffd`. Whole pairs and escaped backslashes are left as they are; a backslash stands in
 /// strings only.
-pub fn mended(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn mended(text: &[u8]) -> Cow<'_, [u8]> {
     let escape = |at: usize| -> Option<u32> {
         let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
         let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
@@ -65,7 +65,7 @@ pub fn mended(text: &[u8]) -> Cow<'_, [u8]> {
 
 /// A JSON text that is already written.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Json(String);
+pub(crate) struct Json(String);
 
 /// Makes a `Value` from the literal that stands there: `json!({"name": self.name, (key): [1, null]})`. Its work is in functions
 /// of their own: written out at each place, as serde_json's macro does it, it would be a tenth of the program.
@@ -161,13 +161,13 @@ impl Json {
     }
 
     /// The object with one member more at its end.
-    pub fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Json {
         self.put(key, value.into());
         self
     }
 
     /// The object with another object's members behind its own.
-    pub fn and(mut self, other: Json) -> Json {
+    pub(crate) fn and(mut self, other: Json) -> Json {
         self.0.pop();
         let members = &other.0[1..];
         let comma = if self.0.len() > 1 && members.len() > 1 { "," } else { "" };
@@ -177,7 +177,7 @@ impl Json {
 
     /// The text for the wire. Line separators that some clients cut lines at (U+2028, U+2029, U+0085) are escaped: they
     /// can only stand in strings, where their escapes mean the same.
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let cuts = |letter: char| matches!(letter, '\u{85}' | '\u{2028}' | '\u{2029}');
         if !self.0.contains(cuts) {
             return self.0;
@@ -253,25 +253,25 @@ impl<T: Into<Json>> From<Option<T>> for Json {
 }
 
 /// A value as a line of its own.
-pub fn line<T: Serialize + ?Sized>(value: &T) -> std::io::Result<Vec<u8>> {
+pub(crate) fn line<T: Serialize + ?Sized>(value: &T) -> std::io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     Ok(line)
 }
 
 /// The text of a value; empty where it has none.
-pub fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// The text of a value, where it has one.
-pub fn string(value: &Value) -> Option<String> {
+pub(crate) fn string(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
 /// About how many bytes the values of a JSON text take in memory besides their texts. One that is all structure takes fifty
 /// times its length and more.
-pub fn weight(text: &[u8]) -> usize {
+pub(crate) fn weight(text: &[u8]) -> usize {
     /// A place in a list that grows by doubling, or a member's key and value.
     const PLACE: usize = 96;
     /// The first node of a map, which has room for eleven members.
@@ -290,7 +290,7 @@ pub fn weight(text: &[u8]) -> usize {
 }
 
 /// A member of an object that is read for some of its members alone.
-pub enum Member<T> {
+pub(crate) enum Member<T> {
     Known(T),
     /// Another one that says something: its value was skipped.
     Skipped,
@@ -301,7 +301,7 @@ pub enum Member<T> {
 ///
 /// # Errors
 /// When it is no JSON, or no object; the latter is a data error.
-pub fn members<'t, T: Deserialize<'t>>(
+pub(crate) fn members<'t, T: Deserialize<'t>>(
     text: &'t [u8],
     is_known: impl Fn(&str) -> bool,
 ) -> Result<Vec<(String, Member<T>)>> {

@@ -19,7 +19,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from
 
 /// A held lock. Dropping it lets go.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     file: File,
     path: PathBuf,
     signed: bool,
@@ -27,7 +27,7 @@ pub struct Lock {
 
 /// What came of trying to get a lock.
 #[derive(Debug)]
-pub enum Tried {
+pub(crate) enum Tried {
     Held(Lock),
     /// Another process or thread has it: the pid that it left in the file, where it did.
     Busy(Option<u32>),
@@ -35,7 +35,7 @@ pub enum Tried {
 
 impl Lock {
     /// Takes the lock, as soon as it is free.
-    pub fn get(path: &Path) -> io::Result<Lock> {
+    pub(crate) fn get(path: &Path) -> io::Result<Lock> {
         loop {
             let file = open(path)?;
             file.lock_exclusive()?;
@@ -46,7 +46,7 @@ impl Lock {
     }
 
     /// Takes the lock if it is free.
-    pub fn try_get(path: &Path) -> io::Result<Tried> {
+    pub(crate) fn try_get(path: &Path) -> io::Result<Tried> {
         loop {
             let mut file = open(path)?;
             match file.try_lock_exclusive() {
@@ -67,7 +67,7 @@ impl Lock {
     }
 
     /// Whether it is held. Changes nothing, and needs no more than to read the file.
-    pub fn is_held(path: &Path) -> bool {
+    pub(crate) fn is_held(path: &Path) -> bool {
         let Ok(file) = disk::open(path, OpenOptions::new().read(true)) else { return false };
         let held = FileExt::try_lock_shared(&file).is_err();
         let _ = FileExt::unlock(&file);
@@ -75,7 +75,7 @@ impl Lock {
     }
 
     /// Leaves our pid for those who find it busy.
-    pub fn sign(&mut self) -> io::Result<()> {
+    pub(crate) fn sign(&mut self) -> io::Result<()> {
         self.signed = true;
         self.file.set_len(0)?;
         self.file.rewind()?;
@@ -83,7 +83,7 @@ impl Lock {
     }
 
     /// Removes the file while it is held: a process that waits for it finds another file or none, and tries again.
-    pub fn remove(self) -> io::Result<()> {
+    pub(crate) fn remove(self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 }
@@ -113,7 +113,7 @@ fn still_there(file: File, path: &Path) -> Option<Lock> {
 }
 
 /// Takes the lock as soon as it is free. `keep_waiting` is asked in between.
-pub fn wait_for<E>(
+pub(crate) fn wait_for<E>(
     path: &Path,
     keep_waiting: &dyn Fn() -> Result<(), E>,
     fail: impl Fn(io::Error) -> E,
@@ -131,17 +131,17 @@ pub fn wait_for<E>(
 
 /// Lets one thread in at a time.
 #[derive(Default)]
-pub struct Gate {
+pub(crate) struct Gate {
     taken: Mutex<bool>,
     left: Condvar,
 }
 
 /// A thread is in until it drops this.
-pub struct Inside(Arc<Gate>);
+pub(crate) struct Inside(Arc<Gate>);
 
 impl Gate {
     /// Lets this thread in, as soon as no other one is. `keep_waiting` is asked in between.
-    pub fn enter<E>(self: &Arc<Gate>, keep_waiting: &dyn Fn() -> Result<(), E>) -> Result<Inside, E> {
+    pub(crate) fn enter<E>(self: &Arc<Gate>, keep_waiting: &dyn Fn() -> Result<(), E>) -> Result<Inside, E> {
         let mut taken = lock(&self.taken);
         while *taken {
             keep_waiting()?;

@@ -20,7 +20,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(1);
 static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// Writes to standard error what finds room there: a run's limits and signals do not wait for its reader.
-pub fn write(text: &str) {
+pub(crate) fn write(text: &str) {
     for part in text.as_bytes().chunks(sys::PIPE_ROOM) {
         let wait_limit = if STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { WAIT_LIMIT };
         let mut watch = [Watch::writable(sys::stderr_fd())];
@@ -33,7 +33,7 @@ pub fn write(text: &str) {
 }
 
 /// Writes a line, or several, to standard error. What backends say is in them, and must not speak to the terminal.
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     terminal::above(&(safe_lines(text) + "\n"));
 }
 
@@ -64,7 +64,7 @@ words! {
 }
 
 /// What is said in dialogues with backends is logged under this target: prompts are in it, and no server's log has them.
-pub const DIALOGUE: &str = "dialogue";
+pub(crate) const DIALOGUE: &str = "dialogue";
 
 /// The format of a server's log; none is the command line's.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
@@ -94,7 +94,7 @@ impl Log for Stderr {
 }
 
 /// Logs for a server from now on: in that format, at that level.
-pub fn of_server(format: LogFormat, level: LogLevel) {
+pub(crate) fn of_server(format: LogFormat, level: LogLevel) {
     let _ = FORMAT.set(format);
     log::set_max_level(match level {
         LogLevel::Off => LevelFilter::Off,
@@ -107,7 +107,7 @@ pub fn of_server(format: LogFormat, level: LogLevel) {
 }
 
 /// One line about something that a server did, with these facts.
-pub fn record(what: &str, facts: Value) {
+pub(crate) fn record(what: &str, facts: Value) {
     if log::log_enabled!(Level::Info) {
         let Value::Object(facts) = facts else { return };
         entry(Level::Info, what, facts);
@@ -144,7 +144,7 @@ fn entry(level: Level, what: &str, facts: Map<String, Value>) {
 }
 
 /// Logs for people from now on, up to that level.
-pub fn to_stderr(most: LevelFilter) {
+pub(crate) fn to_stderr(most: LevelFilter) {
     log::set_max_level(most);
     // Only fails when one is set already, which then is this one.
     let _ = log::set_logger(&Stderr);

@@ -37,7 +37,7 @@ pub fn digest(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The digest in hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -36,12 +36,12 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// The system had nothing left to give: no descriptor, process or memory. It may have in a moment.
-pub fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
 }
 
 /// Fills it with random bytes, for which no descriptor is needed.
-pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
         let rest = &mut bytes[done..];
@@ -58,7 +58,7 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 /// The name by which this program was executed: a path, relative to where that was done.
-pub fn executed_as() -> Option<PathBuf> {
+pub(crate) fn executed_as() -> Option<PathBuf> {
     // SAFETY: the auxiliary vector has the address of a string that lives as long as the process.
     let name = unsafe {
         let address = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
@@ -68,7 +68,7 @@ pub fn executed_as() -> Option<PathBuf> {
 }
 
 /// The home directory that the user database has for this user, where it has one.
-pub fn home_of_user() -> Option<PathBuf> {
+pub(crate) fn home_of_user() -> Option<PathBuf> {
     /// More than any line of the database.
     const LINE: usize = 64 << 10;
     let mut line: Vec<libc::c_char> = vec![0; LINE];
@@ -91,7 +91,7 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 }
 
 /// Whether there is a process of that number, ours or not.
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let is_none = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
     i32::try_from(pid).is_ok_and(|pid| pid > 0 && !kill(pid, 0).is_err_and(is_none))
 }
@@ -109,7 +109,7 @@ pub fn effective_user() -> u32 {
 
 /// Lets large blocks go back to the system when they are freed. Left to itself glibc keeps what threads once used: each
 /// has an arena of its own, and a large block that was freed makes it hold on to those that follow.
-pub fn keep_little_memory() {
+pub(crate) fn keep_little_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes two integers, and there are no other threads yet.
     unsafe {
@@ -120,7 +120,7 @@ pub fn keep_little_memory() {
 }
 
 /// Gives back to the system what was freed between blocks that are still used. Only glibc needs to be told.
-pub fn give_back_memory() {
+pub(crate) fn give_back_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim takes an integer and may be called by any thread.
     unsafe {
@@ -130,14 +130,14 @@ pub fn give_back_memory() {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// With this status.
     Code(i32),
     Signal(i32),
 }
 
 /// Whether a child of ours has ended, without reaping it: its pid stays its own.
-pub fn exited(pid: i32) -> Option<Exit> {
+pub(crate) fn exited(pid: i32) -> Option<Exit> {
     // SAFETY: a zeroed siginfo_t is a valid one, and waitid writes into it alone.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -153,7 +153,7 @@ pub fn exited(pid: i32) -> Option<Exit> {
 }
 
 /// Waits until a child of ours has ended, without reaping it.
-pub fn await_end(pid: i32) {
+pub(crate) fn await_end(pid: i32) {
     loop {
         // SAFETY: as in `exited`.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -167,7 +167,7 @@ pub fn await_end(pid: i32) {
 }
 
 /// Whether this process has any child at all, ended or not.
-pub fn has_children() -> bool {
+pub(crate) fn has_children() -> bool {
     // SAFETY: as in `exited`; WNOWAIT leaves whatever is found as it is.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -176,7 +176,7 @@ pub fn has_children() -> bool {
 }
 
 /// One of the children that have ended and were not reaped, whichever thread started it: which is the system's choice.
-pub fn ended_child() -> Option<i32> {
+pub(crate) fn ended_child() -> Option<i32> {
     // SAFETY: a zeroed siginfo_t is a valid one.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -186,19 +186,19 @@ pub fn ended_child() -> Option<i32> {
 }
 
 /// Reaps one ended child that std does not own: an orphan that was handed to us.
-pub fn reap(pid: i32) {
+pub(crate) fn reap(pid: i32) {
     // SAFETY: a null status is allowed; WNOHANG never blocks.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
 }
 
 /// Undoes what some parents leave us with: where SIGCHLD is ignored, no child can be waited for.
-pub fn hear_of_ended_children() {
+pub(crate) fn hear_of_ended_children() {
     // SAFETY: the default action runs no code of ours.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Makes orphans of our descendants our children, so that none can get away. Linux only; elsewhere nothing happens.
-pub fn become_subreaper() {
+pub(crate) fn become_subreaper() {
     #[cfg(target_os = "linux")]
     // SAFETY: prctl with this option takes one integer.
     unsafe {
@@ -208,7 +208,7 @@ pub fn become_subreaper() {
 
 /// Keeps what is in our memory from other processes of the same user: none may trace us, read our memory or what /proc has
 /// of it, and there is no core dump. A program that we start is as open as any. Linux only; elsewhere nothing happens.
-pub fn hide_memory() {
+pub(crate) fn hide_memory() {
     #[cfg(target_os = "linux")]
     // SAFETY: prctl with this option takes one integer.
     unsafe {
@@ -218,7 +218,7 @@ pub fn hide_memory() {
 
 /// Takes a variable out of the environment, and its value out of the block that the process was started with: that stays
 /// in /proc/PID/environ, where every process of the same user can read it. To be called while there is one thread.
-pub fn wipe_variable(name: &CStr) {
+pub(crate) fn wipe_variable(name: &CStr) {
     // SAFETY: `name` ends with NUL, and no other thread changes the environment.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     if value.is_null() {
@@ -252,13 +252,13 @@ pub fn raise_open_files() -> io::Result<u64> {
 }
 
 /// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.
-pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     // SAFETY: plain integers; the descriptor is open for the length of the call.
     check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
 }
 
 /// Whether clients can connect to this descriptor.
-pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_listening(fd: BorrowedFd<'_>) -> bool {
     let (mut value, mut size) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     let to = std::ptr::from_mut(&mut value).cast();
     // SAFETY: at most `size` bytes are written into `value`.
@@ -268,19 +268,19 @@ pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Bounds what waits in the kernel for a client that does not read.
-pub fn set_send_buffer(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
 }
 
 /// A TCP connection whose other side does not take what was sent to it ends after so long.
-pub fn set_tcp_user_timeout(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+pub(crate) fn set_tcp_user_timeout(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
     let millis = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
 }
 
 /// The system asks now and then whether the other side of a silent TCP connection is still there: one that has closed it
 /// altogether, and not only for writing, says no after a minute.
-pub fn set_tcp_keepalive(fd: BorrowedFd<'_>, every: Duration) -> io::Result<()> {
+pub(crate) fn set_tcp_keepalive(fd: BorrowedFd<'_>, every: Duration) -> io::Result<()> {
     let secs = libc::c_int::try_from(every.as_secs()).unwrap_or(libc::c_int::MAX);
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, secs)?;
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, secs)?;
@@ -295,7 +295,7 @@ fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: libc::c_int) -> 
 
 /// Takes over descriptors that our parent left open for us, from this one on. Nothing the second time, nor when
 /// one of them is not open.
-pub fn take_inherited(first: RawFd, count: RawFd) -> Option<Vec<OwnedFd>> {
+pub(crate) fn take_inherited(first: RawFd, count: RawFd) -> Option<Vec<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {
         return None;
@@ -325,7 +325,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// So many bytes can be written at once to a pipe that has room at all (PIPE_BUF).
-pub const PIPE_ROOM: usize = 4096;
+pub(crate) const PIPE_ROOM: usize = 4096;
 
 /// What to wait for on a descriptor, and what came.
 #[repr(transparent)]
@@ -338,24 +338,23 @@ impl Watch {
     }
 
     /// Wakes when there is room to write, or the other side is gone.
-    pub fn writable(fd: BorrowedFd<'_>) -> Watch {
+    pub(crate) fn writable(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 })
     }
 
     /// Wakes only when the other side of this pipe or connection is gone.
-    pub fn other_side_gone(fd: BorrowedFd<'_>) -> Watch {
+    pub(crate) fn other_side_gone(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 })
     }
 
     /// Wakes when the other side of this connection will say no more.
-    pub fn peer_gone(fd: BorrowedFd<'_>) -> Watch {
+    pub(crate) fn peer_gone(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 })
     }
 
     /// It wakes now, without any waiting.
-    pub fn is_awake(self) -> bool {
-        let mut watches = [self];
-        poll(&mut watches, Duration::ZERO).is_ok() && watches[0].woke()
+    pub(crate) fn is_awake(&mut self) -> bool {
+        poll(std::slice::from_mut(self), Duration::ZERO).is_ok() && self.woke()
     }
 
     /// Something came.
@@ -381,21 +380,21 @@ pub fn poll(watches: &mut [Watch], timeout: Duration) -> io::Result<()> {
 }
 
 /// The standard error as a descriptor to watch.
-pub fn stderr_fd() -> BorrowedFd<'static> {
+pub(crate) fn stderr_fd() -> BorrowedFd<'static> {
     const STDERR: RawFd = 2;
     // SAFETY: as for `stdout_fd`.
     unsafe { BorrowedFd::borrow_raw(STDERR) }
 }
 
 /// The standard output as a descriptor to watch.
-pub fn stdout_fd() -> BorrowedFd<'static> {
+pub(crate) fn stdout_fd() -> BorrowedFd<'static> {
     const STDOUT: RawFd = 1;
     // SAFETY: std keeps descriptors 0 to 2 open for the life of the process (it opens /dev/null in their place).
     unsafe { BorrowedFd::borrow_raw(STDOUT) }
 }
 
 /// Rows and columns of the terminal on standard error; 24 and 80 where it does not know.
-pub fn terminal_size() -> (usize, usize) {
+pub(crate) fn terminal_size() -> (usize, usize) {
     // SAFETY: a zeroed winsize is a valid one.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: the request writes a winsize, and `size` lives through the call.

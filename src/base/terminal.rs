@@ -36,19 +36,19 @@ impl Live {
 static IN_LINE: AtomicBool = AtomicBool::new(false);
 
 /// This was written to standard output, which is the same terminal.
-pub fn printed(text: &str) {
+pub(crate) fn printed(text: &str) {
     if !text.is_empty() {
         IN_LINE.store(!text.ends_with('\n'), Ordering::Relaxed);
     }
 }
 
 /// Whether the cursor stands behind a line that has no end yet.
-pub fn is_in_line() -> bool {
+pub(crate) fn is_in_line() -> bool {
     IN_LINE.load(Ordering::Relaxed)
 }
 
 /// Writes a text above what is drawn, in lines of its own.
-pub fn above(text: &str) {
+pub(crate) fn above(text: &str) {
     let live = lock(&LIVE);
     let end = if IN_LINE.swap(false, Ordering::Relaxed) { "\n" } else { "" };
     write(&format!("{}{end}{text}{}", live.erasing(), live.text));
@@ -56,7 +56,7 @@ pub fn above(text: &str) {
 
 /// Draws lines at the bottom of the terminal, in the place of those that are drawn there: text, and the columns that it
 /// takes. One write, and nothing is erased that stays, so that nothing flickers.
-pub fn draw(lines: &[(String, usize)]) {
+pub(crate) fn draw(lines: &[(String, usize)]) {
     let mut live = lock(&LIVE);
     let text: String = lines.iter().map(|(line, _)| format!("{line}\x1b[K\n")).collect();
     let rest = if live.widths.is_empty() { "" } else { "\x1b[J" };

@@ -3,7 +3,7 @@
 use std::string::FromUtf8Error;
 
 /// The text in the bytes of a file, without the byte order mark that some editors put in front.
-pub fn of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
+pub(crate) fn of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
     match without_mark(&bytes) {
         rest if rest.len() < bytes.len() => String::from_utf8(rest.to_vec()),
         _ => String::from_utf8(bytes),
@@ -11,17 +11,17 @@ pub fn of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
 }
 
 /// The bytes behind a byte order mark, where there is one.
-pub fn without_mark(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// Texts with a blank line between them. One alone is not copied: it may be long.
-pub fn paragraphs(mut texts: Vec<String>) -> String {
+pub(crate) fn paragraphs(mut texts: Vec<String>) -> String {
     if texts.len() == 1 { texts.remove(0) } else { texts.join("\n\n") }
 }
 
 /// The known word that was probably meant: fewest edits, at most a third of the word's letters.
-pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     known
         .into_iter()

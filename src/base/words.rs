@@ -1,7 +1,7 @@
 //! Closed lists of words that users type.
 
 /// Values that have names which users type.
-pub trait Worded: Sized {
+pub(crate) trait Worded: Sized {
     /// Every name.
     fn words() -> &'static [&'static str];
     /// The value of that name; `None` for any other.

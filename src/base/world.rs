@@ -76,7 +76,7 @@ impl World {
     }
 
     /// Where clinvk keeps its things.
-    pub fn home(&self) -> Result<&Path, Missing> {
+    pub(crate) fn home(&self) -> Result<&Path, Missing> {
         match &self.no_home {
             None => Ok(&self.home),
             Some(why) => Err(Missing::Setting(why.clone())),
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Where a program is: a path as it stands, a bare name on PATH. Only executable files count.
-    pub fn find_program(&self, program: &str) -> Option<PathBuf> {
+    pub(crate) fn find_program(&self, program: &str) -> Option<PathBuf> {
         if program.contains('/') {
             return Some(self.cwd.join(program)).filter(|path| is_executable(path));
         }
@@ -96,7 +96,7 @@ impl World {
 }
 
 /// The environment as a program that we start inherits it, but for these.
-pub fn inherited<'a>(without: impl IntoIterator<Item = &'a str>) -> BTreeMap<OsString, OsString> {
+pub(crate) fn inherited<'a>(without: impl IntoIterator<Item = &'a str>) -> BTreeMap<OsString, OsString> {
     let mut env: BTreeMap<_, _> = inserted(std::env::vars_os());
     without.into_iter().for_each(|name| _ = env.remove(OsStr::new(name)));
     env
@@ -146,26 +146,26 @@ pub fn now() -> (u64, u32) {
 }
 
 /// Standard input is a terminal.
-pub fn stdin_is_terminal() -> bool {
+pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
 /// Standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
+pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Standard error is a terminal.
-pub fn stderr_is_terminal() -> bool {
+pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
 /// Standard error is a terminal on which a line can be drawn over.
-pub fn stderr_can_be_drawn_on() -> bool {
+pub(crate) fn stderr_can_be_drawn_on() -> bool {
     stderr_is_terminal() && has_escapes()
 }
 
 /// The terminal, where there is one, understands escape sequences. It says so by its name.
-pub fn has_escapes() -> bool {
+pub(crate) fn has_escapes() -> bool {
     std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb")
 }

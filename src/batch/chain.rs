@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Written {
 /// Steps that were checked.
 pub struct Chain {
     /// What the chain says besides its steps.
-    pub settings: Steps,
+    pub(crate) settings: Steps,
     steps: Vec<Step>,
 }
 
@@ -65,7 +65,7 @@ struct Step {
 
 impl Chain {
     /// Reads and checks a chain. `origin`: where it comes from, for messages.
-    pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Chain, Error> {
+    pub(crate) fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Chain, Error> {
         let Object((settings, list)) = json::from_str::<Object<(Steps, List)>>(text)
             .map_err(|error: serde_json::Error| wrong(origin, &error))?;
         if settings.detach.is_some() && defaults.reads_files {
@@ -106,17 +106,17 @@ impl Chain {
 
     /// How many steps there are; never none.
     #[allow(clippy::len_without_is_empty)] // a chain without steps is an error
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
 
     /// Whether a step asks for `{{input}}`.
-    pub fn wants_input(&self) -> bool {
+    pub(crate) fn wants_input(&self) -> bool {
         self.steps.iter().any(|step| step.prompt.variables().any(|variable| variable == "input"))
     }
 
     /// The place of a step, from 0, by its name or its number from 1.
-    pub fn find(&self, word: &str) -> Result<usize, Error> {
+    pub(crate) fn find(&self, word: &str) -> Result<usize, Error> {
         let number = word.parse::<usize>().ok().filter(|number| (1..=self.len()).contains(number));
         let named = self.steps.iter().position(|step| step.name == word);
         named.or(number.map(|number| number - 1)).ok_or_else(|| Error::Unknown {
@@ -157,7 +157,7 @@ fn knows(variable: &str, index: usize, names: &[String]) -> Result<(), String> {
 impl Batch<'_> {
     /// Runs the steps of a chain. `input`: what `{{input}}` stands for. `from`: the answers of so many steps are read from
     /// the folder. A missing one is an error before anything runs; what goes wrong in a step is its result.
-    pub fn chain(
+    pub(crate) fn chain(
         &self,
         chain: &Chain,
         input: Option<&str>,

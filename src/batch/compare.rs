@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Who is asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    pub backend: String,
+pub(crate) struct Candidate {
+    pub(crate) backend: String,
     /// Its model; none is what the others are asked for, or its own default.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 /// The candidates that are named: `backend` or `backend:model`. The same one may be asked for two models.
-pub fn candidates(words: &[String]) -> Result<Vec<Candidate>, Error> {
+pub(crate) fn candidates(words: &[String]) -> Result<Vec<Candidate>, Error> {
     let mut candidates = Vec::new();
     for word in words {
         let (backend, model) = backend_and_model(word);
@@ -36,7 +36,7 @@ pub fn candidates(words: &[String]) -> Result<Vec<Candidate>, Error> {
 }
 
 /// All backends that have an answer of their own and are installed; and those that are not installed.
-pub fn all(engine: &Engine) -> (Vec<Candidate>, Vec<String>) {
+pub(crate) fn all(engine: &Engine) -> (Vec<Candidate>, Vec<String>) {
     let (mut candidates, mut missing) = (Vec::new(), Vec::new());
     let names = engine.registry.names().into_iter().filter(|name| !engine.disabled.contains(name));
     for backend in names.filter_map(|name| engine.registry.get(&name).ok()) {
@@ -55,7 +55,7 @@ pub fn all(engine: &Engine) -> (Vec<Candidate>, Vec<String>) {
 impl Batch<'_> {
     /// Puts one prompt to all candidates, so many at once. `race`: the first answer stops the others. What goes wrong with a
     /// candidate is its result.
-    pub fn compare(
+    pub(crate) fn compare(
         &self,
         prompt: &str,
         candidates: &[Candidate],
@@ -95,7 +95,7 @@ impl Batch<'_> {
 
 /// The places of those whose answers differ from what most say; none when all agree. Answers agree when they are the same
 /// but for space around them, when their last lines are, or when they are the same JSON.
-pub fn dissenters(answers: &[&str]) -> Vec<usize> {
+pub(crate) fn dissenters(answers: &[&str]) -> Vec<usize> {
     struct Answer<'a> {
         text: &'a str,
         json: Option<Value>,
@@ -118,7 +118,7 @@ pub fn dissenters(answers: &[&str]) -> Vec<usize> {
 }
 
 /// What people call a candidate's result: `backend`, or `backend:model` where a model was asked for.
-pub fn title(finished: &Finished) -> String {
+pub(crate) fn title(finished: &Finished) -> String {
     match &finished.label.model {
         Some(model) => format!("{}:{model}", finished.label.backend),
         None => finished.label.backend.clone(),

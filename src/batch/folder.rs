@@ -49,7 +49,7 @@ struct Row {
 
 impl Folder {
     /// Opens a directory, or makes it. `prefix`: what the files of those with an id are called.
-    pub fn open(path: &Path, prefix: &'static str) -> Result<Folder, Error> {
+    pub(crate) fn open(path: &Path, prefix: &'static str) -> Result<Folder, Error> {
         let fail = |error| Error::File { verb: "create", path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
         let file = path.join(".lock");
@@ -71,7 +71,7 @@ impl Folder {
     }
 
     /// The same, in which what is done already is not done again.
-    pub fn resumed(self) -> Folder {
+    pub(crate) fn resumed(self) -> Folder {
         Folder { resumes: true, ..self }
     }
 

@@ -34,15 +34,15 @@ struct Waiting {
 
 /// A task whose turn has come.
 pub(super) struct Turn {
-    pub index: usize,
+    pub(crate) index: usize,
     /// The dependency that did not complete.
-    pub broken: Option<usize>,
+    pub(crate) broken: Option<usize>,
     /// The answers of its dependencies.
-    pub outputs: Vec<(usize, Arc<str>)>,
+    pub(crate) outputs: Vec<(usize, Arc<str>)>,
 }
 
 impl<'p> Graph<'p> {
-    pub fn of(plan: &'p Plan) -> Graph<'p> {
+    pub(crate) fn of(plan: &'p Plan) -> Graph<'p> {
         let (mut followers, mut waiting) = (HashMap::<usize, Vec<usize>>::new(), HashMap::new());
         let mut ready = BinaryHeap::new();
         for index in 0..plan.len() {
@@ -61,7 +61,7 @@ impl<'p> Graph<'p> {
     }
 
     /// The next task, once there is one; none when all have been given out.
-    pub fn next(&self) -> Option<Turn> {
+    pub(crate) fn next(&self) -> Option<Turn> {
         let mut state = lock(&self.state);
         loop {
             if let Some(Reverse(index)) = state.ready.pop() {
@@ -87,12 +87,12 @@ impl<'p> Graph<'p> {
     }
 
     /// Whether another step needs its answer.
-    pub fn is_awaited(&self, index: usize) -> bool {
+    pub(crate) fn is_awaited(&self, index: usize) -> bool {
         self.followers.contains_key(&index)
     }
 
     /// A task has ended. A dry run completes with nothing to hand on.
-    pub fn ended(&self, index: usize, completed: bool, output: Option<Arc<str>>) {
+    pub(crate) fn ended(&self, index: usize, completed: bool, output: Option<Arc<str>>) {
         let mut state = lock(&self.state);
         state.running -= 1;
         let followers = self.followers.get(&index).map_or(&[][..], Vec::as_slice);

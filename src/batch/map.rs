@@ -9,12 +9,12 @@ use crate::model::error::Error;
 
 /// A prompt with places for an item.
 #[derive(Debug)]
-pub struct Pattern(Template);
+pub(crate) struct Pattern(Template);
 
 impl Pattern {
     /// Reads a prompt: `place` stands for the item, `{n}` for its number from 1, `{base}` for its file name without
     /// directory and extension. Other braces are only braces.
-    pub fn read(text: &str, place: &str) -> Result<Pattern, Error> {
+    pub(crate) fn read(text: &str, place: &str) -> Result<Pattern, Error> {
         if place.is_empty() {
             return Err(Error::Invalid("what stands for the item (`-I`) is empty".to_owned()));
         }
@@ -38,7 +38,7 @@ impl Pattern {
     }
 
     /// The prompt for an item. What is put in is not looked at again.
-    pub fn fill(&self, item: &str, number: usize) -> String {
+    pub(crate) fn fill(&self, item: &str, number: usize) -> String {
         let number = number.to_string();
         self.0.expand(|name| match name {
             "n" => Some(&*number),
@@ -59,12 +59,13 @@ fn base(item: &str) -> &str {
 
 /// The next item and its place from 0, or what is wrong with it; none at the end of the list. Asked by one worker after
 /// the other; an error ends the batch. It waits no longer than until the switch is thrown.
-pub type Items<'a> = dyn Fn(&Cancel) -> Result<Option<(usize, Result<String, String>)>, Error> + Sync + 'a;
+pub(crate) type Items<'a> =
+    dyn Fn(&Cancel) -> Result<Option<(usize, Result<String, String>)>, Error> + Sync + 'a;
 
 impl Batch<'_> {
     /// Runs a prompt for each item, so many at once. `fail_fast`: the first failure stops everything. What goes wrong with
     /// an item is its result.
-    pub fn map(
+    pub(crate) fn map(
         &self,
         pattern: &Pattern,
         items: &Items<'_>,

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 /// Does a single run: `Attempts::run`, and around it whatever its surface has to say in the matter. Called on the
 /// batch's own threads, for several runs at once.
-pub trait Runner: Sync {
+pub(crate) trait Runner: Sync {
     /// What the surface has to say to a task before it is used; `request` is what it was made from.
     fn admit(&self, _request: &Request, _task: &mut Task) -> Result<(), Error> {
         Ok(())
@@ -55,7 +55,7 @@ pub trait Runner: Sync {
 }
 
 /// Hears what happens in a batch, on its threads. An `Err` means that the caller has left: everything is stopped.
-pub trait Observer: Sync {
+pub(crate) trait Observer: Sync {
     /// A run begins.
     fn started(&self, _label: &Label) {}
 
@@ -78,38 +78,38 @@ pub trait Observer: Sync {
 
 /// What all runs of a batch share.
 #[derive(Clone, Copy)]
-pub struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     /// What requests are completed from. Its session is left alone.
-    pub defaults: Defaults<'a>,
+    pub(crate) defaults: Defaults<'a>,
     /// What is asked of every run that does not say otherwise itself.
-    pub given: &'a Request,
+    pub(crate) given: &'a Request,
     /// Has the sessions there are.
-    pub engine: &'a Engine,
+    pub(crate) engine: &'a Engine,
     /// Where results are kept.
-    pub folder: Option<&'a Folder>,
+    pub(crate) folder: Option<&'a Folder>,
     /// Runs leave sessions behind unless they say otherwise themselves. Else the other way round.
-    pub keep_sessions: bool,
+    pub(crate) keep_sessions: bool,
     /// How often a run is tried again that failed for a reason that passes.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// Does each single run.
-    pub runner: &'a dyn Runner,
+    pub(crate) runner: &'a dyn Runner,
     /// Hears what happens.
-    pub observer: &'a dyn Observer,
+    pub(crate) observer: &'a dyn Observer,
     /// Stops everything.
-    pub cancel: &'a Arc<Cancel>,
+    pub(crate) cancel: &'a Arc<Cancel>,
 }
 
 /// How a batch went.
 #[derive(Debug)]
 pub struct Report {
     /// How many ended how.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
     /// From start to end.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// A person or a signal stopped it before all was done.
-    pub cancelled: bool,
+    pub(crate) cancelled: bool,
     /// Results could not be kept, or the caller left, or a list could not be read: what is there is not all.
-    pub broken: Option<Error>,
+    pub(crate) broken: Option<Error>,
 }
 
 /// Why a batch stops before all is done.

@@ -21,11 +21,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What is to be run. Its prompt is whole, but for the files behind it.
 #[derive(Default)]
 pub(super) struct Job {
-    pub request: Request,
+    pub(crate) request: Request,
     /// The session that it continues.
-    pub session: Option<Session>,
+    pub(crate) session: Option<Session>,
     /// The session that it begins is for the batch alone.
-    pub hidden: bool,
+    pub(crate) hidden: bool,
 }
 
 impl Course<'_> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 impl Batch<'_> {
     /// Runs the tasks of a plan, so many at once. `fail_fast`: the first failure stops everything. What goes wrong in a task is
     /// its result.
-    pub fn parallel(&self, plan: &Plan, workers: Workers, fail_fast: bool) -> Result<Report, Error> {
+    pub(crate) fn parallel(&self, plan: &Plan, workers: Workers, fail_fast: bool) -> Result<Report, Error> {
         let course = Course { fail_fast, ..Course::begin(self, Some(plan.len()))? };
         let graph = Graph::of(plan);
         work(workers.0.min(plan.len()), &|| {

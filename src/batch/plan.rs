@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 
 /// Most runs at once: more children are a typing error.
-pub const MOST_WORKERS: u64 = 1024;
+pub(crate) const MOST_WORKERS: u64 = 1024;
 
 /// A number of runs at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Workers(pub usize);
 
 impl Workers {
-    pub fn of(number: i128) -> Result<Workers, String> {
+    pub(crate) fn of(number: i128) -> Result<Workers, String> {
         let workers = u64::try_from(number).ok().filter(|number| (1..=MOST_WORKERS).contains(number));
         let workers = workers.and_then(|number| usize::try_from(number).ok()).map(Workers);
         workers.ok_or_else(|| format!("expected a whole number from 1 to {MOST_WORKERS}, found {number}"))
@@ -63,7 +63,7 @@ fields! {
 /// room of their file, not of ten thousand requests.
 pub struct Plan {
     /// What the plan says besides its tasks.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     tasks: Vec<Box<RawValue>>,
     nodes: Vec<Node>,
 }
@@ -79,7 +79,7 @@ impl Plan {
     ///
     /// # Errors
     /// A sentence that says what is wrong, with line and column or the task's id.
-    pub fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Plan, Error> {
+    pub(crate) fn read(text: &str, origin: &str, defaults: &Defaults<'_>) -> Result<Plan, Error> {
         let text = &*json::mend(text);
         let (settings, facts, tasks) = if is_object_with_tasks(text, origin)? {
             one_object(text, origin)?
@@ -110,7 +110,7 @@ impl Plan {
 
     /// How many tasks there are; never none.
     #[allow(clippy::len_without_is_empty)] // a plan without tasks is an error
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tasks.len()
     }
 

@@ -29,28 +29,28 @@ words! {
 #[derive(Debug, Clone, Default)]
 pub struct Label {
     /// Its place among those that were asked for, from 0.
-    pub index: usize,
+    pub(crate) index: usize,
     /// The id by which others depend on it.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// What it is called.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The item of a list that it is about.
-    pub item: Option<String>,
+    pub(crate) item: Option<String>,
     /// The backend that is asked.
-    pub backend: String,
+    pub(crate) backend: String,
     /// The model that is asked for.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The beginning of its prompt.
-    pub prompt: String,
+    pub(crate) prompt: String,
     /// Words that came with it.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// What else came with it.
-    pub meta: Option<Map<String, Value>>,
+    pub(crate) meta: Option<Map<String, Value>>,
 }
 
 impl Label {
     /// What people call it: its name, its id, its item, or the beginning of its prompt.
-    pub fn title(&self) -> &str {
+    pub(crate) fn title(&self) -> &str {
         [&self.name, &self.id, &self.item].into_iter().flatten().next().unwrap_or(&self.prompt)
     }
 }
@@ -59,30 +59,30 @@ impl Label {
 #[derive(Debug, Clone)]
 pub struct Finished {
     /// Which run it was.
-    pub label: Label,
+    pub(crate) label: Label,
     /// How it ended.
-    pub state: State,
+    pub(crate) state: State,
     /// How its run went. Of one that was not run: the backend and model that were asked for, and why.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// A backend ran, and has an exit status.
     pub(super) has_run: bool,
     /// The answer as far as it came; of a dry run, what would have been executed.
-    pub output: String,
+    pub(crate) output: String,
     /// It could not run at all: its backend does not exist, is disabled or not installed.
-    pub unavailable: bool,
+    pub(crate) unavailable: bool,
     /// How often it was begun.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// It was done by an earlier batch, and was read back.
-    pub resumed: bool,
+    pub(crate) resumed: bool,
     /// Nothing was executed.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// What was asked, where the answer is kept in a folder.
     pub(super) digest: Option<String>,
 }
 
 impl Finished {
     /// One that was not run.
-    pub fn without_run(label: Label, state: State, failure: impl Into<Option<Failure>>) -> Finished {
+    pub(crate) fn without_run(label: Label, state: State, failure: impl Into<Option<Failure>>) -> Finished {
         let (backend, model, failure) = (label.backend.clone(), label.model.clone(), failure.into());
         let kind = failure.as_ref().map(|failure| failure.kind);
         Finished {
@@ -100,7 +100,7 @@ impl Finished {
     }
 
     /// One that *we* could not run.
-    pub fn refused(label: Label, error: &Error) -> Finished {
+    pub(crate) fn refused(label: Label, error: &Error) -> Finished {
         let state = match error {
             Error::Cancelled | Error::ReaderGone => State::Cancelled,
             _ => State::Failed,
@@ -111,7 +111,7 @@ impl Finished {
     }
 
     /// One that a backend ran.
-    pub fn ran(label: Label, outcome: Outcome, output: String) -> Finished {
+    pub(crate) fn ran(label: Label, outcome: Outcome, output: String) -> Finished {
         let state = match outcome.failure.as_ref().map(|failure| failure.kind) {
             None => State::Completed,
             Some(Kind::Cancelled) => State::Cancelled,
@@ -129,7 +129,7 @@ impl Finished {
     }
 
     /// The result of a run of several: the answer, and what came of the run.
-    pub fn to_json(&self) -> ResultJson<'_> {
+    pub(crate) fn to_json(&self) -> ResultJson<'_> {
         ResultJson {
             answer: Answer {
                 content: Some(&self.output),
@@ -145,7 +145,7 @@ impl Finished {
     }
 
     /// The result of a task, of `parallel` and `map`.
-    pub fn entry(&self) -> Entry<'_> {
+    pub(crate) fn entry(&self) -> Entry<'_> {
         let Label { index, id, name, item, tags, meta, .. } = &self.label;
         Entry {
             index: *index,
@@ -159,7 +159,7 @@ impl Finished {
     }
 
     /// The result of a step of a `chain`: they are counted from 1, and all have names.
-    pub fn step(&self) -> StepJson<'_> {
+    pub(crate) fn step(&self) -> StepJson<'_> {
         let Label { index, id, .. } = &self.label;
         StepJson { step: index + 1, name: id.as_deref().unwrap_or_default(), json: self.to_json() }
     }
@@ -244,22 +244,22 @@ pub struct StepJson<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Totals {
     /// Done, those that an earlier batch had done included.
-    pub completed: usize,
+    pub(crate) completed: usize,
     /// Not done.
-    pub failed: usize,
+    pub(crate) failed: usize,
     /// Stopped.
-    pub cancelled: usize,
+    pub(crate) cancelled: usize,
     /// Not started.
-    pub skipped: usize,
+    pub(crate) skipped: usize,
     /// Of the completed: done by an earlier batch.
-    pub resumed: usize,
+    pub(crate) resumed: usize,
     /// Of the failed: their backends are not to be had.
     #[serde(skip)]
-    pub unavailable: usize,
+    pub(crate) unavailable: usize,
 }
 
 impl Totals {
-    pub fn all(&self) -> usize {
+    pub(crate) fn all(&self) -> usize {
         self.completed + self.failed + self.cancelled + self.skipped
     }
 
@@ -284,7 +284,7 @@ pub struct InOrder {
 
 impl InOrder {
     /// Takes one in, and lets out those whose turn has come.
-    pub fn take(&mut self, finished: Finished) -> Vec<Finished> {
+    pub(crate) fn take(&mut self, finished: Finished) -> Vec<Finished> {
         self.early.insert(finished.label.index, finished);
         let mut due = Vec::new();
         while let Some(finished) = self.early.remove(&self.next) {

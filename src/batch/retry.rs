@@ -13,13 +13,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_WISH: Duration = Duration::from_secs(6 * 3600);
 
 /// Reasons that pass by themselves.
-pub fn may_pass(kind: Kind) -> bool {
+pub(crate) fn may_pass(kind: Kind) -> bool {
     matches!(kind, Kind::Quota | Kind::Overloaded | Kind::Timeout)
 }
 
 /// How long to wait after so many tries: what the failure's message says, else longer each time. `chance` spreads those
 /// who wait for the same. None is too long.
-pub fn pause(tries: u32, message: &str, chance: u16) -> Option<Duration> {
+pub(crate) fn pause(tries: u32, message: &str, chance: u16) -> Option<Duration> {
     let spread = |pause: Duration| pause.mul_f64(f64::from(chance) / f64::from(u16::MAX));
     match wait_in(message, world::now().0) {
         Some(wish) if wish > LONGEST_WISH => None,

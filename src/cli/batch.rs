@@ -27,8 +27,8 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a batch needs, before it is known what is to be run.
-pub struct Ready<'a> {
-    pub engine: Engine,
+pub(crate) struct Ready<'a> {
+    pub(crate) engine: Engine,
     typed: &'a Typed,
     config: &'a Config,
     /// What the flags ask of every run.
@@ -39,7 +39,7 @@ pub struct Ready<'a> {
 
 impl<'a> Ready<'a> {
     /// From the flags that all four commands have.
-    pub fn new(typed: &'a Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
+    pub(crate) fn new(typed: &'a Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
@@ -48,13 +48,13 @@ impl<'a> Ready<'a> {
     }
 
     /// What requests are completed from.
-    pub fn defaults(&self) -> Defaults<'_> {
+    pub(crate) fn defaults(&self) -> Defaults<'_> {
         prompt::defaults(&self.engine, self.config, None)
     }
 
     /// Everything is ready: from now on signals stop the runs, and each may have the descriptors that it needs. Returns
     /// standard output, as long as the batch is not stopped.
-    pub fn begin(&self) -> Result<Out, Error> {
+    pub(crate) fn begin(&self) -> Result<Out, Error> {
         if let Err(error) = sys::raise_open_files() {
             log::debug!("the limit of open files stays as it is: {error}");
         }
@@ -64,7 +64,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Runs a batch: its results are printed by `print`, its progress is shown. `planned`: how many runs there will be.
-    pub fn run<'b>(
+    pub(crate) fn run<'b>(
         &'b self,
         out: Out,
         planned: Option<usize>,
@@ -92,7 +92,11 @@ impl<'a> Ready<'a> {
     }
 
     /// Where results are kept: `--resume`, `--output-dir`, or what the plan says. A dry run keeps nothing.
-    pub fn folder(&self, planned: Option<&str>, prefix: &'static str) -> Result<Option<Folder>, Error> {
+    pub(crate) fn folder(
+        &self,
+        planned: Option<&str>,
+        prefix: &'static str,
+    ) -> Result<Option<Folder>, Error> {
         let (resume, output) = (self.typed.value(Name::Resume), self.typed.value(Name::OutputDir));
         if resume.is_some() && output.is_some() && resume != output {
             let sentence =
@@ -106,7 +110,7 @@ impl<'a> Ready<'a> {
     }
 
     /// How many at once: the flag, what the plan says, the configuration.
-    pub fn workers(&self, planned: Option<Workers>) -> Result<Workers, Error> {
+    pub(crate) fn workers(&self, planned: Option<Workers>) -> Result<Workers, Error> {
         let Some(word) = self.typed.value(Name::MaxParallel) else {
             return Ok(planned.unwrap_or(Workers(self.config.parallel.max_workers)));
         };
@@ -115,7 +119,7 @@ impl<'a> Ready<'a> {
     }
 
     /// How progress is shown. A program that asked for JSON may read both outputs as one: it gets no lines between.
-    pub fn show(&self) -> Show {
+    pub(crate) fn show(&self) -> Show {
         if self.typed.has(Name::Quiet) {
             Show::Nothing
         } else if world::stderr_can_be_drawn_on() && !log::log_enabled!(log::Level::Debug) {
@@ -128,7 +132,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Colours are wanted, where there is a terminal.
-    pub fn has_colours(&self) -> bool {
+    pub(crate) fn has_colours(&self) -> bool {
         super::has_colours(&self.engine.world.env, self.config)
     }
 }
@@ -152,10 +156,10 @@ impl Runner for Ready<'_> {
 }
 
 /// What standard input is called in messages.
-pub const STANDARD_INPUT: &str = "standard input";
+pub(crate) const STANDARD_INPUT: &str = "standard input";
 
 /// The text of `--file`, of `-`, or of what is piped in; and what to call it in messages.
-pub fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, String), Error> {
+pub(crate) fn plan_text(typed: &Typed, world: &World, what: &str) -> Result<(String, String), Error> {
     let file = match (&typed.operands[..], typed.value(Name::File)) {
         ([], file) => file.filter(|file| *file != "-"),
         ([dash], None) if dash == "-" => None,
@@ -230,7 +234,7 @@ impl Observer for Screen<'_> {
 }
 
 /// What a batch comes to: the exit status, or what broke it.
-pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
+pub(crate) fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
     let totals = report.totals;
     out.check()?;
     Ok(match report.broken {
@@ -247,7 +251,7 @@ pub fn status(report: Report, out: &mut Out) -> Result<u8, Error> {
 }
 
 /// How a result that is no success is called: `failed: the reason`.
-pub fn problem(finished: &Finished) -> Option<String> {
+pub(crate) fn problem(finished: &Finished) -> Option<String> {
     let Failure { message, .. } = finished.outcome.failure.as_ref()?;
     Some(match finished.state {
         State::Cancelled if message == "cancelled" => message.clone(),
@@ -256,7 +260,7 @@ pub fn problem(finished: &Finished) -> Option<String> {
 }
 
 /// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
-pub fn wants_json(typed: &Typed) -> Result<bool, Error> {
+pub(crate) fn wants_json(typed: &Typed) -> Result<bool, Error> {
     match prompt::output_format(typed)? {
         Some(OutputFormat::Json) if typed.has(Name::Jsonl) => {
             Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))

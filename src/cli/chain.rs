@@ -11,7 +11,7 @@ use crate::model::error::Error;
 use serde::Serialize;
 use std::io;
 
-pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "steps")?;

@@ -13,7 +13,7 @@ use crate::engine::request::list;
 use crate::model::error::Error;
 use serde::Serialize;
 
-pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
     let candidates = match typed.value(Name::Backends) {

@@ -10,7 +10,7 @@ use crate::model::error::Error;
 use serde_json::Value;
 use std::path::Path;
 
-pub fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let home = if explicit.is_some() { &world.home } else { world.home()? };
     let file = config::file_in_use(home, explicit);

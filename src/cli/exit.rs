@@ -4,7 +4,7 @@ use crate::model::error::Kind;
 
 /// The exit status for a kind of failure. A backend that crashed passes its own on when it is 8 or more, so that it
 /// cannot be mistaken for one of ours.
-pub fn status(kind: Kind, backends_own: i32) -> u8 {
+pub(crate) fn status(kind: Kind, backends_own: i32) -> u8 {
     match kind {
         Kind::InvalidRequest => 1,
         Kind::UnknownBackend | Kind::UnknownModel | Kind::NotInstalled => 2,

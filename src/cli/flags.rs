@@ -11,9 +11,9 @@ pub struct Command {
     /// What is typed; empty for a prompt.
     pub name: &'static str,
     /// What follows it, for help.
-    pub operands: &'static str,
+    pub(crate) operands: &'static str,
     /// What it does, in one line.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 /// Every command. A prompt is the one without a name.
@@ -55,15 +55,15 @@ pub struct Flag {
     /// Its letter.
     pub short: Option<char>,
     /// What its value is called in help; empty for a switch.
-    pub value: &'static str,
+    pub(crate) value: &'static str,
     /// The commands that have it; empty for all.
     pub commands: &'static [&'static str],
     /// What it does, in one line.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 impl Flag {
-    pub fn is_of(&self, command: &str) -> bool {
+    pub(crate) fn is_of(&self, command: &str) -> bool {
         self.commands.is_empty() || self.commands.contains(&command)
     }
 }
@@ -191,34 +191,34 @@ impl Display for Name {
 
 /// A command line as typed.
 #[derive(Debug, Default)]
-pub struct Typed {
+pub(crate) struct Typed {
     /// The command; empty for a prompt.
-    pub command: &'static str,
+    pub(crate) command: &'static str,
     /// What stands beside the flags, without the command.
-    pub operands: Vec<String>,
+    pub(crate) operands: Vec<String>,
     /// A `--` stood before the operands: they are meant as they are.
-    pub literal: bool,
+    pub(crate) literal: bool,
     flags: Vec<(Name, String)>,
 }
 
 impl Typed {
     /// The switch was given.
-    pub fn has(&self, name: Name) -> bool {
+    pub(crate) fn has(&self, name: Name) -> bool {
         self.flags.iter().any(|(given, _)| *given == name)
     }
 
     /// The names of the flags that were given.
-    pub fn names(&self) -> impl Iterator<Item = Name> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
         self.flags.iter().map(|(given, _)| *given)
     }
 
     /// The flag's value; the last one when it was repeated.
-    pub fn value(&self, name: Name) -> Option<&str> {
+    pub(crate) fn value(&self, name: Name) -> Option<&str> {
         self.values(name).last()
     }
 
     /// The flag's value, read. The error says what was expected.
-    pub fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         name: Name,
         expected: &str,
@@ -230,14 +230,14 @@ impl Typed {
     }
 
     /// All values of a flag, in order.
-    pub fn values(&self, name: Name) -> impl Iterator<Item = &str> {
+    pub(crate) fn values(&self, name: Name) -> impl Iterator<Item = &str> {
         self.flags.iter().filter(move |(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// Parses the words behind the program's name: what could be understood, and the first error. A user who asks for JSON behind
 /// a misspelt flag gets the error as JSON.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Typed, Result<(), Error>) {
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> (Typed, Result<(), Error>) {
     let mut parser = lexopt::Parser::from_args(words);
     let mut typed = Typed::default();
     let mut understood = Ok(());
@@ -318,13 +318,13 @@ fn check(typed: &Typed) -> Result<(), Error> {
 }
 
 /// The value of a word; an error names those that there are.
-pub fn known<T: Worded>(what: &'static str, given: &str) -> Result<T, Error> {
+pub(crate) fn known<T: Worded>(what: &'static str, given: &str) -> Result<T, Error> {
     let known = || T::words().iter().map(|&word| word.to_owned()).collect();
     T::of_word(given).ok_or_else(|| Error::Unknown { what, given: given.to_owned(), known: known() })
 }
 
 /// What is wrong with the words behind a command that has subcommands. `what`: what it calls one; `see`: where they stand.
-pub fn bad_subcommand(typed: &Typed, what: &'static str, see: &str) -> Error {
+pub(crate) fn bad_subcommand(typed: &Typed, what: &'static str, see: &str) -> Error {
     let command = typed.command;
     let operands = COMMANDS.iter().find(|known| known.name == command).map_or("", |known| known.operands);
     let names = operands.split('|').map(|words| words.split(' ').next().unwrap_or(words).to_owned());
@@ -366,7 +366,7 @@ fn not_text(word: &OsStr) -> Error {
 }
 
 /// The one prompt among the operands of a prompt command. `literal`: it cannot be a misspelt command.
-pub fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>, Error> {
+pub(crate) fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>, Error> {
     let commands = || COMMANDS.iter().map(|command| command.name).filter(|name| !name.is_empty());
     match operands {
         [] => Ok(None),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fmt::Write;
 
 /// What `clinvk` alone prints on a terminal.
-pub const SHORT: &str = "\
+pub(crate) const SHORT: &str = "\
 clinvk: one interface to AI command-line tools
 
     clinvk 'why is the sky blue?'            ask the default backend
@@ -17,7 +17,7 @@ clinvk: one interface to AI command-line tools
 ";
 
 /// The command of that name; the empty one is the prompt.
-pub fn find(name: &str) -> Result<&'static Command, Error> {
+pub(crate) fn find(name: &str) -> Result<&'static Command, Error> {
     COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Error::Unknown {
         what: "command",
         given: name.to_owned(),
@@ -26,7 +26,7 @@ pub fn find(name: &str) -> Result<&'static Command, Error> {
 }
 
 /// The help of a command as data: that of the prompt has all commands.
-pub fn data(command: &Command) -> Value {
+pub(crate) fn data(command: &Command) -> Value {
     let of = |command: &Command| {
         let flags = flags_of(command).map(|flag| {
             let value = Some(flag.value).filter(|value| !value.is_empty());
@@ -51,7 +51,7 @@ fn flags_of(command: &Command) -> impl Iterator<Item = &'static Flag> {
 }
 
 /// The help of a command: that of the prompt lists all commands.
-pub fn text(command: &Command) -> String {
+pub(crate) fn text(command: &Command) -> String {
     let name = command.name;
     let words = ["clinvk", command.name, "[FLAGS]", command.operands];
     let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();

@@ -18,7 +18,7 @@ use std::time::Duration;
 const SILENT_PIPE: Duration = Duration::from_secs(3);
 
 /// What a prompt is made of.
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     argument: Option<&'a str>,
     stdin: Stdin,
 }
@@ -37,7 +37,7 @@ enum Stdin {
 impl<'a> Parts<'a> {
     /// From what was typed and configured. Behind a command, and to a session that is continued, a word is a prompt, whatever
     /// command it looks like.
-    pub fn of(
+    pub(crate) fn of(
         typed: &Typed,
         operands: &'a [String],
         session: Option<&Session>,
@@ -63,7 +63,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The prompt: the argument, a blank line, standard input, and the files behind them.
-    pub fn prompt(&self, files: Option<&[String]>, defaults: &Defaults<'_>) -> Result<String, Error> {
+    pub(crate) fn prompt(&self, files: Option<&[String]>, defaults: &Defaults<'_>) -> Result<String, Error> {
         let files = files.unwrap_or_default();
         prompt_with_files(self.before_files(!files.is_empty())?, files, defaults)
     }
@@ -139,6 +139,6 @@ fn unreadable(error: io::Error) -> Error {
 }
 
 /// A flag's time limit: `90s`, `5m`, `1d`, or a number of seconds; `0` is none.
-pub fn duration(typed: &Typed, flag: Name) -> Result<Option<Duration>, Error> {
+pub(crate) fn duration(typed: &Typed, flag: Name) -> Result<Option<Duration>, Error> {
     typed.read(flag, "seconds or a duration such as 90s, 5m or 1h30m; 0 is no limit", request::limit)
 }

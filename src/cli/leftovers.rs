@@ -4,7 +4,7 @@ use crate::base::world::World;
 use crate::exec;
 
 /// Warns of it, if there is any.
-pub fn warn(world: &World) {
+pub(crate) fn warn(world: &World) {
     let left = exec::leftovers(world);
     let pids: Vec<String> = left.iter().map(|left| left.pid.to_string()).collect();
     if let [first, others @ ..] = &pids[..] {

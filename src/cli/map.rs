@@ -25,7 +25,7 @@ const READ: usize = 64 << 10;
 /// A longer item is no item.
 const LONGEST_ITEM: usize = 16 << 20;
 
-pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     if !json && typed.has(Name::OutputFormat) {
         return Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()));

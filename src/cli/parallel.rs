@@ -13,7 +13,7 @@ use serde_json::to_string;
 use std::io;
 use std::time::Duration;
 
-pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "tasks")?;
@@ -46,7 +46,7 @@ pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
 
 /// What is printed.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Form {
+pub(crate) enum Form {
     /// The answers, and a table.
     Text { answers: bool, has_colours: bool },
     /// One object, in the order of the tasks. It is printed as it grows: ten thousand answers need not be kept.
@@ -56,7 +56,7 @@ pub enum Form {
 }
 
 /// Prints results as they come, of `map` too.
-pub struct ResultPrinter {
+pub(crate) struct ResultPrinter {
     form: Form,
     /// How many there will be, where that is known.
     planned: Option<usize>,
@@ -76,7 +76,7 @@ struct Row {
 
 impl ResultPrinter {
     /// A printer that has printed nothing.
-    pub fn new(form: Form, planned: Option<usize>) -> ResultPrinter {
+    pub(crate) fn new(form: Form, planned: Option<usize>) -> ResultPrinter {
         ResultPrinter { form, planned, in_order: InOrder::default(), has_head: false, rows: Vec::new() }
     }
 
@@ -90,7 +90,7 @@ impl ResultPrinter {
     }
 
     /// Prints a result, or those whose turn has come.
-    pub fn take(&mut self, out: &mut Out, finished: Finished) -> io::Result<()> {
+    pub(crate) fn take(&mut self, out: &mut Out, finished: Finished) -> io::Result<()> {
         if self.form == Form::Lines {
             return out.put_line(&finished.entry());
         }
@@ -119,7 +119,7 @@ impl ResultPrinter {
     }
 
     /// Prints what they came to.
-    pub fn end(&mut self, out: &mut Out, report: &Report) -> io::Result<()> {
+    pub(crate) fn end(&mut self, out: &mut Out, report: &Report) -> io::Result<()> {
         let (totals, seconds) = (&report.totals, report.duration.as_secs_f64());
         match self.form {
             Form::Json => {
@@ -181,7 +181,7 @@ fn answer(finished: &Finished) -> String {
 }
 
 /// How many ended how, in one line.
-pub fn total(report: &Report, what: &str) -> String {
+pub(crate) fn total(report: &Report, what: &str) -> String {
     let Totals { completed, failed, cancelled, skipped, resumed, .. } = report.totals;
     let mut text = format!("Total: {} {what}, {completed} completed, {failed} failed", report.totals.all());
     for (count, word) in [(cancelled, "cancelled"), (skipped, "skipped"), (resumed, "done before")] {

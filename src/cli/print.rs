@@ -21,23 +21,23 @@ use std::time::Duration;
 
 /// What is printed where.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub(crate) struct Style {
     /// The format on standard output.
-    pub format: OutputFormat,
+    pub(crate) format: OutputFormat,
     /// The backend's own lines instead.
-    pub raw: bool,
+    pub(crate) raw: bool,
     /// How those lines were cut.
-    pub framing: Framing,
+    pub(crate) framing: Framing,
     /// Events on standard error too.
-    pub verbose: bool,
+    pub(crate) verbose: bool,
     /// Token counts on standard error.
-    pub show_tokens: bool,
+    pub(crate) show_tokens: bool,
     /// The time it took on standard error.
-    pub show_timing: bool,
+    pub(crate) show_timing: bool,
 }
 
 /// Prints a run.
-pub struct Printer {
+pub(crate) struct Printer {
     out: Out,
     style: Style,
     spinner: Option<Spinner>,
@@ -52,19 +52,25 @@ pub struct Printer {
 
 impl Printer {
     /// A printer for a run of that backend; the spinner only on a terminal.
-    pub fn new(style: Style, backend: &str, dir: &Path, spinner: Option<Spinner>, out: Out) -> Printer {
+    pub(crate) fn new(
+        style: Style,
+        backend: &str,
+        dir: &Path,
+        spinner: Option<Spinner>,
+        out: Out,
+    ) -> Printer {
         let events = Events::new(Some(backend), dir);
         let (content, broken, finished) = (Collector::default(), false, false);
         Printer { out, style, spinner, content, broken, events, finished }
     }
 
     /// Fails where standard output could not be written, and not because a reader left.
-    pub fn check(&mut self) -> Result<(), Error> {
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
         self.out.check()
     }
 
     /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
-    pub fn error(&mut self, error: &Error) -> io::Result<()> {
+    pub(crate) fn error(&mut self, error: &Error) -> io::Result<()> {
         self.spinner = None;
         // What was under way has told it as its outcome.
         if self.finished || self.style.raw {
@@ -124,7 +130,7 @@ impl Printer {
 }
 
 /// Says, in the format that was asked for, what was refused before there was anything to run.
-pub fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
+pub(crate) fn refusal(format: OutputFormat, backend: Option<&str>, error: &Error) {
     if let Some(line) = refused(format, &mut Events::new(backend, Path::new("")), error) {
         // A user whose output is closed may still read standard error.
         let _ = super::say(&(crate::base::printable::safe_json(line) + "\n"));
@@ -194,7 +200,7 @@ impl Listener for Printer {
 
 /// Standard output, without a buffer: a token is seen when it is there. A reader that does not read holds up the run, but
 /// not its end.
-pub struct Out {
+pub(crate) struct Out {
     control: Control,
     /// Where it is a terminal.
     cleaner: Option<Cleaner>,
@@ -211,30 +217,30 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Out {
     /// For runs with these limits.
-    pub fn new(control: Control, cleaner: Option<Cleaner>) -> Out {
+    pub(crate) fn new(control: Control, cleaner: Option<Cleaner>) -> Out {
         let shares_terminal = world::stdout_is_terminal() && world::stderr_is_terminal();
         Out { control, cleaner, clock: Clock::start(), failed: None, in_line: false, shares_terminal }
     }
 
     /// Whether the last line has no end yet. What is said on standard error ends it on a terminal.
-    pub fn is_in_line(&self) -> bool {
+    pub(crate) fn is_in_line(&self) -> bool {
         if self.shares_terminal { terminal::is_in_line() } else { self.in_line }
     }
 
     /// Fails where standard output could not be written, and not because a reader left.
-    pub fn check(&mut self) -> Result<(), Error> {
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
         self.failed.take().map_or(Ok(()), |error| Err(super::unwritable(error)))
     }
 
     /// A reader that left is noticed before the next write, too.
-    pub fn look(&self) -> io::Result<()> {
+    pub(crate) fn look(&self) -> io::Result<()> {
         let mut watch = [Watch::other_side_gone(sys::stdout_fd())];
         sys::poll(&mut watch, Duration::ZERO)?;
         if watch[0].woke() { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     /// Writes a text, or its last piece.
-    pub fn put(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn put(&mut self, text: &str) -> io::Result<()> {
         match &mut self.cleaner {
             Some(cleaner) => {
                 let text = cleaner.piece(text) + &cleaner.end();
@@ -245,7 +251,7 @@ impl Out {
     }
 
     /// Writes a piece of a text that goes on.
-    pub fn piece(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn piece(&mut self, text: &str) -> io::Result<()> {
         match &mut self.cleaner {
             Some(cleaner) => {
                 let text = cleaner.piece(text);
@@ -256,7 +262,7 @@ impl Out {
     }
 
     /// Writes a text as it is, to a terminal too.
-    pub fn raw(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn raw(&mut self, text: &str) -> io::Result<()> {
         let result = self.write(text.as_bytes());
         // The end of a colour moves nothing.
         let seen = text.trim_end_matches(PLAIN);
@@ -275,7 +281,7 @@ impl Out {
     }
 
     /// Writes a value as a line of JSON.
-    pub fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn put_line(&mut self, value: &impl Serialize) -> io::Result<()> {
         let line = crate::base::printable::safe_json(serde_json::to_string(value)?) + "\n";
         self.put(&line)
     }

@@ -17,7 +17,7 @@ const TAIL: usize = 200;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Show {
+pub(crate) enum Show {
     Nothing,
     /// A line when a run begins, and when it ends.
     Lines,
@@ -26,7 +26,7 @@ pub enum Show {
 }
 
 /// What a batch does at this moment.
-pub struct Progress {
+pub(crate) struct Progress {
     show: Show,
     state: Mutex<Running>,
 }
@@ -49,7 +49,7 @@ struct Run {
 }
 
 /// What a run does once this has happened; none where that changes nothing.
-pub fn doing(event: &Event) -> Option<&'static str> {
+pub(crate) fn doing(event: &Event) -> Option<&'static str> {
     match event {
         Event::Started { .. } | Event::ToolResult { .. } => Some("waiting"),
         Event::Thinking(_) => Some("thinking"),
@@ -67,13 +67,13 @@ pub fn doing(event: &Event) -> Option<&'static str> {
 
 impl Progress {
     /// Nothing is shown before something begins. `planned`: how many runs there will be.
-    pub fn new(show: Show, planned: Option<usize>) -> Progress {
+    pub(crate) fn new(show: Show, planned: Option<usize>) -> Progress {
         let runs = BTreeMap::new();
         Progress { show, state: Mutex::new(Running { runs, planned, done: 0, failed: 0, drawn: None }) }
     }
 
     /// A run begins.
-    pub fn started(&self, label: &Label) {
+    pub(crate) fn started(&self, label: &Label) {
         match self.show {
             Show::Nothing => return,
             Show::Lines => logging::line(&format!("[{}] {}: started", label.index + 1, label.backend)),
@@ -90,7 +90,7 @@ impl Progress {
     }
 
     /// A backend begins with it.
-    pub fn begun(&self, index: usize, backend: &str) {
+    pub(crate) fn begun(&self, index: usize, backend: &str) {
         if let Some(run) = lock(&self.state).runs.get_mut(&index) {
             backend.clone_into(&mut run.backend);
             run.state = "waiting";
@@ -98,7 +98,7 @@ impl Progress {
     }
 
     /// Something happened in it.
-    pub fn event(&self, index: usize, event: &Event) {
+    pub(crate) fn event(&self, index: usize, event: &Event) {
         match (self.show, event) {
             (Show::Live(_), _) => {}
             (Show::Lines, Event::Progress { stage, message }) if stage == "retry" => {
@@ -119,7 +119,7 @@ impl Progress {
     }
 
     /// A run is over.
-    pub fn finished(&self, finished: &Finished) {
+    pub(crate) fn finished(&self, finished: &Finished) {
         let mut state = lock(&self.state);
         let was_running = state.runs.remove(&finished.label.index).is_some();
         state.done += 1;
@@ -136,7 +136,7 @@ impl Progress {
     }
 
     /// Draws the lines, if it is time.
-    pub fn draw(&self) {
+    pub(crate) fn draw(&self) {
         let Show::Live(has_colours) = self.show else { return };
         // A thread that comes too early or while another one draws has nothing to wait for.
         let Ok(mut state) = self.state.try_lock() else { return };
@@ -147,7 +147,7 @@ impl Progress {
     }
 
     /// Makes room: on the screen stands what was printed, and nothing else.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if matches!(self.show, Show::Live(_)) {
             terminal::draw(&[]);
             lock(&self.state).drawn = None;

@@ -22,7 +22,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let format = output_format(typed)?.unwrap_or(config.output.format);
     // Which one a session has is not known before it is found.
     let continues = typed.command == "resume" || typed.has(Name::Continue);
@@ -121,7 +121,11 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error
 }
 
 /// What requests are completed from; with a session that is continued.
-pub fn defaults<'a>(engine: &'a Engine, config: &'a Config, session: Option<&'a Session>) -> Defaults<'a> {
+pub(crate) fn defaults<'a>(
+    engine: &'a Engine,
+    config: &'a Config,
+    session: Option<&'a Session>,
+) -> Defaults<'a> {
     Defaults {
         config,
         registry: &engine.registry,
@@ -134,7 +138,7 @@ pub fn defaults<'a>(engine: &'a Engine, config: &'a Config, session: Option<&'a 
 }
 
 /// The engine of this configuration.
-pub fn engine(world: World, config: &Config) -> Engine {
+pub(crate) fn engine(world: World, config: &Config) -> Engine {
     let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
     let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
     let store = match &world.no_home {
@@ -146,7 +150,7 @@ pub fn engine(world: World, config: &Config) -> Engine {
 }
 
 /// What the flags ask for.
-pub fn request(typed: &Typed) -> Result<Request, Error> {
+pub(crate) fn request(typed: &Typed) -> Result<Request, Error> {
     let text = |flag| typed.value(flag).map(str::to_owned);
     let texts = |flag| typed.has(flag).then(|| typed.values(flag).map(str::to_owned).collect::<Vec<_>>());
     let switch = |flag| typed.has(flag).then_some(true);
@@ -188,7 +192,7 @@ pub fn request(typed: &Typed) -> Result<Request, Error> {
 }
 
 /// The format that is asked for: `--json` is `-o json`.
-pub fn output_format(typed: &Typed) -> Result<Option<OutputFormat>, Error> {
+pub(crate) fn output_format(typed: &Typed) -> Result<Option<OutputFormat>, Error> {
     let given = word(typed, Name::OutputFormat, "output format")?;
     match given.map(|Word(format)| format) {
         Some(other @ (OutputFormat::Text | OutputFormat::StreamJson)) if typed.has(Name::Json) => {

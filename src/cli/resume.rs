@@ -15,7 +15,7 @@ use std::path::Path;
 const CHOICE: usize = 20;
 
 /// The session that the command line means, if it means one, and what is left of the operands for the prompt.
-pub fn chosen<'a>(
+pub(crate) fn chosen<'a>(
     typed: &'a Typed,
     world: &World,
     store: &Store,

@@ -36,7 +36,7 @@ const ROUND: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
 /// Returns when a signal stopped it and nothing is left.
-pub fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     sys::keep_little_memory();
     world.home()?;
     let mut config = config.clone();

@@ -45,7 +45,7 @@ const COUNTED: usize = 1000;
 /// The shortest beginning of an id that something may be deleted by.
 const SHORTEST_TO_DELETE: usize = 8;
 
-pub fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
     let store = Store::at(world.home()?);
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let name = operands.first().copied().unwrap_or_default();
@@ -355,7 +355,7 @@ fn fsck(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
 }
 
 /// Says on a terminal how far a long reading is, about four times a second, and takes it away at the end.
-pub fn progress(what: &str) -> impl FnMut(usize) {
+pub(crate) fn progress(what: &str) -> impl FnMut(usize) {
     struct Line(bool);
     impl Drop for Line {
         fn drop(&mut self) {

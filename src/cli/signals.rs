@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::{io, thread};
 
 /// From now on each of these signals is a byte in this pipe.
-pub fn pipe_of(signals: &[i32]) -> Result<OwnedFd, Error> {
+pub(crate) fn pipe_of(signals: &[i32]) -> Result<OwnedFd, Error> {
     sys::survive_file_size_limit();
     sys::signals_to_pipe(signals).map_err(|error| Error::System { what: "listen for signals", error })
 }
 
 /// From now on signals throw this switch.
-pub fn watch(cancel: Arc<Cancel>) -> Result<(), Error> {
+pub(crate) fn watch(cancel: Arc<Cancel>) -> Result<(), Error> {
     let mut signals = File::from(pipe_of(&[sys::ending_signals(), vec![sys::SIGTSTP]].concat())?);
     let listen = move || {
         let mut signal = [0];
@@ -36,7 +36,7 @@ pub fn watch(cancel: Arc<Cancel>) -> Result<(), Error> {
 
 /// Dies of the signal that ended the command, where its parent has to see that: a shell leaves its loop only when a program
 /// died of Ctrl-C. To be called last: returns where the exit status says it all.
-pub fn pass_on(status: u8) {
+pub(crate) fn pass_on(status: u8) {
     let Some(signal) = sys::signal_that_came() else { return };
     let is_to_be_seen = match signal {
         sys::SIGINT => status == exit::status(Kind::Cancelled, 0),

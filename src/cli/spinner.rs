@@ -11,7 +11,7 @@ const TURN: Duration = Duration::from_millis(200);
 const CLEAR: &str = "\r\x1b[K";
 
 /// A line on standard error that says what is going on, and for how long.
-pub struct Spinner {
+pub(crate) struct Spinner {
     backend: String,
     state: String,
     since: Instant,
@@ -21,7 +21,7 @@ pub struct Spinner {
 
 impl Spinner {
     /// Nothing is shown before the first turn.
-    pub fn new(backend: &str) -> Spinner {
+    pub(crate) fn new(backend: &str) -> Spinner {
         Spinner {
             backend: backend.to_owned(),
             state: "starting".to_owned(),
@@ -32,7 +32,7 @@ impl Spinner {
     }
 
     /// Takes the state from an event.
-    pub fn hear(&mut self, event: &Event) {
+    pub(crate) fn hear(&mut self, event: &Event) {
         match (event, doing(event)) {
             // A tool's name is the vendor's or the model's.
             (Event::ToolUse { name, .. }, _) => self.state = safe(name).chars().take(40).collect(),
@@ -42,7 +42,7 @@ impl Spinner {
     }
 
     /// Shows it, if it is time.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         if self.turned.is_some_and(|turned| turned.elapsed() < TURN) {
             return;
         }
@@ -54,7 +54,7 @@ impl Spinner {
     }
 
     /// Makes room for another line; the next turn shows it again.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.turned.take().is_some() {
             crate::base::logging::write(CLEAR);
         }

@@ -13,7 +13,7 @@ fn minute(time: &str) -> String {
     printable::safe(time).chars().take(16).collect::<String>().replace('T', " ")
 }
 
-pub fn line(session: &Session) -> String {
+pub(crate) fn line(session: &Session) -> String {
     let Session { id, backend, last_used_at, .. } = session;
     let id: String = id.chars().take(12).collect();
     format!(
@@ -25,7 +25,7 @@ pub fn line(session: &Session) -> String {
 }
 
 /// The table of `sessions list`.
-pub fn table(sessions: &[Session]) -> String {
+pub(crate) fn table(sessions: &[Session]) -> String {
     let mut rows =
         vec![["ID", "BACKEND", "STATUS", "LAST USED", "TOKENS", "TITLE/PROMPT"].map(str::to_owned)];
     rows.extend(sessions.iter().map(|session| {
@@ -49,7 +49,7 @@ pub fn table(sessions: &[Session]) -> String {
 }
 
 /// The fields of `sessions show`.
-pub fn fields(session: &Session) -> String {
+pub(crate) fn fields(session: &Session) -> String {
     let tokens = &session.token_usage;
     let mut rows = vec![
         ("ID", session.id.clone()),

@@ -11,12 +11,12 @@ fn commit() -> &'static str {
 }
 
 /// The version in a line.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     format!("clinvk {VERSION} ({})\n", commit())
 }
 
 /// The same as data.
-pub fn data() -> Value {
+pub(crate) fn data() -> Value {
     let features = ["claude", "codex", "gemini", "command", "echo"];
     json!({"version": VERSION, "commit": commit(), "features": features})
 }

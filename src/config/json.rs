@@ -14,13 +14,13 @@ pub(super) type Problem = (Position, String);
 /// One member of an object.
 pub(super) struct Member<'a> {
     /// The names that lead to it.
-    pub path: Path,
+    pub(crate) path: Path,
     /// Where its name stands.
-    pub key_at: Position,
+    pub(crate) key_at: Position,
     /// Where its value stands.
-    pub value_at: Position,
+    pub(crate) value_at: Position,
     /// Its value as written.
-    pub json: &'a str,
+    pub(crate) json: &'a str,
 }
 
 impl Member<'_> {

@@ -34,27 +34,27 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// The file in use, whether it exists or not.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Sentences for the user: what was found and has no effect.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// Every key with its value and origin, in the table's order, then name by name.
-    pub rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// One key of a loaded configuration.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     /// The dotted key, with the name of the backend or API key in it; every entry of a map is a row of its own.
-    pub key: String,
-    pub value: Value,
+    pub(crate) key: String,
+    pub(crate) value: Value,
     /// Where the value comes from.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     path: path::Path,
 }
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Neither the file, the environment nor a flag sets it.
     Default,
     File(PathBuf),
@@ -97,7 +97,7 @@ impl Config {
     }
 
     /// The same where there is no file, and no place for one.
-    pub fn of_variables(env: &BTreeMap<String, String>) -> Result<Loaded, Error> {
+    pub(crate) fn of_variables(env: &BTreeMap<String, String>) -> Result<Loaded, Error> {
         Config::complete(PathBuf::new(), Settings::new(), Vec::new(), env)
     }
 
@@ -122,7 +122,7 @@ impl Config {
 
 impl Loaded {
     /// The value of a key, or a whole section as an object.
-    pub fn get(&self, key: &str) -> Result<Value, Error> {
+    pub(crate) fn get(&self, key: &str) -> Result<Value, Error> {
         let path = path::path(key);
         let below: Vec<Row> = self.rows.iter().filter(|row| row.path.starts_with(&path)).cloned().collect();
         if !below.is_empty() {
@@ -145,7 +145,7 @@ impl Loaded {
 }
 
 /// The file that `Config::load` reads, and that `set` and `unset` are to change, even when it does not load.
-pub fn file_in_use(home: &Path, explicit: Option<&Path>) -> PathBuf {
+pub(crate) fn file_in_use(home: &Path, explicit: Option<&Path>) -> PathBuf {
     explicit.map_or_else(|| home.join("config.json"), Path::to_owned)
 }
 

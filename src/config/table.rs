@@ -17,13 +17,13 @@ pub struct Key {
     /// Its dotted name; `<name>` stands for a backend's, or an API key's.
     pub name: &'static str,
     /// What it takes.
-    pub kind: Type,
+    pub(crate) kind: Type,
     /// Its default, as `config set` would take it.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// What it does, in one line.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
     /// Which backends have it.
-    pub of: Of,
+    pub(crate) of: Of,
 }
 
 /// Which backends have a key.
@@ -44,7 +44,7 @@ impl Key {
     }
 
     /// Whether the backend of that name has this key.
-    pub fn is_for(&self, backend: &str) -> bool {
+    pub(crate) fn is_for(&self, backend: &str) -> bool {
         match self.of {
             Of::All => true,
             Of::Declared => !BUILT_IN.contains(&backend),
@@ -52,7 +52,7 @@ impl Key {
         }
     }
 
-    pub fn default_value(&self) -> Value {
+    pub(crate) fn default_value(&self) -> Value {
         self.kind.parse(self.default).expect("a test parses every default of the table")
     }
 }

@@ -15,9 +15,9 @@ const LONGEST_QUOTE: usize = 200;
 
 /// Keeps an answer until its end.
 #[derive(Default)]
-pub struct Collector {
+pub(crate) struct Collector {
     /// The answer so far; nothing of one that is too long.
-    pub text: String,
+    pub(crate) text: String,
     is_full: bool,
 }
 
@@ -26,7 +26,7 @@ impl Collector {
     ///
     /// # Errors
     /// When it is too long. A listener that returns that stops its run, and `Engine::run` says why.
-    pub fn add(&mut self, event: &Event) -> io::Result<()> {
+    pub(crate) fn add(&mut self, event: &Event) -> io::Result<()> {
         if !self.is_full {
             event.add_to(&mut self.text);
             self.is_full = self.text.len() > MOST_ANSWER;
@@ -44,7 +44,7 @@ impl Collector {
 ///
 /// # Errors
 /// `Unreadable`, when there is none in it or it does not follow the schema.
-pub fn formed<'a>(schema: &Value, answer: &'a str) -> Result<(&'a str, Value), Failure> {
+pub(crate) fn formed<'a>(schema: &Value, answer: &'a str) -> Result<(&'a str, Value), Failure> {
     let unreadable = |why: String| {
         let quote: String = answer.chars().take(LONGEST_QUOTE).collect();
         Failure::new(Kind::Unreadable, format!("the answer is not what was asked for: {why}: {quote}"))

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Who reads it.
 #[derive(Clone, Copy)]
-pub enum Reader<'a> {
+pub(crate) enum Reader<'a> {
     /// A user who can read the configuration too.
     Owner,
     /// A client, or a log. Of what is configured for the backend it sees the names of variables and flags, and no values:
@@ -21,7 +21,7 @@ pub enum Reader<'a> {
 
 impl Reader<'_> {
     /// The arguments as this reader sees them.
-    pub fn args(self, launch: &Launch) -> Vec<String> {
+    pub(crate) fn args(self, launch: &Launch) -> Vec<String> {
         let Reader::Other(config) = self else { return launch.args.clone() };
         let is_configured = |word: &String| {
             config.declared.command.iter().skip(1).chain(&config.extra_flags).any(|own| own == word)
@@ -40,7 +40,7 @@ impl Reader<'_> {
 const HIDDEN: &str = "...";
 
 /// What would be executed, for its owner.
-pub fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputFormat) -> String {
+pub(crate) fn describe(prepared: &Prepared, program: Option<&Path>, format: OutputFormat) -> String {
     match format {
         OutputFormat::Text => text(prepared, program, Reader::Owner),
         OutputFormat::Json | OutputFormat::StreamJson => {
@@ -54,7 +54,7 @@ fn name(prepared: &Prepared, program: Option<&Path>) -> String {
 }
 
 /// The same as data.
-pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> Value {
+pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> Value {
     let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
     let files: Vec<_> =
         launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
@@ -83,7 +83,7 @@ pub fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> 
 }
 
 /// The same as a script: what is no command in it is a comment.
-pub fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> String {
+pub(crate) fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> String {
     let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
     let mut text = String::new();
     if let Some(overlay) = &launch.overlay {

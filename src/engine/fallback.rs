@@ -11,14 +11,18 @@ use crate::session::Session;
 use std::io;
 
 /// What is asked: a task, and those that stand in for it.
-pub struct Attempts {
+pub(crate) struct Attempts {
     first: Prepared,
     stand_ins: Vec<Task>,
 }
 
 impl Attempts {
     /// Prepares the first of these tasks; the others are, should it be their turn. `session`: the one that they continue.
-    pub fn of(engine: &Engine, mut tasks: Vec<Task>, session: Option<&Session>) -> Result<Attempts, Error> {
+    pub(crate) fn of(
+        engine: &Engine,
+        mut tasks: Vec<Task>,
+        session: Option<&Session>,
+    ) -> Result<Attempts, Error> {
         if tasks.is_empty() {
             return Err(Error::Internal("no task to run".to_owned()));
         }
@@ -27,13 +31,17 @@ impl Attempts {
     }
 
     /// The same where none of the others may be one that could not be run.
-    pub fn checked(engine: &Engine, tasks: Vec<Task>, session: Option<&Session>) -> Result<Attempts, Error> {
+    pub(crate) fn checked(
+        engine: &Engine,
+        tasks: Vec<Task>,
+        session: Option<&Session>,
+    ) -> Result<Attempts, Error> {
         let attempts = Attempts::of(engine, tasks, session)?;
         attempts.stand_ins.iter().try_for_each(|task| engine.prepare(task.clone(), session).map(drop))?;
         Ok(attempts)
     }
 
-    pub fn first(&self) -> &Prepared {
+    pub(crate) fn first(&self) -> &Prepared {
         &self.first
     }
 
@@ -42,7 +50,7 @@ impl Attempts {
     ///
     /// # Errors
     /// Those of the last run.
-    pub fn run(
+    pub(crate) fn run(
         self,
         engine: &Engine,
         control: &Control,
@@ -93,7 +101,7 @@ impl Attempts {
 }
 
 /// Another backend may well answer: this one is used up, busy, not there or not logged in.
-pub fn passes_on(kind: Kind) -> bool {
+pub(crate) fn passes_on(kind: Kind) -> bool {
     matches!(kind, Kind::Quota | Kind::Overloaded | Kind::NotInstalled | Kind::Login)
 }
 

@@ -22,24 +22,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Runs tasks.
-pub struct Engine {
+pub(crate) struct Engine {
     /// The sessions.
-    pub store: Store,
+    pub(crate) store: Store,
     /// What is kept of a turn.
-    pub keep: Keep,
+    pub(crate) keep: Keep,
     /// Most characters of a conversation that is replayed.
-    pub replay_limit: usize,
+    pub(crate) replay_limit: usize,
     /// The backends there are.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     /// Backends that the configuration switches off.
-    pub disabled: BTreeSet<String>,
+    pub(crate) disabled: BTreeSet<String>,
     /// Where programs and scratch files are found.
-    pub world: Arc<World>,
+    pub(crate) world: Arc<World>,
 }
 
 impl Engine {
     /// Where the program of a backend is.
-    pub fn locate(&self, backend: &dyn Backend, trust: Trust) -> Option<PathBuf> {
+    pub(crate) fn locate(&self, backend: &dyn Backend, trust: Trust) -> Option<PathBuf> {
         let find = |program: &str| self.world.find_program(program);
         self.registry.locate(backend.program(), Instant::now(), trust, find)
     }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 /// A task that was checked, and how it will be launched.
 pub struct Prepared {
-    pub backend: Arc<dyn Backend>,
+    pub(crate) backend: Arc<dyn Backend>,
     /// The task as it will be put: the model's alias resolved, what could not be honoured left out.
-    pub task: Task,
+    pub(crate) task: Task,
     /// How the program is started.
-    pub launch: Launch,
+    pub(crate) launch: Launch,
     /// What `lenient` left out, and how a conversation was continued.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// The task as it was asked, and the session that it continues as it was then.
     pub(super) continues: Option<(Task, Session)>,
 }
@@ -28,7 +28,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the backend does not exist or is disabled, or when it cannot honour the task.
-    pub fn prepare(&self, mut task: Task, session: Option<&Session>) -> Result<Prepared, Error> {
+    pub(crate) fn prepare(&self, mut task: Task, session: Option<&Session>) -> Result<Prepared, Error> {
         if self.disabled.contains(&task.backend) {
             return Err(Error::Disabled { backend: task.backend });
         }

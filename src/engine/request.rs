@@ -100,7 +100,7 @@ pub struct Tools(pub Option<Vec<String>>);
 
 impl Tools {
     /// Reads `all` or names with commas between them.
-    pub fn of_words(words: &str) -> Tools {
+    pub(crate) fn of_words(words: &str) -> Tools {
         Tools((words != "all").then(|| list(words)))
     }
 }
@@ -181,7 +181,7 @@ pub trait Directories: Sync {
 }
 
 /// Every directory there is: the caller has the rights of this process already.
-pub struct AllDirectories;
+pub(crate) struct AllDirectories;
 
 impl Directories for AllDirectories {
     fn resolve(&self, base: &Path, name: &Path) -> Result<PathBuf, Error> {
@@ -213,7 +213,7 @@ impl Request {
     }
 
     /// The prompt with its files.
-    pub fn text(&self, defaults: &Defaults<'_>) -> Result<Arc<str>, Error> {
+    pub(crate) fn text(&self, defaults: &Defaults<'_>) -> Result<Arc<str>, Error> {
         let files = self.files.as_deref().unwrap_or_default();
         match &self.prompt {
             Some(Text(prompt)) if files.is_empty() && !prompt.trim().is_empty() => Ok(prompt.clone()),
@@ -225,7 +225,7 @@ impl Request {
     }
 
     /// The limits of its runs.
-    pub fn control(&self, config: &Config, cancel: Arc<Cancel>) -> Control {
+    pub(crate) fn control(&self, config: &Config, cancel: Arc<Cancel>) -> Control {
         let general = &config.unified_flags;
         let limit =
             |span: Option<Span>, secs: u64| span.map_or(Duration::from_secs(secs), |Span(limit)| limit);
@@ -343,7 +343,7 @@ impl Request {
     }
 }
 
-pub fn backend_and_model(word: &str) -> (&str, Option<&str>) {
+pub(crate) fn backend_and_model(word: &str) -> (&str, Option<&str>) {
     match word.split_once(':') {
         Some((backend, model)) => (backend.trim(), Some(model.trim()).filter(|model| !model.is_empty())),
         None => (word.trim(), None),
@@ -351,12 +351,12 @@ pub fn backend_and_model(word: &str) -> (&str, Option<&str>) {
 }
 
 /// Words with commas between them.
-pub fn list(words: &str) -> Vec<String> {
+pub(crate) fn list(words: &str) -> Vec<String> {
     words.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// A prompt with the files behind it, each under its name.
-pub fn prompt_with_files(
+pub(crate) fn prompt_with_files(
     prompt: Option<String>,
     files: &[String],
     defaults: &Defaults<'_>,
@@ -381,7 +381,7 @@ fn refuse_files(defaults: &Defaults<'_>, name: &str) -> Result<(), Error> {
 }
 
 /// Reads a file as text; a relative name starts at `base`.
-pub fn read_text(base: &Path, name: &str) -> Result<String, Error> {
+pub(crate) fn read_text(base: &Path, name: &str) -> Result<String, Error> {
     let bytes = fs::read(base.join(name)).map_err(|error| unreadable(name, error))?;
     let invalid = |_| unreadable(name, io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8"));
     text::of(bytes).map_err(invalid)
@@ -422,7 +422,7 @@ fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
 }
 
 /// A directory as the backends need it: absolute and free of links.
-pub fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
     let path = base.join(name);
     if path.is_relative() {
         let sentence = "the working directory is gone: change to another one, or give one (`-w DIR`)";
@@ -442,7 +442,7 @@ const LONGEST: Duration = Duration::from_secs(31_536_000);
 
 /// A time limit as text: `90s`, `5m`, `1d`, or a number of seconds; `0` is none. `None` for anything else, and for more than
 /// a year.
-pub fn limit(word: &str) -> Option<Duration> {
+pub(crate) fn limit(word: &str) -> Option<Duration> {
     time::duration(word).filter(|limit| *limit <= LONGEST)
 }
 

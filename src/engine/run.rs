@@ -33,7 +33,7 @@ impl Engine {
     /// # Errors
     /// When the program is not installed, or there is no place to work or to keep a session; when the session is busy or
     /// gone, or cannot be continued as it is now.
-    pub fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
+    pub(crate) fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
         let (backend, task) = (&prepared.backend, &mut prepared.task);
         let program = self.locate(&**backend, Trust::Found).ok_or_else(|| Error::NotInstalled {
             backend: backend.name().to_owned(),
@@ -83,7 +83,7 @@ impl Engine {
     /// # Errors
     /// When *we* could not do it: a program that does not start, a time limit, a cancel. A backend that ran and said no is
     /// an `Outcome` with a failure in it.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         opened: Opened,
         control: &Control,

@@ -93,7 +93,7 @@ impl From<TooLong> for Halt {
 }
 
 impl<'a> Conversation<'a> {
-    pub fn new(
+    pub(crate) fn new(
         child: Child,
         launch: &Launch,
         dialogue: &'a mut dyn Dialogue,
@@ -134,7 +134,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Talks until the child is gone.
-    pub fn hold(mut self) -> io::Result<Report> {
+    pub(crate) fn hold(mut self) -> io::Result<Report> {
         self.step(|dialogue, steps| dialogue.start(steps));
         loop {
             self.check_limits();

@@ -70,9 +70,9 @@ impl Owner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Its number.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Its program. What it was started with may be a prompt.
-    pub program: String,
+    pub(crate) program: String,
     started: u64,
 }
 

@@ -18,12 +18,12 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    pub fn new(framing: Framing) -> Cutter {
+    pub(crate) fn new(framing: Framing) -> Cutter {
         Cutter { framing, held: Vec::new(), searched: 0 }
     }
 
     /// Takes bytes in and hands on every complete line, or the text up to the last complete character.
-    pub fn take<E: From<TooLong>>(
+    pub(crate) fn take<E: From<TooLong>>(
         &mut self,
         bytes: &[u8],
         mut heard: impl FnMut(&str) -> Result<(), E>,
@@ -55,7 +55,7 @@ impl Cutter {
     }
 
     /// Hands on what is left at the end of the stream.
-    pub fn end<E>(&mut self, mut heard: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn end<E>(&mut self, mut heard: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         let held = std::mem::take(&mut self.held);
         self.searched = 0;
         if held.is_empty() { Ok(()) } else { heard(&line(&held)) }

@@ -65,12 +65,12 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that begins now.
-    pub fn start() -> Clock {
+    pub(crate) fn start() -> Clock {
         Clock { since: Instant::now(), suspended_before: suspended() }
     }
 
     /// The time that a run has had.
-    pub fn ran(&self) -> Duration {
+    pub(crate) fn ran(&self) -> Duration {
         self.since.elapsed().saturating_sub(suspended() - self.suspended_before)
     }
 }
@@ -118,7 +118,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Starts the child. It is on the lists before any other run can look around for orphans.
-    pub fn start(program: Program<'_>, marker: &str) -> io::Result<(Child, Live)> {
+    pub(crate) fn start(program: Program<'_>, marker: &str) -> io::Result<(Child, Live)> {
         let _together = with_other_starts();
         let (child, _owned) = spawn(program)?;
         let tree = Arc::new(Mutex::new(Tree::new(child.pid, marker)));
@@ -127,18 +127,18 @@ impl Live {
     }
 
     /// Starts a child that belongs to no run, and that none takes for an orphan of its own.
-    pub fn start_apart(program: Program<'_>) -> io::Result<(Child, Owned)> {
+    pub(crate) fn start_apart(program: Program<'_>) -> io::Result<(Child, Owned)> {
         let _together = with_other_starts();
         spawn(program)
     }
 
-    pub fn tree(&self) -> MutexGuard<'_, Tree> {
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         lock(&self.tree)
     }
 
     /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
     /// the number is ours.
-    pub fn end(&mut self, child: i32) {
+    pub(crate) fn end(&mut self, child: i32) {
         if sys::exited(child).is_none() {
             self.tree().signal_all(sys::SIGKILL);
         }

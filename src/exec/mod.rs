@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
-pub const NEVER_INHERITED: &[&str] =
+pub(crate) const NEVER_INHERITED: &[&str] =
     &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// The limits of a run and the switch that stops it.
@@ -88,7 +88,7 @@ impl Cancel {
     }
 
     /// Another switch for a part of the runs: thrown with this one, and by itself without it.
-    pub fn branch(&self) -> io::Result<Arc<Cancel>> {
+    pub(crate) fn branch(&self) -> io::Result<Arc<Cancel>> {
         let branch = Arc::new(Cancel::new()?);
         let mut branches = lock(&self.branches);
         branches.retain(|branch| branch.strong_count() > 0);
@@ -114,7 +114,7 @@ impl Cancel {
     }
 
     /// Waits so long, or until it is thrown; says whether it is.
-    pub fn wait(&self, wait_limit: Duration) -> bool {
+    pub(crate) fn wait(&self, wait_limit: Duration) -> bool {
         if !self.is_thrown() {
             // A wait that fails is a short one: a thread that waits for long looks again.
             let _ = sys::poll(&mut [self.watch()], wait_limit);

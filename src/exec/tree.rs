@@ -13,12 +13,12 @@ use std::sync::{Mutex, OnceLock};
 /// One process, as /proc has it. The start time tells it from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Process {
-    pub pid: i32,
+    pub(crate) pid: i32,
     parent: i32,
     group: i32,
-    pub started: u64,
+    pub(crate) started: u64,
     /// It has ended, and was not reaped.
-    pub zombie: bool,
+    pub(crate) zombie: bool,
 }
 
 /// The children that std owns: everything else that ends as our child is an orphan to be reaped by us.
@@ -28,7 +28,7 @@ static OWNED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 pub(super) struct Owned(i32);
 
 impl Owned {
-    pub fn new(pid: i32) -> Owned {
+    pub(crate) fn new(pid: i32) -> Owned {
         lock(&OWNED).push(pid);
         Owned(pid)
     }
@@ -172,7 +172,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn new(child: i32, marker: &str) -> Tree {
+    pub(crate) fn new(child: i32, marker: &str) -> Tree {
         Tree { child: Some(child), marker: marker.to_owned(), remembered: HashSet::new() }
     }
 
@@ -213,18 +213,18 @@ impl Tree {
     }
 
     /// Remembers the tree as it is, before the first signal scatters it.
-    pub fn remember(&mut self) {
+    pub(crate) fn remember(&mut self) {
         self.find(false);
     }
 
     /// A signal to the child's group.
-    pub fn signal_group(&self, signal: i32) {
+    pub(crate) fn signal_group(&self, signal: i32) {
         // A group whose members are all gone needs no signal.
         let _ = self.child.map(|child| sys::kill_group(child, signal));
     }
 
     /// A signal to the group and to everything found outside of it.
-    pub fn signal_all(&mut self, signal: i32) {
+    pub(crate) fn signal_all(&mut self, signal: i32) {
         self.signal_group(signal);
         for process in self.find(false) {
             let _ = sys::kill(process.pid, signal);
@@ -232,12 +232,12 @@ impl Tree {
     }
 
     /// The child has been reaped.
-    pub fn child_is_reaped(&mut self) {
+    pub(crate) fn child_is_reaped(&mut self) {
         self.child = None;
     }
 
     /// Kills whatever is left of the run, and says whether anything was.
-    pub fn sweep(&mut self, alone: bool) -> bool {
+    pub(crate) fn sweep(&mut self, alone: bool) -> bool {
         let left: Vec<Process> = self.find(alone).into_iter().filter(|process| !process.zombie).collect();
         for process in &left {
             let _ = sys::kill(process.pid, sys::SIGKILL);

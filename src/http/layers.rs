@@ -39,7 +39,7 @@ impl Next<'_> {
 }
 
 /// The server as a connection sees it.
-pub struct Front(pub Arc<Server>);
+pub(crate) struct Front(pub(crate) Arc<Server>);
 
 impl Service for Front {
     fn serve(&self, exchange: &mut Exchange<'_>) {

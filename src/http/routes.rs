@@ -71,7 +71,7 @@ pub const ROUTES: &[Route] = &[
 
 impl Route {
     /// What answers that method.
-    pub fn handler(&self, method: &str) -> Result<Handler, Fault> {
+    pub(crate) fn handler(&self, method: &str) -> Result<Handler, Fault> {
         let asked = if method == "HEAD" { "GET" } else { method };
         let found = self.methods.iter().find(|(known, _)| *known == asked);
         found.map(|(_, handler)| *handler).ok_or_else(|| Fault::method(method, self.allow))
@@ -79,13 +79,13 @@ impl Route {
 }
 
 /// The route of a path and what stands at its open places, decoded.
-pub fn find(path: &str) -> Option<(&'static Route, Vec<String>)> {
+pub(crate) fn find(path: &str) -> Option<(&'static Route, Vec<String>)> {
     let parts = parts(path);
     ROUTES.iter().find_map(|route| Some((route, matched(route.path, &parts)?)))
 }
 
 /// The paths that were probably meant by one that leads nowhere: without doubled slashes, below the name of a surface.
-pub fn meant(path: &str) -> Vec<String> {
+pub(crate) fn meant(path: &str) -> Vec<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let behind_version = parts.strip_prefix(&["v1"]).unwrap_or(&parts).join("/");
     let below = ["/openai/v1/", "/anthropic/v1/", "/api/v1/"].map(|above| format!("{above}{behind_version}"));

@@ -101,7 +101,7 @@ pub struct Ended {
 }
 
 /// The best sentence for a program that ended badly: the last words of its standard error, else how it ended.
-pub fn words_of_stderr(ended: &Ended) -> String {
+pub(crate) fn words_of_stderr(ended: &Ended) -> String {
     let how = match (ended.code, ended.signal) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -432,7 +432,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The kind of what the system refused: a shortage is no fault of the caller's and passes; else it is what it would be in that place.
-pub fn kind_of_io(error: &std::io::Error, otherwise: Kind) -> Kind {
+pub(crate) fn kind_of_io(error: &std::io::Error, otherwise: Kind) -> Kind {
     if sys::is_shortage(error) { Kind::Busy } else { otherwise }
 }
 

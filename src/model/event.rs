@@ -77,7 +77,7 @@ pub enum Event {
 
 impl Event {
     /// The sentence about it that the reader of the answer has to see; none where there is nothing to see.
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         match self {
             Event::Progress { stage, message } if stage == "warning" || stage == TRUNCATED => {
                 Some(message.clone())
@@ -113,7 +113,7 @@ fn drop_end(text: &mut String, characters: usize) {
 }
 
 /// What has to stand between void text, which was passed on, and the text in its place.
-pub fn seam(text: &str) -> &'static str {
+pub(crate) fn seam(text: &str) -> &'static str {
     if text.starts_with("\n\n") { "" } else { "\n\n" }
 }
 
@@ -140,7 +140,7 @@ pub struct Usage {
 
 impl Usage {
     /// Input and output together.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.input + self.output
     }
 }

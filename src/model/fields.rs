@@ -113,7 +113,7 @@ fn unknown<T: Fields, E: Error>(name: &str) -> E {
 ///
 /// # Errors
 /// When the value is no `T`.
-pub fn value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+pub(crate) fn value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     name: &str,
     map: &mut A,
 ) -> Result<Option<T>, A::Error> {

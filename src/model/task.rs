@@ -79,11 +79,11 @@ pub struct Task {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Continue {
     /// Its whole id.
-    pub id: String,
+    pub(crate) id: String,
     /// How long it is waited for while another run holds it: zero not at all, none for ever.
-    pub wait_limit: Option<Duration>,
+    pub(crate) wait_limit: Option<Duration>,
     /// Start a new session of the vendor's from the stored turns.
-    pub replay: bool,
+    pub(crate) replay: bool,
 }
 
 /// A picture, read and recognised.
@@ -109,13 +109,13 @@ impl Image {
     }
 
     /// The same from base64.
-    pub fn from_base64(text: &str) -> Result<Image, String> {
+    pub(crate) fn from_base64(text: &str) -> Result<Image, String> {
         let data = encoding::from_base64(text).ok_or("the picture is not valid base64")?;
         Image::recognise(data).ok_or("no picture that backends take: PNG, JPEG, GIF or WebP".to_owned())
     }
 
     /// The bytes in base64, as all three vendors want them.
-    pub fn base64(&self) -> String {
+    pub(crate) fn base64(&self) -> String {
         encoding::base64(&self.data)
     }
 }
@@ -187,7 +187,7 @@ words! {
 
 impl Effort {
     /// The option that a backend has to honour for it: some vendors have no `ultra`.
-    pub fn option(self) -> TaskOption {
+    pub(crate) fn option(self) -> TaskOption {
         if self == Effort::Ultra { TaskOption::EffortUltra } else { TaskOption::Effort }
     }
 }
@@ -292,7 +292,7 @@ impl Task {
     }
 
     /// Takes an option out of the task, for `lenient`.
-    pub fn drop_option(&mut self, option: TaskOption) {
+    pub(crate) fn drop_option(&mut self, option: TaskOption) {
         match option {
             TaskOption::Model => self.model = None,
             TaskOption::System => self.system = None,

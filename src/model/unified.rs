@@ -14,38 +14,38 @@ use std::time::Duration;
 
 /// The answer of a run as one object.
 #[derive(Serialize)]
-pub struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     /// Who answered, or was asked.
-    pub backend: Option<&'a str>,
+    pub(crate) backend: Option<&'a str>,
     /// The model that answered.
-    pub model: Option<&'a str>,
+    pub(crate) model: Option<&'a str>,
     /// The answer; null where it was longer than what a stream repeats.
-    pub content: Option<&'a str>,
-    pub session_id: Option<&'a str>,
-    pub backend_session_id: Option<&'a str>,
+    pub(crate) content: Option<&'a str>,
+    pub(crate) session_id: Option<&'a str>,
+    pub(crate) backend_session_id: Option<&'a str>,
     /// Tokens.
-    pub usage: Value,
+    pub(crate) usage: Value,
     /// US dollars, where the backend tells.
-    pub cost: Option<f64>,
+    pub(crate) cost: Option<f64>,
     /// From start to result.
-    pub duration_seconds: f64,
+    pub(crate) duration_seconds: f64,
     /// The backend's exit status, where it ran.
-    pub exit_code: Option<i32>,
+    pub(crate) exit_code: Option<i32>,
     /// The kind of failure; null is a success.
-    pub kind: Option<&'static str>,
+    pub(crate) kind: Option<&'static str>,
     /// What went wrong.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// What was left out or is worth knowing.
-    pub warnings: &'a [String],
+    pub(crate) warnings: &'a [String],
     /// How often the agent needed a permission and did not get it.
-    pub permission_denials: u64,
+    pub(crate) permission_denials: u64,
     /// Who was asked before and could not answer.
-    pub tried: Vec<Value>,
+    pub(crate) tried: Vec<Value>,
 }
 
 impl<'a> Answer<'a> {
     /// What a backend answered.
-    pub fn of(outcome: &'a Outcome, content: Option<&'a str>) -> Answer<'a> {
+    pub(crate) fn of(outcome: &'a Outcome, content: Option<&'a str>) -> Answer<'a> {
         Answer {
             backend: Some(&outcome.backend),
             model: outcome.model.as_deref(),
@@ -65,7 +65,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The same where nothing was run, nor anything is wrong.
-    pub fn unrun(backend: Option<&'a str>) -> Answer<'a> {
+    pub(crate) fn unrun(backend: Option<&'a str>) -> Answer<'a> {
         Answer {
             backend,
             model: None,
@@ -85,34 +85,34 @@ impl<'a> Answer<'a> {
     }
 
     /// The same where nothing was run, because of this.
-    pub fn refused(backend: Option<&'a str>, error: &Error) -> Answer<'a> {
+    pub(crate) fn refused(backend: Option<&'a str>, error: &Error) -> Answer<'a> {
         Answer { kind: Some(error.kind().word()), error: Some(error.to_string()), ..Answer::unrun(backend) }
     }
 }
 
 /// A failure that has no answer around it, as a command or a request is refused.
-pub fn refusal(error: &Error) -> Value {
+pub(crate) fn refusal(error: &Error) -> Value {
     json!({"error": {"kind": error.kind().word(), "message": error.to_string()}})
 }
 
 /// A length of time in whole milliseconds, as clinvk 0.2 told it over HTTP.
-pub fn millis(duration: Duration) -> Value {
+pub(crate) fn millis(duration: Duration) -> Value {
     json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Who could not answer before the one that did, and why.
-pub fn tried(tried: &[(String, Failure)]) -> Vec<Value> {
+pub(crate) fn tried(tried: &[(String, Failure)]) -> Vec<Value> {
     let one = |(backend, failure): &(String, Failure)| json!({"backend": backend, "kind": failure.kind.word(), "error": failure.message});
     tried.iter().map(one).collect()
 }
 
 /// What went wrong: the run, or else the saving of its session.
-pub fn failure(outcome: &Outcome) -> Option<&Failure> {
+pub(crate) fn failure(outcome: &Outcome) -> Option<&Failure> {
     outcome.failure.as_ref().or(outcome.session_failure.as_ref())
 }
 
 /// Tokens, by the names of clinvk 0.2.
-pub fn usage(usage: &Usage) -> Value {
+pub(crate) fn usage(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.input,
         "output_tokens": usage.output,
@@ -123,7 +123,7 @@ pub fn usage(usage: &Usage) -> Value {
 }
 
 /// Makes the unified events: names and shape of clinvk 0.2.
-pub struct Events {
+pub(crate) struct Events {
     backend: Option<String>,
     working_dir: PathBuf,
     /// How often the model was asked, as far as events tell: once, and once more after each round of tools.
@@ -141,7 +141,7 @@ const MOST_REPEATED: usize = 1 << 20;
 
 impl Events {
     /// Events of a run of that backend.
-    pub fn new(backend: Option<&str>, working_dir: &Path) -> Events {
+    pub(crate) fn new(backend: Option<&str>, working_dir: &Path) -> Events {
         let (backend, working_dir) = (backend.map(str::to_owned), working_dir.to_owned());
         Events {
             backend,
@@ -155,18 +155,18 @@ impl Events {
     }
 
     /// From now on it is about a run of this backend, in this session of ours.
-    pub fn begin(&mut self, backend: &str, session: Option<&str>) {
+    pub(crate) fn begin(&mut self, backend: &str, session: Option<&str>) {
         self.backend = Some(backend.to_owned());
         self.session = session.map(str::to_owned);
     }
 
     /// Whose events these are, where that is known.
-    pub fn backend(&self) -> Option<&str> {
+    pub(crate) fn backend(&self) -> Option<&str> {
         self.backend.as_deref()
     }
 
     /// The next event, numbered.
-    pub fn next(&mut self, event: &Event) -> Value {
+    pub(crate) fn next(&mut self, event: &Event) -> Value {
         match event {
             // What a sub-agent does is no turn of this conversation.
             Event::ToolResult { parent: Some(_), .. } | Event::ToolUse { parent: Some(_), .. } => {}
@@ -216,14 +216,14 @@ impl Events {
     }
 
     /// What went wrong.
-    pub fn error(&mut self, failure: &Failure) -> Value {
+    pub(crate) fn error(&mut self, failure: &Failure) -> Value {
         let (kind, message) = (failure.kind.word(), &failure.message);
         let content = json!({"code": kind, "message": message, "kind": kind, "error": message});
         self.envelope("error", content)
     }
 
     /// The last one.
-    pub fn done(&mut self, outcome: &Outcome) -> Value {
+    pub(crate) fn done(&mut self, outcome: &Outcome) -> Value {
         let mut content = json!(Answer::of(outcome, self.text.as_deref()));
         content["token_usage"] = content["usage"].clone();
         content["duration"] = content["duration_seconds"].clone();

@@ -21,23 +21,23 @@ pub const PAIR_VALUE: usize = 512;
 /// Most characters of a model's name.
 pub const MODEL: usize = 256;
 /// Most characters that are kept of a backend's own session id. A longer one is not kept: half of it names nothing.
-pub const BACKEND_SESSION: usize = 512;
+pub(crate) const BACKEND_SESSION: usize = 512;
 /// Most characters that are kept of why a turn failed.
 pub const LAST_ERROR: usize = 4096;
 /// Most bytes of a directory's path: what Linux takes (PATH_MAX).
-pub const DIRECTORY: usize = 4096;
+pub(crate) const DIRECTORY: usize = 4096;
 /// Most bytes of a session's file. One that is imported may have so much besides the above.
 pub const FILE: usize = 256 << 10;
 /// Most bytes of a session's file that are read: earlier versions stored what fits into a request's body.
 pub(super) const READ: u64 = 32 << 20;
 
 /// Whether a title is short enough.
-pub fn title(title: &str) -> Result<(), Error> {
+pub(crate) fn title(title: &str) -> Result<(), Error> {
     text("the title", title, TITLE)
 }
 
 /// These tags, each once, if they are few and short enough to be all that a session has.
-pub fn tags<'a>(tags: impl IntoIterator<Item = &'a String>) -> Result<Vec<String>, Error> {
+pub(crate) fn tags<'a>(tags: impl IntoIterator<Item = &'a String>) -> Result<Vec<String>, Error> {
     let mut once: Vec<String> = Vec::new();
     for tag in tags {
         text(&format!("the tag `{}`", shorten(tag, 20)), tag, TAG)?;
@@ -53,7 +53,7 @@ pub fn tags<'a>(tags: impl IntoIterator<Item = &'a String>) -> Result<Vec<String
 }
 
 /// Whether metadata is small enough.
-pub fn metadata(pairs: &Map<String, Value>) -> Result<(), Error> {
+pub(crate) fn metadata(pairs: &Map<String, Value>) -> Result<(), Error> {
     if pairs.len() > PAIRS {
         return Err(too_long("metadata", format!("has {} pairs", pairs.len()), PAIRS));
     }
@@ -74,7 +74,7 @@ pub fn metadata(pairs: &Map<String, Value>) -> Result<(), Error> {
 }
 
 /// Whether a model's name is short enough.
-pub fn model(name: &str) -> Result<(), Error> {
+pub(crate) fn model(name: &str) -> Result<(), Error> {
     text("the model's name", name, MODEL)
 }
 

@@ -31,7 +31,7 @@ pub struct Filter {
 
 impl Filter {
     /// Every session, whether listings show it or not.
-    pub fn any() -> Filter {
+    pub(crate) fn any() -> Filter {
         Filter { hidden: true, ..Filter::default() }
     }
 
@@ -59,7 +59,7 @@ pub struct Listing {
     /// Files that could not be read, with the reason.
     pub problems: Vec<String>,
     /// How many the filter takes in all: counted to so many as were asked for.
-    pub total: usize,
+    pub(crate) total: usize,
 }
 
 impl Store {
@@ -92,7 +92,7 @@ impl Store {
 
     /// The same from the index: of the files only those are read that are called active, or may have a text in a later
     /// prompt.
-    pub fn entries(
+    pub(crate) fn entries(
         &self,
         filter: &Filter,
         offset: usize,
@@ -153,7 +153,7 @@ impl Store {
     }
 
     /// The id of the one session that a word means, also of one whose file makes no sense: that by its whole id alone.
-    pub fn find_id(&self, word: &str) -> Result<String, Error> {
+    pub(crate) fn find_id(&self, word: &str) -> Result<String, Error> {
         let lower = word.to_ascii_lowercase();
         if is_id(&lower) && self.has(&lower, "json") {
             return Ok(lower);
@@ -162,7 +162,7 @@ impl Store {
     }
 
     /// The one session that a word means: our id or the backend's, whole or the beginning of it.
-    pub fn find(&self, word: &str) -> Result<Session, Error> {
+    pub(crate) fn find(&self, word: &str) -> Result<Session, Error> {
         let lower = word.to_ascii_lowercase();
         if is_id(&lower) && self.has(&lower, "json") {
             return self.load(&lower).map(|session| self.settled(session));

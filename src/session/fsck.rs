@@ -18,11 +18,11 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// A word for it: `index`, `torn`, `temporary`, `stale`, `corrupt`, `unreadable`, `orphan`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What it is, and what was or would be done.
-    pub sentence: String,
+    pub(crate) sentence: String,
     /// It is as it should be now.
-    pub repaired: bool,
+    pub(crate) repaired: bool,
 }
 
 /// What a look through the whole store found.
@@ -31,7 +31,7 @@ pub struct Report {
     /// In the order in which it was found.
     pub findings: Vec<Finding>,
     /// The first thing that could be neither looked at nor repaired.
-    pub failure: Option<Error>,
+    pub(crate) failure: Option<Error>,
 }
 
 /// Looks through the whole store, and unless `dry_run` repairs it. `progress` hears how many files have been read.

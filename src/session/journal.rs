@@ -23,33 +23,33 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
-    pub id: String,
+    pub(crate) id: String,
     /// This change was a use of the session: it decides the order. Renaming is none.
     #[serde(skip_serializing_if = "is_false")]
-    pub used: bool,
+    pub(crate) used: bool,
     /// The session is gone.
     #[serde(skip_serializing_if = "is_false")]
-    pub deleted: bool,
-    pub backend: String,
-    pub backend_session_id: Option<String>,
-    pub model: Option<String>,
-    pub working_dir: PathBuf,
-    pub last_used_at: String,
-    pub status: Status,
-    pub turn_count: u64,
-    pub title: String,
-    pub initial_prompt: String,
-    pub tags: Vec<String>,
+    pub(crate) deleted: bool,
+    pub(crate) backend: String,
+    pub(crate) backend_session_id: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) working_dir: PathBuf,
+    pub(crate) last_used_at: String,
+    pub(crate) status: Status,
+    pub(crate) turn_count: u64,
+    pub(crate) title: String,
+    pub(crate) initial_prompt: String,
+    pub(crate) tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
+    pub(crate) owner: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
-    pub hidden: bool,
+    pub(crate) hidden: bool,
 }
 
 impl Entry {
     /// The entry of a session that was used: that decides the order. Whatever its file has, a line is short: all others
     /// read it.
-    pub fn of(session: &Session) -> Entry {
+    pub(crate) fn of(session: &Session) -> Entry {
         let short = |text: &str| shorten(text, WORD);
         let (theirs, dir) = (session.backend_session_id.as_ref(), &session.working_dir);
         Entry {
@@ -114,7 +114,7 @@ impl Header {
 }
 
 /// How far an index is known to have all that is in its directory.
-pub enum Seen {
+pub(crate) enum Seen {
     /// There is no index that can be used.
     Nothing,
     /// The directory has changed since.
@@ -129,13 +129,13 @@ const BLOCK: usize = 32 << 10;
 
 /// The journal of a store, which need not be there.
 #[derive(Clone)]
-pub struct Journal {
+pub(crate) struct Journal {
     pub(super) path: PathBuf,
 }
 
 impl Journal {
     /// Whether the index has all that is in the directory.
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         let Some(header) = self.open().ok().and_then(|file| header(&file)) else { return Seen::Nothing };
         match self.directory_changed() {
             Ok(now) if now == header.directory => Seen::All,
@@ -181,12 +181,12 @@ impl Journal {
 
     /// Hands on the newest entry of each session, last used first, until `wanted` says to stop. A session that was only
     /// renamed since its last use comes where that use was, with its new name.
-    pub fn newest_first(&self, wanted: impl FnMut(Entry) -> bool) -> Result<(), Error> {
+    pub(crate) fn newest_first(&self, wanted: impl FnMut(Entry) -> bool) -> Result<(), Error> {
         self.newest_first_of(|_| true, wanted)
     }
 
     /// The newest entry of each session, last used first.
-    pub fn all(&self) -> Result<Vec<Entry>, Error> {
+    pub(crate) fn all(&self) -> Result<Vec<Entry>, Error> {
         let mut all = Vec::new();
         self.newest_first(|entry| {
             all.push(entry);
@@ -197,7 +197,7 @@ impl Journal {
 
     /// Like `newest_first`, of the lines that may be of interest alone, which saves understanding the others: those that have a word
     /// which no change of a session ever changes, or the newest entry may be an older one.
-    pub fn newest_first_of(
+    pub(crate) fn newest_first_of(
         &self,
         may_be: impl Fn(&str) -> bool,
         mut wanted: impl FnMut(Entry) -> bool,
@@ -226,7 +226,7 @@ impl Journal {
     }
 
     /// Lines that make no sense: how many.
-    pub fn unreadable_lines(&self) -> Result<usize, Error> {
+    pub(crate) fn unreadable_lines(&self) -> Result<usize, Error> {
         let mut unreadable = 0;
         self.lines_backwards(|line| {
             let entry = serde_json::from_slice::<Entry>(line).is_ok_and(|entry| is_id(&entry.id));

@@ -33,21 +33,21 @@ words! {
 #[serde(default)]
 pub struct Tokens {
     /// All input tokens, cached ones included.
-    pub input_tokens: u64,
+    pub(crate) input_tokens: u64,
     /// All output tokens, reasoning included.
-    pub output_tokens: u64,
+    pub(crate) output_tokens: u64,
     /// Input tokens that came from the vendor's cache.
-    pub cached_tokens: u64,
+    pub(crate) cached_tokens: u64,
     /// Output tokens spent on reasoning.
-    pub reasoning_tokens: u64,
+    pub(crate) reasoning_tokens: u64,
     /// US dollars, where the backend tells.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost: Option<f64>,
+    pub(crate) cost: Option<f64>,
 }
 
 impl Tokens {
     /// Adds what a turn used.
-    pub fn add(&mut self, other: &Tokens) {
+    pub(crate) fn add(&mut self, other: &Tokens) {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cached_tokens += other.cached_tokens;
@@ -59,7 +59,7 @@ impl Tokens {
     }
 
     /// Input and output together.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.input_tokens + self.output_tokens
     }
 
@@ -173,7 +173,7 @@ impl Session {
 
 impl Session {
     /// The session as programs get it: its tokens have the name, too, that they have in answers.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut json = json!(self);
         json["usage"] = self.token_usage.to_json();
         json
@@ -183,33 +183,33 @@ impl Session {
 /// What clients store in it, each within its bounds.
 impl Session {
     /// Gives it another name for people.
-    pub fn set_title(&mut self, title: String) -> Result<(), Error> {
+    pub(crate) fn set_title(&mut self, title: String) -> Result<(), Error> {
         bounds::title(&title)?;
         self.title = title;
         Ok(())
     }
 
     /// Gives it these tags, each once, in place of those it has.
-    pub fn set_tags(&mut self, tags: &[String]) -> Result<(), Error> {
+    pub(crate) fn set_tags(&mut self, tags: &[String]) -> Result<(), Error> {
         self.tags = bounds::tags(tags)?;
         Ok(())
     }
 
     /// Adds tags that it does not have yet.
-    pub fn add_tags(&mut self, tags: &[String]) -> Result<(), Error> {
+    pub(crate) fn add_tags(&mut self, tags: &[String]) -> Result<(), Error> {
         self.tags = bounds::tags(self.tags.iter().chain(tags))?;
         Ok(())
     }
 
     /// Keeps these with it, in place of what is there.
-    pub fn set_metadata(&mut self, pairs: Map<String, Value>) -> Result<(), Error> {
+    pub(crate) fn set_metadata(&mut self, pairs: Map<String, Value>) -> Result<(), Error> {
         bounds::metadata(&pairs)?;
         self.metadata = pairs;
         Ok(())
     }
 
     /// Whether all of it is within the bounds: one that comes from elsewhere may have anything.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         bounds::title(&self.title)?;
         bounds::tags(&self.tags)?;
         bounds::metadata(&self.metadata)?;
@@ -244,35 +244,35 @@ pub fn shorten(text: &str, most: usize) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
     /// When it ended.
-    pub time: String,
+    pub(crate) time: String,
     /// Who answered.
-    pub backend: String,
+    pub(crate) backend: String,
     /// The model that answered.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// What was asked.
     pub prompt: Text,
     /// What was answered; a failed turn has what came before the failure.
-    pub answer: String,
+    pub(crate) answer: String,
     /// The answer was longer than what is kept.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub truncated: bool,
+    pub(crate) truncated: bool,
     /// What it used.
     #[serde(default)]
-    pub usage: Tokens,
+    pub(crate) usage: Tokens,
     /// From start to end; a turn of an earlier version has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration_seconds: Option<f64>,
+    pub(crate) duration_seconds: Option<f64>,
     /// The kind of failure, by its word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// What went wrong; such a turn is never replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl Turn {
     /// The turn as programs get it: with the fields that every answer has.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut json = json!(self);
         json["content"] = json!(self.answer);
         json["usage"] = self.usage.to_json();

@@ -4,7 +4,7 @@ use super::model::Turn;
 use std::collections::VecDeque;
 
 /// The newest turns of a conversation: as many as have at most so many characters together.
-pub struct Past {
+pub(crate) struct Past {
     limit: usize,
     /// Each with its number of characters.
     kept: VecDeque<(String, usize)>,
@@ -14,12 +14,12 @@ pub struct Past {
 
 impl Past {
     /// Nothing was said yet. `limit`: most characters.
-    pub fn new(limit: usize) -> Past {
+    pub(crate) fn new(limit: usize) -> Past {
         Past { limit, kept: VecDeque::new(), length: 0, left_out: 0 }
     }
 
     /// The next turn. One that failed is no part of the conversation.
-    pub fn hear(&mut self, turn: &Turn) {
+    pub(crate) fn hear(&mut self, turn: &Turn) {
         if turn.error.is_some() {
             return;
         }
@@ -35,17 +35,17 @@ impl Past {
     }
 
     /// How many turns were heard.
-    pub fn turns(&self) -> u64 {
+    pub(crate) fn turns(&self) -> u64 {
         self.kept.len() as u64 + self.left_out
     }
 
     /// How many of the oldest are left out.
-    pub fn left_out(&self) -> u64 {
+    pub(crate) fn left_out(&self) -> u64 {
         self.left_out
     }
 
     /// The prompt with the conversation in front of it. The prompt itself is never cut.
-    pub fn before(&self, prompt: &str) -> String {
+    pub(crate) fn before(&self, prompt: &str) -> String {
         if self.kept.is_empty() {
             return prompt.to_owned();
         }

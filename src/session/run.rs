@@ -139,7 +139,7 @@ impl Run {
     }
 
     /// The session as it was when the turn began.
-    pub fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &Session {
         &self.session
     }
 

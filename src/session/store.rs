@@ -53,12 +53,12 @@ impl Store {
     }
 
     /// A store in which nothing can be kept, and why: `home` is below what can have nothing below it.
-    pub fn nowhere(home: &Path, why: String) -> Store {
+    pub(crate) fn nowhere(home: &Path, why: String) -> Store {
         Store { nowhere: Some(why), ..Store::at(home) }
     }
 
     /// Whether there is a place for sessions.
-    pub fn has_place(&self) -> Result<(), Error> {
+    pub(crate) fn has_place(&self) -> Result<(), Error> {
         self.nowhere.as_ref().map_or(Ok(()), |why| Err(Error::Invalid(why.clone())))
     }
 
@@ -101,7 +101,7 @@ impl Store {
     }
 
     /// The same one by one: all of them together may be long.
-    pub fn each_turn(&self, id: &str, mut hear: impl FnMut(Turn)) -> Result<(), Error> {
+    pub(crate) fn each_turn(&self, id: &str, mut hear: impl FnMut(Turn)) -> Result<(), Error> {
         let path = self.path(id, "turns.jsonl");
         let mut file = match disk::open(&path, OpenOptions::new().read(true)) {
             Ok(file) => BufReader::new(file),
@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// How long the turns of a session are, in bytes on the disk.
-    pub fn size_of_turns(&self, id: &str) -> usize {
+    pub(crate) fn size_of_turns(&self, id: &str) -> usize {
         let size = fs::metadata(self.path(id, "turns.jsonl")).map_or(0, |meta| meta.len());
         usize::try_from(size).unwrap_or(usize::MAX)
     }
@@ -208,7 +208,7 @@ impl Store {
     }
 
     /// The same for one that is older: it takes the place in the order of the sessions that its last use gives it.
-    pub fn insert(&self, session: Session, turns: &[Turn]) -> Result<String, Error> {
+    pub(crate) fn insert(&self, session: Session, turns: &[Turn]) -> Result<String, Error> {
         let used = session.last_used_at.clone();
         let id = self.add(session, turns)?;
         let mut locked = self.lock(&|| Ok(()))?;
@@ -224,7 +224,7 @@ impl Store {
 
     /// A new session with the same past, which belongs to `owner`. The vendor's own session stays with the first one: the
     /// new one's next turn replays. So do the tokens: they were used once. Returns its id.
-    pub fn fork(&self, session: Session, owner: Option<String>) -> Result<String, Error> {
+    pub(crate) fn fork(&self, session: Session, owner: Option<String>) -> Result<String, Error> {
         let turns = self.turns(&session.id)?;
         let now = timestamp(world::now());
         let fork = Session {
@@ -286,7 +286,7 @@ impl Store {
     }
 
     /// Removes a session and its turns, also one whose file makes no sense: a user who gives its whole id means it.
-    pub fn remove(&self, id: &str) -> Result<(), Error> {
+    pub(crate) fn remove(&self, id: &str) -> Result<(), Error> {
         self.remove_if(id, None).map(drop)
     }
 
@@ -316,7 +316,7 @@ impl Store {
     }
 
     /// A session as it really stands: one that is called active although no process holds it was left by one that died.
-    pub fn settled(&self, mut session: Session) -> Session {
+    pub(crate) fn settled(&self, mut session: Session) -> Session {
         let path = self.path(&session.id, "lock");
         if session.status != Status::Active || Lock::is_held(&path) {
             return session;

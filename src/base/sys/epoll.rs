@@ -9,19 +9,19 @@ use std::ptr;
 pub struct Epoll(OwnedFd);
 
 impl Epoll {
-    pub fn new() -> io::Result<Epoll> {
+    pub(crate) fn new() -> io::Result<Epoll> {
         // SAFETY: what comes back is fresh and owned by nothing else.
         Ok(Epoll(unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) }))
     }
 
     /// From now on `wait` returns this number when the watch wakes, once.
-    pub fn add(&self, watch: &Watch, number: u64) -> io::Result<()> {
+    pub(crate) fn add(&self, watch: &Watch, number: u64) -> io::Result<()> {
         // The events have the same bits as those of poll.
         let events = u32::from(watch.0.events as u16) | libc::EPOLLONESHOT as u32;
         self.control(libc::EPOLL_CTL_ADD, watch.0.fd, &mut libc::epoll_event { events, u64: number })
     }
 
-    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd.as_raw_fd(), ptr::null_mut())
     }
 
@@ -31,7 +31,7 @@ impl Epoll {
     }
 
     /// Waits until one of them wakes.
-    pub fn wait(&self) -> io::Result<u64> {
+    pub(crate) fn wait(&self) -> io::Result<u64> {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         loop {
             // SAFETY: one event is written, and there is room for it.

@@ -21,26 +21,26 @@ const STACK: usize = 64 << 10;
 /// in the background of that terminal, a program that asks for a password there would be stopped for ever.
 pub struct Program<'a> {
     /// A path, that is with a slash.
-    pub path: &'a Path,
-    pub args: &'a [String],
-    pub env: BTreeMap<OsString, OsString>,
+    pub(crate) path: &'a Path,
+    pub(crate) args: &'a [String],
+    pub(crate) env: BTreeMap<OsString, OsString>,
     /// Where it starts; ours, where there is none.
-    pub dir: Option<OwnedFd>,
-    pub tag: Option<u64>,
+    pub(crate) dir: Option<OwnedFd>,
+    pub(crate) tag: Option<u64>,
     /// What it reads; a pipe, where there is none.
-    pub stdin: Option<OwnedFd>,
+    pub(crate) stdin: Option<OwnedFd>,
 }
 
 /// A program that was started. Its number is its own until it is reaped; our ends of its pipes never block.
 pub struct Child {
-    pub pid: i32,
-    pub stdin: Option<File>,
-    pub stdout: Option<File>,
-    pub stderr: Option<File>,
+    pub(crate) pid: i32,
+    pub(crate) stdin: Option<File>,
+    pub(crate) stdout: Option<File>,
+    pub(crate) stderr: Option<File>,
 }
 
 impl Program<'_> {
-    pub fn start(self) -> io::Result<Child> {
+    pub(crate) fn start(self) -> io::Result<Child> {
         let args = self.args.iter().map(|arg| CString::new(arg.as_str()));
         let args: Vec<CString> = args.collect::<Result<_, _>>()?;
         let path = CString::new(self.path.as_os_str().as_bytes())?;

@@ -8,22 +8,22 @@ use crate::http::state::server::Server;
 use std::sync::Arc;
 
 /// `GET /openai/v1/models`
-pub fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn openai_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(models::openai_list(&known(call)))
 }
 
 /// `GET /openai/v1/models/{id}`
-pub fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn openai_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(models::openai_one(&known(call), &call.params[0])?)
 }
 
 /// `GET /anthropic/v1/models`
-pub fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn anthropic_models(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(models::anthropic_list(&known(call), &call.exchange.head.query)?)
 }
 
 /// `GET /anthropic/v1/models/{id}`
-pub fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn anthropic_model(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(models::anthropic_one(&known(call), &call.params[0])?)
 }
 

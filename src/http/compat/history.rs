@@ -7,14 +7,14 @@ use crate::http::state::reuse::Key;
 /// Whose a conversation is, and with whom.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parties {
-    pub owner: Option<String>,
-    pub backend: String,
-    pub model: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) backend: String,
+    pub(crate) model: Option<String>,
 }
 
 impl Parties {
     /// The key of a conversation so far, in which these turns were said.
-    pub fn key(&self, chat: &Chat, turns: &[Turn]) -> Key {
+    pub(crate) fn key(&self, chat: &Chat, turns: &[Turn]) -> Key {
         let (owner, model) = (self.owner.as_deref().unwrap_or(""), self.model.as_deref().unwrap_or(""));
         let begin = [owner, &self.backend, model, &chat.system.join("\n\n")];
         turns.iter().fold(digest(&[], begin.iter().map(|part| part.as_bytes())), |before, turn| {
@@ -23,7 +23,7 @@ impl Parties {
         })
     }
 
-    pub fn key_of_response(&self, id: &str) -> Key {
+    pub(crate) fn key_of_response(&self, id: &str) -> Key {
         let owner = self.owner.as_deref().unwrap_or("");
         digest(b"response", [owner.as_bytes(), id.as_bytes()].into_iter())
     }

@@ -47,7 +47,7 @@ pub struct Chat {
     /// The answer is wanted piece by piece.
     pub stream: bool,
     /// A stream of `/chat/completions` ends with the usage.
-    pub include_usage: bool,
+    pub(crate) include_usage: bool,
     /// The id of the response that this one continues.
     pub previous: Option<String>,
     /// The response may be continued by its id later.
@@ -55,7 +55,7 @@ pub struct Chat {
     /// The fields of the request without effect, by name.
     pub ignored: Vec<String>,
     /// The fields of the request that `/responses` repeats; null elsewhere.
-    pub echo: Value,
+    pub(crate) echo: Value,
     /// About how many tokens the request has.
     pub estimate: u64,
 }
@@ -65,7 +65,7 @@ pub struct Chat {
 pub struct Turn {
     pub role: Role,
     /// The name that the client gave the speaker.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     pub parts: Vec<Part>,
 }
 
@@ -115,9 +115,9 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
     pub name: String,
-    pub description: String,
+    pub(crate) description: String,
     /// The JSON schema of its arguments.
-    pub schema: Value,
+    pub(crate) schema: Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub enum Effect {
 }
 
 /// The fields of a request that are read.
-pub type FieldTable = &'static [(Effect, &'static [&'static str])];
+pub(crate) type FieldTable = &'static [(Effect, &'static [&'static str])];
 
 /// One endpoint's way of asking and answering.
 pub trait Dialect: Sync {
@@ -254,7 +254,7 @@ pub fn parse(
 
 impl Chat {
     /// Any text will do as the answer.
-    pub fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.forced.is_empty() && self.format == Format::Text
     }
 

@@ -25,18 +25,18 @@ const DENIALS: &str = "x-clinvk-permission-denials";
 
 /// One request under way.
 pub(super) struct RunRequest<'a> {
-    pub chat: &'a Chat,
-    pub dialect: &'static dyn Dialect,
-    pub stamp: &'a Stamp,
-    pub work: &'a Work<'a>,
-    pub control: &'a Control,
-    pub thread: &'a Thread,
-    pub tasks: &'a [Task],
+    pub(crate) chat: &'a Chat,
+    pub(crate) dialect: &'static dyn Dialect,
+    pub(crate) stamp: &'a Stamp,
+    pub(crate) work: &'a Work<'a>,
+    pub(crate) control: &'a Control,
+    pub(crate) thread: &'a Thread,
+    pub(crate) tasks: &'a [Task],
 }
 
 impl RunRequest<'_> {
     /// One JSON object at the end.
-    pub fn whole(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
+    pub(crate) fn whole(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
         let mut response = call.response("application/json");
         // Where its form matters there may be more than one run.
         let runs = if self.chat.is_free() { 1 } else { TRIES as u32 };
@@ -48,7 +48,7 @@ impl RunRequest<'_> {
     }
 
     /// Frames as the answer comes; where its form matters, once it is known to be right.
-    pub fn stream(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
+    pub(crate) fn stream(&self, call: &mut Call<'_, '_>, attempts: Attempts) -> Result<(), Fault> {
         let mut frames = self.dialect.frames(self.chat, self.stamp);
         let mut response = call.response("text/event-stream; charset=utf-8");
         let start = frames.start();

@@ -20,33 +20,33 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// `POST /openai/v1/chat/completions`
-pub fn chat(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn chat(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &chat::ChatCompletions)
 }
 
 /// `POST /openai/v1/completions`
-pub fn completions(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn completions(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &completions::Completions)
 }
 
 /// `POST /openai/v1/responses`
-pub fn responses(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn responses(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &responses::Responses)
 }
 
 /// `POST /anthropic/v1/messages`
-pub fn messages(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn messages(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, &anthropic::Messages)
 }
 
 /// `POST /anthropic/v1/messages/count_tokens`
-pub fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn count_tokens(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = read(call, &anthropic::Messages)?;
     call.json(anthropic::count_tokens(&body)?)
 }
 
 /// `GET /anthropic`: claude asks whether a server is there.
-pub fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn probe(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(json!({"status": "ok"}))
 }
 

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 const HEADER: &str = "x-clinvk-session";
 
 /// The session that a request names.
-pub fn named(call: &Call<'_, '_>) -> Result<Option<Session>, Fault> {
+pub(crate) fn named(call: &Call<'_, '_>) -> Result<Option<Session>, Fault> {
     let id = header(call).filter(|word| *word != "off");
     id.map(|id| sessions::find(call, id)).transpose()
 }
@@ -31,11 +31,11 @@ fn header<'a>(call: &'a Call<'_, '_>) -> Option<&'a str> {
 }
 
 /// A request's place in a conversation. What it has taken is let go with it, and what cannot be continued is removed.
-pub struct Thread {
+pub(crate) struct Thread {
     server: Arc<Server>,
     parties: Parties,
     /// The session that it continues.
-    pub session: Option<Session>,
+    pub(crate) session: Option<Session>,
     way: Way,
     /// What was said before, where no session knows it that could be continued.
     earlier: Vec<Turn>,
@@ -75,7 +75,7 @@ enum Way {
 impl Thread {
     /// The place that a request asks for; where nothing is kept, `chat.store` becomes false. `named`: the session that it names.
     /// Fails when that is taken, or when the request continues a response that is not there.
-    pub fn of(
+    pub(crate) fn of(
         call: &Call<'_, '_>,
         named: Option<Session>,
         chat: &mut Chat,
@@ -156,12 +156,12 @@ impl Thread {
     }
 
     /// It may be continued.
-    pub fn keeps(&self) -> bool {
+    pub(crate) fn keeps(&self) -> bool {
         self.session.is_some() || self.by_history || self.by_id
     }
 
     /// What is said in it.
-    pub fn render(&self, chat: &Chat) -> transcript::Rendered {
+    pub(crate) fn render(&self, chat: &Chat) -> transcript::Rendered {
         if self.earlier.is_empty() && self.known == 0 {
             return transcript::render(chat);
         }
@@ -170,12 +170,12 @@ impl Thread {
     }
 
     /// A run has begun, in this session of ours.
-    pub fn begin(&self, session: Option<&str>) {
+    pub(crate) fn begin(&self, session: Option<&str>) {
         lock(&self.sessions).begun.extend(session.map(str::to_owned));
     }
 
     /// It went well: the conversation can be gone on with from here, if all of it is in the session.
-    pub fn keep(&self, outcome: &Outcome, chat: &Chat, answer: &str, response: &str) {
+    pub(crate) fn keep(&self, outcome: &Outcome, chat: &Chat, answer: &str, response: &str) {
         let session = outcome.session.as_ref().filter(|_| outcome.session_failure.is_none());
         let Some(session) = session.filter(|_| self.way != Way::Named) else { return };
         // Another backend's session would be no use to a client that asks this one again.
@@ -189,14 +189,14 @@ impl Thread {
     }
 
     /// The failure is one of the session that was found, and not of what was asked in it.
-    pub fn may_begin_anew(&self, fault: &Fault) -> bool {
+    pub(crate) fn may_begin_anew(&self, fault: &Fault) -> bool {
         let of_session =
             [Kind::SessionNotFound, Kind::SessionBusy, Kind::SessionNotResumable, Kind::SessionStore];
         self.way == Way::History && of_session.iter().any(|kind| fault.cause == Cause::Kind(*kind))
     }
 
     /// The same conversation from its beginning. The session is removed, whether a run began in it or not.
-    pub fn anew(&self) -> Thread {
+    pub(crate) fn anew(&self) -> Thread {
         lock(&self.sessions).begun.extend(self.session.iter().map(|session| session.id.clone()));
         let mut thread = Thread::new(self.server.clone(), self.parties.clone());
         (thread.by_history, thread.by_id) = (self.by_history, self.by_id);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The proxies whose word is taken.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Proxies(Vec<Network>);
+pub(crate) struct Proxies(Vec<Network>);
 
 /// Addresses with the same first bits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,7 +17,7 @@ struct Network {
 
 impl Proxies {
     /// Reads `server.trusted_proxies`: addresses and networks such as `10.0.0.0/8`.
-    pub fn parse(list: &[String]) -> Result<Proxies, Error> {
+    pub(crate) fn parse(list: &[String]) -> Result<Proxies, Error> {
         let read = |entry: &String| {
             network(entry.trim()).ok_or_else(|| Error::Config {
                 origin: "server.trusted_proxies".to_owned(),
@@ -31,7 +31,7 @@ impl Proxies {
     /// The address that a request comes from. `forwarded_for` are the values of all its `X-Forwarded-For` headers, in
     /// order: each proxy adds the address that it was asked from at the end, so they are read from there, for as long as
     /// it is a trusted one that speaks.
-    pub fn client<'a>(
+    pub(crate) fn client<'a>(
         &self,
         peer: IpAddr,
         forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
@@ -51,7 +51,7 @@ impl Proxies {
     }
 
     /// Whether this is the address of one of them.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.0.iter().any(|network| network.has(peer))
     }

@@ -120,7 +120,7 @@ impl Fault {
     }
 
     /// Other requests have all the memory that there is.
-    pub fn no_memory() -> Fault {
+    pub(crate) fn no_memory() -> Fault {
         let message = "the server has no memory for this now (server.max_memory_bytes): try again later";
         Fault::of(Kind::Busy, message)
     }
@@ -134,7 +134,7 @@ impl Fault {
         Fault::new(Cause::OtherRequest, message)
     }
 
-    pub fn no_response(id: &str) -> Fault {
+    pub(crate) fn no_response(id: &str) -> Fault {
         let message = format!("Previous response with id '{id}' not found: it is over, or was never stored");
         Fault { param: Some("previous_response_id"), ..Fault::new(Cause::NoResponse, message) }
     }
@@ -159,7 +159,7 @@ impl Fault {
     }
 
     /// Whether its status on the surfaces of other vendors says that we are to blame, and not the request.
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.row().compatible >= 500
     }
 
@@ -197,14 +197,14 @@ impl Fault {
     }
 
     /// The error as OpenAI's API describes it, without what is around it.
-    pub fn openai(&self) -> Json {
+    pub(crate) fn openai(&self) -> Json {
         let Row { openai, code, .. } = self.row();
         let message = self.sentence(Surface::OpenAi);
         ordered!({"message": message, "type": openai, "param": self.param, "code": code})
     }
 
     /// The same with its members in the order of an `error` event of `/responses`.
-    pub fn openai_event(&self) -> Json {
+    pub(crate) fn openai_event(&self) -> Json {
         let Row { openai, code, .. } = self.row();
         let message = self.sentence(Surface::OpenAi);
         ordered!({"type": openai, "code": code, "message": message, "param": self.param})
@@ -212,7 +212,7 @@ impl Fault {
 
     /// The error of a response that failed on its way. Codex and the AI SDK decide by the code whether they try again:
     /// after `invalid_prompt` no client does, and codex shows the message as it is.
-    pub fn openai_response(&self) -> Json {
+    pub(crate) fn openai_response(&self) -> Json {
         let code = match &self.cause {
             Cause::Kind(Kind::ContextTooLong) => "context_length_exceeded",
             Cause::UsedUp => USED_UP,
@@ -226,7 +226,7 @@ impl Fault {
     }
 
     /// The whole error object of Anthropic's API: its body, and its event in a stream.
-    pub fn anthropic(&self, request_id: &str) -> Json {
+    pub(crate) fn anthropic(&self, request_id: &str) -> Json {
         let message = self.sentence(Surface::Anthropic);
         let error = ordered!({"type": self.row().anthropic, "message": message});
         ordered!({"type": "error", "error": error, "request_id": request_id})
@@ -289,7 +289,7 @@ impl Fault {
 }
 
 /// The status of a health check that failed.
-pub const UNHEALTHY: u16 = 503;
+pub(crate) const UNHEALTHY: u16 = 503;
 
 impl<E: Into<Error>> From<E> for Fault {
     fn from(error: E) -> Fault {

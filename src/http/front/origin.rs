@@ -16,7 +16,7 @@ const EXPOSED: &str = "request-id, x-request-id, retry-after, x-clinvk-ignored, 
 
 /// The names and pages that requests may have.
 #[derive(Debug, Clone)]
-pub struct OriginPolicy {
+pub(crate) struct OriginPolicy {
     hosts: Vec<String>,
     origins: Vec<String>,
     any_origin: bool,
@@ -26,29 +26,29 @@ pub struct OriginPolicy {
 
 /// What the headers of a request say of where it was sent and from where. Values as they came.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OriginHeaders<'a> {
-    pub method: &'a str,
+pub(crate) struct OriginHeaders<'a> {
+    pub(crate) method: &'a str,
     /// `Host`; HTTP/1.0 may have none.
-    pub host: Option<&'a [u8]>,
-    pub origin: Option<&'a [u8]>,
+    pub(crate) host: Option<&'a [u8]>,
+    pub(crate) origin: Option<&'a [u8]>,
     /// `Access-Control-Request-Method`.
-    pub wanted_method: Option<&'a [u8]>,
+    pub(crate) wanted_method: Option<&'a [u8]>,
     /// `Access-Control-Request-Headers`.
-    pub wanted_headers: Option<&'a [u8]>,
+    pub(crate) wanted_headers: Option<&'a [u8]>,
     /// It came by the Unix socket, which no page can reach: any `Host` will do.
-    pub by_unix_socket: bool,
+    pub(crate) by_unix_socket: bool,
 }
 
 impl OriginHeaders<'_> {
     /// A browser asks whether a page may ask: with no key, and before the request itself.
-    pub fn is_preflight(&self) -> bool {
+    pub(crate) fn is_preflight(&self) -> bool {
         self.method == "OPTIONS" && self.origin.is_some() && self.wanted_method.is_some()
     }
 }
 
 impl OriginPolicy {
     /// Reads the lists of the configuration.
-    pub fn of(server: &Server) -> Result<OriginPolicy, Error> {
+    pub(crate) fn of(server: &Server) -> Result<OriginPolicy, Error> {
         let hosts: Vec<String> = server.allowed_hosts.iter().map(|host| plain(host.trim())).collect();
         let is_name = |host: &str| {
             !host.is_empty()
@@ -77,13 +77,13 @@ impl OriginPolicy {
     }
 
     /// The same where requests need no API key: then not every page may ask.
-    pub fn without_keys(self) -> Result<OriginPolicy, Error> {
+    pub(crate) fn without_keys(self) -> Result<OriginPolicy, Error> {
         let problem = "would let every web page run agents: name the origins, or have API keys";
         if self.any_origin { Err(refused(ORIGINS, "*", problem)) } else { Ok(self) }
     }
 
     /// Refuses a request that was sent to a name that is not ours, or from a page that may not ask.
-    pub fn admit(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
+    pub(crate) fn admit(&self, sent: &OriginHeaders<'_>) -> Result<(), Error> {
         self.host(sent)?;
         let Some(origin) = sent.origin else { return Ok(()) };
         if self.is_listed(origin) || is_own(origin, sent.host) {
@@ -107,7 +107,7 @@ impl OriginPolicy {
     }
 
     /// The headers by which a browser lets a listed page have the answer. They belong on every answer, errors too.
-    pub fn headers(&self, sent: &OriginHeaders<'_>) -> Vec<(&'static str, String)> {
+    pub(crate) fn headers(&self, sent: &OriginHeaders<'_>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
         if self.any_origin || !self.origins.is_empty() {
             // Also where no page asked: a cache that keeps this answer must not give it to one.

@@ -22,7 +22,7 @@ pub struct Rate {
 impl Rate {
     /// The rate of a key, or of a client without one; `None` is no limit. A key with numbers of its own is limited also where
     /// others are not.
-    pub fn of(server: &Server, key: Option<&KeyPolicy>) -> Option<Rate> {
+    pub(crate) fn of(server: &Server, key: Option<&KeyPolicy>) -> Option<Rate> {
         let own = |number: fn(&KeyPolicy) -> u32| key.map(number).filter(|number| *number > 0);
         let (rps, burst) = (own(|key| key.rate_limit_rps), own(|key| key.rate_limit_burst));
         let is_limited = server.rate_limit_enabled || rps.is_some() || burst.is_some();
@@ -34,7 +34,7 @@ impl Rate {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Who {
+pub(crate) enum Who {
     /// The owner of an API key.
     Key(String),
     /// An address, or for IPv6 the network of one customer.
@@ -45,7 +45,7 @@ pub enum Who {
 
 impl Who {
     /// The client at this address; without one, those on the Unix socket.
-    pub fn at(address: Option<IpAddr>) -> Who {
+    pub(crate) fn at(address: Option<IpAddr>) -> Who {
         match address.map(|address| address.to_canonical()) {
             // A client that has one address of a /64 has all of them.
             Some(IpAddr::V6(address)) => {
@@ -57,7 +57,7 @@ impl Who {
     }
 }
 
-pub struct Buckets {
+pub(crate) struct Buckets {
     /// How long a silent client is remembered.
     memory: Duration,
     held: Mutex<RateState>,
@@ -92,13 +92,13 @@ impl Bucket {
 }
 
 impl Buckets {
-    pub fn new(server: &Server) -> Buckets {
+    pub(crate) fn new(server: &Server) -> Buckets {
         let memory = Duration::from_secs(server.rate_limit_cleanup_secs);
         Buckets { memory, held: Mutex::new(RateState::default()) }
     }
 
     /// Counts one request. One too many fails: after so many seconds (`Retry-After`, at least 1) there is room for one.
-    pub fn take(&self, who: Who, rate: Rate, now: Instant) -> Result<(), u64> {
+    pub(crate) fn take(&self, who: Who, rate: Rate, now: Instant) -> Result<(), u64> {
         let mut held = crate::base::sync::lock(&self.held);
         let held = &mut *held;
         if held.cleaned.is_none_or(|last| now.saturating_duration_since(last) >= self.memory) {

@@ -7,10 +7,10 @@ use crate::model::error::Error;
 const LONGEST_ID: usize = 128;
 
 /// The environment variable that carries the trace to a program: what OpenTelemetry calls the environment carrier.
-pub const TRACE_VARIABLE: &str = "TRACEPARENT";
+pub(crate) const TRACE_VARIABLE: &str = "TRACEPARENT";
 
 /// The id of a request: the client's own where it is a sane one, else a new one.
-pub fn request_id(given: Option<&[u8]>) -> Result<String, Error> {
+pub(crate) fn request_id(given: Option<&[u8]>) -> Result<String, Error> {
     // A sane one can stand in a header, a log line and a file's name as it is.
     let is_sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     match given.filter(|id| (1..=LONGEST_ID).contains(&id.len()) && id.iter().all(is_sane)) {
@@ -21,17 +21,17 @@ pub fn request_id(given: Option<&[u8]>) -> Result<String, Error> {
 
 /// A place in a trace: whose part a request is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// The trace: 32 hexadecimal digits.
-    pub id: String,
+    pub(crate) id: String,
     /// The part of it that the caller is, or that we are: 16 of them.
-    pub span: String,
+    pub(crate) span: String,
     flags: u8,
 }
 
 impl Trace {
     /// Reads a `traceparent`. What is not exactly one is none: a trace must not be what a request fails on.
-    pub fn parse(header: &[u8]) -> Option<Trace> {
+    pub(crate) fn parse(header: &[u8]) -> Option<Trace> {
         let text = std::str::from_utf8(header).ok()?;
         let mut parts = text.split('-');
         let mut part = |length: usize| {
@@ -51,7 +51,7 @@ impl Trace {
         Some(Trace { id: id.to_owned(), span: span.to_owned(), flags })
     }
 
-    pub fn child(&self) -> Result<Trace, Error> {
+    pub(crate) fn child(&self) -> Result<Trace, Error> {
         loop {
             let span = world::random_id()?[..16].to_owned();
             // All zeroes is no part of a trace.
@@ -62,7 +62,7 @@ impl Trace {
     }
 
     /// The header, or the variable, that passes it on. We know one flag only, whether it is sampled.
-    pub fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         format!("00-{}-{}-{:02x}", self.id, self.span, self.flags & 1)
     }
 }

@@ -8,7 +8,7 @@ use crate::model::task::TaskOption;
 use serde_json::Value;
 
 /// `GET /backends`
-pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let usable = call.server.backends_of(&call.who);
     let backends: Vec<Value> =
         usable.iter().map(|(name, there, _)| json!({"name": name, "available": there})).collect();
@@ -18,7 +18,7 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /backends/{name}`
-pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.server.policy(&call.who).backend(&call.params[0])?;
     let engine = &call.server.engine;
     let backend = engine.registry.get(&call.params[0])?;

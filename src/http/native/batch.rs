@@ -29,7 +29,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// `POST /parallel`
-pub fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let plan = Plan::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
     check_number(call, "tasks", plan.len())?;
@@ -64,7 +64,7 @@ fields! {
 }
 
 /// `POST /compare`
-pub fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let (key, (given, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
     drop(body);
@@ -134,7 +134,7 @@ fn check_number(call: &Call<'_, '_>, what: &'static str, number: usize) -> Resul
 }
 
 /// `POST /chain`
-pub fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let chain = Chain::read(text(&body)?, "the body", &call.server.defaults(&call.who, None))?;
     check_number(call, "steps", chain.len())?;

@@ -17,14 +17,14 @@ use std::thread;
 use std::time::Duration;
 
 /// The work behind a request.
-pub type Job = Box<dyn FnOnce(&Work<'_>, &mut dyn Feed) -> Result<String, Failed> + Send>;
+pub(crate) type Job = Box<dyn FnOnce(&Work<'_>, &mut dyn Feed) -> Result<String, Failed> + Send>;
 
 /// A failure, with what else is known of it.
-pub struct Failed {
+pub(crate) struct Failed {
     /// The failure itself.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
     /// Fields of the answer beside `error`.
-    pub known: Value,
+    pub(crate) known: Value,
 }
 
 impl<F: Into<Fault>> From<F> for Failed {
@@ -34,7 +34,7 @@ impl<F: Into<Fault>> From<F> for Failed {
 }
 
 /// Where results go while they are made.
-pub trait Feed {
+pub(crate) trait Feed {
     /// One result, or one thing that happened. `is_of_answer`: it is worth a status line; until then a failure is one.
     fn event(&mut self, value: &Value, is_of_answer: bool) -> io::Result<()>;
 
@@ -50,7 +50,7 @@ pub trait Feed {
 
 /// The shape of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// One JSON object at the end.
     Json,
     /// One JSON object a line.
@@ -61,7 +61,7 @@ pub enum Format {
 
 impl Format {
     /// What the client asked for, in its body or by `Accept`.
-    pub fn of(call: &Call<'_, '_>, wants_stream: bool) -> Format {
+    pub(crate) fn of(call: &Call<'_, '_>, wants_stream: bool) -> Format {
         let accept = call.exchange.head.text("accept").unwrap_or("");
         let accepts = |kind: &str| accept.split(',').any(|part| part.trim().split(';').next() == Some(kind));
         match () {
@@ -102,7 +102,7 @@ impl Format {
 pub type Key = (Place, Digest);
 
 /// The key that a request has. After that its body is needed no more.
-pub fn key(call: &Call<'_, '_>, body: &[u8]) -> Result<Option<Key>, Fault> {
+pub(crate) fn key(call: &Call<'_, '_>, body: &[u8]) -> Result<Option<Key>, Fault> {
     let Some(key) = call.exchange.head.text("idempotency-key") else { return Ok(None) };
     // The same body for another session is another request.
     let asked = [call.params.concat().as_bytes(), &sha256::digest(body)].concat();
@@ -111,7 +111,7 @@ pub fn key(call: &Call<'_, '_>, body: &[u8]) -> Result<Option<Key>, Fault> {
 
 /// Does the work of a request and answers it. With an `Idempotency-Key` a request that is sent again gets the same answer;
 /// with `detach` it is answered at once, and the work goes on alone.
-pub fn deliver(
+pub(crate) fn deliver(
     call: &mut Call<'_, '_>,
     key: Option<Key>,
     format: Format,
@@ -312,7 +312,12 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Answers with what a run says, from that event on.
-pub fn follow(call: &mut Call<'_, '_>, run: &Arc<Run>, format: Format, mut from: usize) -> Result<(), Fault> {
+pub(crate) fn follow(
+    call: &mut Call<'_, '_>,
+    run: &Arc<Run>,
+    format: Format,
+    mut from: usize,
+) -> Result<(), Fault> {
     let Some(event_log) = &run.event_log else {
         return Err(Fault::of(Kind::InvalidRequest, "only a detached run can be followed"));
     };

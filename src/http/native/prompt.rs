@@ -36,7 +36,7 @@ fields! {
 }
 
 /// `POST /prompt`
-pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let (key, (request, extra)) = (key(call, &body)?, read_object(&body)?);
     drop(body);
@@ -44,7 +44,7 @@ pub fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `POST /sessions/{id}/resume`
-pub fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
     let (key, (request, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
     drop(body);

@@ -16,7 +16,7 @@ fn find(call: &Call<'_, '_>) -> Result<Arc<Run>, Fault> {
 }
 
 /// `GET /runs`
-pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let all = call.server.runs.all();
     let runs: Vec<Value> =
         all.iter().filter(|run| call.who.sees(run.owner.as_deref())).map(|run| run.to_json()).collect();
@@ -24,14 +24,14 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /runs/{id}`
-pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     call.afford(run.weight())?;
     call.json(run.to_json_with_result())
 }
 
 /// `DELETE /runs/{id}`
-pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     let is_over = run.status().is_some();
     run.cancel();
@@ -39,7 +39,7 @@ pub fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /runs/{id}/events`
-pub fn events(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn events(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
     let format = match Format::of(call, false) {
         Format::Ndjson => Format::Ndjson,

@@ -15,7 +15,7 @@ const LIMIT: usize = 50;
 const MOST: usize = 1000;
 
 /// The session of that id, whole or its unique beginning, if it is one that the client may see.
-pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
+pub(crate) fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
     let found = match call.server.engine.store.find(id) {
         Ok(session) if call.who.sees(session.owner.as_deref()) => Ok(session),
         // Which others there are is not the client's business.
@@ -30,7 +30,7 @@ pub fn find(call: &Call<'_, '_>, id: &str) -> Result<Session, Fault> {
 }
 
 /// `GET /sessions`
-pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let number = |name: &'static str, default: usize| match call.query(name) {
         None => Ok(default),
         Some(word) => {
@@ -70,13 +70,13 @@ pub fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /sessions/{id}`
-pub fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn one(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     call.json(session.to_json())
 }
 
 /// `GET /sessions/{id}/turns`
-pub fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn turns(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     /// What each byte of a stored turn costs: read, told by all its names, and written.
     const TOLD: usize = 6;
     let session = find(call, &call.params[0])?;
@@ -97,7 +97,7 @@ fields! {
 }
 
 /// `PATCH /sessions/{id}`
-pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let change: Change = call.object()?;
     let store = &call.server.engine.store;
@@ -110,7 +110,7 @@ pub fn change(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `DELETE /sessions/{id}`
-pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let given = &call.params[0];
     // Whose a broken one is cannot be known: a key that sees all may remove it by its whole id.
     let id = match call.who.sees(None) && is_id(given) {
@@ -128,7 +128,7 @@ pub fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `POST /sessions/{id}/fork`
-pub fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn fork(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let session = find(call, &call.params[0])?;
     let body = call.whole_body()?;
     let (key, ()) = (key(call, &body)?, read_object(&body)?);

@@ -94,10 +94,10 @@ impl Gauges {
 
 /// What the threads of all clients share.
 pub(crate) struct Shared {
-    pub limits: Limits,
-    pub service: Arc<dyn Service>,
-    pub drain: Arc<Drain>,
-    pub watcher: Arc<Watcher>,
+    pub(crate) limits: Limits,
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) watcher: Arc<Watcher>,
 }
 
 /// Open listeners.

@@ -150,7 +150,7 @@ impl Body {
     }
 
     /// Reads and drops what is left of it.
-    pub fn skip<S: Read>(&mut self, reader: &mut Reader<S>, most: usize) -> Result<(), BodyError> {
+    pub(crate) fn skip<S: Read>(&mut self, reader: &mut Reader<S>, most: usize) -> Result<(), BodyError> {
         let mut left = most;
         while let part @ 1.. = self.next(reader, left)? {
             left -= part;
@@ -160,7 +160,7 @@ impl Body {
     }
 
     /// What is left of it may be no more than this: only chunks can hide more.
-    pub fn may_end_within(&self, most: u64) -> bool {
+    pub(crate) fn may_end_within(&self, most: u64) -> bool {
         match self.state {
             BodyState::Data(left) => left <= most,
             BodyState::Size | BodyState::Trailer(..) | BodyState::End => true,

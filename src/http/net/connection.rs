@@ -70,7 +70,7 @@ enum Next {
 }
 
 impl Connection {
-    pub fn new(
+    pub(crate) fn new(
         stream: Arc<TcpStream>,
         peer: Peer,
         place: Place,
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// Serves the client until one of the two has had enough.
-    pub fn serve(mut self) {
+    pub(crate) fn serve(mut self) {
         // Whoever connects has something to say; only a client that was served before may think about it.
         let mut wait_limit = self.shared.limits.head;
         if self.place.is_for_health {
@@ -226,12 +226,12 @@ impl Exchange<'_> {
     }
 
     /// What the request has of the memory. Whatever outlives the exchange takes it along.
-    pub fn held(&self) -> &Arc<Held> {
+    pub(crate) fn held(&self) -> &Arc<Held> {
         &self.held
     }
 
     /// All the memory that there is for requests.
-    pub fn memory(&self) -> &Memory {
+    pub(crate) fn memory(&self) -> &Memory {
         &self.connection.shared.limits.memory
     }
 

@@ -5,10 +5,10 @@ use crate::http::net::body::Reader;
 use std::io::{self, Read};
 
 /// The longest head, its empty line included.
-pub const LONGEST_HEAD: usize = 32 << 10;
+pub(crate) const LONGEST_HEAD: usize = 32 << 10;
 /// Most header fields, and most trailer fields.
 pub const MOST_FIELDS: usize = 100;
-pub const LONGEST_TARGET: usize = 8 << 10;
+pub(crate) const LONGEST_TARGET: usize = 8 << 10;
 
 /// What came before the body, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,20 +50,20 @@ pub struct Request {
     /// How long the body is; `None` for one in chunks.
     pub length: Option<u64>,
     /// The client wants to say more on this connection.
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// The client waits for a word before it sends the body.
-    pub expects_continue: bool,
+    pub(crate) expects_continue: bool,
     /// The target names another server than Host does.
-    pub misdirected: bool,
+    pub(crate) misdirected: bool,
 }
 
 /// Why a request is not let in: the connection has no future, because nobody knows where the next request begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the answer.
-    pub status: u16,
+    pub(crate) status: u16,
     /// What is wrong.
-    pub message: &'static str,
+    pub(crate) message: &'static str,
 }
 
 /// Why there is no request.

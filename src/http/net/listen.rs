@@ -52,7 +52,7 @@ impl Listen {
 pub(crate) struct Listener {
     socket: ListenSocket,
     /// As it is printed: `http://127.0.0.1:8080`, `unix:/path`.
-    pub address: String,
+    pub(crate) address: String,
     _file: Option<SocketFile>,
 }
 
@@ -63,7 +63,7 @@ enum ListenSocket {
 
 impl Listener {
     /// Takes the next client in, where there is one.
-    pub fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+    pub(crate) fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         match &self.socket {
             ListenSocket::Tcp(socket) => {
                 socket.accept().map(|(stream, from)| (stream, Peer::Ip(from.ip().to_canonical())))
@@ -75,7 +75,7 @@ impl Listener {
         }
     }
 
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             ListenSocket::Tcp(socket) => socket.as_fd(),
             ListenSocket::Unix(socket) => socket.as_fd(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// What each byte of a body or of an answer may cost while it is worked on: the text itself, the one that it becomes, and
 /// the one that is written of it.
-pub const COPIES: usize = 3;
+pub(crate) const COPIES: usize = 3;
 /// A claim of at most so much is a small one: one part of the room is for those alone, so that a few large requests never
 /// keep out the many others.
 const SMALL: usize = 1 << 20;
@@ -59,12 +59,12 @@ impl Memory {
     }
 
     /// How much there is.
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most
     }
 
     /// The longest body that can ever find room.
-    pub fn longest_body(&self) -> usize {
+    pub(crate) fn longest_body(&self) -> usize {
         room(usize::MAX, self.most).max(SMALL.min(self.most)) / COPIES
     }
 
@@ -79,7 +79,7 @@ impl Memory {
     }
 
     /// Nothing yet, for one request.
-    pub fn hold(self: &Arc<Memory>) -> Arc<Held> {
+    pub(crate) fn hold(self: &Arc<Memory>) -> Arc<Held> {
         let mut state = lock(&self.state);
         let place = state.next;
         state.next += 1;
@@ -88,7 +88,7 @@ impl Memory {
 }
 
 /// What one request has of the memory, until it is dropped.
-pub struct Held {
+pub(crate) struct Held {
     memory: Arc<Memory>,
     place: u64,
     bytes: AtomicUsize,
@@ -125,7 +125,7 @@ impl Held {
     /// Takes so much more. Where that is not there the request that came first waits for the others, as long as `goes_on`
     /// says so; they do not wait, or two would wait for each other. False: there was no room.
     #[must_use]
-    pub fn grow(&self, bytes: usize, goes_on: impl Fn() -> bool) -> bool {
+    pub(crate) fn grow(&self, bytes: usize, goes_on: impl Fn() -> bool) -> bool {
         let mut state = lock(&self.memory.state);
         while state.used.saturating_add(bytes) > self.memory.most {
             let is_first = state.holders.first() == Some(&self.place) && state.holders.len() > 1;
@@ -140,7 +140,7 @@ impl Held {
     }
 
     /// Only so much is left of what was taken, and it is a result that waits for its client: nobody waits for it to end.
-    pub fn settle(&self, bytes: usize) {
+    pub(crate) fn settle(&self, bytes: usize) {
         let mut state = lock(&self.memory.state);
         state.used = state.used - self.bytes.swap(bytes, Ordering::Relaxed) + bytes;
         state.holders.remove(&self.place);

@@ -16,9 +16,9 @@ const FOR_HEALTH: usize = 16;
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    pub all: usize,
+    pub(crate) all: usize,
     /// Of one address; 0 is as many as in all.
-    pub per_address: usize,
+    pub(crate) per_address: usize,
 }
 
 /// All connections.
@@ -45,12 +45,12 @@ struct Client {
 }
 
 impl Places {
-    pub fn new(bounds: Bounds, gauges: Arc<Gauges>) -> Arc<Places> {
+    pub(crate) fn new(bounds: Bounds, gauges: Arc<Gauges>) -> Arc<Places> {
         Arc::new(Places { bounds, gauges, state: Mutex::default() })
     }
 
     /// A place for a client, for whom another one may have to leave. `present` is held as long as it is taken.
-    pub fn take(
+    pub(crate) fn take(
         self: &Arc<Places>,
         address: Option<IpAddr>,
         stream: &Arc<TcpStream>,
@@ -76,7 +76,7 @@ impl Places {
     }
 
     /// One that only waits leaves, for want of descriptors.
-    pub fn make_room(&self) -> bool {
+    pub(crate) fn make_room(&self) -> bool {
         lock(&self.state).give_way(|_| true)
     }
 }
@@ -119,20 +119,20 @@ pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
     /// It is one of those that may only ask how the server is.
-    pub is_for_health: bool,
+    pub(crate) is_for_health: bool,
     _present: Arc<OwnedFd>,
 }
 
 impl Place {
     /// The client has nothing under way.
-    pub fn rest(&self) {
+    pub(crate) fn rest(&self) {
         if let Some(client) = lock(&self.places.state).taken.get_mut(&self.number) {
             client.idle = Some(Instant::now());
         }
     }
 
     /// The client has asked for something. False when it has had to give way.
-    pub fn work(&self) -> bool {
+    pub(crate) fn work(&self) -> bool {
         let mut state = lock(&self.places.state);
         state.taken.get_mut(&self.number).map(|client| client.idle = None).is_some()
     }

@@ -22,9 +22,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The two moments of a drain.
 pub(crate) struct Drain {
     /// Whoever says nothing now may go.
-    pub asked: Cancel,
+    pub(crate) asked: Cancel,
     /// Whoever is still there has to go.
-    pub over: Cancel,
+    pub(crate) over: Cancel,
 }
 
 /// A client's socket, of either family: std's calls for TCP are those for Unix sockets.
@@ -41,7 +41,12 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Never blocks; a write may stall so long, zero is as long as ever.
-    pub fn new(stream: Arc<TcpStream>, drain: Arc<Drain>, tcp: bool, stall: Duration) -> io::Result<Socket> {
+    pub(crate) fn new(
+        stream: Arc<TcpStream>,
+        drain: Arc<Drain>,
+        tcp: bool,
+        stall: Duration,
+    ) -> io::Result<Socket> {
         let stall = if stall.is_zero() { LONGEST_STALL } else { stall.min(LONGEST_STALL) };
         stream.set_nonblocking(true)?;
         sys::set_send_buffer(stream.as_fd(), SEND_BUFFER)?;
@@ -54,32 +59,32 @@ impl Socket {
     }
 
     /// The same socket, to watch.
-    pub fn stream(&self) -> Arc<TcpStream> {
+    pub(crate) fn stream(&self) -> Arc<TcpStream> {
         self.stream.clone()
     }
 
     /// From now on all reads together may take so long; zero is for ever.
-    pub fn read_within(&mut self, limit: Duration) {
+    pub(crate) fn read_within(&mut self, limit: Duration) {
         self.deadline = (!limit.is_zero()).then(|| Instant::now() + limit);
         (self.idle, self.pace) = (false, None);
     }
 
     /// The same for a body of that length. While other requests wait for memory it has to come as quickly as it must to
     /// be there in time.
-    pub fn read_body_within(&mut self, limit: Duration, length: u64, memory: Arc<Memory>) {
+    pub(crate) fn read_body_within(&mut self, limit: Duration, length: u64, memory: Arc<Memory>) {
         self.read_within(limit);
         let time = if limit.is_zero() { LONGEST_STALL } else { limit };
         self.pace = Some(Pace { memory, length, came: 0, since: Instant::now(), time });
     }
 
     /// The same, and the beginning of a drain is the end.
-    pub fn idle_within(&mut self, limit: Duration) {
+    pub(crate) fn idle_within(&mut self, limit: Duration) {
         self.read_within(limit);
         self.idle = true;
     }
 
     /// Writes all of it, or fails when the reader left or stalls.
-    pub fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         let mut moved = Instant::now();
         while !bytes.is_empty() {
             match (&*self.stream).write(bytes) {
@@ -114,7 +119,7 @@ impl Socket {
     }
 
     /// Says that nothing more will be said.
-    pub fn end_writing(&self) {
+    pub(crate) fn end_writing(&self) {
         // Whoever is gone already need not hear it.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -149,7 +154,7 @@ impl Read for Socket {
 
 impl Socket {
     /// Waits until there is something to read, within the limit of reads, and leaves it there. 0 is the end.
-    pub fn peek(&mut self) -> io::Result<usize> {
+    pub(crate) fn peek(&mut self) -> io::Result<usize> {
         self.when_readable(|stream| stream.peek(&mut [0]))
     }
 

@@ -22,7 +22,7 @@ pub(crate) enum Leaving {
 }
 
 impl Leaving {
-    pub fn watch(self, stream: &TcpStream) -> Watch {
+    pub(crate) fn watch(self, stream: &TcpStream) -> Watch {
         match self {
             Leaving::Silence => Watch::peer_gone(stream.as_fd()),
             Leaving::Disconnection => Watch::other_side_gone(stream.as_fd()),
@@ -51,7 +51,7 @@ const ENDED: u64 = u64::MAX;
 
 impl Watcher {
     /// Starts the thread. It ends with `end`.
-    pub fn start() -> io::Result<(Arc<Watcher>, JoinHandle<()>)> {
+    pub(crate) fn start() -> io::Result<(Arc<Watcher>, JoinHandle<()>)> {
         let (epoll, ended) = (Epoll::new()?, Cancel::new()?);
         epoll.add(&ended.watch(), ENDED)?;
         let watcher = Arc::new(Watcher { clients: Mutex::default(), epoll, ended });
@@ -61,7 +61,7 @@ impl Watcher {
     }
 
     /// Throws this switch when that client leaves, as long as the result lives.
-    pub fn add(
+    pub(crate) fn add(
         self: &Arc<Watcher>,
         stream: Arc<TcpStream>,
         leaving: Leaving,
@@ -81,14 +81,14 @@ impl Watcher {
     }
 
     /// Throws every switch, those of later clients too.
-    pub fn throw_all(&self) {
+    pub(crate) fn throw_all(&self) {
         let mut clients = lock(&self.clients);
         clients.over = true;
         clients.watched.values().for_each(|(_, cancel)| cancel.throw());
     }
 
     /// Ends the thread.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.throw();
     }
 
@@ -118,7 +118,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub fn cancel(&self) -> &Arc<Cancel> {
+    pub(crate) fn cancel(&self) -> &Arc<Cancel> {
         &self.cancel
     }
 }

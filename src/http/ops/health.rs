@@ -7,7 +7,7 @@ use crate::http::state::metrics;
 use serde_json::Value;
 
 /// `GET /health`
-pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let server = call.server;
     let (store, found) = (server.sessions(), server.backends());
     let backends: Vec<Value> = server
@@ -45,12 +45,12 @@ pub fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /live`: the process answers.
-pub fn live(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn live(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     call.json(json!({"status": "ok"}))
 }
 
 /// `GET /ready`: it takes work.
-pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     if call.exchange.is_draining() {
         return Err(crate::model::error::Error::Draining.into());
     }
@@ -58,7 +58,7 @@ pub fn ready(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /metrics`
-pub fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let server = call.server;
     if !server.config.server.metrics_enabled {
         return Err(Fault::no_path("GET", "/metrics (server.metrics_enabled)", &[]));

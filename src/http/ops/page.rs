@@ -31,7 +31,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// `GET /`: a person is led to the page, a program told what there is.
-pub fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     add(call, &[("Vary", "Accept")]);
     if call.exchange.head.text("accept").is_some_and(|accept| accept.contains("text/html")) {
         add(call, &[("Location", "/docs")]);
@@ -45,14 +45,14 @@ pub fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 /// `GET /docs`
-pub fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     add(call, &[("Content-Security-Policy", &POLICY), ("Cross-Origin-Opener-Policy", "same-origin")]);
     answer(call, "text/html; charset=utf-8", &PAGE);
     Ok(())
 }
 
 /// `GET /openapi.json`
-pub fn openapi(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(crate) fn openapi(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, "application/json", OPENAPI);
     Ok(())
 }

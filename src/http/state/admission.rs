@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Most runs at once.
-    pub runs: usize,
+    pub(crate) runs: usize,
     /// Most runs of one backend at once; 0 is no bound of its own.
-    pub per_backend: usize,
+    pub(crate) per_backend: usize,
     /// How many may wait.
-    pub queue: usize,
+    pub(crate) queue: usize,
     /// How long one may wait.
-    pub wait_limit: Duration,
+    pub(crate) wait_limit: Duration,
 }
 
 /// The slots of the server.
-pub struct Slots {
+pub(crate) struct Slots {
     bounds: Bounds,
     state: Mutex<AdmissionState>,
     freed: Condvar,
@@ -41,17 +41,17 @@ struct AdmissionState {
 
 /// Who wants a slot.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The backend that will run.
-    pub backend: String,
+    pub(crate) backend: String,
     /// The key's name and how many runs it may have at once.
-    pub key: Option<(String, usize)>,
-    pub claimant: Claimant,
+    pub(crate) key: Option<(String, usize)>,
+    pub(crate) claimant: Claimant,
 }
 
 /// For whom a slot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claimant {
+pub(crate) enum Claimant {
     /// A request: it waits in the queue.
     Request,
     /// One of many runs of a request that was let in: it waits as long as it takes, and counts for no queue.
@@ -59,23 +59,23 @@ pub enum Claimant {
 }
 
 /// A slot that is taken, until it is dropped.
-pub struct Slot<'a> {
+pub(crate) struct Slot<'a> {
     slots: &'a Slots,
     claim: Claim,
 }
 
 impl Slots {
     /// Slots within these bounds.
-    pub fn new(bounds: Bounds) -> Slots {
+    pub(crate) fn new(bounds: Bounds) -> Slots {
         Slots { bounds, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    pub fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         self.bounds
     }
 
     /// How many runs go on, and how many wait in the queue.
-    pub fn used(&self) -> (usize, usize) {
+    pub(crate) fn used(&self) -> (usize, usize) {
         let state = self.state();
         (state.used, state.queued())
     }
@@ -84,7 +84,7 @@ impl Slots {
     ///
     /// # Errors
     /// `busy` when the queue is full or the wait was too long, `cancelled` when the client left meanwhile.
-    pub fn take(&self, claim: Claim, cancel: &Cancel) -> Result<Slot<'_>, Error> {
+    pub(crate) fn take(&self, claim: Claim, cancel: &Cancel) -> Result<Slot<'_>, Error> {
         let mut state = self.state();
         let (place, is_full) = (state.next, state.queued() >= self.bounds.queue);
         state.next += 1;

@@ -22,32 +22,32 @@ use std::time::{Duration, Instant};
 /// One request.
 pub struct Call<'a, 'c> {
     /// What all requests share.
-    pub server: &'a Arc<Server>,
+    pub(crate) server: &'a Arc<Server>,
     /// The client's side.
-    pub exchange: &'a mut Exchange<'c>,
+    pub(crate) exchange: &'a mut Exchange<'c>,
     /// Whose request it is.
-    pub who: Who,
+    pub(crate) who: Who,
     /// What stands at the places that the route leaves open.
-    pub params: Vec<String>,
+    pub(crate) params: Vec<String>,
     /// The fields of the query, decoded; of a path of our own API alone.
-    pub query: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, String)>,
     /// The route, where the path has one.
-    pub route: Option<&'static Route>,
+    pub(crate) route: Option<&'static Route>,
     /// Headers of every answer.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// When it came.
-    pub since: Instant,
+    pub(crate) since: Instant,
 }
 
 /// What answers a request.
-pub type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
+pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
 
 /// One path.
 pub struct Route {
     /// The path; `{id}` stands for one part, `{id...}` for all that follow.
     pub path: &'static str,
     /// Its methods, as the header `Allow` has them.
-    pub allow: &'static str,
+    pub(crate) allow: &'static str,
     /// The fields of a query that it reads.
     pub query: &'static [&'static str],
     /// No key is needed.
@@ -58,57 +58,57 @@ pub struct Route {
 
 /// Whose request it is: all that outlives the connection.
 #[derive(Clone)]
-pub struct Who {
+pub(crate) struct Who {
     /// The request's id.
-    pub request: String,
+    pub(crate) request: String,
     /// The dialect of its path.
-    pub surface: Surface,
+    pub(crate) surface: Surface,
     /// The route's pattern, for logs and metrics.
-    pub route: &'static str,
+    pub(crate) route: &'static str,
     /// The client's address, or `unix`.
-    pub client: String,
+    pub(crate) client: String,
     /// The key that it came with.
-    pub key: Option<Arc<Key>>,
+    pub(crate) key: Option<Arc<Key>>,
     /// The trace that it belongs to, as W3C's `traceparent` has it.
-    pub trace: Option<String>,
+    pub(crate) trace: Option<String>,
     /// How long what it runs may take.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// What a job has to work with.
-pub struct Work<'a> {
+pub(crate) struct Work<'a> {
     /// What all requests share.
-    pub server: &'a Arc<Server>,
+    pub(crate) server: &'a Arc<Server>,
     /// Whose work it is.
-    pub who: &'a Who,
+    pub(crate) who: &'a Who,
     /// What it has of the memory.
-    pub held: &'a Held,
+    pub(crate) held: &'a Held,
     /// Its entry in the list of what runs.
-    pub run: &'a Run,
+    pub(crate) run: &'a Run,
     /// Stops it.
-    pub cancel: &'a Arc<Cancel>,
+    pub(crate) cancel: &'a Arc<Cancel>,
     /// A client may read its events while it runs.
-    pub streamed: bool,
+    pub(crate) streamed: bool,
     /// The whole answer is wanted at the end.
-    pub keeps_answer: bool,
+    pub(crate) keeps_answer: bool,
 }
 
 /// The longest times of what a request runs; zero is for ever.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// A run whose answer comes whole.
-    pub whole: Duration,
+    pub(crate) whole: Duration,
     /// A run whose answer is streamed.
-    pub streamed: Duration,
+    pub(crate) streamed: Duration,
     /// Without any output of the program: no run holds a slot for ever.
-    pub stall: Duration,
+    pub(crate) stall: Duration,
     /// Until the first of the answer.
-    pub first_byte: Duration,
+    pub(crate) first_byte: Duration,
 }
 
 impl Limits {
     /// Puts them over what was asked for: less is granted, more is not.
-    pub fn over(&self, mut control: Control, streamed: bool) -> Control {
+    pub(crate) fn over(&self, mut control: Control, streamed: bool) -> Control {
         let wall = if streamed { self.streamed } else { self.whole };
         let limits = [
             (&mut control.wall, wall),
@@ -126,17 +126,17 @@ impl Limits {
 
 impl Who {
     /// To whom what is made belongs.
-    pub fn owner(&self) -> Option<String> {
+    pub(crate) fn owner(&self) -> Option<String> {
         self.key.as_ref().map(|key| key.owner.clone())
     }
 
     /// Whether it may see what belongs to that key, or to none. Without keys nothing is hidden.
-    pub fn sees(&self, owner: Option<&str>) -> bool {
+    pub(crate) fn sees(&self, owner: Option<&str>) -> bool {
         self.key.as_ref().is_none_or(|key| key.admin || owner == Some(&key.owner))
     }
 
     /// The sessions that it may see.
-    pub fn filter(&self) -> Filter {
+    pub(crate) fn filter(&self) -> Filter {
         let owner = self.key.as_ref().filter(|key| !key.admin).map(|key| key.owner.clone());
         Filter { owner, ..Filter::default() }
     }
@@ -144,7 +144,7 @@ impl Who {
 
 impl<'c> Call<'_, 'c> {
     /// The most bytes that a body may have, and the rule that says so.
-    pub fn most_body(&self) -> (usize, &'static str) {
+    pub(crate) fn most_body(&self) -> (usize, &'static str) {
         let (of_body, of_memory) =
             (self.server.config.server.max_request_body_bytes, self.exchange.memory().longest_body());
         match of_body <= of_memory {
@@ -154,7 +154,7 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// Takes memory for what is made of the body, if it is there.
-    pub fn afford(&self, bytes: usize) -> Result<(), Fault> {
+    pub(crate) fn afford(&self, bytes: usize) -> Result<(), Fault> {
         if self.exchange.held().grow(bytes, || false) {
             return Ok(());
         }
@@ -169,7 +169,7 @@ impl<'c> Call<'_, 'c> {
     ///
     /// # Errors
     /// When it is too large, too slow or malformed, there is no memory for it, or the client left.
-    pub fn body(&mut self) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn body(&mut self) -> Result<Vec<u8>, Fault> {
         let coding = self.exchange.head.get("content-encoding").map(String::from_utf8_lossy);
         if let Some(coding) = coding.filter(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
             return Err(Fault::coded_body(&coding));
@@ -187,25 +187,25 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// The body, with the memory for all of its values.
-    pub fn whole_body(&mut self) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn whole_body(&mut self) -> Result<Vec<u8>, Fault> {
         let body = self.body()?;
         self.afford(json::weight(&body))?;
         Ok(body)
     }
 
     /// The body as an object with exactly these fields.
-    pub fn object<T: Fields>(&mut self) -> Result<T, Fault> {
+    pub(crate) fn object<T: Fields>(&mut self) -> Result<T, Fault> {
         let body = self.whole_body()?;
         read_object(&body)
     }
 
     /// Answers with JSON.
-    pub fn json(&mut self, value: impl Display) -> Result<(), Fault> {
+    pub(crate) fn json(&mut self, value: impl Display) -> Result<(), Fault> {
         self.answer(200, "application/json", value.to_string());
         Ok(())
     }
 
-    pub fn answer(&mut self, status: u16, content_type: &str, body: impl Into<Vec<u8>>) {
+    pub(crate) fn answer(&mut self, status: u16, content_type: &str, body: impl Into<Vec<u8>>) {
         let mut headers = self.headers.clone();
         headers.push(("Content-Type".to_owned(), content_type.to_owned()));
         if let Err(error) = self.exchange.respond(Response { status, headers, body: body.into() }) {
@@ -214,7 +214,7 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// Answers with a failure, in the dialect of the path. After the head of a stream there is nothing left to say.
-    pub fn fail(&mut self, fault: &Fault) {
+    pub(crate) fn fail(&mut self, fault: &Fault) {
         let (surface, had) = (self.who.surface, self.headers.len());
         self.headers.extend(fault.headers(surface));
         let body = fault.body(surface, &self.who.request);
@@ -225,7 +225,7 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// A streamed answer of that type.
-    pub fn response(&mut self, content_type: &str) -> StreamingResponse<'_, 'c> {
+    pub(crate) fn response(&mut self, content_type: &str) -> StreamingResponse<'_, 'c> {
         let mut headers = self.headers.clone();
         headers.push(("Content-Type".to_owned(), content_type.to_owned()));
         headers.push(("Cache-Control".to_owned(), "no-cache".to_owned()));
@@ -234,7 +234,7 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// The switch that is thrown when the client leaves.
-    pub fn cancel(&mut self) -> Result<Arc<Cancel>, Fault> {
+    pub(crate) fn cancel(&mut self) -> Result<Arc<Cancel>, Fault> {
         self.exchange
             .watch()
             .map_err(|error: io::Error| Fault::from(Error::System { what: "make a pipe", error }))
@@ -242,7 +242,7 @@ impl<'c> Call<'_, 'c> {
 
     /// Reads the query of our own API, and holds it against the fields that the route reads. The others' clients send what
     /// they like.
-    pub fn read_query(&mut self, route: &Route) -> Result<(), Fault> {
+    pub(crate) fn read_query(&mut self, route: &Route) -> Result<(), Fault> {
         if route.path.starts_with("/api/") {
             self.query = pairs(&self.exchange.head.query);
         }
@@ -267,13 +267,13 @@ impl<'c> Call<'_, 'c> {
     }
 
     /// The value of a query parameter.
-    pub fn query(&self, name: &str) -> Option<String> {
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     }
 }
 
 /// An object with exactly these fields. No body at all is an empty object.
-pub fn read_object<T: Fields>(body: &[u8]) -> Result<T, Fault> {
+pub(crate) fn read_object<T: Fields>(body: &[u8]) -> Result<T, Fault> {
     if without_mark(body).iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
@@ -284,7 +284,7 @@ pub fn read_object<T: Fields>(body: &[u8]) -> Result<T, Fault> {
 }
 
 /// The pairs of a query, decoded.
-pub fn pairs(query: &str) -> Vec<(String, String)> {
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
     let part = |text: &str| percent_decoded(&text.replace('+', " "));
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts

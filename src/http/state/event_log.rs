@@ -9,7 +9,7 @@ use std::time::Duration;
 const MOST_BYTES: usize = 8 << 20;
 
 /// Pieces in the order in which they were written.
-pub struct EventLog {
+pub(crate) struct EventLog {
     state: Mutex<LogState>,
     grew: Condvar,
 }
@@ -26,16 +26,16 @@ struct LogState {
 
 /// One thing that was said.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// What was said.
-    pub text: Arc<str>,
+    pub(crate) text: Arc<str>,
     /// It is worth a status line.
-    pub is_of_answer: bool,
+    pub(crate) is_of_answer: bool,
 }
 
 /// What a reader finds.
 #[derive(Debug, PartialEq)]
-pub enum Next {
+pub(crate) enum Next {
     /// The piece of that number.
     Piece(usize, Piece),
     /// There will be no more.
@@ -52,7 +52,7 @@ impl Default for EventLog {
 
 impl EventLog {
     /// Writes a piece.
-    pub fn write(&self, text: &str, is_of_answer: bool) {
+    pub(crate) fn write(&self, text: &str, is_of_answer: bool) {
         let mut state = self.state();
         state.bytes += text.len();
         state.pieces.push_back(Piece { text: text.into(), is_of_answer });
@@ -67,23 +67,23 @@ impl EventLog {
     }
 
     /// How many bytes are kept.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.state().bytes
     }
 
     /// Something was written that is worth a status line.
-    pub fn has_answer(&self) -> bool {
+    pub(crate) fn has_answer(&self) -> bool {
         self.state().has_answer
     }
 
     /// Nothing more will be written.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.state().over = true;
         self.grew.notify_all();
     }
 
     /// The first piece whose number is `from` or more; waits for it so long.
-    pub fn next(&self, from: usize, wait_limit: Duration) -> Next {
+    pub(crate) fn next(&self, from: usize, wait_limit: Duration) -> Next {
         let mut state = self.state();
         let mut waited = false;
         loop {

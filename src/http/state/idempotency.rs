@@ -25,7 +25,7 @@ pub struct Place {
 
 impl Place {
     /// A key of that client on that route.
-    pub fn of(who: &Who, key: &str) -> Result<Place, Fault> {
+    pub(crate) fn of(who: &Who, key: &str) -> Result<Place, Fault> {
         if key.is_empty() || key.len() > LONGEST {
             let sentence =
                 format!("an Idempotency-Key has 1 to {LONGEST} characters, this one {}", key.len());
@@ -36,7 +36,7 @@ impl Place {
 }
 
 /// What a request asks for, to compare it with another.
-pub type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 struct First {
     digest: Digest,
@@ -46,11 +46,11 @@ struct First {
 
 /// The requests that came with a key.
 #[derive(Default)]
-pub struct Idempotency(Mutex<HashMap<Place, First>>);
+pub(crate) struct Idempotency(Mutex<HashMap<Place, First>>);
 
 impl Idempotency {
     /// The run of the first request with that key that was this one; `begin` makes it when this is the first.
-    pub fn first(
+    pub(crate) fn first(
         &self,
         place: &Place,
         digest: Digest,
@@ -72,7 +72,7 @@ impl Idempotency {
     }
 
     /// Forgets answers that nobody asked for again in time.
-    pub fn expire(&self) {
+    pub(crate) fn expire(&self) {
         drop(self.lock());
     }
 

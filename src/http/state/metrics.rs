@@ -18,7 +18,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const OK: &str = "ok";
 
 /// The `Content-Type` of `render`.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything that is counted.
 #[derive(Default)]
@@ -63,20 +63,20 @@ pub struct Gauges {
 
 /// How a run went.
 #[derive(Debug, Clone, Default)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// Why it failed; `None` is a success.
-    pub kind: Option<Kind>,
+    pub(crate) kind: Option<Kind>,
     /// From start to result.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// From start to the first event, where there was one.
-    pub first_event: Option<Duration>,
+    pub(crate) first_event: Option<Duration>,
     /// What it used.
-    pub usage: Usage,
+    pub(crate) usage: Usage,
 }
 
 impl Metrics {
     /// A request was answered. `route` is the pattern that it matched.
-    pub fn request(&self, route: &'static str, method: &str, status: u16, took: Duration) {
+    pub(crate) fn request(&self, route: &'static str, method: &str, status: u16, took: Duration) {
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
         let mut counts = self.counts();
         *counts.requests.entry((route, method, status)).or_default() += 1;
@@ -84,7 +84,7 @@ impl Metrics {
     }
 
     /// A run is over. `backend` is one that there is.
-    pub fn run(&self, backend: &str, ran: &Ran) {
+    pub(crate) fn run(&self, backend: &str, ran: &Ran) {
         let mut counts = self.counts();
         let name = || backend.to_owned();
         *counts.runs.entry((name(), ran.kind.map_or(OK, Kind::word))).or_default() += 1;
@@ -228,7 +228,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// The memory of this process in bytes, and how many file descriptors it has open. Linux only.
-pub fn footprint() -> Option<(u64, u64)> {
+pub(crate) fn footprint() -> Option<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = resident.trim().strip_suffix(" kB")?.parse().ok()?;

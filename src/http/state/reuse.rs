@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub type Key = [u8; 32];
 
 /// The conversations.
-pub struct Reuse {
+pub(crate) struct Reuse {
     state: Mutex<ReuseState>,
     memory: Duration,
     most: usize,
@@ -37,7 +37,7 @@ struct Kept {
 
 /// Where a response leaves its conversation.
 #[derive(Debug, PartialEq)]
-pub enum Previous {
+pub(crate) enum Previous {
     /// At its end: the session is the caller's now.
     End(String),
     /// Behind so many turns of a session that has more by now, or will have.
@@ -46,24 +46,24 @@ pub enum Previous {
 
 impl Reuse {
     /// At most so many, each for so long; nothing is kept for no time.
-    pub fn new(memory: Duration, most: usize) -> Reuse {
+    pub(crate) fn new(memory: Duration, most: usize) -> Reuse {
         Reuse { state: Mutex::default(), memory, most }
     }
 
     /// Conversations are kept at all.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         !self.memory.is_zero() && self.most > 0
     }
 
     /// Takes the session with that history: it goes on for one only.
-    pub fn by_history(&self, key: &Key) -> Option<String> {
+    pub(crate) fn by_history(&self, key: &Key) -> Option<String> {
         let mut state = self.state();
         let (session, kept) = state.kept.iter_mut().find(|(_, kept)| kept.history == Some(*key))?;
         kept.take(self.memory).then(|| session.clone())
     }
 
     /// Takes the session with that response, if that is its last one and nobody has it; not at all where it is only read.
-    pub fn by_response(&self, key: &Key, only_reads: bool) -> Option<Previous> {
+    pub(crate) fn by_response(&self, key: &Key, only_reads: bool) -> Option<Previous> {
         let mut state = self.state();
         let turns_at =
             |kept: &Kept| kept.responses.iter().find(|(known, _)| known == key).map(|(_, turns)| *turns);
@@ -75,12 +75,12 @@ impl Reuse {
     }
 
     /// Takes a session by its name; false where it is none of ours, or somebody has it.
-    pub fn by_name(&self, session: &str) -> bool {
+    pub(crate) fn by_name(&self, session: &str) -> bool {
         self.state().kept.get_mut(session).is_some_and(|kept| kept.take(self.memory))
     }
 
     /// Keeps a session that has one turn more.
-    pub fn keep(&self, session: &str, history: Option<Key>, response: Option<Key>) {
+    pub(crate) fn keep(&self, session: &str, history: Option<Key>, response: Option<Key>) {
         let mut state = self.state();
         let kept = state.kept.entry(session.to_owned()).or_insert_with(Kept::new);
         kept.turns += 1;
@@ -96,19 +96,19 @@ impl Reuse {
     }
 
     /// Lets a session go as it was taken: no turn was added.
-    pub fn release(&self, session: &str) {
+    pub(crate) fn release(&self, session: &str) {
         if let Some(kept) = self.state().kept.get_mut(session) {
             kept.is_taken = false;
         }
     }
 
     /// Nobody goes on with that session.
-    pub fn forget(&self, session: &str) {
+    pub(crate) fn forget(&self, session: &str) {
         self.state().forget(session.to_owned());
     }
 
     /// Takes out a session that has to be removed; with `all`, whatever its time.
-    pub fn next_gone(&self, all: bool) -> Option<String> {
+    pub(crate) fn next_gone(&self, all: bool) -> Option<String> {
         let mut state = self.state();
         let is_over = |kept: &Kept| all || (!kept.is_taken && kept.at.elapsed() >= self.memory);
         let over = state.kept.iter().find(|(_, kept)| is_over(kept)).map(|(session, _)| session.clone());

@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 
 /// A request that runs something.
 pub struct Run {
-    pub id: String,
-    pub route: &'static str,
+    pub(crate) id: String,
+    pub(crate) route: &'static str,
     /// The client's address.
-    pub client: String,
+    pub(crate) client: String,
     /// The key that it belongs to.
-    pub owner: Option<String>,
+    pub(crate) owner: Option<String>,
     /// What it says, where somebody may come back for it.
-    pub event_log: Option<EventLog>,
+    pub(crate) event_log: Option<EventLog>,
     /// It goes on without any client.
-    pub detached: bool,
+    pub(crate) detached: bool,
     since: (u64, u32),
     began: Instant,
     followers: AtomicUsize,
@@ -46,11 +46,11 @@ struct RunState {
 /// The end of a run: a status and a body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
-    pub status: u16,
+    pub(crate) status: u16,
     /// Headers that belong to it, such as `Retry-After`.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The JSON.
-    pub body: String,
+    pub(crate) body: String,
     /// The kind of failure in it; null is a success.
     kind: Value,
     /// The sentence of that failure.
@@ -59,7 +59,7 @@ pub struct Finished {
 
 impl Finished {
     /// The end with this body: an answer, or a failure.
-    pub fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Finished {
+    pub(crate) fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Finished {
         /// What is read of a body, which may be long.
         #[derive(Deserialize, Default)]
         #[serde(default)]
@@ -77,7 +77,7 @@ impl Finished {
 
 impl Run {
     /// A run that begins now.
-    pub fn new(
+    pub(crate) fn new(
         id: String,
         route: &'static str,
         client: String,
@@ -99,25 +99,25 @@ impl Run {
     }
 
     /// Stops it, if it still runs.
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         let cancel = self.state().cancel.clone();
         cancel.inspect(|cancel| cancel.throw());
     }
 
     /// Somebody stopped it, and it is not over yet.
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.state().cancel.as_ref().is_some_and(|cancel| cancel.is_thrown())
     }
 
     /// Nothing of it goes on any more: of all that it had only the memory of its result is kept, and no descriptor.
-    pub fn rest(&self, held: Arc<Held>) {
+    pub(crate) fn rest(&self, held: Arc<Held>) {
         let mut state = self.state();
         held.settle(self.kept(&state));
         (state.cancel, state.held) = (None, Some(held));
     }
 
     /// About how much it takes to tell it whole.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         /// Its values, those that are told twice, and the text of all.
         const TOLD: usize = 6;
         self.state().result.as_ref().map_or(0, |(finished, _)| finished.body.len() * TOLD)
@@ -130,12 +130,12 @@ impl Run {
     }
 
     /// Nobody can come back for it: others needed its room.
-    pub fn is_forgotten(&self) -> bool {
+    pub(crate) fn is_forgotten(&self) -> bool {
         self.state().forgotten
     }
 
     /// A backend begins to work for it, in this session of ours.
-    pub fn begin(&self, backend: &str, session: Option<&str>) {
+    pub(crate) fn begin(&self, backend: &str, session: Option<&str>) {
         let mut state = self.state();
         if !state.backends.iter().any(|known| known == backend) {
             state.backends.push(backend.to_owned());
@@ -144,7 +144,7 @@ impl Run {
     }
 
     /// It is over; what is said first of its end counts. Whoever follows its tape is told.
-    pub fn finish(&self, finished: Finished) {
+    pub(crate) fn finish(&self, finished: Finished) {
         self.state().result.get_or_insert((finished, Instant::now()));
         if let Some(event_log) = &self.event_log {
             event_log.end();
@@ -152,18 +152,18 @@ impl Run {
     }
 
     /// How it ended, once it did.
-    pub fn result(&self) -> Option<Finished> {
+    pub(crate) fn result(&self) -> Option<Finished> {
         self.state().result.as_ref().map(|(finished, _)| finished.clone())
     }
 
     /// The status with which it ended, once it did.
-    pub fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         self.state().result.as_ref().map(|(finished, _)| finished.status)
     }
 
     /// Somebody follows it, as long as what is returned lives. A run that nobody follows any more is stopped, unless it is
     /// detached.
-    pub fn follow(self: &Arc<Run>) -> Follower {
+    pub(crate) fn follow(self: &Arc<Run>) -> Follower {
         self.followers.fetch_add(1, Ordering::SeqCst);
         Follower(self.clone())
     }
@@ -174,7 +174,7 @@ impl Run {
     }
 
     /// What is told of it.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let state = self.state();
         let end = state.result.as_ref().map(|(_, at)| *at);
         let result = state.result.as_ref().map(|(finished, _)| finished);
@@ -198,7 +198,7 @@ impl Run {
     }
 
     /// The same with its result, which may be large.
-    pub fn to_json_with_result(&self) -> Value {
+    pub(crate) fn to_json_with_result(&self) -> Value {
         let mut to_json = self.to_json();
         let body = |body: &str| serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
         let result = self.state().result.as_ref().map_or(Value::Null, |(finished, _)| body(&finished.body));
@@ -214,7 +214,7 @@ impl Run {
 }
 
 /// Somebody who follows a run.
-pub struct Follower(Arc<Run>);
+pub(crate) struct Follower(Arc<Run>);
 
 impl Drop for Follower {
     fn drop(&mut self) {
@@ -227,7 +227,7 @@ impl Drop for Follower {
 }
 
 /// All runs of the server.
-pub struct Runs {
+pub(crate) struct Runs {
     runs: Mutex<BTreeMap<String, Arc<Run>>>,
     retention: Duration,
     most_kept: usize,
@@ -235,45 +235,45 @@ pub struct Runs {
 
 impl Runs {
     /// No runs. Those that are over are kept for so long, and no more than so many bytes of them: the oldest go first.
-    pub fn new(retention: Duration, most_kept: usize) -> Runs {
+    pub(crate) fn new(retention: Duration, most_kept: usize) -> Runs {
         Runs { runs: Mutex::default(), retention, most_kept }
     }
 
     /// Lists a run until what is returned is dropped; one with a tape for the retention after its end.
-    pub fn add(&self, run: Run) -> Listed<'_> {
+    pub(crate) fn add(&self, run: Run) -> Listed<'_> {
         let run = Arc::new(run);
         self.keep(run.clone());
         Listed { runs: self, run }
     }
 
     /// Lists a run that somebody may come back for.
-    pub fn keep(&self, run: Arc<Run>) {
+    pub(crate) fn keep(&self, run: Arc<Run>) {
         self.lock().insert(run.id.clone(), run);
     }
 
     /// The runs that are listed, oldest first.
-    pub fn all(&self) -> Vec<Arc<Run>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Run>> {
         let mut all: Vec<Arc<Run>> = self.lock().values().cloned().collect();
         all.sort_unstable_by_key(|run| run.began);
         all
     }
 
     /// How many go on without any client.
-    pub fn detached(&self) -> usize {
+    pub(crate) fn detached(&self) -> usize {
         self.lock().values().filter(|run| run.detached && run.status().is_none()).count()
     }
 
-    pub fn get(&self, id: &str) -> Option<Arc<Run>> {
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Run>> {
         self.lock().get(id).cloned()
     }
 
     /// Stops all that still run.
-    pub fn cancel_all(&self) {
+    pub(crate) fn cancel_all(&self) {
         self.lock().values().for_each(|run| run.cancel());
     }
 
     /// Forgets those that nobody came back for in time.
-    pub fn expire(&self) {
+    pub(crate) fn expire(&self) {
         drop(self.lock());
     }
 
@@ -298,7 +298,7 @@ impl Runs {
 }
 
 /// A run that is listed for as long as this lives.
-pub struct Listed<'a> {
+pub(crate) struct Listed<'a> {
     runs: &'a Runs,
     run: Arc<Run>,
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 const ENDING: &str = "_BASE_URL";
 
 /// The variables that point at one of these addresses, as `Acceptor::addresses` has them, and where to.
-pub fn variables(world: &World, addresses: &[String]) -> Vec<(String, String)> {
+pub(crate) fn variables(world: &World, addresses: &[String]) -> Vec<(String, String)> {
     let ours: Vec<SocketAddr> =
         addresses.iter().filter_map(|address| address.strip_prefix("http://")?.parse().ok()).collect();
     let all = world.env.iter().filter(|(name, _)| name.ends_with(ENDING));

@@ -50,36 +50,36 @@ const PART_FOR_RESULTS: usize = 4;
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What all requests share.
-pub struct Server {
+pub(crate) struct Server {
     /// What the user configured.
-    pub config: Config,
+    pub(crate) config: Config,
     /// The one way to the backends.
-    pub engine: Engine,
+    pub(crate) engine: Engine,
     /// Who may come in.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// What anybody may ask for.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Whose word on addresses is believed.
-    pub proxies: Proxies,
+    pub(crate) proxies: Proxies,
     /// Which names and pages are ours.
-    pub origins: OriginPolicy,
+    pub(crate) origins: OriginPolicy,
     /// How often each client may ask.
-    pub buckets: Buckets,
+    pub(crate) buckets: Buckets,
     /// How many runs at once.
-    pub slots: Slots,
-    pub runs: Runs,
+    pub(crate) slots: Slots,
+    pub(crate) runs: Runs,
     /// Requests that may be sent again.
-    pub idempotency: Idempotency,
+    pub(crate) idempotency: Idempotency,
     /// Conversations of compatible requests that may go on.
-    pub reuse: Reuse,
+    pub(crate) reuse: Reuse,
     /// What is counted.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// What the listeners count.
-    pub gauges: Arc<Gauges>,
+    pub(crate) gauges: Arc<Gauges>,
     /// Where a request works that names no directory.
-    pub workdir: PathBuf,
+    pub(crate) workdir: PathBuf,
     /// Since when it serves.
-    pub since: Instant,
+    pub(crate) since: Instant,
     /// Variables that point at this very server, and where to.
     loops: Vec<(String, String)>,
     versions: Mutex<HashMap<PathBuf, Option<String>>>,
@@ -88,7 +88,7 @@ pub struct Server {
 
 impl Server {
     /// Everything that can be wrong is found out here, before anybody is let in.
-    pub fn new(
+    pub(crate) fn new(
         config: Config,
         engine: Engine,
         keys: Keys,
@@ -129,7 +129,7 @@ impl Server {
     }
 
     /// To be called every few seconds.
-    pub fn look_after(&self) {
+    pub(crate) fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
         self.runs.expire();
         self.idempotency.expire();
@@ -139,7 +139,7 @@ impl Server {
     /// Removes sessions that were kept for clients to go on with and that no client came back for, or all; ours and the
     /// vendor's, one after the other, until that moment. What is left then has its turn the next time, or is found by the
     /// next server.
-    pub fn forget(&self, all: bool, until: Instant) {
+    pub(crate) fn forget(&self, all: bool, until: Instant) {
         while let Some(id) = self.reuse.next_gone(all) {
             let forgotten = self.engine.store.load(&id).and_then(|session| self.engine.forget(&session));
             match forgotten {
@@ -153,7 +153,7 @@ impl Server {
     }
 
     /// Removes what another server kept and did not come to remove.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let (secs, nanos) = world::now();
         let before = timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
         let old = Filter { before: Some(before), ..Filter::any() };
@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// What a client's request is completed from.
-    pub fn defaults<'a>(&'a self, who: &'a Who, session: Option<&'a Session>) -> Defaults<'a> {
+    pub(crate) fn defaults<'a>(&'a self, who: &'a Who, session: Option<&'a Session>) -> Defaults<'a> {
         Defaults {
             config: &self.config,
             registry: &self.engine.registry,
@@ -179,7 +179,12 @@ impl Server {
     }
 
     /// The tasks of a client's request, within what it may ask for.
-    pub fn tasks(&self, who: &Who, request: &Request, session: Option<&Session>) -> Result<Vec<Task>, Error> {
+    pub(crate) fn tasks(
+        &self,
+        who: &Who,
+        request: &Request,
+        session: Option<&Session>,
+    ) -> Result<Vec<Task>, Error> {
         let defaults = self.defaults(who, session);
         let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
         tasks.iter_mut().try_for_each(|task| self.admit(who, request, task))?;
@@ -187,7 +192,7 @@ impl Server {
     }
 
     /// Makes a task one of that client's, if the rules allow it.
-    pub fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
+    pub(crate) fn admit(&self, who: &Who, request: &Request, task: &mut Task) -> Result<(), Error> {
         // A client that may not use all does not learn what there is.
         self.policy(who).backend(&task.backend)?;
         let backend = self.engine.registry.get(&task.backend)?;
@@ -206,17 +211,23 @@ impl Server {
     }
 
     /// The rules for a client.
-    pub fn policy<'a>(&'a self, who: &'a Who) -> &'a Policy {
+    pub(crate) fn policy<'a>(&'a self, who: &'a Who) -> &'a Policy {
         who.key.as_ref().map_or(&self.policy, |key| &key.policy)
     }
 
     /// The limits of a client's run.
-    pub fn control(&self, who: &Who, request: &Request, cancel: Arc<Cancel>, streamed: bool) -> Control {
+    pub(crate) fn control(
+        &self,
+        who: &Who,
+        request: &Request,
+        cancel: Arc<Cancel>,
+        streamed: bool,
+    ) -> Control {
         who.limits.over(request.control(&self.config, cancel), streamed)
     }
 
     /// Runs tasks for a client: the one way in which the server runs anything. They are admitted.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         work: &Work<'_>,
         attempts: Attempts,
@@ -272,7 +283,7 @@ impl Server {
     }
 
     /// The backends that are not switched off, whether each is there, and since when that is known.
-    pub fn backends(&self) -> Vec<(String, bool, Duration)> {
+    pub(crate) fn backends(&self) -> Vec<(String, bool, Duration)> {
         let registry = &self.engine.registry;
         let look = |name: String| {
             let backend = registry.get(&name).ok()?;
@@ -284,13 +295,13 @@ impl Server {
     }
 
     /// Those of the backends that a client may use.
-    pub fn backends_of(&self, who: &Who) -> Vec<(String, bool, Duration)> {
+    pub(crate) fn backends_of(&self, who: &Who) -> Vec<(String, bool, Duration)> {
         let policy = self.policy(who);
         self.backends().into_iter().filter(|(name, ..)| policy.backend(name).is_ok()).collect()
     }
 
     /// How many sessions there are, if the store can be written: asked at most every few seconds.
-    pub fn sessions(&self) -> Result<usize, String> {
+    pub(crate) fn sessions(&self) -> Result<usize, String> {
         let mut looked = lock(&self.store);
         match &*looked {
             Some((found, at)) if at.elapsed() < LOOK => found.clone(),
@@ -303,7 +314,7 @@ impl Server {
     }
 
     /// What a program says of its version, asked once.
-    pub fn version(&self, args: &[&str], program: &Path) -> Option<String> {
+    pub(crate) fn version(&self, args: &[&str], program: &Path) -> Option<String> {
         let known = |versions: &HashMap<PathBuf, Option<String>>| versions.get(program).cloned();
         let lock = || lock(&self.versions);
         if let Some(version) = known(&lock()) {

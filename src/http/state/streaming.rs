@@ -19,7 +19,7 @@ pub fn needs_keepalive(waited: Duration, limit: Option<Duration>) -> bool {
 }
 
 /// A streamed answer.
-pub struct StreamingResponse<'a, 'c> {
+pub(crate) struct StreamingResponse<'a, 'c> {
     exchange: &'a mut Exchange<'c>,
     headers: Vec<(String, String)>,
     held: String,
@@ -30,24 +30,27 @@ pub struct StreamingResponse<'a, 'c> {
 
 impl<'a, 'c> StreamingResponse<'a, 'c> {
     /// An answer with these headers, of which nothing is sent yet.
-    pub fn new(exchange: &'a mut Exchange<'c>, headers: Vec<(String, String)>) -> StreamingResponse<'a, 'c> {
+    pub(crate) fn new(
+        exchange: &'a mut Exchange<'c>,
+        headers: Vec<(String, String)>,
+    ) -> StreamingResponse<'a, 'c> {
         let now = Instant::now();
         StreamingResponse { exchange, headers, held: String::new(), open: false, since: now, last: now }
     }
 
     /// A header, in place of one of that name, as long as the status line is held.
-    pub fn header(&mut self, name: &str, value: String) {
+    pub(crate) fn header(&mut self, name: &str, value: String) {
         self.headers.retain(|(known, _)| known != name);
         self.headers.push((name.to_owned(), value));
     }
 
     /// The client has the status line.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open
     }
 
     /// Says this, but only once there is something of the answer.
-    pub fn hold(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn hold(&mut self, text: &str) -> io::Result<()> {
         if self.open {
             return self.send(text);
         }
@@ -56,7 +59,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// Says this, and what was held before it.
-    pub fn send(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn send(&mut self, text: &str) -> io::Result<()> {
         self.begin()?;
         self.last = Instant::now();
         if self.held.is_empty() {
@@ -75,7 +78,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// A while of silence has passed: what was held for long enough is said, and so is what keeps the client waiting.
-    pub fn idle(&mut self, keep_alive: impl FnOnce() -> String) -> io::Result<()> {
+    pub(crate) fn idle(&mut self, keep_alive: impl FnOnce() -> String) -> io::Result<()> {
         if !self.open && self.since.elapsed() >= HELD {
             return self.send("");
         }
@@ -83,7 +86,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// The same for an answer that is one JSON value at its end. `limit`: the longest time until it is there.
-    pub fn idle_before_json(&mut self, limit: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn idle_before_json(&mut self, limit: Option<Duration>) -> io::Result<()> {
         if needs_keepalive(self.since.elapsed(), limit) && self.last.elapsed() >= SILENCE {
             self.send("\n")
         } else {
@@ -92,7 +95,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// The answer as one JSON text: with its length, unless blanks were sent before it.
-    pub fn whole(&mut self, text: String) -> io::Result<()> {
+    pub(crate) fn whole(&mut self, text: String) -> io::Result<()> {
         if self.open {
             self.send(&text)?;
             return self.exchange.finish();
@@ -103,7 +106,7 @@ impl<'a, 'c> StreamingResponse<'a, 'c> {
     }
 
     /// Nothing more comes.
-    pub fn end(&mut self) -> io::Result<()> {
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         if !self.open {
             self.send("")?;
         }
