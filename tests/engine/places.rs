@@ -96,4 +96,6 @@ fn a_directory_that_may_not_be_entered_is_named_before_anything_is_started() {
     }
     let run = scene.clinvk(["--ephemeral", "-w", &scene.text("closed"), "x"]).by_nobody();
     run.fails(1, "clinvk: cannot use directory `ROOT/closed`: Permission denied (os error 13)\n");
+    // Who is no superuser could not remove it.
+    fs::set_permissions(scene.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
 }
