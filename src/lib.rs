@@ -10,7 +10,7 @@ pub mod config; // the table of keys, the file, the environment
 pub mod backend; // how each program is launched and talked to
 pub mod session; // conversations on disk
 pub mod exec; // one child process
-pub mod engine; // the one door: every run goes through it
+pub mod engine; // every run goes through it
 pub mod batch; // many runs at once
 #[cfg(feature = "serve")]
 pub mod http; // the server

@@ -10,7 +10,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longer pauses only where the vendor has said so.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A vendor that wants to be left alone for longer is not waited for: that is for another day.
-const LONGEST_WISH: Duration = Duration::from_secs(6 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
 
 /// Reasons that pass by themselves.
 pub(crate) fn may_pass(kind: Kind) -> bool {
@@ -22,9 +22,9 @@ pub(crate) fn may_pass(kind: Kind) -> bool {
 pub(crate) fn pause(tries: u32, message: &str, chance: u16) -> Option<Duration> {
     let spread = |pause: Duration| pause.mul_f64(f64::from(chance) / f64::from(u16::MAX));
     match wait_in(message, world::now().0) {
-        Some(wish) if wish > LONGEST_WISH => None,
+        Some(wait) if wait > LONGEST_WAIT => None,
         // Never sooner than was asked for.
-        Some(wish) => Some(wish + spread(FIRST_PAUSE)),
+        Some(wait) => Some(wait + spread(FIRST_PAUSE)),
         None => {
             let whole = FIRST_PAUSE.saturating_mul(1 << (tries - 1).min(16)).min(LONGEST_PAUSE);
             Some(whole / 2 + spread(whole / 2))

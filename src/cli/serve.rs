@@ -12,6 +12,7 @@ use crate::http::front::keys::Keys;
 use crate::http::layers::Front;
 use crate::http::net::memory::Memory;
 use crate::http::net::{Acceptor, Limits, Listen};
+use crate::http::state::reuse::Which;
 use crate::http::state::server::Server;
 use crate::model::error::Error;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -80,7 +81,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();
-    server.forget(true, Instant::now() + LAST_MOMENT);
+    server.forget(Which::All, Instant::now() + LAST_MOMENT);
     served.map(|()| 0).map_err(|error| Error::System { what: "serve", error })
 }
 

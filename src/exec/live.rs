@@ -159,7 +159,7 @@ impl Live {
             if tree::nobody_is_orphaned() {
                 return;
             }
-            // The first process of a container is handed everybody's orphans: there only the marker tells.
+            // The first process of a container is handed the orphans of all: there only the marker tells.
             let alone = lock(&LIVE).is_empty() && std::process::id() != 1;
             if !self.tree().sweep(alone) {
                 return;

@@ -165,7 +165,7 @@ pub(super) fn tag(marker: &str) -> u64 {
 
 /// The tree of one run: its child, and everything that the child set going.
 pub(super) struct Tree {
-    /// The child and leader of its group, until it is reaped: after that the number may be anybody's.
+    /// The child and leader of its group, until it is reaped: after that the number may be another process's.
     child: Option<i32>,
     marker: String,
     remembered: HashSet<Process>,
@@ -177,7 +177,7 @@ impl Tree {
     }
 
     /// Finds what belongs to this run now, and keeps in mind what belonged to it before: once the child is gone its
-    /// descendants are everybody's orphans. `alone`: no other run is under way, so every orphan is this one's; else
+    /// descendants are the orphans of all processes. `alone`: no other run is under way, so every orphan is this one's; else
     /// never "all descendants of clinvk", because those of other runs are among them.
     fn find(&mut self, alone: bool) -> Vec<Process> {
         let all = processes();

@@ -153,7 +153,7 @@ words! {
 }
 
 words! {
-    /// Which tools of its own a backend has in a task: a bound besides all other options. Unlike those it is no wish that
+    /// Which tools of its own a backend has in a task: a bound besides all other options. Unlike those it is no option that
     /// could be refused: a backend that knows no bounds of this kind goes as far as it can.
     #[derive(Default)]
     ToolUse {

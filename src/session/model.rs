@@ -1,4 +1,4 @@
-//! What is kept of a conversation. The JSON is ours: a session file may be read by anybody and is the truth.
+//! What is kept of a conversation. The JSON is ours: a session file may be read by other programs and is the truth.
 
 use super::bounds;
 use crate::base::json::json;

@@ -41,7 +41,7 @@ pub struct Chat {
     /// The tools of which the answer has to call one, none where it has not: no vendor's program calls a client's tools, so
     /// that the answer is asked for as JSON, and becomes a call.
     pub forced: Vec<Tool>,
-    /// Most output tokens. A wish, as the effort is: every client of Anthropic has to send one.
+    /// Most output tokens. A hint, as the effort is: every client of Anthropic has to send one.
     pub max_tokens: Option<u32>,
     pub effort: Option<Effort>,
     /// The answer is wanted piece by piece.

@@ -91,7 +91,7 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     }
 }
 
-/// The fields with wishes that the backend has nothing for, in any dialect.
+/// The fields that the backend has nothing for, in any dialect.
 fn ignored_options(chat: &Chat, backend: &dyn Backend) -> Vec<&'static str> {
     let lacks = |option: TaskOption| backend.honours(option).is_err();
     let mut lost = Vec::new();

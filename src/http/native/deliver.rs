@@ -240,7 +240,7 @@ impl Feed for Direct<'_, '_> {
     }
 }
 
-/// Results onto a tape.
+/// Results into an event log.
 struct Logged<'a> {
     event_log: &'a EventLog,
     run: &'a Run,

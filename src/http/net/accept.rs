@@ -1,4 +1,4 @@
-//! The door: lets clients in, each on a thread of its own, as long as there is room; and the drain. The loop ends when it
+//! The acceptor: lets clients in, each on a thread of its own, as long as there is room; and the drain. The loop ends when it
 //! is told to, and for no other reason.
 
 use crate::base::sys::{self, Watch};
@@ -21,13 +21,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long nobody is let in after that failed: there is no descriptor or no memory, and only time brings some.
+/// How long no client is let in after that failed: there is no descriptor or no memory, and only time brings some.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that was refused may take to hear it, and how many may do so at once.
 const HEARING: (Duration, usize) = (Duration::from_millis(500), 64);
 /// What a client hears for whom there is no place.
 pub(crate) const TOO_MANY: &str = "there are too many connections: try again in a second";
-/// How long the connections may take to end when nobody waits for them any more.
+/// How long the connections may take to end when they are not waited for any more.
 const HURRY: Duration = Duration::from_secs(1);
 /// The stack of a client's thread: a whole run happens on it. One with the most deeply nested JSON that is read was seen to
 /// need 63 KiB, and 255 KiB without optimisation.
@@ -124,7 +124,7 @@ impl Acceptor {
         self.gauges.clone()
     }
 
-    /// Serves until a byte comes from `stop`, or its end; then drains: nobody new is let in, idle connections are closed,
+    /// Serves until a byte comes from `stop`, or its end; then drains: no new client is let in, idle connections are closed,
     /// the others end with their next answer, and after the grace what still runs is cancelled. Returns when no connection
     /// is left. With a second byte nothing has a grace any more.
     pub fn serve(self, limits: Limits, service: Arc<dyn Service>, stop: OwnedFd) -> io::Result<()> {
@@ -174,7 +174,7 @@ impl Acceptor {
                         failing = false;
                         rejected.extend(start_connection(stream, peer, shared, &places, &open_end));
                     }
-                    // It left before we came to the door.
+                    // It left before it was accepted.
                     Err(error) if is_of_client(&error) => {}
                     // Its descriptor is free in a moment.
                     Err(error) if sys::is_shortage(&error) && places.make_room() => paused = true,
@@ -191,7 +191,7 @@ impl Acceptor {
         self.drain(shared, stop, &none_left, open_end)
     }
 
-    /// Lets everybody go. The listeners are closed at once.
+    /// Lets all clients go. The listeners are closed at once.
     fn drain(
         self,
         shared: &Shared,
@@ -252,7 +252,7 @@ fn start_connection(
         let serve = move || match Connection::new(own, peer, place, shared) {
             Ok(connection) => connection.serve(),
             // It is gone already.
-            Err(error) => log::debug!("a client left at the door: {error}"),
+            Err(error) => log::debug!("a client left before it had a thread: {error}"),
         };
         // Not joined: its place says when it is over.
         let started = thread::Builder::new().name("client".to_owned()).stack_size(STACK).spawn(serve);
@@ -264,7 +264,7 @@ fn start_connection(
     RejectedConnection::new(stream)
 }
 
-/// The grace is over: nobody waits for anything any more.
+/// The grace is over: nothing is waited for any more.
 fn over(shared: &Shared) -> bool {
     shared.watcher.throw_all();
     shared.drain.over.throw();

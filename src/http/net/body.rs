@@ -87,7 +87,7 @@ impl<S: Read> Reader<S> {
     }
 }
 
-/// The longest line before a chunk. Nobody uses chunk extensions.
+/// The longest line before a chunk. Chunk extensions are not in use.
 const LONGEST_CHUNK_LINE: usize = 256;
 
 /// The largest size of a chunk that is believed.
@@ -110,7 +110,7 @@ enum BodyState {
     Trailer(usize, usize),
     /// All of it has been read.
     End,
-    /// Nobody knows where it ends.
+    /// Where it ends is not known.
     Broken(BodyError),
 }
 
@@ -252,7 +252,7 @@ fn line<S: Read>(reader: &mut Reader<S>, longest: usize, too_long: &'static str)
     }
 }
 
-/// The size that the line before a chunk says. What comes behind a `;` is for nobody.
+/// The size that the line before a chunk says. What comes behind a `;` is not used.
 fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
     let wrong = BodyError::Malformed("the line before a chunk is not its size");
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -261,6 +261,6 @@ fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
         return Err(wrong);
     }
     let size = std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    // Nobody sends so much at once: that is a number made to overflow one.
+    // No client sends so much at once: that is a number made to overflow one.
     size.filter(|size| *size <= LARGEST_CHUNK).ok_or(wrong)
 }

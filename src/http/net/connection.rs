@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How much of a request that nobody wanted is read and dropped, so that its client hears the answer.
+/// How much of a request that was not wanted is read and dropped, so that its client hears the answer.
 const MOST_DROPPED: usize = 256 << 10;
 /// How long that may take.
 const DROPPING: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ pub enum Peer {
 pub struct Response {
     /// The status code, from 200 on.
     pub status: u16,
-    /// Header fields. What may not stand in a value becomes `?`; those that say the framing are the door's own.
+    /// Header fields. What may not stand in a value becomes `?`; those that say the framing are the connection's own.
     pub headers: Vec<(String, String)>,
     /// The body. A HEAD request gets its length only.
     pub body: Vec<u8>,
@@ -83,7 +83,7 @@ impl Connection {
 
     /// Serves the client until one of the two has had enough.
     pub(crate) fn serve(mut self) {
-        // Whoever connects has something to say; only a client that was served before may think about it.
+        // A client that connects has something to say; only a client that was served before may think about it.
         let mut wait_limit = self.shared.limits.head;
         if self.place.is_for_health {
             wait_limit = wait_limit.min(FOR_HEALTH);
@@ -354,7 +354,7 @@ impl Exchange<'_> {
         if self.answer != Answer::Nothing {
             return Err(io::Error::other("there is an answer already"));
         }
-        // A client that was never told to send its body may or may not do so: nobody knows where its next request begins.
+        // A client that was never told to send its body may or may not do so: where its next request begins is not known.
         self.keep_alive &=
             !self.is_draining() && !self.awaits_continue && self.body.may_end_within(MOST_DROPPED as u64);
         let connection = match (self.keep_alive, self.head.http11) {
@@ -394,7 +394,7 @@ impl Exchange<'_> {
         let left = self.gone || watched.is_some_and(|watched| watched.cancel().is_thrown());
         self.keep_alive &= !panicked;
         match self.answer {
-            // Whoever left is not waiting for it.
+            // A client that left is not waiting for it.
             Answer::Nothing if left => return Next::Cut,
             Answer::Nothing => {
                 if self.respond(response::refusal(500, "the server made a mistake")).is_err() {

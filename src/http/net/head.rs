@@ -57,7 +57,7 @@ pub struct Request {
     pub(crate) misdirected: bool,
 }
 
-/// Why a request is not let in: the connection has no future, because nobody knows where the next request begins.
+/// Why a request is not let in: the connection has no future, because it is not known where the next request begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the answer.

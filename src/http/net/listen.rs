@@ -145,7 +145,7 @@ fn advice(error: &io::Error) -> String {
     }
 }
 
-/// A Unix socket that only we may connect to: 0600, in a directory where nobody else can put one in its place.
+/// A Unix socket that only we may connect to: 0600, in a directory where no other user can put one in its place.
 fn unix(path: &Path) -> Result<Listener, Error> {
     let address = format!("unix:{}", path.display());
     let fail = |problem: String| fail(&address, problem);
@@ -184,7 +184,7 @@ fn prepare_directory(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes a socket that nobody listens to any more.
+/// Removes a socket that no server listens to any more.
 fn make_room(path: &Path) -> Result<(), String> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
     if !meta.file_type().is_socket() {

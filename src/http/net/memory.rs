@@ -139,7 +139,7 @@ impl Held {
         true
     }
 
-    /// Only so much is left of what was taken, and it is a result that waits for its client: nobody waits for it to end.
+    /// Only so much is left of what was taken, and it is a result that waits for its client: no request waits for it to end.
     pub(crate) fn settle(&self, bytes: usize) {
         let mut state = lock(&self.memory.state);
         state.used = state.used - self.bytes.swap(bytes, Ordering::Relaxed) + bytes;
@@ -217,7 +217,10 @@ mod tests {
         let (first, second) = (memory.hold(), memory.hold());
         assert!(first.grow(MIB, || true) && !first.grow(2 * MIB, || true), "it would wait for itself");
         assert!(second.grow(MIB, || true) && !second.grow(1, || true), "the first may wait for it");
-        assert!(!first.grow(1, || false) && !first.claim(1, LONG, || false), "whoever leaves waits no more");
+        assert!(
+            !first.grow(1, || false) && !first.claim(1, LONG, || false),
+            "a client that leaves waits no more"
+        );
         thread::scope(|scope| {
             let grows = scope.spawn(|| first.grow(MIB, || true));
             drop(second);

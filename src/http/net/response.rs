@@ -19,12 +19,12 @@ pub(crate) enum Framing {
     Unsaid,
 }
 
-/// What an answer may not say of itself: the framing is the door's.
+/// What an answer may not say of itself: the framing is the connection's.
 const OURS: &[&str] =
     &["connection", "content-length", "keep-alive", "server", "trailer", "transfer-encoding", "upgrade"];
 
 /// The head of an answer, up to and with its empty line. The only place where names and values become bytes, so the only
-/// one that keeps a line end in a value from beginning a header, or an answer, of somebody else's.
+/// one that keeps a line end in a value from beginning a header, or an answer, of the backend's.
 pub(crate) fn head(
     status: u16,
     headers: &[(String, String)],
@@ -77,7 +77,7 @@ fn field(name: &str, value: &str) -> Option<Header> {
     Header::from_bytes(name.as_bytes(), value.trim().as_bytes()).ok()
 }
 
-/// The door's own answer to a request that goes no further.
+/// The connection's own answer to a request that goes no further.
 pub(crate) fn refusal(status: u16, message: &str) -> Response {
     let kind = match status {
         500 => Kind::Internal,

@@ -21,9 +21,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The two moments of a drain.
 pub(crate) struct Drain {
-    /// Whoever says nothing now may go.
+    /// A client that is silent now may go.
     pub(crate) asked: Cancel,
-    /// Whoever is still there has to go.
+    /// A client that is still there has to go.
     pub(crate) over: Cancel,
 }
 
@@ -120,7 +120,7 @@ impl Socket {
 
     /// Says that nothing more will be said.
     pub(crate) fn end_writing(&self) {
-        // Whoever is gone already need not hear it.
+        // A client that is gone already need not hear it.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 }

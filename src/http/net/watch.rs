@@ -1,4 +1,4 @@
-//! The thread that notices clients who left while somebody works for them: a run writes nothing for minutes, and only a
+//! The thread that notices clients that left while a run works for them: a run writes nothing for minutes, and only a
 //! write would tell.
 
 use crate::base::sync::lock;

@@ -241,7 +241,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let queued = slots.used().1;
-            // The batch goes on at once where it was, and still everybody has a turn.
+            // The batch goes on at once where it was, and still every request has a turn.
             drop(held);
             held = batch.join().unwrap();
             scope.spawn(|| drop(slots.take(of_batch(), &cancel)));

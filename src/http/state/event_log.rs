@@ -1,11 +1,11 @@
-//! What a run says, kept for whoever listens later: the events of a detached run, the answer to a request that is sent
+//! What a run says, kept for clients that listen later: the events of a detached run, the answer to a request that is sent
 //! again. One writes, any number read, from wherever they are.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// A tape with more bytes than this forgets its oldest pieces.
+/// A log with more bytes than this forgets its oldest pieces.
 const MOST_BYTES: usize = 8 << 20;
 
 /// Pieces in the order in which they were written.

@@ -71,7 +71,7 @@ impl Idempotency {
         Ok(run)
     }
 
-    /// Forgets answers that nobody asked for again in time.
+    /// Forgets answers that no client asked for again in time.
     pub(crate) fn expire(&self) {
         drop(self.lock());
     }
@@ -83,7 +83,7 @@ impl Idempotency {
     }
 }
 
-/// A failure that may pass is no answer: whoever sends the request again wants another try.
+/// A failure that may pass is no answer: a client that sends the request again wants another try.
 fn is_worth_keeping(run: &Run) -> bool {
     match run.status() {
         None => !run.is_cancelled(),

@@ -2,7 +2,7 @@
 
 pub mod admission; // how many runs at once
 pub mod call; // one request on its way
-pub mod event_log; // what a run says, for whoever listens later
+pub mod event_log; // what a run says, for clients that listen later
 pub mod idempotency; // requests that are sent again
 pub mod metrics; // what is counted
 pub mod reuse; // conversations that may go on

@@ -16,6 +16,14 @@ pub(crate) struct Reuse {
     most: usize,
 }
 
+/// Which sessions are removed.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Which {
+    /// Those that no request came back for in time.
+    Over,
+    All,
+}
+
 #[derive(Default)]
 struct ReuseState {
     /// By the session that has them.
@@ -30,7 +38,7 @@ struct Kept {
     /// Its responses, and how many turns it had then.
     responses: Vec<(Key, usize)>,
     turns: usize,
-    /// Somebody goes on with it.
+    /// A request goes on with it.
     is_taken: bool,
     at: Instant,
 }
@@ -62,7 +70,7 @@ impl Reuse {
         kept.take(self.memory).then(|| session.clone())
     }
 
-    /// Takes the session with that response, if that is its last one and nobody has it; not at all where it is only read.
+    /// Takes the session with that response, if that is its last one and no request has it; not at all where it is only read.
     pub(crate) fn by_response(&self, key: &Key, only_reads: bool) -> Option<Previous> {
         let mut state = self.state();
         let turns_at =
@@ -74,7 +82,7 @@ impl Reuse {
         Some(if is_end { Previous::End(session) } else { Previous::Within(session, turns) })
     }
 
-    /// Takes a session by its name; false where it is none of ours, or somebody has it.
+    /// Takes a session by its name; false where it is none of ours, or a request has it.
     pub(crate) fn by_name(&self, session: &str) -> bool {
         self.state().kept.get_mut(session).is_some_and(|kept| kept.take(self.memory))
     }
@@ -102,15 +110,16 @@ impl Reuse {
         }
     }
 
-    /// Nobody goes on with that session.
+    /// That session is not continued any more.
     pub(crate) fn forget(&self, session: &str) {
         self.state().forget(session.to_owned());
     }
 
-    /// Takes out a session that has to be removed; with `all`, whatever its time.
-    pub(crate) fn next_gone(&self, all: bool) -> Option<String> {
+    /// Takes out a session that has to be removed: one of these.
+    pub(crate) fn next_gone(&self, which: Which) -> Option<String> {
         let mut state = self.state();
-        let is_over = |kept: &Kept| all || (!kept.is_taken && kept.at.elapsed() >= self.memory);
+        let is_over =
+            |kept: &Kept| which == Which::All || (!kept.is_taken && kept.at.elapsed() >= self.memory);
         let over = state.kept.iter().find(|(_, kept)| is_over(kept)).map(|(session, _)| session.clone());
         over.into_iter().for_each(|session| state.forget(session));
         state.gone.pop()
@@ -161,13 +170,19 @@ mod tests {
         reuse.keep("one", Some(b), None);
         assert_eq!(reuse.by_history(&a), None, "it has gone on");
         reuse.keep("two", Some(c), None);
-        assert_eq!(reuse.next_gone(false), None);
+        assert_eq!(reuse.next_gone(Which::Over), None);
         reuse.keep("three", Some(d), None);
-        assert_eq!((reuse.next_gone(false), reuse.next_gone(false)), (Some("one".to_owned()), None));
+        assert_eq!(
+            (reuse.next_gone(Which::Over), reuse.next_gone(Which::Over)),
+            (Some("one".to_owned()), None)
+        );
         assert!(reuse.by_history(&c).is_some(), "what is gone on with does not go");
         reuse.keep("four", None, None);
-        assert_eq!((reuse.next_gone(false), reuse.next_gone(false)), (Some("three".to_owned()), None));
-        let mut all = [reuse.next_gone(true), reuse.next_gone(true), reuse.next_gone(true)];
+        assert_eq!(
+            (reuse.next_gone(Which::Over), reuse.next_gone(Which::Over)),
+            (Some("three".to_owned()), None)
+        );
+        let mut all = [reuse.next_gone(Which::All), reuse.next_gone(Which::All), reuse.next_gone(Which::All)];
         all.sort();
         assert_eq!(all, [None, Some("four".to_owned()), Some("two".to_owned())]);
         assert!(!Reuse::new(Duration::ZERO, 2).is_on() && !Reuse::new(Duration::from_secs(1), 0).is_on());
@@ -181,7 +196,7 @@ mod tests {
         reuse.keep("s", None, Some(a));
         assert_eq!(reuse.by_response(&a, true), within(1), "who only reads takes nothing");
         assert_eq!((reuse.by_response(&c, false), reuse.by_response(&a, false)), (None, end()));
-        assert_eq!(reuse.by_response(&a, false), within(1), "somebody has it");
+        assert_eq!(reuse.by_response(&a, false), within(1), "a request has it");
         reuse.keep("s", None, Some(b));
         assert_eq!((reuse.by_response(&a, false), reuse.by_response(&b, false)), (within(1), end()));
         reuse.forget("s");
@@ -193,6 +208,9 @@ mod tests {
         let (reuse, [a, ..]) = (Reuse::new(Duration::from_nanos(1), 2), keys());
         reuse.keep("s", Some(a), None);
         assert_eq!((reuse.by_history(&a), reuse.by_name("s")), (None, false));
-        assert_eq!((reuse.next_gone(false), reuse.next_gone(false)), (Some("s".to_owned()), None));
+        assert_eq!(
+            (reuse.next_gone(Which::Over), reuse.next_gone(Which::Over)),
+            (Some("s".to_owned()), None)
+        );
     }
 }

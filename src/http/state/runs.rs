@@ -1,5 +1,5 @@
 //! What is running: one entry a request that started something, from its beginning to its end, and for a while behind it
-//! where somebody may come back for it.
+//! where a client may come back for it.
 
 use crate::base::json::json;
 use crate::base::time::timestamp;
@@ -22,7 +22,7 @@ pub struct Run {
     pub(crate) client: String,
     /// The key that it belongs to.
     pub(crate) owner: Option<String>,
-    /// What it says, where somebody may come back for it.
+    /// What it says, where a client may come back for it.
     pub(crate) event_log: Option<EventLog>,
     /// It goes on without any client.
     pub(crate) detached: bool,
@@ -104,7 +104,7 @@ impl Run {
         cancel.inspect(|cancel| cancel.throw());
     }
 
-    /// Somebody stopped it, and it is not over yet.
+    /// It was stopped, and is not over yet.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.state().cancel.as_ref().is_some_and(|cancel| cancel.is_thrown())
     }
@@ -123,13 +123,13 @@ impl Run {
         self.state().result.as_ref().map_or(0, |(finished, _)| finished.body.len() * TOLD)
     }
 
-    /// How many bytes are kept for whoever comes back.
+    /// How many bytes are kept for a client that comes back.
     fn kept(&self, state: &RunState) -> usize {
         let body = state.result.as_ref().map_or(0, |(finished, _)| finished.body.len());
         body + self.event_log.as_ref().map_or(0, EventLog::bytes)
     }
 
-    /// Nobody can come back for it: others needed its room.
+    /// No client can come back for it: others needed its room.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.state().forgotten
     }
@@ -143,7 +143,7 @@ impl Run {
         state.sessions.extend(session.map(str::to_owned));
     }
 
-    /// It is over; what is said first of its end counts. Whoever follows its tape is told.
+    /// It is over; what is said first of its end counts. Clients that follow its log are woken.
     pub(crate) fn finish(&self, finished: Finished) {
         self.state().result.get_or_insert((finished, Instant::now()));
         if let Some(event_log) = &self.event_log {
@@ -161,7 +161,7 @@ impl Run {
         self.state().result.as_ref().map(|(finished, _)| finished.status)
     }
 
-    /// Somebody follows it, as long as what is returned lives. A run that nobody follows any more is stopped, unless it is
+    /// A client follows it, as long as what is returned lives. A run that no client follows any more is stopped, unless it is
     /// detached.
     pub(crate) fn follow(self: &Arc<Run>) -> Follower {
         self.followers.fetch_add(1, Ordering::SeqCst);
@@ -213,7 +213,7 @@ impl Run {
     }
 }
 
-/// Somebody who follows a run.
+/// A client that follows a run.
 pub(crate) struct Follower(Arc<Run>);
 
 impl Drop for Follower {
@@ -239,14 +239,14 @@ impl Runs {
         Runs { runs: Mutex::default(), retention, most_kept }
     }
 
-    /// Lists a run until what is returned is dropped; one with a tape for the retention after its end.
+    /// Lists a run until what is returned is dropped; one with a log for the retention after its end.
     pub(crate) fn add(&self, run: Run) -> Listed<'_> {
         let run = Arc::new(run);
         self.keep(run.clone());
         Listed { runs: self, run }
     }
 
-    /// Lists a run that somebody may come back for.
+    /// Lists a run that a client may come back for.
     pub(crate) fn keep(&self, run: Arc<Run>) {
         self.lock().insert(run.id.clone(), run);
     }
@@ -272,7 +272,7 @@ impl Runs {
         self.lock().values().for_each(|run| run.cancel());
     }
 
-    /// Forgets those that nobody came back for in time.
+    /// Forgets those that no client came back for in time.
     pub(crate) fn expire(&self) {
         drop(self.lock());
     }

@@ -17,7 +17,7 @@ pub(crate) fn variables(world: &World, addresses: &[String]) -> Vec<(String, Str
 
 fn leads_to(url: &str, ours: &[SocketAddr]) -> bool {
     let Some((host, port)) = host_and_port(url) else { return false };
-    // Names are looked up only where the port is one of ours: elsewhere nobody waits for it.
+    // Names are looked up only where the port is one of ours: elsewhere no request waits for it.
     let listening: Vec<IpAddr> =
         ours.iter().filter(|address| address.port() == port).map(SocketAddr::ip).collect();
     if listening.is_empty() {

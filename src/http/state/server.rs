@@ -23,7 +23,7 @@ use crate::http::state::admission::{Bounds, Claim, Claimant, Slots};
 use crate::http::state::call::{Who, Work};
 use crate::http::state::idempotency::Idempotency;
 use crate::http::state::metrics::{Metrics, Ran};
-use crate::http::state::reuse::Reuse;
+use crate::http::state::reuse::{Reuse, Which};
 use crate::http::state::runs::Runs;
 use crate::http::state::self_reference;
 use crate::model::error::{Error, Kind};
@@ -57,7 +57,7 @@ pub(crate) struct Server {
     pub(crate) engine: Engine,
     /// Who may come in.
     pub(crate) keys: Keys,
-    /// What anybody may ask for.
+    /// What any client may ask for.
     pub(crate) policy: Policy,
     /// Whose word on addresses is believed.
     pub(crate) proxies: Proxies,
@@ -87,7 +87,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Everything that can be wrong is found out here, before anybody is let in.
+    /// Everything that can be wrong is found out here, before a client is let in.
     pub(crate) fn new(
         config: Config,
         engine: Engine,
@@ -133,14 +133,14 @@ impl Server {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
         self.runs.expire();
         self.idempotency.expire();
-        self.forget(false, Instant::now() + FORGETTING);
+        self.forget(Which::Over, Instant::now() + FORGETTING);
     }
 
     /// Removes sessions that were kept for clients to go on with and that no client came back for, or all; ours and the
     /// vendor's, one after the other, until that moment. What is left then has its turn the next time, or is found by the
     /// next server.
-    pub(crate) fn forget(&self, all: bool, until: Instant) {
-        while let Some(id) = self.reuse.next_gone(all) {
+    pub(crate) fn forget(&self, which: Which, until: Instant) {
+        while let Some(id) = self.reuse.next_gone(which) {
             let forgotten = self.engine.store.load(&id).and_then(|session| self.engine.forget(&session));
             match forgotten {
                 Ok(()) | Err(Error::SessionNotFound { .. }) => {}
