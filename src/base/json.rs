@@ -178,15 +178,11 @@ impl Json {
     /// The text for the wire. Line separators that some clients cut lines at (U+2028, U+2029, U+0085) are escaped: they
     /// can only stand in strings, where their escapes mean the same.
     pub(crate) fn text(self) -> String {
-        let cuts = |letter: char| matches!(letter, '\u{85}' | '\u{2028}' | '\u{2029}');
-        if !self.0.contains(cuts) {
-            return self.0;
-        }
-        let escaped = |letter: char| match letter {
-            letter if cuts(letter) => format!("\\u{:04x}", letter as u32),
-            other => other.to_string(),
+        let escaped = |text: String, cut: char| match text.contains(cut) {
+            true => text.replace(cut, &format!("\\u{:04x}", cut as u32)),
+            false => text,
         };
-        self.0.chars().map(escaped).collect()
+        ['\u{85}', '\u{2028}', '\u{2029}'].into_iter().fold(self.0, escaped)
     }
 }
 

@@ -15,8 +15,15 @@ static LIVE: Mutex<Vec<Arc<Mutex<Tree>>>> = Mutex::new(Vec::new());
 /// Held together by those that start a child, and alone by those that look for orphans: then every child of ours is on the
 /// list of those that are owned. A start may wait for the processor, and must not hold up the others.
 static STARTS: RwLock<()> = RwLock::new(());
-/// How long this process has been suspended, and since when it is: that counts for no time limit.
-static SUSPENDED: Mutex<(Duration, Option<Instant>)> = Mutex::new((Duration::ZERO, None));
+/// The time for which this process was suspended counts for no time limit.
+static SUSPENDED: Mutex<Suspended> = Mutex::new(Suspended { before: Duration::ZERO, since: None });
+
+/// How long this process has been suspended before, and since when it is now.
+#[derive(Clone, Copy)]
+struct Suspended {
+    before: Duration,
+    since: Option<Instant>,
+}
 
 /// Stops the trees of all runs and then this process, as a terminal's Ctrl-Z means it; goes on when it is continued.
 pub fn suspend() {
@@ -30,10 +37,10 @@ pub fn suspend() {
     all(sys::SIGSTOP);
     // Noted before the stop: a run that wakes up first must not find the time gone.
     let since = Instant::now();
-    lock(&SUSPENDED).1 = Some(since);
+    lock(&SUSPENDED).since = Some(since);
     sys::raise(sys::SIGSTOP);
     let mut suspended = lock(&SUSPENDED);
-    *suspended = (suspended.0 + since.elapsed(), None);
+    *suspended = Suspended { before: suspended.before + since.elapsed(), since: None };
     drop(suspended);
     all(sys::SIGCONT);
 }
@@ -76,7 +83,7 @@ impl Clock {
 }
 
 fn suspended() -> Duration {
-    let (before, since) = *lock(&SUSPENDED);
+    let Suspended { before, since } = *lock(&SUSPENDED);
     before + since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 

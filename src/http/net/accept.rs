@@ -23,8 +23,10 @@ use std::time::{Duration, Instant};
 
 /// How long no client is let in after that failed: there is no descriptor or no memory, and only time brings some.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a client that was refused may take to hear it, and how many may do so at once.
-const HEARING: (Duration, usize) = (Duration::from_millis(500), 64);
+/// How long a client that was refused may take to read that.
+const LAST_WORDS_TAKE: Duration = Duration::from_millis(500);
+/// How many of them may do so at once.
+const MOST_REJECTED: usize = 64;
 /// What a client hears for whom there is no place.
 pub(crate) const TOO_MANY: &str = "there are too many connections: try again in a second";
 /// How long the connections may take to end when they are not waited for any more.
@@ -186,7 +188,7 @@ impl Acceptor {
                     }
                 }
             }
-            rejected.truncate(HEARING.1);
+            rejected.truncate(MOST_REJECTED);
         }
         self.drain(shared, stop, &none_left, open_end)
     }
@@ -294,7 +296,7 @@ impl RejectedConnection {
         let words = response::last_words(503, TOO_MANY);
         stream.as_ref().write_all(&words).ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
-        Some(RejectedConnection { stream, until: Instant::now() + HEARING.0, left: 256 << 10 })
+        Some(RejectedConnection { stream, until: Instant::now() + LAST_WORDS_TAKE, left: 256 << 10 })
     }
 
     /// Drops what it says. False when it need not be listened to any longer.
