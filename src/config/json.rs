@@ -1,8 +1,10 @@
-//! Strict JSON with positions: serde_json says whether a text is JSON, and this says where in it each member stands,
-//! which serde_json forgets, and whether one stands there twice, which it forgives.
+//! Strict JSON with positions: where in a text each member stands, which serde_json forgets, and whether one stands there
+//! twice, which it forgives.
 
 use super::path::Path;
+use crate::base::json;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 
 /// Line and column of a character, both from 1.
@@ -33,18 +35,39 @@ impl Member<'_> {
 /// not looked into.
 pub(super) fn members(text: &str) -> Result<Vec<Member<'_>>, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| syntax(text, &error))?;
-    let mut scanner = Scanner { text, at: 0, members: Vec::new() };
-    scanner.space();
     if !value.is_object() {
-        return Err((position(text, scanner.at), "expected an object: `{ ... }`".to_owned()));
+        let start = text.len() - text.trim_start().len();
+        return Err((position(text, start), "expected an object: `{ ... }`".to_owned()));
     }
-    scanner.object(&mut Path::new());
-    let mut seen = BTreeSet::new();
-    match scanner.members.iter().find(|member| !seen.insert(&member.path)) {
+    let (mut members, mut seen) = (Vec::new(), BTreeSet::new());
+    collect(text, text, &mut Path::new(), &mut members);
+    match members.iter().find(|member| !seen.insert(&member.path)) {
         Some(twice) => {
             Err((twice.key_at, format!("key `{}` stands here for the second time", twice.path.join("."))))
         }
-        None => Ok(scanner.members),
+        None => Ok(members),
+    }
+}
+
+/// Collects the members of an object that is a part of the text.
+fn collect<'t>(text: &'t str, object: &'t str, path: &mut Path, members: &mut Vec<Member<'t>>) {
+    let offset = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+    let mut end = offset(object);
+    let found =
+        json::members::<&RawValue>(object.as_bytes(), |_| true).expect("it is an object of valid JSON");
+    for (name, value) in found {
+        let json::Member::Known(value) = value else { continue };
+        let json = value.get();
+        // The next quote behind the value before is that of the name.
+        let key = end + text[end..].find('"').expect("a member has a name");
+        path.push(name);
+        let (key_at, value_at) = (position(text, key), position(text, offset(json)));
+        members.push(Member { path: path.clone(), key_at, value_at, json });
+        if json.starts_with('{') {
+            collect(text, json, path, members);
+        }
+        path.pop();
+        end = offset(json) + json.len();
     }
 }
 
@@ -64,82 +87,4 @@ fn position(text: &str, offset: usize) -> Position {
     let before = &text[..offset];
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)
-}
-
-/// Walks over text that is known to be valid JSON, byte by byte.
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-    members: Vec<Member<'a>>,
-}
-
-impl<'a> Scanner<'a> {
-    /// From `{` to behind its `}`.
-    fn object(&mut self, path: &mut Path) {
-        self.at += 1;
-        loop {
-            self.space();
-            match self.byte() {
-                b'"' => self.member(path),
-                b',' => self.at += 1,
-                _ => break,
-            }
-        }
-        self.at += 1;
-    }
-
-    fn member(&mut self, path: &mut Path) {
-        let key_at = position(self.text, self.at);
-        let key = self.string();
-        path.push(serde_json::from_str(key).expect("it is a string of valid JSON"));
-        self.space();
-        self.at += 1; // the colon
-        self.space();
-        let start = self.at;
-        let value_at = position(self.text, start);
-        let index = self.members.len();
-        self.members.push(Member { path: path.clone(), key_at, value_at, json: "" });
-        match self.byte() {
-            b'{' => self.object(path),
-            _ => self.skip(),
-        }
-        self.members[index].json = &self.text[start..self.at];
-        path.pop();
-    }
-
-    /// Past a value that is no object.
-    fn skip(&mut self) {
-        let mut depth = 0usize;
-        loop {
-            match self.byte() {
-                b'"' => _ = self.string(),
-                b',' | b'}' | b']' if depth == 0 => return,
-                b'[' | b'{' => (depth, self.at) = (depth + 1, self.at + 1),
-                b']' | b'}' => (depth, self.at) = (depth - 1, self.at + 1),
-                _ if depth == 0 && self.byte().is_ascii_whitespace() => return,
-                _ => self.at += 1,
-            }
-        }
-    }
-
-    /// Past a string, which is returned with its quotes.
-    fn string(&mut self) -> &'a str {
-        let start = self.at;
-        self.at += 1;
-        while self.byte() != b'"' {
-            self.at += if self.byte() == b'\\' { 2 } else { 1 };
-        }
-        self.at += 1;
-        &self.text[start..self.at]
-    }
-
-    fn space(&mut self) {
-        while self.text[self.at..].starts_with([' ', '\t', '\n', '\r']) {
-            self.at += 1;
-        }
-    }
-
-    fn byte(&self) -> u8 {
-        self.text.as_bytes()[self.at]
-    }
 }
