@@ -18,6 +18,8 @@ const SMALL: usize = 1 << 20;
 const LARGE: usize = 8 << 20;
 /// How often a request that waits looks whether its client is still there.
 const LOOK: Duration = Duration::from_millis(50);
+/// A request that has its answer gives back its memory a moment later: the client's next one may be here by then.
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 
 /// All the memory that there is for requests.
 #[derive(Debug)]
@@ -123,13 +125,14 @@ impl Held {
     }
 
     /// Takes so much more. Where that is not there the request that came first waits for the others, as long as `goes_on`
-    /// says so; they do not wait, or two would wait for each other. False: there was no room.
+    /// says so; they wait for a moment only, or two would wait for each other. False: there was no room.
     #[must_use]
     pub(crate) fn grow(&self, bytes: usize, goes_on: impl Fn() -> bool) -> bool {
-        let mut state = lock(&self.memory.state);
+        let (mut state, since) = (lock(&self.memory.state), Instant::now());
         while state.used.saturating_add(bytes) > self.memory.most {
-            let is_first = state.holders.first() == Some(&self.place) && state.holders.len() > 1;
-            if !is_first || !goes_on() {
+            let is_first = state.holders.first() == Some(&self.place);
+            let has_others = state.holders.iter().any(|place| *place != self.place);
+            if !has_others || !(is_first || since.elapsed() < MOMENT) || !goes_on() {
                 return false;
             }
             let waited = self.memory.freed.wait_timeout(state, LOOK);

@@ -6,7 +6,7 @@ use crate::base::text::{nearest, without_mark};
 use crate::exec::{Cancel, Control};
 use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys::Key;
-use crate::http::net::memory::Held;
+use crate::http::net::memory::{Held, MOMENT};
 use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
@@ -155,7 +155,8 @@ impl<'c> Call<'_, 'c> {
 
     /// Takes memory for what is made of the body, if it is there.
     pub(crate) fn afford(&self, bytes: usize) -> Result<(), Fault> {
-        if self.exchange.held().grow(bytes, || false) {
+        let since = Instant::now();
+        if self.exchange.held().grow(bytes, || since.elapsed() < MOMENT) {
             return Ok(());
         }
         if bytes > self.exchange.memory().most() / 2 {
