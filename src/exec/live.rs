@@ -1,7 +1,7 @@
 //! The runs that are under way in this process, from the start of a child to the last of its tree; and the clock that
 //! stands still while the process is suspended.
 
-use super::tree::{self, Owned, Tree};
+use super::tree::{self, OtherRuns, Owned, Tree};
 use crate::base::sync::lock;
 use crate::base::sys::{self, Child, Program};
 use std::fs::File;
@@ -167,8 +167,9 @@ impl Live {
                 return;
             }
             // The first process of a container is handed the orphans of all: there only the marker tells.
-            let alone = lock(&LIVE).is_empty() && std::process::id() != 1;
-            if !self.tree().sweep(alone) {
+            let is_alone = lock(&LIVE).is_empty() && std::process::id() != 1;
+            let others = if is_alone { OtherRuns::None } else { OtherRuns::MayBe };
+            if !self.tree().sweep(others) {
                 return;
             }
             drop(starts);

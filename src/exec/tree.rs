@@ -163,6 +163,13 @@ pub(super) fn tag(marker: &str) -> u64 {
     hasher.finish()
 }
 
+/// Other runs that are under way in this process.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum OtherRuns {
+    None,
+    MayBe,
+}
+
 /// The tree of one run: its child, and everything that the child set going.
 pub(super) struct Tree {
     /// The child and leader of its group, until it is reaped: after that the number may be another process's.
@@ -177,12 +184,12 @@ impl Tree {
     }
 
     /// Finds what belongs to this run now, and keeps in mind what belonged to it before: once the child is gone its
-    /// descendants are the orphans of all processes. `alone`: no other run is under way, so every orphan is this one's; else
+    /// descendants are the orphans of all processes. Where no other run is under way every orphan is this one's; else
     /// never "all descendants of clinvk", because those of other runs are among them.
-    fn find(&mut self, alone: bool) -> Vec<Process> {
+    fn find(&mut self, others: OtherRuns) -> Vec<Process> {
         let all = processes();
         let mut found: HashSet<Process> = HashSet::new();
-        if alone {
+        if others == OtherRuns::None {
             for orphan in orphans(&all) {
                 found.insert(orphan);
                 found.extend(below(orphan.pid, &all));
@@ -214,7 +221,7 @@ impl Tree {
 
     /// Remembers the tree as it is, before the first signal scatters it.
     pub(crate) fn remember(&mut self) {
-        self.find(false);
+        self.find(OtherRuns::MayBe);
     }
 
     /// A signal to the child's group.
@@ -226,7 +233,7 @@ impl Tree {
     /// A signal to the group and to everything found outside of it.
     pub(crate) fn signal_all(&mut self, signal: i32) {
         self.signal_group(signal);
-        for process in self.find(false) {
+        for process in self.find(OtherRuns::MayBe) {
             let _ = sys::kill(process.pid, signal);
         }
     }
@@ -237,8 +244,8 @@ impl Tree {
     }
 
     /// Kills whatever is left of the run, and says whether anything was.
-    pub(crate) fn sweep(&mut self, alone: bool) -> bool {
-        let left: Vec<Process> = self.find(alone).into_iter().filter(|process| !process.zombie).collect();
+    pub(crate) fn sweep(&mut self, others: OtherRuns) -> bool {
+        let left: Vec<Process> = self.find(others).into_iter().filter(|process| !process.zombie).collect();
         for process in &left {
             let _ = sys::kill(process.pid, sys::SIGKILL);
         }

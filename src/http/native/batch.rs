@@ -40,7 +40,7 @@ pub(crate) fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         plan.settings.max_parallel.unwrap_or(Workers(of_config.max_workers)),
         plan.settings.fail_fast.unwrap_or(of_config.fail_fast),
     );
-    let (format, detach) = (Format::of(call, false), plan.settings.detach.unwrap_or(false));
+    let (format, detach) = (Format::of(call), plan.settings.detach.unwrap_or(false));
     let job: Job = Box::new(move |work, feed| {
         let given = Request::default();
         let (report, results) =
@@ -98,7 +98,7 @@ pub(crate) fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         missing.iter().map(|name| format!("backend `{name}` is not installed: it is not asked")).collect();
     let workers = Workers(if extra.sequential.unwrap_or(false) { 1 } else { candidates.len().max(1) });
     let wants_stream = given.output_format == Some(Word(OutputFormat::StreamJson));
-    let (format, detach) = (Format::of(call, wants_stream), extra.detach.unwrap_or(false));
+    let (format, detach) = (Format::of(call).or_stream(wants_stream), extra.detach.unwrap_or(false));
     let given = Request { prompt: None, files: None, ..given };
     let job: Job = Box::new(move |work, feed| {
         let race = extra.race.unwrap_or(false);
@@ -143,7 +143,7 @@ pub(crate) fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     if chain.wants_input() && chain.settings.input.is_none() {
         return Err(Fault::invalid("input", "`{{input}}` is used, and there is no `input`"));
     }
-    let (format, detach) = (Format::of(call, false), chain.settings.detach.unwrap_or(false));
+    let (format, detach) = (Format::of(call), chain.settings.detach.unwrap_or(false));
     let job: Job = Box::new(move |work, feed| {
         let given = Request::default();
         // As in clinvk 0.2, a chain over HTTP goes on after a failure unless it says otherwise.

@@ -60,15 +60,20 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What the client asked for, in its body or by `Accept`.
-    pub(crate) fn of(call: &Call<'_, '_>, wants_stream: bool) -> Format {
+    /// What the client asked for by `Accept`.
+    pub(crate) fn of(call: &Call<'_, '_>) -> Format {
         let accept = call.exchange.head.text("accept").unwrap_or("");
         let accepts = |kind: &str| accept.split(',').any(|part| part.trim().split(';').next() == Some(kind));
         match () {
             () if accepts("text/event-stream") => Format::Sse,
-            () if wants_stream || accepts("application/x-ndjson") => Format::Ndjson,
+            () if accepts("application/x-ndjson") => Format::Ndjson,
             () => Format::Json,
         }
+    }
+
+    /// The same where its body may ask for a stream.
+    pub(crate) fn or_stream(self, wants_stream: bool) -> Format {
+        if wants_stream && self == Format::Json { Format::Ndjson } else { self }
     }
 
     fn content_type(self) -> &'static str {

@@ -57,7 +57,7 @@ pub(crate) fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 
 fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra) -> Result<(), Fault> {
     let wants_stream = request.output_format == Some(Word(OutputFormat::StreamJson));
-    let (format, detach) = (Format::of(call, wants_stream), extra.detach.unwrap_or(false));
+    let (format, detach) = (Format::of(call).or_stream(wants_stream), extra.detach.unwrap_or(false));
     let session = match &extra.session_id {
         Some(id) => Some(sessions::find(call, id)?),
         None if extra.replay.is_some() || extra.wait_secs.is_some() => {

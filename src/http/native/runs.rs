@@ -41,7 +41,7 @@ pub(crate) fn cancel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 /// `GET /runs/{id}/events`
 pub(crate) fn events(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let run = find(call)?;
-    let format = match Format::of(call, false) {
+    let format = match Format::of(call) {
         Format::Ndjson => Format::Ndjson,
         Format::Json | Format::Sse => Format::Sse,
     };
