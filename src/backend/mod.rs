@@ -8,6 +8,7 @@ pub mod echo;
 pub mod gemini;
 mod reader; // lines of JSON, none of them lost
 
+use crate::base::sync::{read, write};
 use crate::config::Config;
 pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
@@ -307,17 +308,17 @@ const AVAILABILITY_HOLDS: Duration = Duration::from_secs(30);
 impl Registry {
     /// Adds a backend, or replaces the one of that name.
     pub fn register(&self, backend: Arc<dyn Backend>) {
-        self.write().insert(backend.name().to_owned(), backend);
+        write(&self.backends).insert(backend.name().to_owned(), backend);
     }
 
     /// Takes a backend out; false when there was none of that name. Runs that are under way go on.
     pub fn remove(&self, name: &str) -> bool {
-        self.write().remove(name).is_some()
+        write(&self.backends).remove(name).is_some()
     }
 
     /// The names, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.read().keys().cloned().collect()
+        read(&self.backends).keys().cloned().collect()
     }
 
     /// The backend of that name.
@@ -325,7 +326,7 @@ impl Registry {
     /// # Errors
     /// `UnknownBackend` with the names there are.
     pub fn get(&self, name: &str) -> Result<Arc<dyn Backend>, Error> {
-        match self.read().get(name) {
+        match read(&self.backends).get(name) {
             Some(backend) => Ok(backend.clone()),
             None => Err(Error::UnknownBackend { given: name.to_owned(), known: self.names() }),
         }
@@ -339,7 +340,7 @@ impl Registry {
         trust: Trust,
         find: impl FnOnce(&str) -> Option<PathBuf>,
     ) -> Option<PathBuf> {
-        let held = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(program).cloned();
+        let held = read(&self.found).get(program).cloned();
         if let Some((path, since)) = held {
             let holds = now.saturating_duration_since(since) < AVAILABILITY_HOLDS;
             if holds && (path.is_some() || trust == Trust::All) {
@@ -347,22 +348,14 @@ impl Registry {
             }
         }
         let path = find(program);
-        let mut found = self.found.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut found = write(&self.found);
         found.insert(program.to_owned(), (path.clone(), now));
         path
     }
 
     pub(crate) fn looked_for(&self, program: &str) -> Option<Instant> {
-        let found = self.found.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let found = read(&self.found);
         found.get(program).map(|(_, at)| *at)
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {
-        self.backends.read().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<dyn Backend>>> {
-        self.backends.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

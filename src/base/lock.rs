@@ -3,13 +3,13 @@
 //! process, a gate. A wait for either can be called off.
 
 use super::disk;
-use super::sync::lock;
+use super::sync::{lock, wait_timeout};
 use fs2::FileExt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -145,8 +145,7 @@ impl Gate {
         let mut taken = lock(&self.taken);
         while *taken {
             keep_waiting()?;
-            let waited = self.left.wait_timeout(taken, PAUSES.1);
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+            taken = wait_timeout(&self.left, taken, PAUSES.1);
         }
         *taken = true;
         Ok(Inside(Arc::clone(self)))

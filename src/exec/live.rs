@@ -2,7 +2,7 @@
 //! stands still while the process is suspended.
 
 use super::tree::{self, OtherRuns, Owned, Tree};
-use crate::base::sync::lock;
+use crate::base::sync::{lock, read, write};
 use crate::base::sys::{self, Child, Program};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -55,12 +55,12 @@ pub fn reap_orphans() {
 }
 
 fn with_other_starts() -> RwLockReadGuard<'static, ()> {
-    STARTS.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    read(&STARTS)
 }
 
 /// As long as the result lives no child is being started.
 fn without_starts() -> RwLockWriteGuard<'static, ()> {
-    STARTS.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    write(&STARTS)
 }
 
 /// A clock that stands still while this process is suspended.

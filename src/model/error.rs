@@ -133,7 +133,7 @@ impl From<&Error> for Failure {
 pub enum Error {
     /// A sentence about bad input that needs no facts of its own.
     Invalid(String),
-    /// A word that is not one of the known ones; `near` is the one that was probably meant.
+    /// A word that is not one of the known ones.
     Unknown {
         /// What it should name: `flag`, `command`, `approval mode` ...
         what: &'static str,

@@ -41,8 +41,7 @@ pub trait Fields: Default {
     fn or(self, other: &Self) -> Self;
 }
 
-/// Both sets of fields in one object.
-/// Nothing can be said.
+/// No fields.
 impl Fields for () {
     fn list(_: &mut Vec<Field>) {}
 
@@ -53,6 +52,7 @@ impl Fields for () {
     fn or(self, (): &Self) {}
 }
 
+/// Both sets of fields in one object.
 impl<A: Fields, B: Fields> Fields for (A, B) {
     fn list(fields: &mut Vec<Field>) {
         A::list(fields);

@@ -2,7 +2,7 @@
 //! are kept.
 
 use crate::base::sha256;
-use crate::base::sync::lock;
+use crate::base::sync::{lock, read, write};
 use crate::base::text;
 use crate::base::world::World;
 use crate::config::{Server, bad_key_name};
@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 const VARIABLE: &str = "CLINVK_API_KEYS";
@@ -105,14 +105,14 @@ impl Keys {
 
     /// No source is configured: clients need no key.
     pub fn is_empty(&self) -> bool {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        read(&self.held).is_empty()
     }
 
     /// Whose key this is. Takes the same time for every secret of that length: each digest is compared to its end.
     pub fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
         let digest = sha256::digest(presented);
         let mut found = None;
-        for held in self.held.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for held in read(&self.held).iter() {
             let differ =
                 held.digest.iter().zip(digest).fold(0, |differ, (one, other)| differ | (one ^ other));
             if black_box(differ) == 0 {
@@ -135,7 +135,7 @@ impl Keys {
                 sources[at].written = written;
                 let mut all = Vec::new();
                 sources.iter().try_for_each(|source| add(&mut all, &source.written))?;
-                *self.held.write().unwrap_or_else(PoisonError::into_inner) = self.holders.keys(&all);
+                *write(&self.held) = self.holders.keys(&all);
                 Ok(())
             });
             let source = &mut sources[at];

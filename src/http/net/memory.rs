@@ -1,7 +1,7 @@
 //! The one bound of the memory that clients choose: bodies on their way, what is made of them, and answers that are kept
 //! until their end. A request that finds no room waits before its body is read.
 
-use crate::base::sync::lock;
+use crate::base::sync::{lock, wait_timeout};
 use crate::base::sys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,8 +111,7 @@ impl Held {
             if left.is_zero() || !goes_on() {
                 break false;
             }
-            let waited = memory.freed.wait_timeout(state, left.min(LOOK));
-            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            state = wait_timeout(&memory.freed, state, left.min(LOOK));
         };
         state.waiting.remove(&place);
         if is_granted {
@@ -135,8 +134,7 @@ impl Held {
             if !has_others || !(is_first || since.elapsed() < MOMENT) || !goes_on() {
                 return false;
             }
-            let waited = self.memory.freed.wait_timeout(state, LOOK);
-            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            state = wait_timeout(&self.memory.freed, state, LOOK);
         }
         self.add(&mut state, bytes);
         true

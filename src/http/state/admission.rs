@@ -1,6 +1,7 @@
 //! How many runs may go on at once: in all, of one backend, of one key. A short queue in front; connections are cheap,
 //! runs are not.
 
+use crate::base::sync::{lock, wait_timeout};
 use crate::exec::Cancel;
 use crate::model::error::Error;
 use std::collections::{BTreeMap, HashMap};
@@ -110,8 +111,7 @@ impl Slots {
                 );
                 break Some(Error::Busy(sentence));
             }
-            (state, _) =
-                self.freed.wait_timeout(state, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = wait_timeout(&self.freed, state, LOOK);
         };
         state.line.remove(&place);
         // It may be the turn of one behind.
@@ -142,7 +142,7 @@ impl Slots {
     }
 
     fn state(&self) -> MutexGuard<'_, AdmissionState> {
-        crate::base::sync::lock(&self.state)
+        lock(&self.state)
     }
 }
 
