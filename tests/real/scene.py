@@ -47,8 +47,14 @@ def clip(text, longest=2000):
 
 def files(root):
     """The files below a directory: path relative to it -> bytes."""
-    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.is_file()}
+    found = {}
+    for path in (Path(folder, name) for folder, _, names in os.walk(root) for name in names):
+        try:
+            if path.is_file():
+                found[str(path.relative_to(root))] = path.read_bytes()
+        except FileNotFoundError:
+            pass  # a process of the scene has removed it since the directory was read
+    return found
 
 
 def processes(wanted, file):
