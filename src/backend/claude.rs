@@ -71,6 +71,7 @@ impl Backend for Claude {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
+            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::SandboxWorkspace => {
                 Err("claude has no sandbox: use `read-only`, or approval modes and tool lists")
             }

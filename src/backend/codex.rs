@@ -89,6 +89,7 @@ impl Backend for Codex {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
+            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::MaxTurns => Err("it has no limit of model turns (a time limit bounds a run)"),
             TaskOption::MaxTokens => Err("it ignores `model_max_output_tokens`"),
             TaskOption::AllowedTools | TaskOption::DeniedTools => {

@@ -43,6 +43,7 @@ impl Backend for Echo {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
+            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::Schema => Err("it only repeats the prompt"),
             TaskOption::Images => Err("it has no eyes"),
             TaskOption::Effort | TaskOption::EffortUltra => Err("it does not think"),

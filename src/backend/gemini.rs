@@ -68,6 +68,7 @@ impl Backend for Gemini {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
+            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::AppendSystem => {
                 Err("gemini can only replace its system prompt; GEMINI.md files add to it")
             }

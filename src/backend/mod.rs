@@ -12,7 +12,7 @@ use crate::base::sync::{read, write};
 use crate::config::Config;
 pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
-use crate::model::event::{Event, TRUNCATED};
+use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -255,6 +255,9 @@ pub trait Dialogue: Send {
     /// Asks the program to stop, in its own words where it has some.
     fn interrupt(&mut self, _steps: &mut Steps) {}
 
+    /// A person has answered the question of that `Permission::id`.
+    fn permitted(&mut self, _id: &str, _allowed: bool, _steps: &mut Steps) {}
+
     /// The time of the last `Step::Alarm` is up.
     fn alarm(&mut self, _steps: &mut Steps) {}
 
@@ -282,6 +285,8 @@ pub enum Step {
     Alarm(Duration),
     /// Tell the listener.
     Event(Event),
+    /// Ask a person, and hand the answer to `Dialogue::permitted`: only in a task that is `attended`.
+    Ask(Permission),
     /// The run is over: success, or what kind of failure.
     Finished(Result<(), Failure>),
 }

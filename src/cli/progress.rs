@@ -59,6 +59,7 @@ pub(crate) fn doing(event: &Event) -> Option<&'static str> {
         Event::Void(_)
         | Event::Model { .. }
         | Event::PermissionDenied { .. }
+        | Event::Plan(_)
         | Event::Usage(_)
         | Event::Line(_)
         | Event::Done(_) => None,

@@ -16,7 +16,7 @@ pub use table::{
     BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, Input, KEYS, Key, KeyPolicy, Of, Output,
     Parallel, Server, Session, UnifiedFlags,
 };
-pub use value::{AnswerAs, PromptBy, StdinUse, Type};
+pub use value::{AnswerAs, PromptBy, Protocol, StdinUse, SystemBy, Type, UsageOf};
 
 use crate::base::json::json;
 use crate::model::error::Error;

@@ -1,7 +1,7 @@
 //! The table of keys: every key's name, type, default and help stand here and nowhere else. The structs that the rest
 //! of the program reads are made from it.
 
-use super::value::{AnswerAs, PromptBy, Setting, StdinUse, Type};
+use super::value::{AnswerAs, PromptBy, Protocol, Setting, StdinUse, SystemBy, Type, UsageOf};
 use crate::base::collect::inserted;
 use crate::model::error::Kind;
 use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
@@ -293,6 +293,7 @@ table! {
     /// How a program becomes a backend.
     Declared "backends.<name>." Declared {
         command: Vec<String> = "", "the program and its arguments; required";
+        protocol: Protocol = "command", "how it is talked to: command (prompt in, answer out), acp (the Agent Client Protocol)";
         prompt: PromptBy = "stdin", "how the program gets the prompt";
         prompt_separator: bool = "false", "put `--` before the prompt argument";
         output: AnswerAs = "text", "what the program prints";
@@ -300,6 +301,13 @@ table! {
         system_args: Vec<String> = "", "arguments that are added when there is a system prompt, with {system}";
         resume_args: Vec<String> = "", "arguments that are added to continue a session, with {session}";
         env: BTreeMap<String, String> = "", "environment variables of the program";
+        auth_method: String = "", "acp: the method of `authenticate` that is used first; empty is none";
+        modes: BTreeMap<String, String> = "", "acp: the agent's mode for each of our words: default, auto, none, always, read-only";
+        system_by: SystemBy = "prompt", "acp: how the agent gets a system prompt: prompt (in front of it), meta, session";
+        usage: UsageOf = "turn", "acp: what the agent's numbers of tokens count: turn, total (sums of the session), none";
+        failure_texts: Vec<String> = "", "acp: beginnings of answers that are failures";
+        client_tools: bool = "false", "acp: let the agent read, write and run through clinvk, inside the working directory";
+        start_timeout_secs: u64 [0, YEAR] = "30", "acp: longest time until its first answer; 0 is no limit";
         + fields: Fields = "/fields", "Where things stand in the lines of a `jsonl` program.";
     }
 

@@ -204,6 +204,40 @@ words! {
 }
 
 words! {
+    /// How a declared backend is talked to.
+    Protocol {
+        /// Prompt in, answer out.
+        Command = "command",
+        /// The Agent Client Protocol.
+        Acp = "acp",
+    }
+}
+
+words! {
+    /// How an agent that speaks ACP gets a system prompt.
+    SystemBy {
+        /// In front of the prompt: the agent has no way of its own.
+        Prompt = "prompt",
+        /// `_meta.systemPrompt` of `session/new`.
+        Meta = "meta",
+        /// `systemPrompt` of `session/new`.
+        Session = "session",
+    }
+}
+
+words! {
+    /// What the numbers of tokens count that an agent gives with an answer.
+    UsageOf {
+        /// This answer.
+        Turn = "turn",
+        /// All answers of the session.
+        Total = "total",
+        /// Nothing of use.
+        None = "none",
+    }
+}
+
+words! {
     /// What a declared backend prints.
     AnswerAs {
         /// The answer itself.
@@ -233,4 +267,16 @@ macro_rules! word_settings {
         }
     )+};
 }
-word_settings!(Approval, Sandbox, OutputFormat, StdinUse, PromptBy, AnswerAs, ToolUse, Kind);
+word_settings!(
+    Approval,
+    Sandbox,
+    OutputFormat,
+    StdinUse,
+    PromptBy,
+    AnswerAs,
+    Protocol,
+    SystemBy,
+    UsageOf,
+    ToolUse,
+    Kind
+);

@@ -4,7 +4,7 @@
 use crate::engine::{Engine, Prepared};
 use crate::exec::Control;
 use crate::model::error::{Error, Failure, Kind};
-use crate::model::event::{Event, Listener};
+use crate::model::event::{Event, Listener, Permission};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::Session;
@@ -171,6 +171,7 @@ impl Listener for HeldBack<'_> {
                 Event::Started { .. }
                 | Event::Model { .. }
                 | Event::PermissionDenied { .. }
+                | Event::Plan(_)
                 | Event::Progress { .. }
                 | Event::Usage(_)
                 | Event::Line(_) => false,
@@ -184,6 +185,11 @@ impl Listener for HeldBack<'_> {
         self.over = true;
         let tried = self.tried.to_vec();
         self.listener.event(&Event::Done(Box::new(Outcome { tried, ..(**outcome).clone() })))
+    }
+
+    fn permission(&mut self, asked: &Permission) -> io::Result<bool> {
+        self.release()?;
+        self.listener.permission(asked)
     }
 
     fn idle(&mut self) -> io::Result<()> {

@@ -319,6 +319,8 @@ impl Request {
             effort: self.effort.map(|Word(effort)| effort),
             ephemeral: self.ephemeral.unwrap_or(false),
             extra: of_backend.extra_flags.iter().cloned().chain(given(&self.extra)).collect(),
+            mcp: Vec::new(),
+            attended: false,
             interpret: self.interpret.unwrap_or(false),
             no_project_config: self.no_project_config.unwrap_or(false),
             resume: None,

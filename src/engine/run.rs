@@ -7,7 +7,7 @@ use crate::backend::{self, Trust};
 use crate::base::world;
 use crate::exec::{self, Cancel, Control, Stop};
 use crate::model::error::{Error, Failure, Kind};
-use crate::model::event::{Event, Listener, TRUNCATED};
+use crate::model::event::{Event, Listener, Permission, TRUNCATED};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{KeepWaiting, Run, Session};
@@ -201,6 +201,10 @@ impl Listener for Fold<'_> {
             }
             Err(error) => error,
         })
+    }
+
+    fn permission(&mut self, asked: &Permission) -> io::Result<bool> {
+        self.listener.permission(asked)
     }
 
     fn idle(&mut self) -> io::Result<()> {

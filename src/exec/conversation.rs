@@ -177,6 +177,16 @@ impl<'a> Conversation<'a> {
                 }
                 self.tell(&event);
             }
+            Step::Ask(permission) => {
+                let mut allowed = false;
+                self.let_hear(|listener| {
+                    allowed = listener.permission(&permission)?;
+                    Ok(())
+                });
+                // The person was silent, not the child, nor its model.
+                self.last_output = self.clock.ran();
+                self.step(|dialogue, steps| dialogue.permitted(&permission.id, allowed, steps));
+            }
             Step::Finished(result) => self.finish(result),
         }
     }

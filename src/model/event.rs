@@ -59,6 +59,8 @@ pub enum Event {
         /// The tool and what it was to do, as people read it.
         what: String,
     },
+    /// What the agent means to do, step by step; a later one replaces an earlier one.
+    Plan(Vec<PlanEntry>),
     /// Something worth knowing that is not part of the answer: a retry, a stage, a vendor's warning.
     Progress {
         /// A short word: `retry`, `warning`, `TRUNCATED` ...
@@ -73,6 +75,32 @@ pub enum Event {
     /// The run has its outcome, and nothing comes behind it; the child may still be flushing. From exec it says the
     /// failure and the exit code, and the engine puts in the rest.
     Done(Box<Outcome>),
+}
+
+/// One step of an agent's plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanEntry {
+    /// What is to be done.
+    pub content: String,
+    /// `high`, `medium` or `low`; empty where the agent does not say.
+    pub priority: String,
+    /// `pending`, `in_progress` or `completed`.
+    pub status: String,
+}
+
+/// What an agent asks a person to allow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Permission {
+    /// The dialogue's own name of the question; the answer carries it again.
+    pub id: String,
+    /// The id of the `Event::ToolUse` that waits for the answer; empty where there is none.
+    pub tool_use: String,
+    /// The tool's name as the backend has it.
+    pub name: String,
+    /// What the tool is to do, as people read it.
+    pub title: String,
+    /// What the tool is asked to do, in the tool's own shape.
+    pub input: Value,
 }
 
 impl Event {
@@ -154,6 +182,11 @@ pub trait Listener {
     }
 
     fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Whether a person allows what the agent asks for: only where one is there (`Task::attended`). The run waits meanwhile.
+    fn permission(&mut self, _asked: &Permission) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// A moment has passed without an event: a terminal redraws its spinner, a stream writes its keep-alive.
     fn idle(&mut self) -> io::Result<()> {

@@ -3,6 +3,7 @@
 pub mod error; // what can go wrong
 pub mod event; // what is said while it runs
 pub mod fields; // objects that people write by hand
+pub mod mcp; // servers with tools for an agent
 pub mod outcome; // how a run went
 pub mod retry_after; // when a vendor wants to be asked again
 pub mod task; // what is asked

@@ -2,6 +2,7 @@
 
 use crate::base::encoding;
 use crate::base::words::words;
+use crate::model::mcp::McpServer;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Task {
     pub effort: Option<Effort>,
     /// Leave no session behind, ours or the vendor's.
     pub ephemeral: bool,
+    /// MCP servers whose tools the agent has in this run, besides those that it is configured with.
+    pub mcp: Vec<McpServer>,
     /// Flags for the backend's own command line, each on the backend's allow-list.
     pub extra: Vec<String>,
     /// Let the backend interpret the prompt: slash commands, `@file`, `$skill`.
@@ -67,6 +70,8 @@ pub struct Task {
     pub unset: Vec<String>,
     /// The backend's own id of the session to continue: the engine's, from `session`.
     pub resume: Option<String>,
+    /// A person can be asked for permissions (`Listener::permission`).
+    pub attended: bool,
     /// An option that the backend cannot honour is dropped with a warning, not refused.
     pub lenient: bool,
     /// How often a vendor's program may try again after a failed request.
@@ -251,6 +256,8 @@ words! {
         Interpret = "interpret",
         /// `no_project_config`
         NoProjectConfig = "no project config",
+        /// `mcp`
+        Mcp = "mcp servers",
         /// `extra`
         Extra = "extra flags",
     }
@@ -287,6 +294,7 @@ impl Task {
             TaskOption::Resume => self.resume.is_some(),
             TaskOption::Interpret => self.interpret,
             TaskOption::NoProjectConfig => self.no_project_config,
+            TaskOption::Mcp => !self.mcp.is_empty(),
             TaskOption::Extra => !self.extra.is_empty(),
         }
     }
@@ -315,6 +323,7 @@ impl Task {
             TaskOption::Resume => self.resume = None,
             TaskOption::Interpret => self.interpret = false,
             TaskOption::NoProjectConfig => self.no_project_config = false,
+            TaskOption::Mcp => self.mcp.clear(),
             TaskOption::Extra => self.extra.clear(),
         }
     }

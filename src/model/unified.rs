@@ -5,7 +5,7 @@ use crate::base::json::json;
 use crate::base::time::timestamp;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
-use crate::model::event::{Event, Usage};
+use crate::model::event::{Event, PlanEntry, Usage};
 use crate::model::outcome::Outcome;
 use serde::Serialize;
 use serde_json::Value;
@@ -206,6 +206,10 @@ impl Events {
             }
             Event::PermissionDenied { what } => {
                 ("progress", json!({"stage": "permission", "message": format!("refused: {what}")}))
+            }
+            Event::Plan(entries) => {
+                let entry = |entry: &PlanEntry| json!({"content": entry.content, "priority": entry.priority, "status": entry.status});
+                ("plan", json!({"entries": entries.iter().map(entry).collect::<Vec<_>>()}))
             }
             Event::Progress { stage, message } => ("progress", json!({"stage": stage, "message": message})),
             Event::Usage(used) => ("token_usage", usage(used)),

@@ -2,7 +2,7 @@
 
 use clinvk::backend::{Dialogue, Ended, Step, Steps};
 use clinvk::model::error::Failure;
-use clinvk::model::event::{Event, Usage};
+use clinvk::model::event::{Event, Permission, Usage};
 use std::path::PathBuf;
 
 /// The text of a file below `tests/data`.
@@ -18,6 +18,8 @@ pub struct Played {
     pub said: Vec<String>,
     /// Every event.
     pub events: Vec<Event>,
+    /// What a person was asked to allow.
+    pub asked: Vec<Permission>,
     /// How it ended; `None` when the recording was over first.
     pub result: Option<Result<(), Failure>>,
 }
@@ -53,6 +55,7 @@ impl Played {
                 Step::Send(line) => self.said.push(line),
                 Step::SendRaw(text) => self.said.push(text.to_string()),
                 Step::Event(event) => self.events.push(event),
+                Step::Ask(permission) => self.asked.push(permission),
                 Step::Finished(result) => self.result = self.result.take().or(Some(result)),
                 Step::CloseStdin | Step::Asked | Step::Answering | Step::Alarm(_) => {}
             }

@@ -27,7 +27,7 @@ use crate::http::state::reuse::{Reuse, Which};
 use crate::http::state::runs::Runs;
 use crate::http::state::self_reference;
 use crate::model::error::{Error, Kind};
-use crate::model::event::{Event, Listener};
+use crate::model::event::{Event, Listener, Permission};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{Filter, Session};
@@ -358,6 +358,10 @@ impl Listener for Meter<'_> {
             }
         }
         self.listener.event(event)
+    }
+
+    fn permission(&mut self, asked: &Permission) -> io::Result<bool> {
+        self.listener.permission(asked)
     }
 
     fn idle(&mut self) -> io::Result<()> {

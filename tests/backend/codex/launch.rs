@@ -55,7 +55,11 @@ fn what_codex_cannot_honour_is_refused_by_name() {
     for option in TaskOption::ALL {
         let refused = matches!(
             option,
-            TaskOption::MaxTurns | TaskOption::MaxTokens | TaskOption::AllowedTools | TaskOption::DeniedTools
+            TaskOption::MaxTurns
+                | TaskOption::MaxTokens
+                | TaskOption::AllowedTools
+                | TaskOption::DeniedTools
+                | TaskOption::Mcp
         );
         assert_eq!(codex().honours(*option).is_err(), refused, "{}", option.word());
     }

@@ -216,6 +216,7 @@ fn what_gemini_cannot_honour_is_refused_by_name() {
         TaskOption::Effort,
         TaskOption::EffortUltra,
         TaskOption::Resume,
+        TaskOption::Mcp,
     ];
     assert_eq!(refused, expected);
     let task = Task {
@@ -227,8 +228,10 @@ fn what_gemini_cannot_honour_is_refused_by_name() {
         ..task("x")
     };
     // A task has one effort.
-    let used: Vec<TaskOption> =
-        expected.into_iter().filter(|option| *option != TaskOption::EffortUltra).collect();
+    let used: Vec<TaskOption> = expected
+        .into_iter()
+        .filter(|option| !matches!(option, TaskOption::EffortUltra | TaskOption::Mcp))
+        .collect();
     assert_eq!(task.used(), used);
 }
 
