@@ -6,6 +6,7 @@ pub mod codex;
 pub mod command;
 pub mod echo;
 pub mod gemini;
+pub(crate) mod jsonrpc; // one framing for all who speak it
 mod reader; // lines of JSON, none of them lost
 
 use crate::base::sync::{read, write};

@@ -49,14 +49,6 @@ impl Reader {
     }
 }
 
-/// Whether a line that cannot be read is a request or an answer of JSON-RPC: on one side a caller waits for it. Its members
-/// stand in the order in which all programs write them, the long one last.
-pub(super) fn is_awaited(line: &str) -> bool {
-    let long = ["\"params\"", "\"result\"", "\"error\""];
-    let end = long.iter().filter_map(|name| line.find(name)).min().unwrap_or(line.len());
-    line.trim_start().starts_with('{') && line[..end].contains("\"id\"")
-}
-
 fn warn(message: String, steps: &mut Steps) {
     steps.push(Step::Event(Event::Progress { stage: "warning".to_owned(), message }));
 }
@@ -64,23 +56,6 @@ fn warn(message: String, steps: &mut Steps) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// faults.md A6.
-    #[test]
-    fn a_request_or_an_answer_is_known_though_it_cannot_be_read() {
-        for (line, awaited) in [
-            (r#"{"method":"item/commandExecution/requestApproval","id":0,"params":{"#, true),
-            (r#"{"jsonrpc":"2.0","id":7,"method":"session/request_permission","params":{"a":"#, true),
-            (r#"{"id":2,"result":{"thread":{"#, true),
-            (r#"{"id":2,"error":{"#, true),
-            (r#"{"method":"item/completed","params":{"item":{"id":"x"#, false),
-            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"id":1"#, false),
-            (r#"an "id" in some words"#, false),
-            ("", false),
-        ] {
-            assert_eq!(is_awaited(line), awaited, "{line}");
-        }
-    }
 
     /// faults.md A6.
     #[test]

@@ -7,7 +7,8 @@
 use super::answer::MessageText;
 use super::items::{is_aside, tool, tool_result};
 use super::{OLDEST, Plan, failure, model, provider};
-use crate::backend::reader::{Reader, is_awaited};
+use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Message, Rpc, is_awaited};
+use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
@@ -124,12 +125,11 @@ impl Dialogue for AppServer {
             }
             return;
         };
-        let params = &message["params"];
-        match (message.get("id"), message["method"].as_str()) {
-            (Some(id), Some(method)) => self.asked(id, method, params, steps),
-            (Some(id), None) => self.answered(id.as_u64(), &message, steps),
-            (None, Some(method)) => self.notified(method, params, steps),
-            (None, None) => {}
+        match Message::of(message) {
+            Some(Message::Request { id, method, params }) => self.asked(id, &method, &params, steps),
+            Some(Message::Answer { id, result }) => self.answered(id.as_u64(), result, steps),
+            Some(Message::Notification { method, params }) => self.notified(&method, &params, steps),
+            None => {}
         }
     }
 
@@ -152,12 +152,15 @@ impl Dialogue for AppServer {
 
 impl AppServer {
     /// The answer to a request of ours.
-    fn answered(&mut self, id: Option<u64>, message: &Value, steps: &mut Steps) {
-        let result = &message["result"];
-        let error = message.get("error").filter(|error| !error.is_null());
+    fn answered(&mut self, id: Option<u64>, answer: Result<Value, Value>, steps: &mut Steps) {
+        let (result, error) = match answer {
+            Ok(result) => (result, None),
+            Err(error) => (Value::Null, Some(error)),
+        };
+        let result = &result;
         match (id, error) {
             (Some(INITIALIZE | OPEN | TURN | INJECT), Some(error)) => {
-                self.finish(Err(failure::of_request(error)), steps);
+                self.finish(Err(failure::of_request(&error)), steps);
             }
             (Some(INITIALIZE), None) => self.greeted(result, steps),
             // One that cannot tell its settings keeps its servers: what they want to do is refused all the same.
@@ -197,7 +200,7 @@ impl AppServer {
             let message = format!("codex {version} is too old: clinvk needs {OLDEST} or newer");
             return self.finish(Err(Failure::new(Kind::NotInstalled, message)), steps);
         }
-        steps.push(Step::Send(json!({"method": "initialized"}).to_string()));
+        steps.push(Step::Send(Rpc::Unmarked.notification("initialized", Value::Null)));
         request(SETTINGS, "config/read", json!({"includeLayers": false}), steps);
     }
 
@@ -258,7 +261,7 @@ impl AppServer {
     }
 
     /// A question of codex's. Every one gets an answer, or codex would wait for ever.
-    fn asked(&mut self, id: &Value, method: &str, params: &Value, steps: &mut Steps) {
+    fn asked(&mut self, id: Value, method: &str, params: &Value, steps: &mut Steps) {
         let accept = self.plan.accept;
         let decision = if accept { "accept" } else { "decline" };
         // With fields to fill in it asks a person, not for a permission.
@@ -291,10 +294,10 @@ impl AppServer {
             _ => (Err(format!("clinvk does not answer `{method}`")), None),
         };
         let reply = match reply {
-            Ok(result) => json!({"id": id, "result": result}),
-            Err(message) => json!({"id": id, "error": {"code": -32601, "message": message}}),
+            Ok(result) => Rpc::Unmarked.answer(id, result),
+            Err(message) => Rpc::Unmarked.error(id, METHOD_NOT_FOUND, &message),
         };
-        steps.push(Step::Send(reply.to_string()));
+        steps.push(Step::Send(reply));
         steps.extend(denied.map(|what| Step::Event(Event::PermissionDenied { what })));
     }
 
@@ -550,10 +553,7 @@ impl AppServer {
 }
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
-    let mut message = json!({"id": id, "method": method});
-    // Not by the builder, which would copy it: it may be long.
-    message["params"] = params;
-    steps.push(Step::Send(message.to_string()));
+    steps.push(Step::Send(Rpc::Unmarked.request(id, method, params)));
 }
 
 /// Cached input and reasoning are parts of input and output already.

@@ -5,7 +5,8 @@
 //! any mark. They are told as they come: what repeats itself may be what the model wanted to say.
 
 use super::failure;
-use crate::backend::reader::{Reader, is_awaited};
+use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Message, Rpc, is_awaited};
+use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps, older};
 use crate::base::json::{json, text};
 use crate::model::error::{Failure, Kind};
@@ -170,30 +171,34 @@ impl Dialogue for AcpTurn {
             }
             return;
         };
-        let (id, params) = (&message["id"], &message["params"]);
-        match message["method"].as_str() {
-            Some("session/update") => self.update(&params["update"], steps),
-            Some("session/request_permission") => self.permission(id, params, steps),
-            Some(method) if !id.is_null() => {
-                let error = json!({"code": -32601, "message": format!("clinvk does not offer {method}")});
-                say(json!({"jsonrpc": "2.0", "id": id, "error": error}), steps);
+        match Message::of(message) {
+            Some(Message::Notification { method, params }) if method == "session/update" => {
+                self.update(&params["update"], steps);
             }
-            Some(_) => {}
-            None if !message["error"].is_null() => {
-                steps.push(Step::Finished(Err(failure::of_error(&message["error"]))))
+            Some(Message::Request { id, method, params }) if method == "session/request_permission" => {
+                self.permission(id, &params, steps);
             }
-            None => match id.as_u64() {
-                Some(INITIALIZE) => self.initialized(&message["result"], steps),
-                Some(SESSION) => self.opened(&message["result"], steps),
-                Some(PROMPT) => self.ended(&message["result"], steps),
+            Some(Message::Request { id, method, .. }) => {
+                let sentence = format!("clinvk does not offer {method}");
+                steps.push(Step::Send(Rpc::V2.error(id, METHOD_NOT_FOUND, &sentence)));
+            }
+            Some(Message::Answer { result: Err(error), .. }) => {
+                steps.push(Step::Finished(Err(failure::of_error(&error))));
+            }
+            Some(Message::Answer { id, result: Ok(result) }) => match id.as_u64() {
+                Some(INITIALIZE) => self.initialized(&result, steps),
+                Some(SESSION) => self.opened(&result, steps),
+                Some(PROMPT) => self.ended(&result, steps),
                 _ => {}
             },
+            Some(Message::Notification { .. }) | None => {}
         }
     }
 
     fn interrupt(&mut self, steps: &mut Steps) {
         let Some(session) = self.session.as_ref().filter(|_| self.prompting) else { return };
-        say(json!({"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": session}}), steps);
+        let params = json!({"sessionId": session});
+        steps.push(Step::Send(Rpc::V2.notification("session/cancel", params)));
     }
 
     fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
@@ -284,7 +289,7 @@ impl AcpTurn {
     }
 
     /// Gemini asks for a permission; no user is there, so the approval mode answers.
-    fn permission(&mut self, id: &Value, params: &Value, steps: &mut Steps) {
+    fn permission(&mut self, id: Value, params: &Value, steps: &mut Steps) {
         let call = &params["toolCall"];
         self.tool_use(call, steps);
         let (kind, name) = (text(&call["kind"]), tool_name(call));
@@ -313,7 +318,7 @@ impl AcpTurn {
             let (id, name) = (text(&call["toolCallId"]).to_owned(), name.to_owned());
             steps.push(Step::Event(Event::ToolResult { id, name, output, is_error: true, parent: None }));
         }
-        say(json!({"jsonrpc": "2.0", "id": id, "result": {"outcome": outcome}}), steps);
+        steps.push(Step::Send(Rpc::V2.answer(id, json!({"outcome": outcome}))));
     }
 
     /// The prompt is done, one way or the other.
@@ -398,14 +403,7 @@ fn output(content: &Value) -> String {
 }
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {
-    let mut message = json!({"jsonrpc": "2.0", "id": id, "method": method});
-    // Not by the builder, which would copy it: it may be long.
-    message["params"] = params;
-    say(message, steps);
-}
-
-fn say(message: Value, steps: &mut Steps) {
-    steps.push(Step::Send(message.to_string()));
+    steps.push(Step::Send(Rpc::V2.request(id, method, params)));
 }
 
 fn progress(stage: &str, message: String, steps: &mut Steps) {
