@@ -302,13 +302,22 @@ table! {
         resume_args: Vec<String> = "", "arguments that are added to continue a session, with {session}";
         env: BTreeMap<String, String> = "", "environment variables of the program";
         auth_method: String = "", "acp: the method of `authenticate` that is used first; empty is none";
-        modes: BTreeMap<String, String> = "", "acp: the agent's mode for each of our words: default, auto, none, always, read-only";
         system_by: SystemBy = "prompt", "acp: how the agent gets a system prompt: prompt (in front of it), meta, session";
         usage: UsageOf = "turn", "acp: what the agent's numbers of tokens count: turn, total (sums of the session), none";
         failure_texts: Vec<String> = "", "acp: beginnings of answers that are failures";
         client_tools: bool = "false", "acp: let the agent read, write and run through clinvk, inside the working directory";
         start_timeout_secs: u64 [0, YEAR] = "30", "acp: longest time until its first answer; 0 is no limit";
+        + modes: Modes = "/modes", "The agent's modes for our words.";
         + fields: Fields = "/fields", "Where things stand in the lines of a `jsonl` program.";
+    }
+
+    /// The modes of an agent that speaks ACP, by id or name, that hold what our words ask for; empty where it has none.
+    Modes "backends.<name>.modes." Declared {
+        default: String = "", "acp: its mode in approval mode `default`; empty is the one that it begins in";
+        auto: String = "", "acp: its mode in approval mode `auto`";
+        none: String = "", "acp: its mode in approval mode `none`";
+        always: String = "", "acp: its mode in which it asks before it changes anything";
+        read_only: String = "", "acp: its mode in sandbox mode `read-only`";
     }
 
     /// Dotted paths into the lines of a `jsonl` program, such as `choices.0.text`; empty where there is none.
