@@ -3,7 +3,7 @@
 
     probe.py codex --turn shell:'touch x' --turn text:done 'first prompt' 'second prompt'
 
-Turns: text:..., shell:COMMAND, fail:STATUS, cut:CHUNKS, error:CHUNKS, empty, hang; `refused`
+The agents of agents.py are names too.  Turns: text:..., shell:COMMAND, fail:STATUS, cut:CHUNKS, error:CHUNKS, empty, hang; `refused`
 alone stands for a server that is not there.
 """
 
@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+import agents
 import vendor
 from standin import Failure, Hang, Refused, StandIn, Text, shell
 
@@ -25,7 +26,9 @@ COMMANDS = {
         "--verbose", "--include-partial-messages",
     ],
     "codex": ["codex", "app-server"],
+    # The others speak the Agent Client Protocol.
     "gemini": ["gemini", "--acp"],
+    **{agent.name: agent.command for agent in agents.AGENTS.values()},
 }  # fmt: skip
 
 
@@ -84,7 +87,7 @@ class Dialogue:
         """Send a JSON-RPC request without waiting; gives its id."""
         number = next(self._numbers)
         # ACP wants the version field, codex leaves it out.
-        version = {"jsonrpc": "2.0"} if self.name == "gemini" else {}
+        version = {} if self.name == "codex" else {"jsonrpc": "2.0"}
         self.send(version | {"id": number, "method": method, "params": params})
         return number
 
@@ -101,7 +104,7 @@ class Dialogue:
             self.send({"method": "initialized"})
             answer = self.result(self.request("thread/start", cwd=self.cwd, **session))
             self.session = answer["result"]["thread"]["id"]
-        elif self.name == "gemini":
+        elif self.name != "claude":
             capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
             client = {"name": "clinvk", "version": "0"}
             about = {"protocolVersion": 1, "clientCapabilities": capabilities, "clientInfo": client}
@@ -174,7 +177,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("prompts", nargs="+")
     options = parser.parse_intermixed_args()
-    clis = vendor.one()
+    clis = agents.installed([options.name]) if options.name in agents.AGENTS else vendor.one()
     refused = options.turn == ["refused"]
     with (
         tempfile.TemporaryDirectory() as home,

@@ -1,7 +1,7 @@
 """A model server on loopback that the real vendor CLIs talk to in tests.
 
-One `StandIn` speaks three dialects at once: Anthropic Messages (claude), OpenAI Responses (codex)
-and Gemini (gemini).  What it answers is a script of turns set by the test that owns it:
+One `StandIn` speaks four dialects at once: Anthropic Messages (claude), OpenAI Responses (codex),
+Gemini (gemini) and Chat Completions (agents of other vendors).  What it answers is a script of turns set by the test that owns it:
 
     with StandIn(Text(["Hello", "."], delay=0.5), shell("touch made.txt"), Failure(429)) as server:
         ...                                     # run a CLI against server.url
@@ -31,7 +31,7 @@ GATE_TIMEOUT = 120
 
 # ---------------------------------------------------------------------------------------- turns
 
-# Chooses a tool call: (dialect name, names of the tools on offer) -> (tool name, its input).
+# Chooses a tool call: (dialect name, the tools on offer, of chat with their schemas) -> (tool name, its input).
 Call = Callable[[str, list[str]], tuple[str, dict]]
 
 
@@ -85,12 +85,26 @@ def shell(command: str) -> Call:
             return "Bash", {"command": command, "description": "a test command"}
         if dialect == "gemini":
             return "run_shell_command", {"command": command, "description": "a test command"}
+        if dialect == "chat":
+            return fitting(offered, SHELLS, command=command, description="a test command")
         # Which of its two shell tools codex offers depends on the model's name.
         if "shell_command" in offered:
             return "shell_command", {"command": command}
         return "exec_command", {"cmd": command}
 
     return choose
+
+
+# How the agents that speak Chat Completions name their tools.
+SHELLS = ("bash", "Bash", "run_shell_command")
+WRITERS = ("write", "Write", "write_file", "create")
+
+
+def fitting(offered: dict, names: Sequence[str], **arguments) -> tuple[str, dict]:
+    """A call of the one of these tools that is offered, with those of the arguments that it knows."""
+    name = next((name for name in names if name in offered), names[0])
+    known = offered.get(name, {}).get("properties", {})
+    return name, {key: value for key, value in arguments.items() if key in known}
 
 
 def agent(prompt: str) -> Call:
@@ -114,6 +128,8 @@ def write_file(path: str, content: str) -> Call:
             return "Write", arguments
         if dialect == "gemini":
             return "write_file", arguments
+        if dialect == "chat":
+            return fitting(offered, WRITERS, path=path, filePath=path, file_text=content, **arguments)
         # codex recognises this command line and applies the patch itself.
         return shell(f"apply_patch <<'EOF'\n{patch}EOF\n")(dialect, offered)
 
@@ -282,7 +298,12 @@ class OpenAI:
         return False
 
     def is_side(self, path, body):
-        return False
+        # The question for a title.
+        schema = body.get("text", {}).get("format", {}).get("schema", {})
+        return list(schema.get("properties", ())) == ["title"]
+
+    def side_text(self, body):
+        return json.dumps({"title": "A title"})
 
     def streams(self, path, body):
         return body.get("stream", False)
@@ -398,6 +419,92 @@ class OpenAI:
         return self._event("response.failed", response=self._response(None, "failed", error=error))
 
 
+class Chat:
+    """Chat Completions, which agents of other vendors speak."""
+
+    name = "chat"
+    kinds = OpenAI.kinds
+
+    def owns(self, path):
+        return path == "/v1/chat/completions"
+
+    def is_of_agent(self, headers):
+        return False
+
+    def is_side(self, path, body):
+        # What wants a title, a judgement or a summary offers no tools.
+        return "tools" not in body
+
+    def side_text(self, body):
+        return "A title"
+
+    def streams(self, path, body):
+        return body.get("stream", False)
+
+    def model(self, path, body):
+        return body["model"]
+
+    def system(self, body):
+        return "\n".join(_flat(message["content"]) for message in body["messages"] if message["role"] in ("system", "developer"))
+
+    def tools(self, body):
+        return {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in body.get("tools", [])}
+
+    def conversation(self, body):
+        for message in body["messages"]:
+            if message["role"] in ("user", "assistant", "tool") and message.get("content"):
+                yield message["role"], _flat(message["content"])
+            for call in message.get("tool_calls") or []:
+                yield "call", call["function"]["arguments"]
+
+    def failure(self, status, message, code):
+        kind, usual = self.kinds.get(status, ("server_error", None))
+        return {"error": {"message": message, "param": None, "type": code or kind, "code": code or usual}}
+
+    def _usage(self):
+        return {
+            "prompt_tokens": INPUT,
+            "completion_tokens": OUTPUT,
+            "total_tokens": INPUT + OUTPUT,
+            "prompt_tokens_details": {"cached_tokens": CACHED},
+            "completion_tokens_details": {"reasoning_tokens": REASONING},
+        }
+
+    def _calls(self, call):
+        function = {"name": call[0], "arguments": json.dumps(call[1])}
+        return {"tool_calls": [{"index": 0, "id": f"call_{next(_serial)}", "type": "function", "function": function}]}
+
+    def _answer(self, model, kind, **choice):
+        identity = {"id": f"chatcmpl-{next(_serial)}", "object": kind, "created": int(time.time()), "model": model}
+        return identity | {"choices": [{"index": 0} | choice]}
+
+    def whole(self, turn, call, model):
+        message = {"role": "assistant", "content": "".join(turn.chunks)} | (self._calls(call) if call else {})
+        answer = self._answer(model, "chat.completion", message=message, finish_reason=self._stop(call))
+        return answer | {"usage": self._usage()}
+
+    def _stop(self, call):
+        return "tool_calls" if call else "stop"
+
+    def stream(self, turn, call, model):
+        def event(delta, stop=None, **fields):
+            answer = self._answer(model, "chat.completion.chunk", delta=delta, finish_reason=stop)
+            return f"data: {json.dumps(answer | fields)}\n\n"
+
+        yield False, event({"role": "assistant", "content": ""})
+        for text in turn.thinking:
+            yield True, event({"reasoning_content": text})
+        for text in turn.chunks:
+            yield True, event({"content": text})
+        if call:
+            yield False, event(self._calls(call))
+        yield False, event({}, self._stop(call), usage=self._usage())
+        yield False, "data: [DONE]\n\n"
+
+    def stream_error(self):
+        return f"data: {json.dumps(self.failure(500, 'The stand-in broke off.', None))}\n\n"
+
+
 class Gemini:
     name = "gemini"
     kinds = {
@@ -498,7 +605,7 @@ class Gemini:
         return self._event(self.failure(503, "The stand-in broke off.", None))
 
 
-DIALECTS = (Anthropic(), OpenAI(), Gemini())
+DIALECTS = (Anthropic(), OpenAI(), Chat(), Gemini())
 
 
 # --------------------------------------------------------------------------------------- server

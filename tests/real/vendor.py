@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import packages
+
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "CLINVK_VENDOR"
 
@@ -28,10 +30,6 @@ PINS = {"claude": "2.1.332", "codex": "0.171.0", "gemini": "0.61.0"}
 PATIENCE = 120
 
 
-class Unreachable(Exception):
-    """The npm registry did not give what was asked of it."""
-
-
 @dataclass(frozen=True)
 class Clis:
     """The three CLIs in one folder, and those of them that are to be tested."""
@@ -45,6 +43,10 @@ class Clis:
     def commands(self):
         return self.target / "node_modules" / ".bin"
 
+    def tests(self, name):
+        """Whether a scenario of this backend, or of all of them together, is to be played with these."""
+        return name in (*self.tested, "all")
+
     def label(self, name):
         """What tells a scenario's name from that of another folder: `newest codex 0.172.0`; "" for the pins."""
         if self.kind == "pinned":
@@ -54,17 +56,8 @@ class Clis:
 
     def install(self):
         """Install them unless that was done before."""
-        marker = self.target / "installed.json"
-        packages = [f"{PACKAGES[name]}@{version}" for name, version in self.versions.items()]
-        if marker.exists() and marker.read_text() == json.dumps(packages):
-            return
-        self.target.mkdir(parents=True, exist_ok=True)
-        # Nothing is asked of the network but the packages, and those only when npm has no copy.
-        flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--prefer-offline", "--loglevel=error"]
-        command = ["npm", "install", "--save-exact", "--prefix", self.target, *flags, *packages]
-        if status := subprocess.run(command).returncode:
-            raise Unreachable(f"npm install of {' '.join(packages)} ended with {status}")
-        marker.write_text(json.dumps(packages))
+        wanted = [f"{PACKAGES[name]}@{version}" for name, version in self.versions.items()]
+        packages.once(self.target, json.dumps(wanted).encode(), lambda target: packages.npm(target, *wanted))
 
     def environment(self, names: list[str], home: Path, url: str) -> dict[str, str]:
         """The complete environment in which these CLIs talk to `url` only, with their files under `home`.
@@ -74,7 +67,7 @@ class Clis:
         """
         env = {"HOME": str(home), "PATH": self.path, "LANG": "C.UTF-8"}
         for name in names:
-            env |= _SETTERS[name](Path(home), url)
+            env |= SETTERS[name](Path(home), url)
         return env
 
     @property
@@ -105,7 +98,7 @@ def one() -> Clis:
 def _registry():
     try:
         yield
-    except Unreachable as error:
+    except packages.Unreachable as error:
         sys.exit(f"the vendors' CLIs cannot be had from the npm registry: {error}")
 
 
@@ -151,11 +144,11 @@ def _newest(name):
         asked = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         version = json.loads(asked.stdout)
     except subprocess.TimeoutExpired:
-        raise Unreachable(f"it does not say within {PATIENCE} s {what}") from None
+        raise packages.Unreachable(f"it does not say within {PATIENCE} s {what}") from None
     except ValueError:
         version = None
     if asked.returncode or not isinstance(version, str):
-        raise Unreachable(f"it does not say {what}\n{asked.stderr.strip()}")
+        raise packages.Unreachable(f"it does not say {what}\n{asked.stderr.strip()}")
     return version
 
 
@@ -206,7 +199,7 @@ def _gemini(home, url):
     return {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": "dummy"}
 
 
-_SETTERS = {"claude": _claude, "codex": _codex, "gemini": _gemini}
+SETTERS = {"claude": _claude, "codex": _codex, "gemini": _gemini}
 
 
 def _write(path, text):
