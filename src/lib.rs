@@ -12,6 +12,7 @@ pub mod session; // conversations on disk
 pub mod exec; // one child process
 pub mod engine; // every run goes through it
 pub mod batch; // many runs at once
+pub mod stdio; // spoken to over standard input
 #[cfg(feature = "serve")]
 pub mod http; // the server
 pub mod cli; // the command line

@@ -13,4 +13,5 @@ mod exec;
 mod http;
 mod layers;
 mod session;
+mod stdio;
 mod util;

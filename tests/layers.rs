@@ -14,6 +14,7 @@ const LAYERS: &[&str] = &[
     "exec",
     "engine",
     "batch",
+    "stdio",
     "http::net",
     "http::front",
     "http::state",

@@ -77,7 +77,12 @@ impl Rpc {
     }
 
     pub(crate) fn error(self, id: Value, code: i64, message: &str) -> String {
-        self.line([("id", id), ("error", json!({"code": code, "message": message}))])
+        self.refusal(id, json!({"code": code, "message": message}))
+    }
+
+    /// The same with an error that has more than that.
+    pub(crate) fn refusal(self, id: Value, error: Value) -> String {
+        self.line([("id", id), ("error", error)])
     }
 
     /// The members are moved: they may be long. Parameters that say nothing are left out: some read `null` as wrong ones.

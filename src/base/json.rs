@@ -175,15 +175,20 @@ impl Json {
         self
     }
 
-    /// The text for the wire. Line separators that some clients cut lines at (U+2028, U+2029, U+0085) are escaped: they
-    /// can only stand in strings, where their escapes mean the same.
+    /// The text for the wire.
     pub(crate) fn text(self) -> String {
-        let escaped = |text: String, cut: char| match text.contains(cut) {
-            true => text.replace(cut, &format!("\\u{:04x}", cut as u32)),
-            false => text,
-        };
-        ['\u{85}', '\u{2028}', '\u{2029}'].into_iter().fold(self.0, escaped)
+        on_one_line(self.0)
     }
+}
+
+/// A text of JSON without the line separators that some clients cut lines at (U+2028, U+2029, U+0085): they can only stand in
+/// strings, where their escapes mean the same.
+pub(crate) fn on_one_line(text: String) -> String {
+    let escaped = |text: String, cut: char| match text.contains(cut) {
+        true => text.replace(cut, &format!("\\u{:04x}", cut as u32)),
+        false => text,
+    };
+    ['\u{85}', '\u{2028}', '\u{2029}'].into_iter().fold(text, escaped)
 }
 
 impl From<()> for Json {

@@ -1,0 +1,3 @@
+//! clinvk spoken to over standard input.
+
+mod serve;
