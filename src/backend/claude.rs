@@ -9,10 +9,12 @@ mod opening;
 mod usage;
 
 use self::dialogue::Turn;
-use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
+use super::{Backend, Dialogue, File, Launch, StopSignal, VendorSessions, narrowed};
+use crate::base::collect::inserted;
+use crate::base::json::{Value, json};
 use crate::model::error::Error;
+use crate::model::mcp::{McpServer, Transport};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption};
-use serde_json::Value;
 
 /// The oldest version that all of this was seen to work with: 2.1.100 drops a system prompt without a word.
 const OLDEST: &str = "2.1.150";
@@ -71,7 +73,6 @@ impl Backend for Claude {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::SandboxWorkspace => {
                 Err("claude has no sandbox: use `read-only`, or approval modes and tool lists")
             }
@@ -156,6 +157,13 @@ impl Backend for Claude {
         }
         // Servers of the user's own could write; and what his permissions allow is not even asked.
         args.extend((task.sandbox == Sandbox::ReadOnly).then(|| "--strict-mcp-config".to_owned()));
+        let servers = (!task.mcp.is_empty()).then(|| {
+            let servers = task.mcp.iter().map(|server| (server.name.clone(), described(server)));
+            let text = json!({"mcpServers": Value::Object(inserted(servers))}).to_string();
+            // A file, because variables and headers may be secrets, and every user can read arguments.
+            File { path: task.scratch.join("mcp.json"), text }
+        });
+        args.extend(servers.iter().map(|file| format!("--mcp-config={}", file.path.display())));
         args.extend(task.ephemeral.then(|| "--no-session-persistence".to_owned()));
         args.extend(task.extra.iter().cloned());
         let mut env = vec![
@@ -177,6 +185,7 @@ impl Backend for Claude {
             unset: OUTER_SESSION.iter().map(|name| (*name).to_owned()).collect(),
             dir: task.dir.clone(),
             stop: StopSignal::Interrupt,
+            files: servers.into_iter().collect(),
             model_is_remote: true,
             ..Launch::default()
         })
@@ -184,6 +193,20 @@ impl Backend for Claude {
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(Turn::of(&narrowed(task)))
+    }
+}
+
+/// A server in claude's words.
+fn described(server: &McpServer) -> Value {
+    let object = |pairs: &[(String, String)]| -> Value {
+        Value::Object(inserted(pairs.iter().map(|(name, text)| (name.clone(), text.as_str().into()))))
+    };
+    match &server.transport {
+        Transport::Stdio { command, args, env } => {
+            json!({"type": "stdio", "command": command, "args": args, "env": object(env)})
+        }
+        Transport::Http { url, headers } => json!({"type": "http", "url": url, "headers": object(headers)}),
+        Transport::Sse { url, headers } => json!({"type": "sse", "url": url, "headers": object(headers)}),
     }
 }
 

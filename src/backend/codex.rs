@@ -13,6 +13,7 @@ use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
 use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::model::error::Error;
+use crate::model::mcp::Transport;
 use crate::model::task::{Approval, Effort, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -89,7 +90,6 @@ impl Backend for Codex {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::MaxTurns => Err("it has no limit of model turns (a time limit bounds a run)"),
             TaskOption::MaxTokens => Err("it ignores `model_max_output_tokens`"),
             TaskOption::AllowedTools | TaskOption::DeniedTools => {
@@ -137,6 +137,12 @@ impl Backend for Codex {
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
+        if let Some(sse) = task.mcp.iter().find(|server| matches!(server.transport, Transport::Sse { .. })) {
+            return Err(Error::Invalid(format!(
+                "codex reaches no MCP server by `sse`, as `{}` is: it takes `stdio` and `http`",
+                sse.name
+            )));
+        }
         let length = task.prompt.chars().count();
         if length > LONGEST_PROMPT {
             return Err(Error::Invalid(format!(
@@ -242,6 +248,8 @@ struct Plan {
     accept: bool,
     /// The answer has to be JSON: it is told once, whole.
     json: bool,
+    /// The names of this run's MCP servers.
+    servers: BTreeSet<String>,
     /// The user's MCP servers are left out.
     without_servers: bool,
     /// How often codex may try again.
@@ -298,6 +306,7 @@ impl Plan {
             resume: task.resume.clone().filter(|_| !task.ephemeral),
             accept: access.accept,
             json: task.schema.is_some(),
+            servers: inserted(task.mcp.iter().map(|server| server.name.clone())),
             without_servers: task.tools != ToolUse::AsConfigured,
             retries: task.vendor_retries,
         }
@@ -377,12 +386,31 @@ fn config(task: &Task) -> Option<Map<String, Value>> {
         let off = named.iter().map(|name| json!({"name": name, "enabled": false})).collect::<Vec<_>>();
         config.insert("skills.config".to_owned(), off.into());
     }
+    if !task.mcp.is_empty() {
+        let servers = task.mcp.iter().map(|server| (server.name.clone(), described(&server.transport)));
+        config.insert("mcp_servers".to_owned(), Value::Object(inserted(servers)));
+    }
     if task.tools == ToolUse::None {
         let off = FEATURES_OF_TOOLS.iter().map(|feature| ((*feature).to_owned(), Value::Bool(false)));
         config.insert("features".to_owned(), Value::Object(inserted(off)));
         config.insert("web_search".to_owned(), "disabled".into());
     }
     Some(config).filter(|config| !config.is_empty())
+}
+
+/// An MCP server in codex's words.
+fn described(transport: &Transport) -> Value {
+    let object = |pairs: &[(String, String)]| -> Value {
+        Value::Object(inserted(pairs.iter().map(|(name, text)| (name.clone(), text.as_str().into()))))
+    };
+    match transport {
+        Transport::Stdio { command, args, env } => {
+            json!({"command": command, "args": args, "env": object(env)})
+        }
+        Transport::Http { url, headers } | Transport::Sse { url, headers } => {
+            json!({"url": url, "http_headers": object(headers)})
+        }
+    }
 }
 
 fn turn(task: &Task) -> Map<String, Value> {

@@ -208,8 +208,13 @@ pub(crate) fn marks_of_outer_sessions() -> impl Iterator<Item = &'static &'stati
 
 /// A task with the bounds of its `tools` in the words of its other options.
 fn narrowed(task: &Task) -> Cow<'_, Task> {
-    let narrow =
-        |task: &Task| Task { sandbox: Sandbox::ReadOnly, approval: Approval::Always, ..task.clone() };
+    // What a server's tools do is in no bounds.
+    let narrow = |task: &Task| Task {
+        sandbox: Sandbox::ReadOnly,
+        approval: Approval::Always,
+        mcp: Vec::new(),
+        ..task.clone()
+    };
     match task.tools {
         ToolUse::AsConfigured => Cow::Borrowed(task),
         ToolUse::ReadOnly => Cow::Owned(narrow(task)),

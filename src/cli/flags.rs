@@ -122,6 +122,7 @@ flags! {
     Lenient            "lenient",               None,      "",             RUN, "go on without an option that the backend cannot honour";
     Interpret          "interpret",             None,      "",             RUN, "let the backend interpret /commands, @files and $skills in the prompt";
     NoProjectConfig    "no-project-config",     None,      "",             RUN, "ignore project files that run code: hooks, .mcp.json, .env";
+    Mcp                "mcp",                   None,      "FILE|JSON",    RUN, "MCP servers whose tools the agent has (may be repeated)";
     Timeout            "timeout",               None,      "DURATION",     RUN, "longest time of the run, such as 90s or 5m";
     StallTimeout       "stall-timeout",         None,      "DURATION",     RUN, "longest time without any output";
     FirstByteTimeout   "first-byte-timeout",    None,      "DURATION",     RUN, "longest time until the first of the answer";

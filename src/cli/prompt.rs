@@ -12,10 +12,11 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::dry_run;
 use crate::engine::fallback::Attempts;
-use crate::engine::request::{AllDirectories, Defaults, Picture, Request, Span, Tools, list};
+use crate::engine::request::{AllDirectories, Defaults, Picture, Request, Servers, Span, Tools, list};
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::Word;
+use crate::model::mcp::McpSource;
 use crate::model::task::{Continue, OutputFormat};
 use crate::session::{Keep, Session, Store};
 use serde_json::Value;
@@ -131,6 +132,7 @@ pub(crate) fn defaults<'a>(
         registry: &engine.registry,
         base: &engine.world.cwd,
         temp: &engine.world.temp,
+        home: &engine.world.home,
         session,
         directories: &AllDirectories,
         reads_files: true,
@@ -180,6 +182,7 @@ pub(crate) fn request(typed: &Typed) -> Result<Request, Error> {
         lenient: switch(Name::Lenient),
         interpret: switch(Name::Interpret),
         no_project_config: switch(Name::NoProjectConfig),
+        mcp: servers(typed)?,
         timeout_secs: span(Name::Timeout)?,
         stall_secs: span(Name::StallTimeout)?,
         first_byte_secs: span(Name::FirstByteTimeout)?,
@@ -189,6 +192,12 @@ pub(crate) fn request(typed: &Typed) -> Result<Request, Error> {
         verbose: None,
         dry_run: switch(Name::DryRun),
     })
+}
+
+fn servers(typed: &Typed) -> Result<Option<Servers>, Error> {
+    let read = |word| McpSource::of_word(word).map_err(|why| Error::Invalid(format!("`--mcp`: {why}")));
+    let sources = typed.values(Name::Mcp).map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(typed.has(Name::Mcp).then_some(Servers(sources)))
 }
 
 /// The format that is asked for: `--json` is `-o json`.

@@ -250,6 +250,7 @@ table! {
         blocked_workdir_prefixes: Vec<String> = "", "directories below which no request may work";
         allowed_hosts: Vec<String> = "", "host names that a request may use besides the loopback ones";
         project_config: bool = "false", "let files in the working directory run code or change settings";
+        allow_mcp: bool = "false", "let requests name MCP servers: programs that the agent then starts";
         metrics_enabled: bool = "false", "serve /metrics";
         metrics_public: bool = "false", "serve /metrics without an API key";
         log_commands: bool = "false", "log the command of each run, without its prompt";
@@ -270,6 +271,7 @@ table! {
         max_sandbox_mode: Option<Sandbox> = "", "its widest sandbox mode; empty is the server's";
         allowed_extra_flags: Option<Vec<String>> = "all", "the flags that it may pass on, of those of the server";
         allowed_workdir_prefixes: Vec<String> = "", "directories below which it may work; empty is all";
+        allow_mcp: bool = "true", "let it name MCP servers, where the server lets requests";
         rate_limit_rps: u32 [0, MILLION] = "0", "its requests a second; 0 is as for others";
         rate_limit_burst: u32 [0, MILLION] = "0", "its requests that may come at once; 0 is as for others";
         max_runs: usize [0, MANY] = "0", "most runs of its own at once; 0 is no limit";
@@ -286,6 +288,7 @@ table! {
         sandbox_mode: Option<Sandbox> = "", "overrides unified_flags.sandbox_mode for this backend; empty does not";
         system_prompt: String = "", "replaces the backend's system prompt; empty keeps it";
         extra_flags: Vec<String> = "", "flags for the backend's own command line";
+        mcp: String = "", "MCP servers whose tools the agent has, unless a run has its own: a file of them, or JSON";
         + declared: Declared = "", "What only a backend has that the file declares.";
         + echo: Echo = "", "What only `echo` has.";
     }

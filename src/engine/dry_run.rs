@@ -1,11 +1,12 @@
-//! A dry run: what would be executed, as a script that a shell runs, or as data.
+//! A dry run: what would be executed, as a script that a shell runs, or as data. Of MCP servers it shows no secrets.
 
 use crate::backend::{Launch, Step, Steps};
 use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::config::BackendConfig;
 use crate::engine::Prepared;
-use crate::model::task::OutputFormat;
+use crate::model::mcp::McpServer;
+use crate::model::task::{OutputFormat, Task};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -55,6 +56,7 @@ fn name(prepared: &Prepared, program: Option<&Path>) -> String {
 
 /// The same as data.
 pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> Value {
+    let prepared = &shown(prepared, reader);
     let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
     let files: Vec<_> =
         launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
@@ -84,6 +86,7 @@ pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
 
 /// The same as a script: what is no command in it is a comment.
 pub(crate) fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> String {
+    let prepared = &shown(prepared, reader);
     let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
     let mut text = String::new();
     if let Some(overlay) = &launch.overlay {
@@ -120,6 +123,23 @@ pub(crate) fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
             format!("cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
         }
         word => format!("cd {dir} && printf %s {} | {command}\n", quote(word)),
+    }
+}
+
+/// The same with its MCP servers as this reader sees them.
+fn shown(prepared: &Prepared, reader: Reader<'_>) -> Prepared {
+    let as_seen = |server: &McpServer| match reader {
+        Reader::Owner => server.without_secrets(HIDDEN),
+        Reader::Other(_) => server.without_values(HIDDEN),
+    };
+    let task = Task { mcp: prepared.task.mcp.iter().map(as_seen).collect(), ..prepared.task.clone() };
+    let launch = prepared.backend.launch(&task).expect("it was launched with other values");
+    Prepared {
+        backend: prepared.backend.clone(),
+        task,
+        launch,
+        warnings: prepared.warnings.clone(),
+        continues: None,
     }
 }
 

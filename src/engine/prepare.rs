@@ -4,7 +4,7 @@
 use super::{Engine, resolve_model};
 use crate::backend::{Backend, Launch};
 use crate::model::error::Error;
-use crate::model::task::{Task, TaskOption};
+use crate::model::task::{Sandbox, Task, TaskOption};
 use crate::session::replay::Past;
 use crate::session::{Session, bounds};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ impl Engine {
             None => Vec::new(),
         };
         for option in task.used() {
-            let Err(why) = backend.honours(option) else { continue };
+            let Err(why) = honours(&*backend, &task, option) else { continue };
             if !task.lenient {
                 return Err(Error::CannotHonour { backend: task.backend, option, why: why.to_owned() });
             }
@@ -83,6 +83,16 @@ impl Engine {
             .into_iter()
             .flatten()
             .collect())
+    }
+}
+
+/// Whether an option can be honoured in this task.
+fn honours(backend: &dyn Backend, task: &Task, option: TaskOption) -> Result<(), &'static str> {
+    match (option, task.sandbox) {
+        (TaskOption::Mcp, Sandbox::ReadOnly) => {
+            Err("what a server's tools do is in no sandbox: `read-only` excludes them")
+        }
+        _ => backend.honours(option),
     }
 }
 

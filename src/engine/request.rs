@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::{Text, Word, fields};
+use crate::model::mcp::{self, McpServer, McpSource};
 use crate::model::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
 use crate::session::{Session, bounds};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -48,6 +49,7 @@ fields! {
         lenient: bool, "go on without an option that the backend cannot honour";
         interpret: bool, "let the backend interpret /commands, @files and $skills in the prompt";
         no_project_config: bool, "ignore project files that run code: hooks, .mcp.json, .env";
+        mcp: Servers, "MCP servers whose tools the agent has: an object of them, or a file's name";
         timeout_secs = "timeout": Span, "longest time of the run: seconds, or a text such as 5m";
         stall_secs = "stall_timeout": Span, "longest time without any output";
         first_byte_secs = "first_byte_timeout": Span, "longest time until the first of the answer";
@@ -114,6 +116,23 @@ impl<'de> Deserialize<'de> for Tools {
     }
 }
 
+/// MCP servers from one source or several.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Servers(pub Vec<McpSource>);
+
+impl<'de> Deserialize<'de> for Servers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Servers, D::Error> {
+        McpSource::deserialize(deserializer).map(|source| Servers(vec![source]))
+    }
+}
+
+impl Servers {
+    /// It asks for none: those that are configured are left out.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.iter().all(|source| matches!(source, McpSource::Servers(servers) if servers.is_empty()))
+    }
+}
+
 /// A picture: a file's name, or what is in it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Picture {
@@ -166,6 +185,8 @@ pub struct Defaults<'a> {
     pub base: &'a Path,
     /// Where short-lived files go.
     pub temp: &'a Path,
+    /// Where clinvk keeps its things: files that the configuration names.
+    pub home: &'a Path,
     /// The session that is continued: its backend, model and directory come first.
     pub session: Option<&'a Session>,
     /// Says which directories it may name.
@@ -319,7 +340,10 @@ impl Request {
             effort: self.effort.map(|Word(effort)| effort),
             ephemeral: self.ephemeral.unwrap_or(false),
             extra: of_backend.extra_flags.iter().cloned().chain(given(&self.extra)).collect(),
-            mcp: Vec::new(),
+            mcp: match &self.mcp {
+                Some(Servers(sources)) => read_servers(sources, defaults)?,
+                None => configured_servers(&backend, config, defaults)?,
+            },
             attended: false,
             interpret: self.interpret.unwrap_or(false),
             no_project_config: self.no_project_config.unwrap_or(false),
@@ -421,6 +445,45 @@ fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
     } else {
         Err(Error::Invalid(format!("{origin}: a JSON schema is an object")))
     }
+}
+
+/// The servers of all sources. Each has its name alone, or it would not be known whose tools are meant.
+fn read_servers(sources: &[McpSource], defaults: &Defaults<'_>) -> Result<Vec<McpServer>, Error> {
+    let mut servers: Vec<McpServer> = Vec::new();
+    for source in sources {
+        let more = match source {
+            McpSource::Servers(servers) => servers.clone(),
+            McpSource::File(name) => {
+                refuse_files(defaults, name)?;
+                let invalid = |problem| Error::Invalid(format!("{name}: {problem}"));
+                mcp::read(&read_text(defaults.base, name)?).map_err(invalid)?
+            }
+        };
+        for server in more {
+            if servers.iter().any(|known| known.name == server.name) {
+                return Err(Error::Invalid(format!("two MCP servers are named `{}`", server.name)));
+            }
+            servers.push(server);
+        }
+    }
+    Ok(servers)
+}
+
+/// The servers that are configured for a backend; a relative path starts at clinvk's home, as that of the API keys does.
+fn configured_servers(
+    backend: &str,
+    config: &Config,
+    defaults: &Defaults<'_>,
+) -> Result<Vec<McpServer>, Error> {
+    let given = &config.backend(backend).mcp;
+    let wrong =
+        |problem| Error::Config { origin: format!("backends.{backend}.mcp"), position: None, problem };
+    let text = match given.trim_start().starts_with('{') {
+        _ if given.is_empty() => return Ok(Vec::new()),
+        true => given.clone(),
+        false => read_text(defaults.home, given).map_err(|error| wrong(error.to_string()))?,
+    };
+    mcp::read(&text).map_err(wrong)
 }
 
 /// A directory as the backends need it: absolute and free of links.

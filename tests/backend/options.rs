@@ -29,7 +29,7 @@ ephemeral                yes yes yes yes yes -
 resume                   yes yes -   yes -   yes
 interpret                yes yes yes yes yes yes
 no project config        yes yes yes yes yes yes
-mcp servers              -   -   -   -   -   -
+mcp servers              yes yes -   -   -   -
 extra flags              yes yes yes -   -   -
 ";
 

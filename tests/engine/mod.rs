@@ -3,6 +3,7 @@
 mod dry_run;
 mod fallback;
 mod formed;
+mod mcp;
 mod most_answer;
 mod permissions;
 mod places;

@@ -165,6 +165,15 @@ impl AppServer {
             (Some(INITIALIZE), None) => self.greeted(result, steps),
             // One that cannot tell its settings keeps its servers: what they want to do is refused all the same.
             (Some(SETTINGS), _) => {
+                let of_user = result["config"]["mcp_servers"].as_object().into_iter().flatten();
+                // Codex would make one of both.
+                if let Some((name, _)) =
+                    of_user.into_iter().find(|(name, _)| self.plan.servers.contains(*name))
+                {
+                    let message =
+                        format!("codex is configured with an MCP server `{name}`: give yours another name");
+                    return self.finish(Err(Failure::new(Kind::InvalidRequest, message)), steps);
+                }
                 if self.plan.without_servers {
                     self.leave_out_servers(&result["config"]["mcp_servers"]);
                 }
@@ -223,7 +232,12 @@ impl AppServer {
     }
 
     fn open(&mut self, steps: &mut Steps) {
-        request(OPEN, self.plan.open, Value::Object(self.plan.thread.clone()), steps);
+        let line = Rpc::Unmarked.request(OPEN, self.plan.open, Value::Object(self.plan.thread.clone()));
+        steps.push(match self.plan.servers.is_empty() {
+            true => Step::Send(line),
+            // Variables and headers of servers may be secrets: what is sent raw is in no log.
+            false => Step::SendRaw((line + "\n").into()),
+        });
     }
 
     fn opened(&mut self, result: &Value, steps: &mut Steps) {

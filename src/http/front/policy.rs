@@ -58,6 +58,7 @@ struct Rules {
     dirs: Vec<PathBuf>,
     blocked: Vec<PathBuf>,
     project_config: bool,
+    mcp: bool,
 }
 
 impl Policy {
@@ -72,6 +73,7 @@ impl Policy {
             dirs: prefixes(&section, "allowed_workdir_prefixes", &server.allowed_workdir_prefixes)?,
             blocked: prefixes(&section, "blocked_workdir_prefixes", &server.blocked_workdir_prefixes)?,
             project_config: server.project_config,
+            mcp: server.allow_mcp,
             section,
         }]))
     }
@@ -88,6 +90,7 @@ impl Policy {
             dirs: prefixes(&section, "allowed_workdir_prefixes", &key.allowed_workdir_prefixes)?,
             blocked: Vec::new(),
             project_config: true,
+            mcp: key.allow_mcp,
             section,
         };
         Ok(Policy(self.0.iter().cloned().chain([rules]).collect()))
@@ -123,6 +126,7 @@ impl Policy {
         self.extra(request)?;
         self.modes(request, task, backend)?;
         self.unasked(request, task, backend)?;
+        self.mcp(request)?;
         self.project_config(request, task)
     }
 
@@ -233,6 +237,17 @@ impl Policy {
             return refusal("`interpret`, which reads files and runs commands without approval,");
         }
         Ok(())
+    }
+
+    /// Only the request's own servers: those of the configuration are its owner's.
+    fn mcp(&self, request: &Request) -> Result<(), Error> {
+        let asks = request.mcp.as_ref().is_some_and(|servers| !servers.is_none());
+        match self.0.iter().find(|rules| asks && !rules.mcp) {
+            Some(rules) => {
+                Err(rules.refusal("allow_mcp", "`mcp`, which starts programs,".to_owned(), "none".to_owned()))
+            }
+            None => Ok(()),
+        }
     }
 
     fn project_config(&self, request: &Request, task: &mut Task) -> Result<(), Error> {

@@ -172,6 +172,7 @@ impl Server {
             registry: &self.engine.registry,
             base: &self.workdir,
             temp: &self.engine.world.temp,
+            home: &self.engine.world.home,
             session,
             directories: self.policy(who),
             reads_files: false,

@@ -3,6 +3,7 @@
 mod newest;
 mod surfaces;
 
+use crate::backend::servers;
 use crate::util::replay::{Played, data, is_warning, play};
 use clinvk::backend::claude::Claude;
 use clinvk::backend::{Backend, Dialogue, Ended, Step};
@@ -190,6 +191,27 @@ fn every_effort_that_claude_has_becomes_its_word_and_the_one_that_it_has_not_is_
     let refused: Vec<TaskOption> =
         used.into_iter().filter(|option| claude().honours(*option).is_err()).collect();
     assert_eq!(refused, [TaskOption::EffortUltra]);
+}
+
+#[test]
+fn servers_are_in_a_file_of_the_run_and_not_in_an_argument() {
+    let mut task = Task { mcp: servers(), scratch: "/tmp/run".into(), ..task("x") };
+    let launch = claude().launch(&task).unwrap();
+    assert_eq!(own_args(&task).last().unwrap(), "--mcp-config=/tmp/run/mcp.json");
+    let [file] = launch.files.as_slice() else { panic!("{:?}", launch.files) };
+    assert_eq!(file.path, std::path::Path::new("/tmp/run/mcp.json"));
+    assert_eq!(
+        serde_json::from_str::<Value>(&file.text).unwrap(),
+        json!({"mcpServers": {
+            "docs": {"type": "stdio", "command": "docs-server", "args": ["--all"], "env": {"TOKEN": "secret"}},
+            "web": {"type": "http", "url": "https://h/mcp", "headers": {"A": "b"}},
+            "old": {"type": "sse", "url": "https://h/sse", "headers": {}},
+        }})
+    );
+    // Where the tools are bound, no server's are there.
+    task.tools = ToolUse::ReadOnly;
+    assert!(claude().launch(&task).unwrap().files.is_empty());
+    assert!(own_args(&task).contains(&"--strict-mcp-config".to_owned()));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What a task becomes: the launch, and what is said before the turn begins.
 
 use super::{codex, hear, in_turn, params, said, sent, task};
+use crate::backend::servers;
 use clinvk::backend::codex::Codex;
-use clinvk::backend::{Backend, Step, StopSignal};
-use clinvk::model::error::Kind;
+use clinvk::backend::{Backend, Step, Steps, StopSignal};
+use clinvk::model::error::{Failure, Kind};
 use clinvk::model::event::Event;
 use clinvk::model::task::{Approval, Effort, Image, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Value, json};
@@ -55,14 +56,46 @@ fn what_codex_cannot_honour_is_refused_by_name() {
     for option in TaskOption::ALL {
         let refused = matches!(
             option,
-            TaskOption::MaxTurns
-                | TaskOption::MaxTokens
-                | TaskOption::AllowedTools
-                | TaskOption::DeniedTools
-                | TaskOption::Mcp
+            TaskOption::MaxTurns | TaskOption::MaxTokens | TaskOption::AllowedTools | TaskOption::DeniedTools
         );
         assert_eq!(codex().honours(*option).is_err(), refused, "{}", option.word());
     }
+}
+
+#[test]
+fn servers_are_settings_of_the_thread_and_no_log_has_them() {
+    let mut mcp = servers();
+    let sse = mcp.pop().unwrap();
+    let with = Task { mcp: mcp.clone(), ..task("x") };
+    let mut steps = Steps::new();
+    let mut dialogue = codex().dialogue(&with);
+    dialogue.start(&mut steps);
+    codex().rehearsal(&with).iter().for_each(|line| dialogue.line(line, &mut steps));
+    let raw = steps.iter().find_map(|step| if let Step::SendRaw(text) = step { Some(text) } else { None });
+    let opening: Value = serde_json::from_str(raw.expect("what is sent raw is in no log")).unwrap();
+    assert_eq!(opening["method"], "thread/start");
+    assert_eq!(
+        opening["params"]["config"]["mcp_servers"],
+        json!({
+            "docs": {"command": "docs-server", "args": ["--all"], "env": {"TOKEN": "secret"}},
+            "web": {"url": "https://h/mcp", "http_headers": {"A": "b"}},
+        })
+    );
+    let others = json!(sent(&steps)).to_string();
+    assert!(!others.contains("secret"), "{others}");
+    let error = codex().launch(&Task { mcp: vec![sse], ..task("x") }).unwrap_err().to_string();
+    assert_eq!(error, "codex reaches no MCP server by `sse`, as `old` is: it takes `stdio` and `http`");
+}
+
+#[test]
+fn a_server_by_the_name_of_one_of_the_users_is_refused() {
+    let with = Task { mcp: servers(), ..task("x") };
+    let mut dialogue = codex().dialogue(&with);
+    let mut steps = Steps::new();
+    let settings = json!({"id": 6, "result": {"config": {"mcp_servers": {"docs": {"command": "other"}}}}});
+    dialogue.line(&settings.to_string(), &mut steps);
+    let message = "codex is configured with an MCP server `docs`: give yours another name";
+    assert_eq!(steps, [Step::Finished(Err(Failure::new(Kind::InvalidRequest, message)))]);
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Fixture {
             registry: &registry,
             base: &self.scene.path("srv/a"),
             temp: Path::new("/tmp"),
+            home: Path::new("/nowhere"),
             session,
             directories: &self.policy,
             reads_files: false,
@@ -118,11 +119,20 @@ fn a_server_without_rules_of_its_own_takes_edits_and_nothing_stronger() {
             "a list of tools, which need no approval then, is not allowed: \
              `server.max_approval_mode` allows at most `auto`",
         ),
+        (
+            json!({"mcp": {"a": {"command": "x"}}}),
+            "`mcp`, which starts programs, is not allowed: `server.allow_mcp` allows none",
+        ),
+        (
+            json!({"mcp": "/etc/passwd"}),
+            "`/etc/passwd` is a file's name: over the network only what is in it can be sent",
+        ),
         (json!({"model": "--dangerous"}), "`--dangerous` is no name of a model"),
     ] {
         fixture.refuses(request, sentence);
     }
     for request in [
+        json!({"mcp": {}}),
         json!({"allowed_tools": []}),
         json!({"allowed_tools": "all"}),
         json!({"allowed_tools": ["Read"], "sandbox_mode": "read-only"}),
