@@ -481,7 +481,10 @@ fn configured_servers(
     let text = match given.trim_start().starts_with('{') {
         _ if given.is_empty() => return Ok(Vec::new()),
         true => given.clone(),
-        false => read_text(defaults.home, given).map_err(|error| wrong(error.to_string()))?,
+        false => {
+            let path = defaults.home.join(given);
+            read_text(defaults.base, &path.to_string_lossy()).map_err(|error| wrong(error.to_string()))?
+        }
     };
     mcp::read(&text).map_err(wrong)
 }

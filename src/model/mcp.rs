@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-//! MCP servers for a run: what the agents' own configurations call `mcpServers`.
-=======
 //! MCP servers for a run: what the agents' own configurations call `mcpServers`, read in the shape that they have there.
 
 use crate::base::json;
@@ -8,7 +5,6 @@ use crate::base::words::words;
 use crate::model::fields::{Field, Fields, Object, Word, fields, value};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
->>>>>>> 78fcc82 (MCP servers for a run: --mcp, backends.NAME.mcp and the field mcp of tasks and requests, passed on to claude by a file of the run and to codex by the settings of its thread)
 
 /// A server whose tools an agent has in a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +30,6 @@ pub enum Transport {
     /// Server-sent events, the protocol's older way.
     Sse { url: String, headers: Vec<(String, String)> },
 }
-<<<<<<< HEAD
-=======
 
 impl McpServer {
     /// The same without what may be secret: the values of variables and headers, which stand there as `hidden`.
@@ -408,4 +402,3 @@ mod tests {
         }
     }
 }
->>>>>>> 78fcc82 (MCP servers for a run: --mcp, backends.NAME.mcp and the field mcp of tasks and requests, passed on to claude by a file of the run and to codex by the settings of its thread)

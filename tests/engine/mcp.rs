@@ -43,8 +43,8 @@ fn they_come_from_files_and_from_json_and_their_secrets_stay_in_the_dark() {
 #[test]
 fn those_of_the_configuration_are_used_unless_a_run_has_its_own() {
     let scene = Scene::new();
-    scene.file("home/.clinvk/servers.json", SERVERS);
     scene.config(&json!({"backends": {"claude": {"mcp": "servers.json"}}}));
+    scene.file("home/.clinvk/servers.json", SERVERS);
     assert_eq!(servers(&dry(&scene, &[])), ["docs", "web"]);
     assert_eq!(servers(&dry(&scene, &["--mcp", r#"{"own": {"command": "x"}}"#])), ["own"]);
     assert!(servers(&dry(&scene, &["--mcp", "{}"])).is_empty());
@@ -66,7 +66,7 @@ fn what_is_wrong_is_told_with_its_file_and_server() {
     for (words, error) in [
         (
             &["--mcp", "servers.json"][..],
-            "clinvk: servers.json: MCP server `docs`: unknown field `comand`: did you mean `command`? at line 2 column 18\n",
+            "clinvk: servers.json: MCP server `docs`: unknown field `comand`: did you mean `command`? at line 2 column 17\n",
         ),
         (
             &["--mcp", r#"{"docs": {"url": 1}}"#],

@@ -49,7 +49,7 @@ fn in_words(kind: &str) -> &'static str {
         "bool" => "true or false",
         "u32" | "Workers" => "number",
         "Value" => "JSON",
-        "Pairs" => "object",
+        "Pairs" | "Servers" => "object",
         "Vec<String>" => "list",
         "Vec<Picture>" => "list of pictures",
         "Span" => "time",

@@ -36,6 +36,7 @@ OPTIONS = {
     "ephemeral": ["--ephemeral"],
     "interpret": ["--interpret"],
     "no project config": ["--no-project-config"],
+    "mcp servers": ["--mcp", '{"look": {"command": "true"}}'],
 }
 
 # What the JSON says of each failure, where a backend's own table does not say otherwise.
@@ -79,6 +80,8 @@ class Backend:
     permissions: dict
     # Its names of the tools, for --allowed-tools and --denied-tools.
     tools: dict
+    # Its name of the tool `lookup` of an MCP server `look`.
+    lookup: str
     # Files of a project that make the CLI do something, and which of that happens: without
     # --no-project-config and with it.
     project: dict
@@ -125,6 +128,7 @@ CLAUDE = Backend(
         "--approval none --sandbox full": "shell outside write",
     },
     tools={"shell": "Bash", "write": "Write", "read": "Read", "web": "WebFetch"},
+    lookup="mcp__look__lookup",
     project={
         ".claude/settings.json": {
             "hooks": {"UserPromptSubmit": [{"hooks": [HOOK]}]},
@@ -164,6 +168,7 @@ CODEX = Backend(
         "--approval none --sandbox full": "shell outside write",
     },
     tools={},
+    lookup="mcp__look.lookup",
     project={
         ".codex/config.toml": '[mcp_servers.planted]\ncommand = "sh"\nargs = ["-c", "touch server-ran"]\n',
         "AGENTS.md": MEMORY_TEXT,
@@ -185,7 +190,7 @@ GEMINI = Backend(
     model="auto",
     fast="flash",
     raw="agent_message_chunk",
-    refuses=frozenset({"appended system prompt", "json schema", "effort", "sandbox workspace"}),
+    refuses=frozenset({"appended system prompt", "json schema", "effort", "sandbox workspace", "mcp servers"}),
     permissions={
         "": "",
         "--approval always": "",
@@ -195,6 +200,7 @@ GEMINI = Backend(
         "--approval none --sandbox full": "shell outside write",
     },
     tools={"shell": "run_shell_command", "write": "write_file", "read": "read_file", "web": "web_fetch"},
+    lookup="mcp_look_lookup",
     project={
         ".gemini/settings.json": {"mcpServers": {"planted": MCP_SERVER}},
         ".env": "GEMINI_MODEL=planted-model\n",

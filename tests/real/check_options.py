@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends import MEMORY_TEXT, OPTIONS
 from check_answers import SCHEMA, body, pixel, set_traps
-from check_permissions import attempt
+from check_permissions import attempt, lookup_server
 from check_sessions import sessions
 from registry import scenario
 from scene import ANSWER, HELLO, holds, same
@@ -143,6 +143,14 @@ def no_project_config(scene, turn):
     holds(MEMORY_TEXT not in body(scene), "the model was told what the project's files say")
 
 
+def mcp_servers(scene, turn):
+    """The agent uses the server's tool, and its answer, made with a variable of the run's own, reaches the model."""
+    turns = [Text(call=tool(scene.backend.lookup, {"thing": "otter"})), Text(HELLO)]
+    says(scene, turn, "--approval", "none", "--mcp", lookup_server(scene), turns=turns)
+    told = [text for role, text in scene.server.conversation() if role == "tool"]
+    holds("otter is swordfish" in told[-1], f"the model was told: {told}")
+
+
 PROOFS = {
     "model": model,
     "system prompt": system_prompt,
@@ -164,6 +172,7 @@ PROOFS = {
     "ephemeral": ephemeral,
     "interpret": interpret,
     "no project config": no_project_config,
+    "mcp servers": mcp_servers,
 }
 
 # An option without a proof is one that may be dropped in silence.

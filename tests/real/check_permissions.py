@@ -1,6 +1,7 @@
 """What the agent may do: approval modes, sandboxes, tool lists, the project's own files."""
 
 import json
+from pathlib import Path
 
 from backends import CLAUDE, CODEX, MEMORY_TEXT
 from registry import honours, scenario
@@ -8,6 +9,8 @@ from scene import ANSWER, HELLO, Scene, holds, same
 from standin import Text, shell, tool, write_file
 
 DONE = Text("Done.")
+LOOKUP_SERVER = Path(__file__).with_name("mcp_server.py")
+SECRET = "not for a log"
 # Nobody is there: it is not come so far.
 PAGE = "https://127.0.0.1:9/page"
 
@@ -128,3 +131,48 @@ def no_trust_by_accident(scene):
     before = config.read_text()
     same(planted(scene, "--approval", "none"), {"memory"}, "what the project's files did")
     same(config.read_text(), before, "the user's configuration")
+
+
+def lookup_server(scene):
+    """An MCP server `look` for a run; what it hears is in `looked.log`."""
+    env = {"LOOKUP_WORD": "swordfish", "LOOKUP_SECRET": SECRET}
+    server = {"command": "python3", "args": [str(LOOKUP_SERVER), str(scene.home / "looked.log")], "env": env}
+    return json.dumps({"mcpServers": {"look": server}})
+
+
+def looked(scene):
+    """The uses of the server's tool."""
+    lines = (scene.home / "looked.log").read_text().splitlines()
+    return [line for line in lines if json.loads(line).get("method") == "tools/call"]
+
+
+@scenario(only=honours("mcp servers"))
+def mcp_servers_by_approval(scene):
+    """A tool of a server that was given for the run asks as any other does, and is refused where that is a no."""
+    turns = [Text(call=tool(scene.backend.lookup, {"thing": "otter"})), DONE]
+    for words, uses in ([], 0), (["--approval", "always"], 0), (["--approval", "none"], 1):
+        ran = scene.run("-o", "json", *words, "--mcp", lookup_server(scene), turns=turns, env={"CLINVK_DEBUG": "1"})
+        same((ran.status, ran.object["permission_denials"]), (0, 1 - uses), f"(status, denials) with {words}")
+        same(len(looked(scene)), uses, f"uses with {words}")
+        holds(SECRET not in ran.err, "the log has a secret")
+
+
+@scenario(only=honours("allowed tools"))
+def mcp_servers_by_list(scene):
+    """A list of tools names those of servers too."""
+    if "mcp servers" in scene.backend.refuses:
+        return
+    turns = [Text(call=tool(scene.backend.lookup, {"thing": "otter"})), DONE]
+    tools = [scene.backend.tools["read"], scene.backend.lookup]
+    for listed, uses in (tools[:1], 0), (tools, 1):
+        scene.run("--allowed-tools", ",".join(listed), "--mcp", lookup_server(scene), turns=turns)
+        same(len(looked(scene)), uses, f"uses with {listed}")
+
+
+@scenario(only=lambda backend: backend is CODEX)
+def mcp_servers_of_the_user(scene):
+    """A server by the name of one of the user's is refused; beside others it is there."""
+    (scene.home / ".codex" / "config.toml").open("a").write('\n[mcp_servers.look]\ncommand = "true"\n')
+    ran = scene.run("-o", "json", "--mcp", lookup_server(scene), turns=[DONE])
+    ran.ends(1, "invalid_request")
+    holds("configured with an MCP server `look`" in ran.err, f"stderr: {ran.err}")
