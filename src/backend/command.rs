@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// The longest argument that Linux takes, with its final NUL (MAX_ARG_STRLEN).
 const LONGEST_ARGUMENT: usize = 128 << 10;
 
+/// What the prompt stands in for in a command.
+const PROMPT: &str = "{prompt}";
+
 /// How a declared program is used.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spec {
@@ -96,19 +99,22 @@ impl Backend for Command {
         let fill = |words: &[String], name: &str, value: &str| -> Vec<String> {
             words.iter().map(|word| word.replace(name, value)).collect()
         };
-        let mut args: Vec<String> = spec.declared.command.iter().skip(1).cloned().collect();
-        match &task.model {
-            Some(model) => {
-                args = fill(&args, "{model}", model);
-                args.extend(fill(&spec.declared.model_args, "{model}", model));
-            }
-            None if args.iter().any(|word| word.contains("{model}")) => {
-                return Err(Error::Invalid(format!(
-                    "backend `{0}` needs a model: give `-m MODEL` or set backends.{0}.model",
-                    spec.name
-                )));
-            }
-            None => {}
+        let command = spec.declared.command.get(1..).unwrap_or_default();
+        let model = task.model.as_deref().unwrap_or_default();
+        if model.is_empty() && command.iter().any(|word| word.contains("{model}")) {
+            return Err(Error::Invalid(format!(
+                "backend `{0}` needs a model: give `-m MODEL` or set backends.{0}.model",
+                spec.name
+            )));
+        }
+        // What is filled in is not looked at again.
+        let filled = |word: &String| {
+            let parts: Vec<String> = word.split(PROMPT).map(|part| part.replace("{model}", model)).collect();
+            parts.join(&task.prompt)
+        };
+        let mut args: Vec<String> = command.iter().map(filled).collect();
+        if !model.is_empty() {
+            args.extend(fill(&spec.declared.model_args, "{model}", model));
         }
         if let Some(system) = &task.system {
             args.extend(fill(&spec.declared.system_args, "{system}", system));
@@ -117,8 +123,13 @@ impl Backend for Command {
             args.extend(fill(&spec.declared.resume_args, "{session}", session));
         }
         args.extend(task.extra.iter().cloned());
-        if spec.declared.prompt == PromptBy::Arg {
-            self.check_argument(&task.prompt)?;
+        if let Some(place) = command.iter().find(|word| word.contains(PROMPT)) {
+            let remedy = "let the word of `{prompt}` begin with something else, such as `--message={prompt}`";
+            let may_be_flag = place.starts_with(PROMPT);
+            self.check_argument(&task.prompt, place.len() - PROMPT.len(), may_be_flag.then_some(remedy))?;
+        } else if spec.declared.prompt == PromptBy::Arg {
+            let remedy = "declare `prompt_separator` if the program knows `--`";
+            self.check_argument(&task.prompt, 0, (!spec.declared.prompt_separator).then_some(remedy))?;
             args.extend(spec.declared.prompt_separator.then(|| "--".to_owned()));
             args.push(task.prompt.to_string());
         }
@@ -135,7 +146,7 @@ impl Backend for Command {
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(OneWay {
             reader: Reader::new(self.name()),
-            prompt: (self.0.declared.prompt == PromptBy::Stdin).then(|| task.prompt.clone()),
+            prompt: self.reads_prompt().then(|| task.prompt.clone()),
             fields: (self.0.declared.output == AnswerAs::Jsonl).then(|| self.0.declared.fields.clone()),
             started: Event::Started { model: task.model.clone(), session: task.resume.clone() },
             usage: Usage::default(),
@@ -147,9 +158,17 @@ impl Backend for Command {
 }
 
 impl Command {
-    fn check_argument(&self, prompt: &str) -> Result<(), Error> {
+    /// It takes the prompt on its standard input.
+    fn reads_prompt(&self) -> bool {
+        let declared = &self.0.declared;
+        declared.prompt == PromptBy::Stdin && !declared.command.iter().any(|word| word.contains(PROMPT))
+    }
+
+    /// Whether the prompt can be an argument with so many bytes more in it. `remedy`: what to do about one that begins like a
+    /// flag, where it would be taken for one.
+    fn check_argument(&self, prompt: &str, more: usize, remedy: Option<&str>) -> Result<(), Error> {
         let name = &self.0.name;
-        if prompt.len() >= LONGEST_ARGUMENT {
+        if prompt.len() + more >= LONGEST_ARGUMENT {
             return Err(Error::Invalid(format!(
                 "the prompt has {} bytes and backend `{name}` takes it as an argument of less than {LONGEST_ARGUMENT}: \
                  declare `\"prompt\": \"stdin\"` if the program can read it",
@@ -161,13 +180,12 @@ impl Command {
                 "the prompt has a NUL byte, which backend `{name}` cannot take as an argument"
             )));
         }
-        if prompt.starts_with('-') && !self.0.declared.prompt_separator {
-            return Err(Error::Invalid(format!(
-                "the prompt starts with `-`, which backend `{name}` would take for a flag: declare `prompt_separator` \
-                 if the program knows `--`"
-            )));
+        match remedy {
+            Some(remedy) if prompt.starts_with('-') => Err(Error::Invalid(format!(
+                "the prompt starts with `-`, which backend `{name}` would take for a flag: {remedy}"
+            ))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

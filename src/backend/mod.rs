@@ -1,5 +1,5 @@
 //! What a backend is: how its program is launched and what is said to it. Pure: no process, clock, environment or
-//! file, so that every backend is tested by tables. Also the registry of the backends there are.
+//! file, so that every backend is tested by tables.
 
 pub mod claude;
 pub mod codex;
@@ -8,19 +8,18 @@ pub mod echo;
 pub mod gemini;
 pub(crate) mod jsonrpc; // one framing for all who speak it
 mod reader; // lines of JSON, none of them lost
+mod registry; // the backends there are
 
-use crate::base::sync::{read, write};
-use crate::config::Config;
 pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
+pub use registry::{Agents, Registry, Trust};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub(crate) const MARKER: &str = "CLINVK_RUN";
@@ -295,103 +294,4 @@ pub enum Step {
     Ask(Permission),
     /// The run is over: success, or what kind of failure.
     Finished(Result<(), Failure>),
-}
-
-/// The backends there are. They can come and go at run time; whether a program is there is looked up at most every 30 s.
-#[derive(Default)]
-pub struct Registry {
-    backends: RwLock<BTreeMap<String, Arc<dyn Backend>>>,
-    /// Program -> where it is and when that was found out.
-    found: RwLock<HashMap<String, (Option<PathBuf>, Instant)>>,
-}
-
-/// What of the answers that still hold is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    All,
-    /// A program that was found: for a run, one that was just installed is there at once.
-    Found,
-}
-
-/// How long an answer to "is it installed?" holds.
-const AVAILABILITY_HOLDS: Duration = Duration::from_secs(30);
-
-impl Registry {
-    /// Adds a backend, or replaces the one of that name.
-    pub fn register(&self, backend: Arc<dyn Backend>) {
-        write(&self.backends).insert(backend.name().to_owned(), backend);
-    }
-
-    /// Takes a backend out; false when there was none of that name. Runs that are under way go on.
-    pub fn remove(&self, name: &str) -> bool {
-        write(&self.backends).remove(name).is_some()
-    }
-
-    /// The names, sorted.
-    pub fn names(&self) -> Vec<String> {
-        read(&self.backends).keys().cloned().collect()
-    }
-
-    /// The backend of that name.
-    ///
-    /// # Errors
-    /// `UnknownBackend` with the names there are.
-    pub fn get(&self, name: &str) -> Result<Arc<dyn Backend>, Error> {
-        match read(&self.backends).get(name) {
-            Some(backend) => Ok(backend.clone()),
-            None => Err(Error::UnknownBackend { given: name.to_owned(), known: self.names() }),
-        }
-    }
-
-    /// Where a program is, by the cache or else by `find`, which looks on PATH.
-    pub fn locate(
-        &self,
-        program: &str,
-        now: Instant,
-        trust: Trust,
-        find: impl FnOnce(&str) -> Option<PathBuf>,
-    ) -> Option<PathBuf> {
-        let held = read(&self.found).get(program).cloned();
-        if let Some((path, since)) = held {
-            let holds = now.saturating_duration_since(since) < AVAILABILITY_HOLDS;
-            if holds && (path.is_some() || trust == Trust::All) {
-                return path;
-            }
-        }
-        let path = find(program);
-        let mut found = write(&self.found);
-        found.insert(program.to_owned(), (path.clone(), now));
-        path
-    }
-
-    pub(crate) fn looked_for(&self, program: &str) -> Option<Instant> {
-        let found = read(&self.found);
-        found.get(program).map(|(_, at)| *at)
-    }
-}
-
-impl Registry {
-    /// The backends of a configuration, built-in and declared, and the names of those that it switches off. `exe` is this
-    /// very program. The one list that a new backend is added to.
-    pub fn of(config: &Config, exe: &str) -> (Registry, BTreeSet<String>) {
-        let registry = Registry::default();
-        let mut disabled = BTreeSet::new();
-        for (name, part) in &config.backends {
-            if !part.enabled {
-                disabled.insert(name.clone());
-                continue;
-            }
-            let program = Some(part.program.clone()).filter(|program| !program.is_empty());
-            let models: Vec<(String, String)> = part.models.clone().into_iter().collect();
-            let backend: Arc<dyn Backend> = match name.as_str() {
-                "claude" => Arc::new(claude::Claude::new(program, &models)),
-                "codex" => Arc::new(codex::Codex::new(program, &models)),
-                "gemini" => Arc::new(gemini::Gemini::new(program, &models)),
-                "echo" => Arc::new(echo::Echo::new(program.unwrap_or(exe.to_owned()), &part.echo, models)),
-                _ => Arc::new(command::Command(command::Spec::new(name, program, &part.declared, models))),
-            };
-            registry.register(backend);
-        }
-        (registry, disabled)
-    }
 }

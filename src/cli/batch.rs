@@ -5,7 +5,7 @@ use super::flags::{Name, Typed};
 use super::print::Out;
 use super::progress::{Progress, Show};
 use super::{asks_json, complain, exit, prompt, signals};
-use crate::backend::Trust;
+use crate::backend::{Agents, Trust};
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::text;
@@ -43,7 +43,7 @@ impl<'a> Ready<'a> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
-        let engine = prompt::engine(world, config);
+        let engine = prompt::engine(world, config, Agents::Known);
         Ok(Ready { engine, typed, config, given, cancel: Arc::new(cancel), retries })
     }
 

@@ -23,9 +23,8 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
             missing.iter().for_each(|name| log::warn!("backend `{name}` is not installed: it is left out"));
             if candidates.is_empty() {
                 // A user who wants all and has none learns from the first what to do.
-                let backend = missing.first().cloned().unwrap_or_default();
-                let known = ready.engine.registry.get(&backend)?;
-                return Err(Error::NotInstalled { backend, program: known.program().to_owned() });
+                let first = ready.engine.registry.get(&missing.first().cloned().unwrap_or_default())?;
+                return Err(ready.engine.not_installed(&*first));
             }
             candidates
         }

@@ -5,7 +5,7 @@ use super::input::Parts;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
-use crate::backend::{Registry, Trust};
+use crate::backend::{Agents, Registry, Trust};
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
 use crate::config::Config;
@@ -91,7 +91,7 @@ struct Prompted {
 
 /// All that can be refused before anything is started.
 fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error> {
-    let engine = engine(world, config);
+    let engine = engine(world, config, Agents::Known);
     let (session, operands) =
         resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
     let parts = Parts::of(typed, operands, session.as_ref(), config)?;
@@ -140,8 +140,8 @@ pub(crate) fn defaults<'a>(
 }
 
 /// The engine of this configuration.
-pub(crate) fn engine(world: World, config: &Config) -> Engine {
-    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy());
+pub(crate) fn engine(world: World, config: &Config, agents: Agents) -> Engine {
+    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy(), agents);
     let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
     let store = match &world.no_home {
         None => Store::at(&world.home),

@@ -2,6 +2,7 @@
 
 use super::flags::{Name, Typed, known};
 use super::{leftovers, prompt, say, signals};
+use crate::backend::Agents;
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
 use crate::base::sys;
@@ -53,7 +54,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         socket.clone_into(&mut config.server.socket);
     }
     let listen = listen(&world, &config);
-    let engine = prompt::engine(world, &config);
+    let engine = prompt::engine(world, &config, Agents::Configured);
     let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     if !keys.is_empty() {

@@ -59,6 +59,7 @@ type Variables = BTreeMap<String, (Path, Type)>;
 
 /// Every variable that stands for a key.
 fn variables(names: &Names) -> Variables {
+    let names = &names.with_agents();
     let mut known = Variables::new();
     let short = |known: &mut Variables, name: String, path: &[&str]| {
         known.insert(name, (path.iter().map(|word| (*word).to_owned()).collect(), Type::Text));
@@ -66,13 +67,13 @@ fn variables(names: &Names) -> Variables {
     short(&mut known, "CLINVK_BACKEND".to_owned(), &["default_backend"]);
     short(&mut known, "CLINVK_API_KEYS_GOPASS_PATH".to_owned(), &["server", "api_keys_gopass_path"]);
     for name in names.backends() {
-        short(&mut known, format!("CLINVK_{}_MODEL", name.to_uppercase()), &["backends", name, "model"]);
+        short(&mut known, full_name(&[name.clone(), "model".to_owned()]), &["backends", name, "model"]);
     }
     // The longest name is put in last: CLINVK_BACKENDS_A_FIELDS_MODEL means backend `a_fields` where there is one.
     let once = KEYS.iter().filter(|key| key.section().is_none()).map(|key| ("", key));
     let named = KEYS.iter().flat_map(|key| names.with(key).map(move |name| (name.as_str(), key)));
     let mut all: Vec<(&str, &Key)> = once.chain(named).collect();
-    all.sort_unstable_by_key(|(name, _)| name.len());
+    all.sort_by_key(|(name, _)| name.len());
     for (name, key) in all {
         let path = path_for(key, name);
         known.insert(full_name(&path), (path, key.kind));
@@ -81,7 +82,8 @@ fn variables(names: &Names) -> Variables {
 }
 
 fn full_name(path: &[String]) -> String {
-    format!("CLINVK_{}", path.join("_").to_uppercase())
+    // The names of some agents have a hyphen, which those of variables cannot have.
+    format!("CLINVK_{}", path.join("_").to_uppercase().replace('-', "_"))
 }
 
 /// The key that a variable stands for, or the one entry of a map.

@@ -1,5 +1,6 @@
 //! `config.json`: reads and checks it, and changes one key of it for `config set` and `config unset`.
 
+use super::agents;
 use super::json::{Member, Problem, members};
 use super::path::{self, Names, Place, bad_name, bad_value, misplaced, named, unknown};
 use super::table::BUILT_IN;
@@ -50,17 +51,31 @@ fn find_settings(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {
     let names = Names::of(members.iter().map(|member| &member.path));
     let mut settings = Vec::new();
     for member in &members {
-        if let Some(value) = check(member, &names)? {
-            settings.push((member.path.clone(), value));
+        if let Some(problem) = declares(member).and_then(|(section, name)| bad_name(section, name)) {
+            return Err((member.key_at, problem));
         }
+        settings.extend(setting(member, &names)?);
     }
-    for member in members.iter().filter(|member| matches!(declares(member), Some(("backends", _)))) {
+    for member in members.iter().filter(|member| is_program(member)) {
         let command = [member.path.as_slice(), &["command".to_owned()]].concat();
         if !settings.iter().any(|(path, _)| *path == command) {
             return Err((member.key_at, no_command(&member.path[1])));
         }
     }
     Ok(settings)
+}
+
+/// The settings in the text of our own rows, whose names need not follow the rule for those of a file.
+pub(super) fn settings_of_rows(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {
+    let members = members(text)?;
+    let names = Names::of([]);
+    let settings = members.iter().map(|member| setting(member, &names));
+    settings.filter_map(Result::transpose).collect()
+}
+
+/// Whether this member declares a backend of which nothing is known but what stands there.
+fn is_program(member: &Member<'_>) -> bool {
+    matches!(declares(member), Some(("backends", name)) if agents::find(name).is_none())
 }
 
 /// The section and the name in it, when this member declares one: a backend, or the policy of an API key.
@@ -71,13 +86,12 @@ fn declares<'a>(member: &'a Member<'_>) -> Option<(&'static str, &'a str)> {
     (is_declaration && !is_built_in).then_some((section, name))
 }
 
-/// The value of a key; `None` for what has its values in members of its own.
-fn check(member: &Member<'_>, names: &Names) -> Result<Option<Value>, Problem> {
+/// What this member sets, and to what; `None` for what has its values in members of its own.
+fn setting(member: &Member<'_>, names: &Names) -> Result<Option<(path::Path, Value)>, Problem> {
     let Some(place) = Place::of(&member.path) else {
         return Err((member.key_at, unknown(&member.path, names)));
     };
-    let ill_named = || declares(member).and_then(|(section, name)| bad_name(section, name));
-    if let Some(problem) = misplaced(&member.path, place.key()).or_else(ill_named) {
+    if let Some(problem) = misplaced(&member.path, place.key()) {
         return Err((member.key_at, problem));
     }
     let refuse = |problem| (member.value_at, format!("`{}`: {problem}", member.path.join(".")));
@@ -91,7 +105,7 @@ fn check(member: &Member<'_>, names: &Names) -> Result<Option<Value>, Problem> {
     };
     match bad_value(&member.path, &value, names.backends()) {
         Some(problem) => Err(refuse(problem)),
-        None => Ok(Some(value)),
+        None => Ok(Some((member.path.clone(), value))),
     }
 }
 

@@ -1,6 +1,7 @@
-//! The configuration: plain data, made of the table's defaults, the file and the environment, in this order; flags come
-//! on top in `cli`. Reads and writes no file but `config.json`; the environment is handed in.
+//! The configuration: plain data, made of the table's defaults, what is known of agents, the file and the environment, in
+//! this order; flags come on top in `cli`. Reads and writes no file but `config.json`; the environment is handed in.
 
+pub mod agents;
 mod env;
 mod file;
 mod json;
@@ -18,6 +19,7 @@ pub use table::{
 };
 pub use value::{AnswerAs, PromptBy, Protocol, StdinUse, SystemBy, Type, UsageOf};
 
+use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::model::error::Error;
 use path::{Names, Place, misplaced, path_for, unknown};
@@ -57,6 +59,8 @@ pub(crate) struct Row {
 pub(crate) enum Origin {
     /// Neither the file, the environment nor a flag sets it.
     Default,
+    /// What is known of the agent of that name.
+    Agents,
     File(PathBuf),
     /// A variable of the environment.
     Env(String),
@@ -66,6 +70,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Agents => f.write_str("known agent"),
             Origin::File(path) => write!(f, "file {}", path.display()),
             Origin::Env(variable) => write!(f, "env {variable}"),
         }
@@ -109,14 +114,16 @@ impl Config {
     ) -> Result<Loaded, Error> {
         let names = Names::of(settings.keys());
         warnings.extend(env::apply(&mut settings, &names, env)?);
-        let rows = rows(&settings, &names);
+        agents::complete(&mut settings);
+        let rows = rows(&settings, &Names::of(settings.keys()));
         Ok(Loaded { config: Config::read(&tree(&rows)), path, warnings, rows })
     }
 
-    /// That backend's part, which is all defaults for a name that has none.
+    /// That backend's part: what is known of an agent where nothing names it, and all defaults for a name that means nothing.
     pub fn backend(&self, name: &str) -> &BackendConfig {
         static DEFAULTS: LazyLock<BackendConfig> = LazyLock::new(BackendConfig::default);
-        self.backends.get(name).unwrap_or(&DEFAULTS)
+        let known = || agents::find(name).map(|agent| &agent.config);
+        self.backends.get(name).or_else(known).unwrap_or(&DEFAULTS)
     }
 }
 
@@ -124,7 +131,15 @@ impl Loaded {
     /// The value of a key, or a whole section as an object.
     pub(crate) fn get(&self, key: &str) -> Result<Value, Error> {
         let path = path::path(key);
-        let below: Vec<Row> = self.rows.iter().filter(|row| row.path.starts_with(&path)).cloned().collect();
+        let is_below = |row: &Row| row.path.starts_with(&path);
+        let mut below: Vec<Row> = self.rows.iter().filter(|row| is_below(row)).cloned().collect();
+        if let ("backends", Some(agent), true) =
+            (&*path[0], path.get(1).and_then(|name| agents::find(name)), below.is_empty())
+        {
+            let settings: Settings = inserted(agent.settings());
+            below = rows(&settings, &Names::of(settings.keys()));
+            below.retain(is_below);
+        }
         if !below.is_empty() {
             return Ok(path.iter().fold(tree(&below), |mut node, name| node[name.as_str()].take()));
         }

@@ -1,5 +1,6 @@
 //! Paths of keys: what stands at a path, and what was probably meant by one at which nothing stands.
 
+use super::agents;
 use super::table::{BUILT_IN, KEYS, Key, Of};
 use super::value::Type;
 use crate::base::collect::inserted;
@@ -84,6 +85,16 @@ impl Names {
     pub(super) fn with<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a String> {
         let all = key.section().and_then(|section| self.0.get(section));
         all.into_iter().flatten().filter(|name| key.is_for(name))
+    }
+
+    /// These, and all agents: what is declared comes last.
+    pub(super) fn with_agents(&self) -> Names {
+        let mut names = self.clone();
+        let backends = names.0.entry("backends").or_default();
+        let declared = std::mem::take(backends);
+        backends.extend(agents::names().map(str::to_owned).filter(|name| !declared.contains(name)));
+        backends.extend(declared);
+        names
     }
 
     pub(super) fn backends(&self) -> &[String] {
@@ -174,6 +185,9 @@ pub fn bad_key_name(name: &str) -> Option<String> {
 }
 
 fn bad_backend_name(name: &str) -> Option<String> {
+    if agents::find(name).is_some() {
+        return None;
+    }
     let mut sections = KEYS.iter().filter_map(|key| key.name.split_once('.')).map(|(section, _)| section);
     let is_section = sections.any(|section| section == name);
     bad("a backend", name, is_section.then_some("that is the name of a section"))
@@ -189,7 +203,9 @@ fn bad(what: &str, name: &str, taken: Option<&str>) -> Option<String> {
 /// What is wrong with a value that its type does not know of, if anything is.
 pub(super) fn bad_value(path: &[String], value: &Value, backends: &[String]) -> Option<String> {
     match value {
-        Value::String(name) if path == ["default_backend"] && !backends.contains(name) => {
+        Value::String(name)
+            if path == ["default_backend"] && !backends.contains(name) && agents::find(name).is_none() =>
+        {
             let hint = nearest(name, backends.iter().map(String::as_str)).map_or_else(
                 || format!("known are {}", backends.join(", ")),
                 |near| format!("did you mean `{near}`?"),

@@ -295,7 +295,7 @@ table! {
 
     /// How a program becomes a backend.
     Declared "backends.<name>." Declared {
-        command: Vec<String> = "", "the program and its arguments; required";
+        command: Vec<String> = "", "the program and its arguments, with {model} and {prompt} where these have a place of their own; required";
         protocol: Protocol = "command", "how it is talked to: command (prompt in, answer out), acp (the Agent Client Protocol)";
         prompt: PromptBy = "stdin", "how the program gets the prompt";
         prompt_separator: bool = "false", "put `--` before the prompt argument";

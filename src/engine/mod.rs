@@ -15,6 +15,8 @@ pub use run::Opened;
 
 use crate::backend::{Backend, Registry, Trust};
 use crate::base::world::World;
+use crate::config::agents::Agent;
+use crate::model::error::Error;
 use crate::session::{Keep, Store};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -42,6 +44,16 @@ impl Engine {
     pub(crate) fn locate(&self, backend: &dyn Backend, trust: Trust) -> Option<PathBuf> {
         let find = |program: &str| self.world.find_program(program);
         self.registry.locate(backend.program(), Instant::now(), trust, find)
+    }
+
+    /// The error of a backend whose program is not there.
+    pub(crate) fn not_installed(&self, backend: &dyn Backend) -> Error {
+        let remedy = |agent: &Agent| format!("`{}` installs it; log in: {}", agent.install, agent.login);
+        Error::NotInstalled {
+            backend: backend.name().to_owned(),
+            program: backend.program().to_owned(),
+            remedy: self.registry.agent(backend.name()).map(remedy),
+        }
     }
 }
 

@@ -35,10 +35,7 @@ impl Engine {
     /// gone, or cannot be continued as it is now.
     pub(crate) fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
         let (backend, task) = (&prepared.backend, &mut prepared.task);
-        let program = self.locate(&**backend, Trust::Found).ok_or_else(|| Error::NotInstalled {
-            backend: backend.name().to_owned(),
-            program: backend.program().to_owned(),
-        })?;
+        let program = self.locate(&**backend, Trust::Found).ok_or_else(|| self.not_installed(&**backend))?;
         if !task.dir.is_dir() {
             let dir = task.dir.display();
             return Err(Error::Invalid(format!("working directory `{dir}` is not a directory")));
@@ -120,6 +117,7 @@ impl Engine {
                 ..Outcome::default()
             },
             run,
+            login: self.registry.agent(name).map(|agent| &*agent.login),
             formed: task.schema.take().map(|schema| (schema, Collector::default())),
             refusal: None,
             is_over: false,
@@ -179,6 +177,8 @@ struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
     run: Option<Run>,
+    /// How a user of the backend logs in, where that is known.
+    login: Option<&'static str>,
     /// The schema that the answer has to follow, and what there is of it: the listener hears of none that does not.
     formed: Option<(Value, Collector)>,
     /// Why the listener stopped the run, where that is more than a reader that left.
@@ -272,10 +272,14 @@ impl Fold<'_> {
     fn conclude(&mut self, failure: Option<Failure>, exit_code: i32) {
         (self.outcome.failure, self.outcome.exit_code) = (failure, exit_code);
         self.outcome.duration = self.since.elapsed();
-        if let Some(failure) =
-            self.outcome.failure.as_mut().filter(|failure| failure.kind == Kind::SessionNotFound)
-        {
-            failure.message += " (`--replay` starts a new one from the stored turns)";
+        if let Some(failure) = &mut self.outcome.failure {
+            match (failure.kind, self.login) {
+                (Kind::SessionNotFound, _) => {
+                    failure.message += " (`--replay` starts a new one from the stored turns)";
+                }
+                (Kind::Login, Some(login)) => failure.message += &format!(" (log in: {login})"),
+                _ => {}
+            }
         }
         // Those without a warning of their own.
         let more = self.outcome.permission_denials.saturating_sub(MOST_DENIALS_TOLD);

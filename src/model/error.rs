@@ -155,6 +155,8 @@ pub enum Error {
         backend: String,
         /// The program that was looked for.
         program: String,
+        /// How it is installed, where that is known, and how its user logs in.
+        remedy: Option<String>,
     },
     /// The backend cannot honour an option.
     CannotHonour {
@@ -343,11 +345,10 @@ impl fmt::Display for Error {
                 f,
                 "backend `{backend}` is disabled: `clinvk config set backends.{backend}.enabled true` enables it"
             ),
-            Error::NotInstalled { backend, program } if program.contains('/') => {
-                write!(f, "backend `{backend}` is not installed: `{program}` is not an executable file")
-            }
-            Error::NotInstalled { backend, program } => {
-                write!(f, "backend `{backend}` is not installed: `{program}` is not on PATH")
+            Error::NotInstalled { backend, program, remedy } => {
+                let where_not = if program.contains('/') { "an executable file" } else { "on PATH" };
+                write!(f, "backend `{backend}` is not installed: `{program}` is not {where_not}")?;
+                remedy.as_ref().map_or(Ok(()), |remedy| write!(f, ": {remedy}"))
             }
             Error::CannotHonour { backend, option, why } => write!(
                 f,

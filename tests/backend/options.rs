@@ -1,6 +1,6 @@
 //! What each backend can honour: one table. The README has it for people.
 
-use clinvk::backend::{Backend, Registry};
+use clinvk::backend::{Agents, Backend, Registry};
 use clinvk::config::Config;
 use clinvk::model::task::TaskOption;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn backends() -> Vec<Arc<dyn Backend>> {
     full.declared.system_args = vec!["{system}".to_owned()];
     full.declared.resume_args = vec!["{session}".to_owned()];
     config.backends.extend([("bare".to_owned(), bare), ("full".to_owned(), full)]);
-    let (registry, _) = Registry::of(&config, "clinvk");
+    let (registry, _) = Registry::of(&config, "clinvk", Agents::Configured);
     let names = ["claude", "codex", "gemini", "echo", "bare", "full"];
     names.into_iter().map(|name| registry.get(name).unwrap()).collect()
 }
@@ -79,7 +79,7 @@ fn every_refusal_says_why() {
 
 #[test]
 fn backends_come_and_go_at_run_time() {
-    let (registry, _) = Registry::of(&Config::default(), "clinvk");
+    let (registry, _) = Registry::of(&Config::default(), "clinvk", Agents::Configured);
     let echo = registry.get("echo").unwrap();
     assert!(registry.remove("echo"));
     assert_eq!(
@@ -94,7 +94,7 @@ fn backends_come_and_go_at_run_time() {
 fn what_was_found_on_path_holds_for_a_while_and_what_was_not_is_looked_for_again() {
     use clinvk::backend::Trust;
     use std::time::{Duration, Instant};
-    let (registry, _) = Registry::of(&Config::default(), "clinvk");
+    let (registry, _) = Registry::of(&Config::default(), "clinvk", Agents::Configured);
     let (start, path) = (Instant::now(), std::path::PathBuf::from("/bin/x"));
     let mut looked = 0;
     let mut locate = |seconds, trust, there: Option<&std::path::PathBuf>| {

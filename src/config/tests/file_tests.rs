@@ -67,8 +67,8 @@ fn a_broken_file_stops_and_says_where() {
             "1:15: backend `cluade` has no `command`: did you mean `claude`?",
         ),
         (
-            "{\"backends\": {\"ollama\": {\"model\": \"x\"}}}",
-            "1:15: backend `ollama` is not built in: `backends.ollama.command` has to name its program",
+            "{\"backends\": {\"lmstudio\": {\"model\": \"x\"}}}",
+            "1:15: backend `lmstudio` is not built in: `backends.lmstudio.command` has to name its program",
         ),
         (
             "{\"backends\": {\"ollama\": {\"command\": [\"\"]}}}",

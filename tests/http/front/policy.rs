@@ -1,7 +1,7 @@
 //! What a request may do on a server, and with a key.
 
 use crate::util::scene::Scene;
-use clinvk::backend::Registry;
+use clinvk::backend::{Agents, Registry};
 use clinvk::config::{Config, KeyPolicy, Server};
 use clinvk::engine::request::{Defaults, Request};
 use clinvk::http::front::policy::{Policy, default_workdir};
@@ -52,7 +52,7 @@ impl Fixture {
     fn go_on(&self, session: Option<&Session>, request: Value) -> Result<Task, String> {
         let request = request.to_string().replace("ROOT", &self.scene.text("srv"));
         let Object(request): Object<Request> = serde_json::from_str(&request).unwrap();
-        let (registry, _) = Registry::of(&self.config, "clinvk");
+        let (registry, _) = Registry::of(&self.config, "clinvk", Agents::Configured);
         let defaults = Defaults {
             config: &self.config,
             registry: &registry,

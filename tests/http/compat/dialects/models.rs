@@ -1,6 +1,6 @@
 //! Names of models: which backend they mean, and how they are listed.
 
-use clinvk::backend::Registry;
+use clinvk::backend::{Agents, Registry};
 use clinvk::config::Config;
 use clinvk::http::compat::models::{
     Known, Model, anthropic_list, anthropic_one, openai_list, openai_one, resolve,
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// What a name means: `backend`, `backend model`, or the status of its failure.
 fn meant(asked: &str, strict: bool) -> String {
-    let (registry, _) = Registry::of(&Config::default(), "clinvk");
+    let (registry, _) = Registry::of(&Config::default(), "clinvk", Agents::Configured);
     let mut backends: Vec<(String, &[&str])> = registry
         .names()
         .into_iter()
