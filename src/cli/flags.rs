@@ -30,6 +30,7 @@ pub const COMMANDS: &[Command] = &[
         operands: "show|get KEY|set KEY VALUE|unset KEY|path|validate",
         help: "read and change the configuration",
     },
+    Command { name: "backends", operands: "", help: "list who can be asked" },
     Command { name: "parallel", operands: "[-]", help: "run the tasks of a file" },
     Command { name: "map", operands: "PROMPT", help: "run a prompt for each item of a list" },
     Command { name: "compare", operands: "[PROMPT]", help: "put a prompt to several backends" },
@@ -160,7 +161,7 @@ flags! {
     Turns              "turns",                 None,      "",             SESSIONS, "with prompts and answers";
     Markdown           "markdown",              None,      "",             SESSIONS, "export as text for people";
     OlderThan          "older-than",            None,      "AGE",          SESSIONS, "clean those not used for so long: 30d, 12h, 2w";
-    All                "all",                   None,      "",             SESSIONS, "clean all";
+    All                "all",                   None,      "",             &["sessions", "backends"], "clean all; with backends: also the known agents that are not installed";
     DryRun             "dry-run",               None,      "",             &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "print what would be done, and do nothing";
     Host               "host",                  None,      "ADDRESS",      SERVE, "the address to listen on (127.0.0.1)";
     Port               "port",                  Some('p'), "PORT",         SERVE, "the port to listen on (8080); 0 takes a free one";

@@ -1,6 +1,7 @@
 //! The command line: the only part that prints. One file a command, whose `run` prints everything and returns the exit
 //! status; the flag table feeds them all.
 
+mod backends;
 mod batch;
 mod chain;
 mod compare;
@@ -106,7 +107,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 1,
-        "version" => 0,
+        "version" | "backends" => 0,
         _ => usize::MAX,
     };
     if let Some(word) = typed.operands.get(most) {
@@ -146,6 +147,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             }
             let (since, outside) = (Instant::now(), world.clone());
             let result = match command {
+                "backends" => backends::run(typed, world, &loaded.config),
                 "sessions" => sessions::run(typed, &world, &loaded.config),
                 "parallel" => parallel::run(typed, world, &loaded.config),
                 "map" => map::run(typed, world, &loaded.config),

@@ -1,4 +1,4 @@
-//! Sessions as lines and tables for people. Nothing of a title reaches the terminal but letters.
+//! Tables for people, and sessions as lines of them. Nothing of a title reaches the terminal but letters.
 
 use crate::base::printable;
 use crate::session::{Session, shorten};
@@ -38,12 +38,17 @@ pub(crate) fn table(sessions: &[Session]) -> String {
             name(session),
         ]
     }));
+    aligned(&rows)
+}
+
+/// The rows with their columns one below the other.
+pub(crate) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| printable::columns(&row[column])).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let text = |row: &[String; 6]| {
+    let widths: Vec<usize> = (0..N - 1).map(width).collect();
+    let text = |row: &[String; N]| {
         let cells: Vec<String> =
-            row[..5].iter().zip(&widths).map(|(cell, width)| printable::pad(cell, *width)).collect();
-        format!("{}  {}\n", cells.join("  "), row[5])
+            row.iter().zip(&widths).map(|(cell, width)| printable::pad(cell, *width)).collect();
+        format!("{}  {}\n", cells.join("  "), row[N - 1])
     };
     rows.iter().map(text).collect()
 }

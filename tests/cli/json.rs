@@ -112,6 +112,8 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     assert_eq!(ok("config unset", &["config", "unset", "server.port"])["removed"], true);
     ok("config path", &["config", "path"]);
     assert_eq!(ok("config validate", &["config", "validate"])["valid"], true);
+    ok("backends", &["backends"]);
+    ok("backends", &["backends", "--all"]);
     ok("version", &["version"]);
     ok("version", &["--version"]);
     ok("version", &["-V"]);
@@ -159,6 +161,7 @@ fn an_error_is_json_where_json_is_asked_for() {
         (&["chain", "--json", "-f", "broken"], 1, "invalid_request"),
         (&["serve", "--json", "--port", "high"], 1, "invalid_request"),
         (&["version", "please", "--json"], 1, "invalid_request"),
+        (&["backends", "please", "--json"], 1, "invalid_request"),
         (&["help", "nonsense", "--json"], 1, "invalid_request"),
     ] {
         let seen = home.clinvk(args).seen();

@@ -1,5 +1,6 @@
 //! The command line as a whole.
 
+mod backends;
 mod command_line;
 mod input;
 mod json;
