@@ -7,7 +7,7 @@ mod failure;
 mod policy;
 
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
-use crate::backend::MARKER;
+use crate::backend::{DEPTH, MARKER};
 use crate::base::json::json;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Sandbox, Task, TaskOption};
@@ -211,7 +211,7 @@ fn settings(task: &Task) -> Value {
         // with no mark, and the answer would begin twice. Its ten attempts also take minutes to say "wrong key".
         "general": {"maxAttempts": 1},
         // Without its mark a tool's process could not be found and ended: gemini hides the environment in some surroundings.
-        "security": {"environmentVariableRedaction": {"allowed": [MARKER]}},
+        "security": {"environmentVariableRedaction": {"allowed": [MARKER, DEPTH]}},
     });
     if let Some(turns) = task.max_turns {
         settings["model"]["maxSessionTurns"] = json!(turns);

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub(crate) const MARKER: &str = "CLINVK_RUN";
 
+/// The variable that says to a run's program how many runs it is inside of.
+pub(crate) const DEPTH: &str = "CLINVK_DEPTH";
+
 /// Everything that differs from one backend to the next.
 pub trait Backend: Send + Sync {
     /// The name that users type.

@@ -11,8 +11,15 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 /// Variables that are ours and no configuration.
-const OTHERS: &[&str] =
-    &["CLINVK_CONFIG", "CLINVK_HOME", "CLINVK_API_KEYS", "CLINVK_DEBUG", "CLINVK_LOG", "CLINVK_RUN"];
+const OTHERS: &[&str] = &[
+    "CLINVK_CONFIG",
+    "CLINVK_HOME",
+    "CLINVK_API_KEYS",
+    "CLINVK_DEBUG",
+    "CLINVK_DEPTH",
+    "CLINVK_LOG",
+    "CLINVK_RUN",
+];
 
 /// Puts what the variables say over the settings. Hands back a warning for each of our variables that means nothing.
 pub(super) fn apply(

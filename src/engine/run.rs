@@ -24,6 +24,8 @@ const MOST_DENIALS_TOLD: u64 = 10;
 pub struct Opened {
     prepared: Prepared,
     program: PathBuf,
+    /// How many runs it is inside of, itself among them.
+    depth: u32,
     run: Option<Run>,
 }
 
@@ -31,9 +33,10 @@ impl Engine {
     /// Finds the program of a task, and takes the session that it continues.
     ///
     /// # Errors
-    /// When the program is not installed, or there is no place to work or to keep a session; when the session is busy or
-    /// gone, or cannot be continued as it is now.
+    /// When the program is not installed, there is no place to work or to keep a session, or too many runs are inside each
+    /// other; when the session is busy or gone, or cannot be continued as it is now.
     pub(crate) fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
+        let depth = exec::depth_of_run(&self.world)?;
         let (backend, task) = (&prepared.backend, &mut prepared.task);
         let program = self.locate(&**backend, Trust::Found).ok_or_else(|| self.not_installed(&**backend))?;
         if !task.dir.is_dir() {
@@ -54,7 +57,7 @@ impl Engine {
             _ => {}
         }
         let Some((asked, before)) = prepared.continues.take().filter(|_| !prepared.task.ephemeral) else {
-            return Ok(Opened { prepared, program, run: None });
+            return Ok(Opened { prepared, program, depth, run: None });
         };
         let wait_limit = asked.session.as_ref().and_then(|session| session.wait_limit);
         let keep_waiting = keep_waiting(cancel);
@@ -72,7 +75,7 @@ impl Engine {
                 let _ = run.end(&Outcome { backend, failure, ..Outcome::default() });
             })?;
         }
-        Ok(Opened { prepared, program, run: Some(run) })
+        Ok(Opened { prepared, program, depth, run: Some(run) })
     }
 
     /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
@@ -86,7 +89,7 @@ impl Engine {
         control: &Control,
         listener: &mut dyn Listener,
     ) -> Result<Outcome, Error> {
-        let Opened { prepared, program, run } = opened;
+        let Opened { prepared, program, depth, run } = opened;
         let (run, session_failure) = match run {
             Some(run) => (Some(run), None),
             None if prepared.task.ephemeral => (None, None),
@@ -103,6 +106,7 @@ impl Engine {
         let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
         launch.reach.clone_from(&task.add_dirs);
         launch.env.extend(task.env.iter().cloned());
+        launch.env.push((backend::DEPTH.to_owned(), depth.to_string()));
         launch.unset.extend(task.unset.iter().cloned());
         launch.unset.extend(never.map(|name| (*name).to_owned()));
         let mut dialogue = backend.dialogue(&task);

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // the one place that starts processes
 
 mod conversation;
+mod depth;
 mod leftovers;
 mod lines;
 mod live;
@@ -11,6 +12,7 @@ mod output;
 mod overlay;
 mod tree;
 
+pub(crate) use depth::depth_of_run;
 pub use leftovers::{Leftover, end_leftovers, leftovers, marker};
 pub use live::{Clock, reap_orphans, suspend};
 pub use output::{Printed, output};

@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Process {
     pub(crate) pid: i32,
-    parent: i32,
+    pub(crate) parent: i32,
     group: i32,
     pub(crate) started: u64,
     /// It has ended, and was not reaped.
@@ -149,8 +149,13 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
 
 /// The markers of runs, with colons between them, in the environment that a process was started with.
 pub(super) fn markers(pid: i32) -> Option<String> {
+    variable(pid, crate::backend::MARKER)
+}
+
+/// A variable in the environment that a process was started with.
+pub(super) fn variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let prefix = format!("{}=", crate::backend::MARKER);
+    let prefix = format!("{name}=");
     let mut entries = environ.split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok());
     entries.find_map(|entry| entry.strip_prefix(&prefix)).map(str::to_owned)
 }

@@ -1,6 +1,6 @@
 //! One child process: its pipes, its output, how it ends. How it is stopped is in `stop`.
 
-use crate::util::run::file;
+use crate::util::run::{Seen, file};
 use crate::util::scene::{Scene, until};
 use clinvk::base::sys;
 use serde_json::{Value, json};
@@ -442,6 +442,36 @@ fn a_run_has_a_marker_and_a_nested_one_appends_its_own() {
         words[0][0] != words[1][0] && words[0][1] != words[1][1] && words[0][3..] == words[1][3..],
         "{two}"
     );
+}
+
+#[test]
+fn runs_inside_each_other_have_an_end_though_an_agent_throws_its_environment_away() {
+    let scene = Scene::playing("say $CLINVK_DEPTH");
+    let clinvk = env!("CARGO_BIN_EXE_clinvk");
+    let depth = |depth: &str| scene.clinvk(["x"]).env("CLINVK_DEPTH", depth).seen();
+    assert_eq!((&*depth("0").out, &*depth("2").out), ("1\n", "3\n"));
+    let refused = "clinvk: a run inside 3 others is not allowed: `CLINVK_DEPTH` allows 3 runs inside each other \
+                   (an agent may be asking itself)\n";
+    scene.clinvk(["x"]).env("CLINVK_DEPTH", "3").fails(1, refused);
+    let odd = "clinvk: the variable CLINVK_DEPTH is `much`, and has to be a whole number\n";
+    scene.clinvk(["x"]).env("CLINVK_DEPTH", "much").fails(1, odd);
+    // An agent that asks itself.
+    let itself = |start: &str| scene.fake("itself", &format!("exec {start} '{clinvk}' -b itself x"));
+    let program = itself("");
+    scene.config(&json!({"backends": {"itself": {"command": [program]}}}));
+    let innermost = |seen: Seen| {
+        assert_eq!(seen.err.matches("a run inside 3 others").count(), 1, "{seen}");
+        // The three around it have failed of it, each with all that the one inside of it had said.
+        assert_eq!(
+            seen.err.matches("clinvk: itself: the backend ended with exit status 1").count(),
+            3,
+            "{seen}"
+        );
+    };
+    innermost(scene.clinvk(["-b", "itself", "x"]).env("CLINVK_DEPTH", "0").seen());
+    fs::remove_file(scene.path("bin/itself")).unwrap();
+    itself(&format!("env -i HOME='{}'", scene.text("home")));
+    innermost(scene.clinvk(["-b", "itself", "x"]).env("CLINVK_DEPTH", "0").seen());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::opening::opening;
 use super::usage::Used;
 use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use crate::model::event::Event;
@@ -30,6 +31,8 @@ pub(super) struct Turn {
     /// Only listed tools exist: what asks nevertheless is not on the list.
     restricted: bool,
     asked_session: Option<String>,
+    /// The names of this run's MCP servers.
+    servers: BTreeSet<String>,
     wants_schema: bool,
     /// The limit that was asked for.
     max_tokens: Option<u32>,
@@ -68,6 +71,7 @@ impl Turn {
             approval: task.approval,
             restricted: task.allowed_tools.is_some() || task.sandbox == Sandbox::ReadOnly,
             asked_session: task.resume.clone(),
+            servers: inserted(task.mcp.iter().map(|server| server.name.clone())),
             wants_schema: task.schema.is_some(),
             max_tokens: task.max_tokens,
             cut: false,
@@ -190,6 +194,13 @@ impl Turn {
                 format!("claude answered with another session than the one asked for: {session:?}");
             steps.push(Step::Finished(Err(Failure::new(Kind::SessionNotFound, sentence))));
             return;
+        }
+        for server in message["mcp_servers"].as_array().into_iter().flatten() {
+            let (name, status) = (text(&server["name"]), text(&server["status"]));
+            if self.servers.contains(name) && !matches!(status, "connected" | "pending") {
+                let message = format!("MCP server `{name}` is not there: {status}");
+                steps.push(Step::Event(Event::Progress { stage: "warning".to_owned(), message }));
+            }
         }
         steps.push(Step::Event(Event::Started { model: string(&message["model"]), session }));
         steps.push(Step::Asked);

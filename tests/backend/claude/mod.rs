@@ -215,6 +215,19 @@ fn servers_are_in_a_file_of_the_run_and_not_in_an_argument() {
 }
 
 #[test]
+fn a_server_of_the_run_that_is_not_there_is_warned_of() {
+    let statuses = [("docs", "failed"), ("web", "connected"), ("old", "pending"), ("the users", "failed")];
+    let statuses: Vec<Value> =
+        statuses.iter().map(|(name, status)| json!({"name": name, "status": status})).collect();
+    let init = json!({"type": "system", "subtype": "init", "claude_code_version": "2.1.332", "mcp_servers": statuses});
+    let mut steps = Vec::new();
+    dialogue(&Task { mcp: servers(), ..task("x") }).line(&init.to_string(), &mut steps);
+    let message = "MCP server `docs` is not there: failed".to_owned();
+    let warned = Step::Event(Event::Progress { stage: "warning".to_owned(), message });
+    assert_eq!(steps.iter().filter(|step| is_warning(step)).collect::<Vec<_>>(), [&warned]);
+}
+
+#[test]
 fn the_environment_bounds_retries_and_keeps_files_out_of_prompts() {
     let env = |task: &Task| claude().launch(task).unwrap().env;
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());

@@ -140,7 +140,7 @@ fn every_run_has_a_home_a_folder_for_temporary_files_and_one_process() {
 #[test]
 fn options_without_a_flag_become_settings_and_must_not_be_outranked() {
     let fixed = || {
-        let redaction = json!({"allowed": ["CLINVK_RUN"]});
+        let redaction = json!({"allowed": ["CLINVK_RUN", "CLINVK_DEPTH"]});
         json!({"general": {"maxAttempts": 1}, "security": {"environmentVariableRedaction": redaction}})
     };
     let limit = |model: &str| {
