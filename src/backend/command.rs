@@ -19,9 +19,9 @@ const PROMPT: &str = "{prompt}";
 /// How a declared program is used.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spec {
-    name: String,
-    declared: Declared,
-    models: Vec<(String, String)>,
+    pub(super) name: String,
+    pub(super) declared: Declared,
+    pub(super) models: Vec<(String, String)>,
 }
 
 impl Spec {
@@ -38,6 +38,52 @@ impl Spec {
         }
         Spec { name: name.to_owned(), declared, models }
     }
+
+    pub(super) fn program(&self) -> &str {
+        self.declared.command.first().map_or("", String::as_str)
+    }
+
+    /// A model is given in the command.
+    pub(super) fn names_model(&self) -> bool {
+        self.has_place_for_model() || !self.declared.model_args.is_empty()
+    }
+
+    fn has_place_for_model(&self) -> bool {
+        self.command().iter().any(|word| word.contains(MODEL))
+    }
+
+    /// The arguments of the command, with model and prompt where they have a place.
+    pub(super) fn command_line(&self, task: &Task) -> Result<Vec<String>, Error> {
+        let model = task.model.as_deref().unwrap_or_default();
+        if model.is_empty() && self.has_place_for_model() {
+            return Err(Error::Invalid(format!(
+                "backend `{0}` needs a model: give `-m MODEL` or set backends.{0}.model",
+                self.name
+            )));
+        }
+        // What is filled in is not looked at again.
+        let filled = |word: &String| {
+            let parts: Vec<String> = word.split(PROMPT).map(|part| part.replace(MODEL, model)).collect();
+            parts.join(&task.prompt)
+        };
+        let mut args: Vec<String> = self.command().iter().map(filled).collect();
+        if !model.is_empty() {
+            args.extend(fill(&self.declared.model_args, MODEL, model));
+        }
+        Ok(args)
+    }
+
+    /// The words of the command behind the program.
+    fn command(&self) -> &[String] {
+        self.declared.command.get(1..).unwrap_or_default()
+    }
+}
+
+/// The place of a model's name in a command.
+const MODEL: &str = "{model}";
+
+fn fill(words: &[String], name: &str, value: &str) -> Vec<String> {
+    words.iter().map(|word| word.replace(name, value)).collect()
 }
 
 /// A declared backend.
@@ -49,19 +95,14 @@ impl Backend for Command {
     }
 
     fn program(&self) -> &str {
-        self.0.declared.command.first().map_or("", String::as_str)
+        self.0.program()
     }
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         let declared = |args: &[String], why| if args.is_empty() { Err(why) } else { Ok(()) };
         match option {
-            TaskOption::Model if self.0.declared.command.iter().any(|word| word.contains("{model}")) => {
-                Ok(())
-            }
-            TaskOption::Model => declared(
-                &self.0.declared.model_args,
-                "its `model_args` are not declared in the configuration",
-            ),
+            TaskOption::Model if self.0.names_model() => Ok(()),
+            TaskOption::Model => Err("its `model_args` are not declared in the configuration"),
             TaskOption::System => declared(
                 &self.0.declared.system_args,
                 "its `system_args` are not declared in the configuration",
@@ -96,26 +137,7 @@ impl Backend for Command {
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
         let spec = &self.0;
-        let fill = |words: &[String], name: &str, value: &str| -> Vec<String> {
-            words.iter().map(|word| word.replace(name, value)).collect()
-        };
-        let command = spec.declared.command.get(1..).unwrap_or_default();
-        let model = task.model.as_deref().unwrap_or_default();
-        if model.is_empty() && command.iter().any(|word| word.contains("{model}")) {
-            return Err(Error::Invalid(format!(
-                "backend `{0}` needs a model: give `-m MODEL` or set backends.{0}.model",
-                spec.name
-            )));
-        }
-        // What is filled in is not looked at again.
-        let filled = |word: &String| {
-            let parts: Vec<String> = word.split(PROMPT).map(|part| part.replace("{model}", model)).collect();
-            parts.join(&task.prompt)
-        };
-        let mut args: Vec<String> = command.iter().map(filled).collect();
-        if !model.is_empty() {
-            args.extend(fill(&spec.declared.model_args, "{model}", model));
-        }
+        let mut args = spec.command_line(task)?;
         if let Some(system) = &task.system {
             args.extend(fill(&spec.declared.system_args, "{system}", system));
         }
@@ -123,7 +145,7 @@ impl Backend for Command {
             args.extend(fill(&spec.declared.resume_args, "{session}", session));
         }
         args.extend(task.extra.iter().cloned());
-        if let Some(place) = command.iter().find(|word| word.contains(PROMPT)) {
+        if let Some(place) = spec.command().iter().find(|word| word.contains(PROMPT)) {
             let remedy = "let the word of `{prompt}` begin with something else, such as `--message={prompt}`";
             let may_be_flag = place.starts_with(PROMPT);
             self.check_argument(&task.prompt, place.len() - PROMPT.len(), may_be_flag.then_some(remedy))?;

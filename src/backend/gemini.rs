@@ -6,6 +6,7 @@ mod dialogue;
 mod failure;
 mod policy;
 
+use super::acp::{AcpTurn, Answers, Guards, TurnParams, begins_like_a_command, blocks};
 use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
 use crate::backend::{DEPTH, MARKER};
 use crate::base::json::json;
@@ -68,7 +69,6 @@ impl Backend for Gemini {
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {
         match option {
-            TaskOption::Mcp => Err("clinvk does not pass them on to it"),
             TaskOption::AppendSystem => {
                 Err("gemini can only replace its system prompt; GEMINI.md files add to it")
             }
@@ -104,6 +104,15 @@ impl Backend for Gemini {
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
         let task = &*narrowed(task);
+        if task.no_project_config && !task.mcp.is_empty() {
+            let why = "gemini has MCP servers only in a folder that it trusts, and one that it trusts is configured by \
+                       its own files";
+            return Err(Error::CannotHonour {
+                backend: self.name().to_owned(),
+                option: TaskOption::Mcp,
+                why: why.to_owned(),
+            });
+        }
         let home = task.scratch.join("home");
         let temp = task.scratch.join("tmp");
         let mut env = vec![
@@ -169,7 +178,16 @@ impl Backend for Gemini {
     }
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
-        Box::new(dialogue::AcpTurn::new(&narrowed(task)))
+        let task = &*narrowed(task);
+        let params = TurnParams {
+            prompt: blocks(task, Guards::Before, &|path| format!("file://{path}")),
+            dir: display(&task.dir),
+            answers: Answers::of(task),
+            servers: task.mcp.clone(),
+            is_command: task.interpret && begins_like_a_command(&task.prompt),
+            ..TurnParams::default()
+        };
+        Box::new(AcpTurn::new(Box::new(dialogue::GeminiQuirks::new(task)), params))
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {
@@ -177,7 +195,10 @@ impl Backend for Gemini {
         let session = json!({"sessionId": "<sessionId>", "models": {"currentModelId": model}});
         let answer =
             |id: u64, result: Value| json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
-        vec![answer(1, json!({"protocolVersion": 1})), answer(2, session)]
+        let abilities =
+            json!({"promptCapabilities": {"image": true}, "mcpCapabilities": {"http": true, "sse": true}});
+        let about = json!({"protocolVersion": 1, "agentCapabilities": abilities});
+        vec![answer(1, about), answer(2, session)]
     }
 }
 
@@ -185,7 +206,7 @@ fn args(task: &Task) -> Result<Vec<String>, Error> {
     let mut args = vec!["--acp".to_owned()];
     // In one word, so that no value can be a flag.
     args.extend(task.model.iter().map(|model| format!("--model={model}")));
-    // Where gemini does not trust the folder it takes none of these, and asks: see `AcpTurn::permission`.
+    // Where gemini does not trust the folder it takes none of these, and asks: see `Answers`.
     let mode = match task.approval {
         Approval::Default => None,
         Approval::Auto => Some("auto_edit"),

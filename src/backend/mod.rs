@@ -1,6 +1,7 @@
 //! What a backend is: how its program is launched and what is said to it. Pure: no process, clock, environment or
 //! file, so that every backend is tested by tables.
 
+pub(crate) mod acp;
 pub mod claude;
 pub mod codex;
 pub mod command;
@@ -285,11 +286,12 @@ pub enum Step {
     SendRaw(Arc<str>),
     /// The program gets no more input.
     CloseStdin,
-    /// The prompt is with the model now: `vendor_connect_secs` counts from here.
+    /// The prompt is with the model now: `vendor_connect_secs` counts from here, and the last alarm is off.
     Asked,
     /// The model has given a sign of life.
     Answering,
-    /// Say when so much time has passed, in the place of any earlier alarm.
+    /// Say when so much time has passed, in the place of any earlier alarm. Before the prompt is with the model that bounds
+    /// the time in the place of `vendor_connect_secs`.
     Alarm(Duration),
     /// Tell the listener.
     Event(Event),

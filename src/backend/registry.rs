@@ -1,10 +1,10 @@
 //! The backends there are: built-in ones, those of the configuration, and known agents that are asked for by name.
 
-use super::{Backend, claude, codex, command, echo, gemini};
+use super::{Backend, acp, claude, codex, command, echo, gemini};
 use crate::base::sync::{read, write};
 use crate::base::text::nearest;
 use crate::config::agents::{self, Agent};
-use crate::config::{BackendConfig, Config};
+use crate::config::{BackendConfig, Config, Protocol};
 use crate::model::error::Error;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -75,7 +75,13 @@ impl Registry {
             "codex" => Arc::new(codex::Codex::new(program, &models)),
             "gemini" => Arc::new(gemini::Gemini::new(program, &models)),
             "echo" => Arc::new(echo::Echo::new(program.unwrap_or(self.exe.clone()), &part.echo, models)),
-            _ => Arc::new(command::Command(command::Spec::new(name, program, &part.declared, models))),
+            _ => {
+                let spec = command::Spec::new(name, program, &part.declared, models);
+                match part.declared.protocol {
+                    Protocol::Command => Arc::new(command::Command(spec)),
+                    Protocol::Acp => Arc::new(acp::Acp(spec)),
+                }
+            }
         }
     }
 

@@ -168,7 +168,7 @@ impl<'a> Conversation<'a> {
             }
             Step::SendRaw(text) => self.pending.push_back(Box::new(text)),
             Step::CloseStdin => self.close_stdin = true,
-            Step::Asked => self.last_stage_of_model = self.clock.ran(),
+            Step::Asked => (self.last_stage_of_model, self.alarm) = (self.clock.ran(), None),
             Step::Answering => self.model_answers = true,
             Step::Alarm(after) => self.alarm = Some(self.clock.ran() + after),
             Step::Event(event) => {
@@ -277,7 +277,12 @@ impl<'a> Conversation<'a> {
             Stop::TimedOut(Limit::Stall, stall)
         } else if !self.answered && passed(first_byte, Duration::ZERO) {
             Stop::TimedOut(Limit::FirstByte, first_byte)
-        } else if self.watches_model && !self.model_answers && passed(connect, self.last_stage_of_model) {
+        } else if self.watches_model
+            && !self.model_answers
+            // Until then the dialogue waits for the program itself, and bounds that.
+            && self.alarm.is_none()
+            && passed(connect, self.last_stage_of_model)
+        {
             let message = format!("no sign of life from the model for {connect:?} (vendor_connect_secs)");
             let result = Err(Failure::new(Kind::Unreachable, message));
             self.tell_result(&result, None);

@@ -171,6 +171,26 @@ impl Usage {
     pub(crate) fn total(&self) -> u64 {
         self.input + self.output
     }
+
+    /// The tokens of both.
+    pub(crate) fn plus(self, other: Usage) -> Usage {
+        self.combine(other, u64::saturating_add)
+    }
+
+    /// The tokens that are more than the other's.
+    pub(crate) fn minus(self, other: Usage) -> Usage {
+        self.combine(other, u64::saturating_sub)
+    }
+
+    fn combine(self, other: Usage, with: fn(u64, u64) -> u64) -> Usage {
+        Usage {
+            input: with(self.input, other.input),
+            output: with(self.output, other.output),
+            cached: with(self.cached, other.cached),
+            reasoning: with(self.reasoning, other.reasoning),
+            cost: None,
+        }
+    }
 }
 
 /// Hears a run: a printer, a stream, one who collects the answer. An `Err` stops the run: the reader is gone, or it is an

@@ -1,36 +1,37 @@
 //! What each backend can honour: one table. The README has it for people.
 
 use clinvk::backend::{Agents, Backend, Registry};
-use clinvk::config::Config;
+use clinvk::config::{Config, Protocol};
 use clinvk::model::task::TaskOption;
 use std::sync::Arc;
 
-/// Per option, in this order: claude, codex, gemini, echo, a command with nothing declared, one with everything declared.
+/// Per option, in this order: claude, codex, gemini, echo, a command with nothing declared, one with everything declared, an
+/// agent that speaks ACP with nothing declared, one with everything declared.
 const TABLE: &str = "\
-model                    yes yes yes yes -   yes
-system prompt            yes yes yes yes -   yes
-appended system prompt   yes yes -   yes -   -
-max turns                yes -   yes yes -   -
-max tokens               yes -   yes yes -   -
-approval auto            yes yes yes yes -   -
-approval none            yes yes yes yes -   -
-approval always          yes yes yes yes -   -
-sandbox read-only        yes yes yes yes -   -
-sandbox workspace        -   yes -   yes -   -
-sandbox full             yes yes yes yes yes yes
-allowed tools            yes -   yes yes -   -
-denied tools             yes -   yes yes -   -
-extra directories        yes yes yes yes -   -
-json schema              yes yes -   -   -   -
-images                   yes yes yes -   -   -
-effort                   yes yes -   -   -   -
-effort ultra             -   yes -   -   -   -
-ephemeral                yes yes yes yes yes -
-resume                   yes yes -   yes -   yes
-interpret                yes yes yes yes yes yes
-no project config        yes yes yes yes yes yes
-mcp servers              yes yes -   -   -   -
-extra flags              yes yes yes -   -   -
+model                    yes yes yes yes -   yes yes yes
+system prompt            yes yes yes yes -   yes yes yes
+appended system prompt   yes yes -   yes -   -   yes yes
+max turns                yes -   yes yes -   -   -   -
+max tokens               yes -   yes yes -   -   -   -
+approval auto            yes yes yes yes -   -   -   yes
+approval none            yes yes yes yes -   -   yes yes
+approval always          yes yes yes yes -   -   -   yes
+sandbox read-only        yes yes yes yes -   -   -   yes
+sandbox workspace        -   yes -   yes -   -   -   -
+sandbox full             yes yes yes yes yes yes yes yes
+allowed tools            yes -   yes yes -   -   -   -
+denied tools             yes -   yes yes -   -   -   -
+extra directories        yes yes yes yes -   -   yes yes
+json schema              yes yes -   -   -   -   -   -
+images                   yes yes yes -   -   -   yes yes
+effort                   yes yes -   -   -   -   yes yes
+effort ultra             -   yes -   -   -   -   yes yes
+ephemeral                yes yes yes yes yes -   yes yes
+resume                   yes yes -   yes -   yes yes yes
+interpret                yes yes yes yes yes yes yes yes
+no project config        yes yes yes yes yes yes -   -
+mcp servers              yes yes yes -   -   -   yes yes
+extra flags              yes yes yes -   -   -   -   -
 ";
 
 fn backends() -> Vec<Arc<dyn Backend>> {
@@ -41,9 +42,18 @@ fn backends() -> Vec<Arc<dyn Backend>> {
     full.declared.model_args = vec!["{model}".to_owned()];
     full.declared.system_args = vec!["{system}".to_owned()];
     full.declared.resume_args = vec!["{session}".to_owned()];
-    config.backends.extend([("bare".to_owned(), bare), ("full".to_owned(), full)]);
+    let mut agent = bare.clone();
+    agent.declared.protocol = Protocol::Acp;
+    let mut mapped = agent.clone();
+    mapped.declared.modes.always = "ask".to_owned();
+    config.backends.extend([
+        ("bare".to_owned(), bare),
+        ("full".to_owned(), full),
+        ("agent".to_owned(), agent),
+        ("mapped".to_owned(), mapped),
+    ]);
     let (registry, _) = Registry::of(&config, "clinvk", Agents::Configured);
-    let names = ["claude", "codex", "gemini", "echo", "bare", "full"];
+    let names = ["claude", "codex", "gemini", "echo", "bare", "full", "agent", "mapped"];
     names.into_iter().map(|name| registry.get(name).unwrap()).collect()
 }
 

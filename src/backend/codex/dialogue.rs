@@ -447,12 +447,12 @@ impl AppServer {
             return;
         }
         let (total, last) = (figures(&params["tokenUsage"]["total"]), figures(&params["tokenUsage"]["last"]));
-        let (_, now) = self.usage.entry(thread).or_insert((minus(total, last), total));
+        let (_, now) = self.usage.entry(thread).or_insert((total.minus(last), total));
         *now = total;
         self.retries = 0;
         self.sign_of_life(steps);
         let sum =
-            self.usage.values().fold(Usage::default(), |sum, (before, now)| plus(sum, minus(*now, *before)));
+            self.usage.values().fold(Usage::default(), |sum, (before, now)| sum.plus(now.minus(*before)));
         steps.push(Step::Event(Event::Usage(sum)));
     }
 
@@ -578,24 +578,6 @@ fn figures(value: &Value) -> Usage {
         output: tokens("outputTokens"),
         cached: tokens("cachedInputTokens"),
         reasoning: tokens("reasoningOutputTokens"),
-        cost: None,
-    }
-}
-
-fn minus(a: Usage, b: Usage) -> Usage {
-    combine(a, b, u64::saturating_sub)
-}
-
-fn plus(a: Usage, b: Usage) -> Usage {
-    combine(a, b, u64::saturating_add)
-}
-
-fn combine(a: Usage, b: Usage, with: fn(u64, u64) -> u64) -> Usage {
-    Usage {
-        input: with(a.input, b.input),
-        output: with(a.output, b.output),
-        cached: with(a.cached, b.cached),
-        reasoning: with(a.reasoning, b.reasoning),
         cost: None,
     }
 }

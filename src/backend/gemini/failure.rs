@@ -1,7 +1,8 @@
 //! Why gemini failed: errors of its protocol, and ends without one.
 
 use crate::backend::Ended;
-use crate::base::json::{self, text};
+use crate::backend::acp::{kind_of_words, sentence_in};
+use crate::base::json::text;
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
 
@@ -40,57 +41,6 @@ pub(super) fn of_error(error: &Value) -> Failure {
 fn status_in(details_text: &str) -> Option<i64> {
     let body: Value = serde_json::from_str(details_text.trim()).ok()?;
     body["error"]["code"].as_i64()
-}
-
-/// The sentence in a body that stands, as JSON, where a sentence should; sometimes one in another.
-fn sentence_in(details_text: &str) -> Option<String> {
-    let body: Value = json::from_str(details_text.trim())
-        .ok()
-        .filter(|body: &Value| body.is_object() || body.is_array())?;
-    let candidates = [&body["error"]["message"], &body[0]["error"]["message"], &body["message"]];
-    let inner = candidates.into_iter().find_map(Value::as_str)?;
-    Some(sentence_in(inner).unwrap_or_else(|| inner.to_owned()))
-}
-
-/// What gemini's and the vendor's own sentences mean, whatever the code beside them.
-fn kind_of_words(words: &str) -> Option<Kind> {
-    const PATTERNS: &[(&str, Kind)] = &[
-        ("api key not valid", Kind::Login),
-        ("api key expired", Kind::Login),
-        ("api key is missing", Kind::Login),
-        ("gemini_api_key", Kind::Login),
-        ("authentication required", Kind::Login),
-        ("auth method", Kind::Login),
-        ("unauthenticated", Kind::Login),
-        ("re-authenticate", Kind::Login),
-        ("exceeds the maximum number of tokens", Kind::ContextTooLong),
-        ("context window", Kind::ContextTooLong),
-        ("is not found for api version", Kind::UnknownModel),
-        ("requested entity was not found", Kind::UnknownModel),
-        ("is not supported for generatecontent", Kind::UnknownModel),
-        ("exceeded your current quota", Kind::Quota),
-        ("quota exceeded", Kind::Quota),
-        ("exhausted your", Kind::Quota),
-        ("resource_exhausted", Kind::Quota),
-        ("resource has been exhausted", Kind::Quota),
-        ("rate limit", Kind::Quota),
-        ("overloaded", Kind::Overloaded),
-        ("no capacity available", Kind::Overloaded),
-        ("fetch failed", Kind::Unreachable),
-        ("econnrefused", Kind::Unreachable),
-        ("econnreset", Kind::Unreachable),
-        ("etimedout", Kind::Unreachable),
-        ("enotfound", Kind::Unreachable),
-        ("eai_again", Kind::Unreachable),
-        ("directory does not exist", Kind::InvalidRequest),
-        ("yolo mode is disabled", Kind::Config),
-    ];
-    let words = words.trim().to_lowercase();
-    if words == "terminated" {
-        // A connection that broke in the middle of an answer.
-        return Some(Kind::Unreachable);
-    }
-    PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
 }
 
 /// A child that ended without a result: gemini's own exit statuses (`FatalError` in its source), else its last words.

@@ -127,7 +127,7 @@ impl Policy {
         self.modes(request, task, backend)?;
         self.unasked(request, task, backend)?;
         self.mcp(request)?;
-        self.project_config(request, task)
+        self.project_config(request, task, backend)
     }
 
     fn model(&self, task: &Task, backend: &dyn Backend) -> Result<(), Error> {
@@ -250,8 +250,13 @@ impl Policy {
         }
     }
 
-    fn project_config(&self, request: &Request, task: &mut Task) -> Result<(), Error> {
+    fn project_config(&self, request: &Request, task: &mut Task, backend: &dyn Backend) -> Result<(), Error> {
         let Some(rules) = self.0.iter().find(|rules| !rules.project_config) else { return Ok(()) };
+        // The engine would refuse it, too, but for a `lenient` request.
+        if let Err(why) = backend.honours(TaskOption::NoProjectConfig) {
+            let asked = format!("backend `{}` ({why})", task.backend);
+            return Err(rules.refusal("project_config", asked, "none like it".to_owned()));
+        }
         if request.no_project_config == Some(false) {
             let asked = "`no_project_config: false`".to_owned();
             return Err(rules.refusal("project_config", asked, "`true` only".to_owned()));

@@ -216,7 +216,6 @@ fn what_gemini_cannot_honour_is_refused_by_name() {
         TaskOption::Effort,
         TaskOption::EffortUltra,
         TaskOption::Resume,
-        TaskOption::Mcp,
     ];
     assert_eq!(refused, expected);
     let task = Task {
@@ -228,10 +227,8 @@ fn what_gemini_cannot_honour_is_refused_by_name() {
         ..task("x")
     };
     // A task has one effort.
-    let used: Vec<TaskOption> = expected
-        .into_iter()
-        .filter(|option| !matches!(option, TaskOption::EffortUltra | TaskOption::Mcp))
-        .collect();
+    let used: Vec<TaskOption> =
+        expected.into_iter().filter(|option| *option != TaskOption::EffortUltra).collect();
     assert_eq!(task.used(), used);
 }
 

@@ -464,3 +464,16 @@ fn a_prefix_that_is_not_there_keeps_the_server_from_starting() {
         "server.default_workdir: cannot use directory `/proc/none`: No such file or directory (os error 2)"
     );
 }
+
+#[test]
+fn an_agent_that_reads_project_files_in_its_own_way_is_only_for_servers_that_let_it() {
+    let agent = json!({"agent": {"protocol": "acp", "command": ["agent"]}});
+    let closed = Fixture::new(&json!({"backends": agent}));
+    let sentence = "backend `agent` (it reads a project's files in its own way) is not allowed: `server.project_config` allows \
+                    none like it";
+    closed.refuses(json!({"backend": "agent"}), sentence);
+    // What the engine would drop from a lenient task, too.
+    closed.refuses(json!({"backend": "agent", "lenient": true}), sentence);
+    let open = Fixture::new(&json!({"backends": agent, "server": {"project_config": true}}));
+    assert_eq!(open.ask(json!({"backend": "agent"})).map(|task| task.no_project_config), Ok(false));
+}

@@ -1,0 +1,145 @@
+//! An agent's model, mode and effort: which there are, in whichever of three places it lists them, and how one is chosen.
+
+use crate::base::json::{Value, json, text};
+
+/// What can be chosen, in the order in which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend) enum Choice {
+    Model,
+    Mode,
+    Effort,
+}
+
+/// What an agent lists for a session.
+#[derive(Default)]
+pub(super) struct Choices {
+    options: Value,
+    models: Value,
+    modes: Value,
+}
+
+/// How a choice is made.
+#[derive(Debug, PartialEq)]
+pub(super) enum How {
+    /// It is as it shall be.
+    Already,
+    /// By this request. What the agent then reports has to be `value`, unless that is not on its list.
+    Request { method: &'static str, params: Value, value: String, is_listed: bool },
+    /// What is wanted is not on its list.
+    Unlisted,
+    /// The agent has no such choice.
+    None,
+}
+
+const SET_OPTION: &str = "session/set_config_option";
+pub(super) const SET_MODEL: &str = "session/set_model";
+
+impl Choices {
+    /// What the answer that opened a session lists.
+    pub(super) fn of(result: &Value) -> Choices {
+        let part = |name: &str| result[name].clone();
+        Choices { options: part("configOptions"), models: part("models"), modes: part("modes") }
+    }
+
+    /// One choice may change what else there is.
+    pub(super) fn hear(&mut self, result: &Value) {
+        if result["configOptions"].is_array() {
+            self.options = result["configOptions"].clone();
+        }
+    }
+
+    /// The way to a choice by its name.
+    pub(super) fn how(&self, choice: Choice, wanted: &str) -> How {
+        let option = self.option(choice);
+        let (list, method, key) = match choice {
+            _ if option.is_some() => (entries(option), SET_OPTION, "value"),
+            Choice::Model => (listed(&self.models["availableModels"], "modelId"), SET_MODEL, "modelId"),
+            Choice::Mode => (listed(&self.modes["availableModes"], "id"), "session/set_mode", "modeId"),
+            Choice::Effort => return How::None,
+        };
+        let listed = find(&list, wanted, self.current(choice));
+        let value = match (choice, listed) {
+            (_, Some(value)) if Some(value) == self.current(choice) => return How::Already,
+            (_, Some(value)) => value,
+            // Some take names that they do not list, and say themselves what they do not take.
+            (Choice::Model, None) => wanted,
+            (Choice::Mode, None) if list.is_empty() => return How::None,
+            (Choice::Mode | Choice::Effort, None) => return How::Unlisted,
+        };
+        let mut params = json!({(key): value});
+        if let Some(option) = option {
+            params["configId"] = option["id"].clone();
+        }
+        How::Request { method, params, value: value.to_owned(), is_listed: listed.is_some() }
+    }
+
+    /// What is chosen now, where the agent says so.
+    pub(super) fn current(&self, choice: Choice) -> Option<&str> {
+        let option = self.option(choice).and_then(|option| option["currentValue"].as_str());
+        option.or_else(|| match choice {
+            Choice::Model => self.models["currentModelId"].as_str(),
+            Choice::Mode => self.modes["currentModeId"].as_str(),
+            Choice::Effort => None,
+        })
+    }
+
+    /// The names that there are, for people.
+    pub(super) fn names(&self, choice: Choice) -> String {
+        let list = match choice {
+            _ if self.option(choice).is_some() => entries(self.option(choice)),
+            Choice::Model => listed(&self.models["availableModels"], "modelId"),
+            Choice::Mode => listed(&self.modes["availableModes"], "id"),
+            Choice::Effort => Vec::new(),
+        };
+        list.iter().map(|(value, _)| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    fn option(&self, choice: Choice) -> Option<&Value> {
+        let (category, ids): (_, &[&str]) = match choice {
+            Choice::Model => ("model", &["model"]),
+            Choice::Mode => ("mode", &["mode"]),
+            Choice::Effort => ("thought_level", &["thought_level", "reasoning_effort", "effort", "thinking"]),
+        };
+        let all =
+            || self.options.as_array().into_iter().flatten().filter(|option| option["options"].is_array());
+        all()
+            .find(|option| option["category"] == category)
+            .or_else(|| all().find(|option| ids.contains(&text(&option["id"]))))
+    }
+}
+
+type Entries<'a> = Vec<(&'a str, &'a str)>;
+
+/// The values of an option and their names. They may stand in groups.
+fn entries(option: Option<&Value>) -> Entries<'_> {
+    let all = option.and_then(|option| option["options"].as_array()).into_iter().flatten();
+    all.flat_map(|entry| match entry["options"].as_array() {
+        Some(group) => group.iter().collect::<Vec<_>>(),
+        None => vec![entry],
+    })
+    .filter_map(|entry| Some((entry["value"].as_str()?, text(&entry["name"]))))
+    .collect()
+}
+
+fn listed<'a>(list: &'a Value, id: &str) -> Entries<'a> {
+    let list = list.as_array().into_iter().flatten();
+    list.filter_map(|entry| Some((entry[id].as_str()?, text(&entry["name"])))).collect()
+}
+
+/// The value that a name means: the same, or that of the same name, or else the one whose name it is without a provider
+/// before it or an effort behind it. Of several of those the one with the effort of now is meant.
+fn find<'a>(list: &[(&'a str, &'a str)], wanted: &str, current: Option<&str>) -> Option<&'a str> {
+    let value_where = |fits: &dyn Fn(&str, &str) -> bool| {
+        list.iter().find(|(value, name)| fits(value, name)).map(|(value, _)| *value)
+    };
+    let has_bare = |value: &str| value.rsplit('/').next() == Some(wanted) || without_effort(value) == wanted;
+    let effort = current.map(|current| &current[without_effort(current).len()..]).unwrap_or_default();
+    value_where(&|value, _| value == wanted)
+        .or_else(|| value_where(&|_, name| name.to_lowercase() == wanted.to_lowercase()))
+        .or_else(|| value_where(&|value, _| has_bare(value) && value.ends_with(effort)))
+        .or_else(|| value_where(&|value, _| has_bare(value)))
+}
+
+fn without_effort(value: &str) -> &str {
+    value.split('[').next().unwrap_or(value)
+}
