@@ -36,6 +36,11 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "compare", operands: "[PROMPT]", help: "put a prompt to several backends" },
     Command { name: "chain", operands: "[-]", help: "run the steps of a file one after the other" },
     Command {
+        name: "acp",
+        operands: "",
+        help: "be an agent for an editor: the Agent Client Protocol on standard input",
+    },
+    Command {
         name: "serve",
         operands: "",
         help: if cfg!(feature = "serve") {
@@ -72,6 +77,8 @@ impl Flag {
 const PROMPT: &[&str] = &["", "resume"];
 /// Whatever runs something.
 const RUN: &[&str] = &["", "resume", "parallel", "map", "compare", "chain"];
+/// Those and what runs for a client: what is said here holds unless the client says otherwise.
+const ANY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp"];
 const BATCH: &[&str] = &["parallel", "map", "compare", "chain"];
 /// Those that have results of many tasks to keep.
 const KEPT: &[&str] = &["parallel", "map", "chain"];
@@ -99,35 +106,35 @@ macro_rules! flags {
 
 #[rustfmt::skip]
 flags! {
-    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions", "parallel", "map", "chain"], "who answers; with --last, --here and sessions: only that one's";
-    Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "the model: an alias (fast, balanced, best) or the vendor's name";
+    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions", "parallel", "map", "chain", "acp"], "who answers; with --last, --here and sessions: only that one's";
+    Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
     Workdir            "workdir",               Some('w'), "DIR",          RUN, "where the backend works";
     OutputFormat       "output-format",         Some('o'), "FORMAT",       RUN, "text, json or stream-json";
     Raw                "raw",                   None,      "",             PROMPT, "print the backend's own lines";
-    Approval           "approval",              None,      "MODE",         RUN, "what needs a yes: default, auto (edits), none (never ask), always";
-    Sandbox            "sandbox",               None,      "MODE",         RUN, "what tools reach: default, read-only, workspace, full";
-    SystemPrompt       "system-prompt",         None,      "TEXT",         RUN, "replace the backend's system prompt";
-    AppendSystemPrompt "append-system-prompt",  None,      "TEXT",         RUN, "add to the backend's system prompt";
-    MaxTurns           "max-turns",             None,      "N",            RUN, "most model turns";
-    MaxTokens          "max-tokens",            None,      "N",            RUN, "most output tokens of one model answer";
-    AllowedTools       "allowed-tools",         None,      "LIST",         RUN, "only these tools exist, and they need no approval";
-    DeniedTools        "denied-tools",          None,      "LIST",         RUN, "these tools do not exist";
-    AddDir             "add-dir",               None,      "DIR",          RUN, "a further directory for the agent (may be repeated)";
+    Approval           "approval",              None,      "MODE",         ANY, "what needs a yes: default, auto (edits), none (never ask), always";
+    Sandbox            "sandbox",               None,      "MODE",         ANY, "what tools reach: default, read-only, workspace, full";
+    SystemPrompt       "system-prompt",         None,      "TEXT",         ANY, "replace the backend's system prompt";
+    AppendSystemPrompt "append-system-prompt",  None,      "TEXT",         ANY, "add to the backend's system prompt";
+    MaxTurns           "max-turns",             None,      "N",            ANY, "most model turns";
+    MaxTokens          "max-tokens",            None,      "N",            ANY, "most output tokens of one model answer";
+    AllowedTools       "allowed-tools",         None,      "LIST",         ANY, "only these tools exist, and they need no approval";
+    DeniedTools        "denied-tools",          None,      "LIST",         ANY, "these tools do not exist";
+    AddDir             "add-dir",               None,      "DIR",          ANY, "a further directory for the agent (may be repeated)";
     JsonSchema         "json-schema",           None,      "JSON|@FILE",   RUN, "the schema that the answer follows";
     Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated); with parallel, map and chain: the tasks, items or steps";
     NoStdin            "no-stdin",              Some('n'), "",             &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it";
-    Effort             "effort",                None,      "LEVEL",        RUN, "how hard the model thinks: low, medium, high";
+    Effort             "effort",                None,      "LEVEL",        ANY, "how hard the model thinks: low, medium, high";
     Ephemeral          "ephemeral",             None,      "",             RUN, "leave no session behind";
-    Extra              "extra",                 None,      "FLAG",         RUN, "a flag for the backend's own command line (may be repeated)";
-    Lenient            "lenient",               None,      "",             RUN, "go on without an option that the backend cannot honour";
-    Interpret          "interpret",             None,      "",             RUN, "let the backend interpret /commands, @files and $skills in the prompt";
-    NoProjectConfig    "no-project-config",     None,      "",             RUN, "ignore project files that run code: hooks, .mcp.json, .env";
-    Mcp                "mcp",                   None,      "FILE|JSON",    RUN, "MCP servers whose tools the agent has (may be repeated)";
-    Timeout            "timeout",               None,      "DURATION",     RUN, "longest time of the run, such as 90s or 5m";
-    StallTimeout       "stall-timeout",         None,      "DURATION",     RUN, "longest time without any output";
-    FirstByteTimeout   "first-byte-timeout",    None,      "DURATION",     RUN, "longest time until the first of the answer";
-    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain"], "who is asked when the backend cannot answer for now: backend or backend:model";
+    Extra              "extra",                 None,      "FLAG",         ANY, "a flag for the backend's own command line (may be repeated)";
+    Lenient            "lenient",               None,      "",             ANY, "go on without an option that the backend cannot honour";
+    Interpret          "interpret",             None,      "",             ANY, "let the backend interpret /commands, @files and $skills in the prompt";
+    NoProjectConfig    "no-project-config",     None,      "",             ANY, "ignore project files that run code: hooks, .mcp.json, .env";
+    Mcp                "mcp",                   None,      "FILE|JSON",    ANY, "MCP servers whose tools the agent has (may be repeated)";
+    Timeout            "timeout",               None,      "DURATION",     ANY, "longest time of the run, such as 90s or 5m";
+    StallTimeout       "stall-timeout",         None,      "DURATION",     ANY, "longest time without any output";
+    FirstByteTimeout   "first-byte-timeout",    None,      "DURATION",     ANY, "longest time until the first of the answer";
+    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp"], "who is asked when the backend cannot answer for now: backend or backend:model";
     MaxParallel        "max-parallel",          Some('P'), "N",            LISTS, "most runs at once";
     FailFast           "fail-fast",             None,      "",             LISTS, "stop everything after the first failure";
     Retry              "retry",                 None,      "N",            BATCH, "try again, so often, what failed for a reason that passes: quota, overload, a time limit";
@@ -152,7 +159,7 @@ flags! {
     Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list";
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
-    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "tag the new session; with sessions: only those with it (may be repeated)";
+    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp"], "tag the new session; with sessions: only those with it (may be repeated)";
     Status             "status",                None,      "STATUS",       SESSIONS, "only those that stand so: active, completed, error";
     Since              "since",                 None,      "AGE|DATE",     SESSIONS, "only those used since: 7d, 12h, 2026-01-31";
     Search             "search",                None,      "TEXT",         SESSIONS, "only those with this text in title or prompts";

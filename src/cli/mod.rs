@@ -22,6 +22,7 @@ mod serve;
 mod sessions;
 mod signals;
 mod spinner;
+mod stdio;
 mod table;
 mod version;
 
@@ -107,7 +108,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 1,
-        "version" | "backends" => 0,
+        "version" | "backends" | "acp" => 0,
         _ => usize::MAX,
     };
     if let Some(word) = typed.operands.get(most) {
@@ -153,6 +154,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "map" => map::run(typed, world, &loaded.config),
                 "compare" => compare::run(typed, world, &loaded.config),
                 "chain" => chain::run(typed, world, &loaded.config),
+                "acp" => stdio::acp(typed, world, &loaded.config),
                 #[cfg(feature = "serve")]
                 "serve" => serve::run(typed, world, &loaded.config),
                 #[cfg(not(feature = "serve"))]

@@ -263,7 +263,7 @@ impl Out {
 
     /// Writes a text as it is, to a terminal too.
     pub(crate) fn raw(&mut self, text: &str) -> io::Result<()> {
-        let result = self.write(text.as_bytes());
+        let result = self.write_all(text.as_bytes());
         // The end of a colour moves nothing.
         let seen = text.trim_end_matches(PLAIN);
         if !seen.is_empty() {
@@ -286,21 +286,6 @@ impl Out {
         self.put(&line)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for mut part in bytes.chunks(sys::PIPE_ROOM) {
-            while !part.is_empty() {
-                self.wait_for_room()?;
-                match sys::Stdout.write(part) {
-                    Ok(written) => part = &part[written..],
-                    // Another program has set it to O_NONBLOCK, and was faster.
-                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Waits for the reader, but no longer than the run may take and a grace.
     fn wait_for_room(&self) -> io::Result<()> {
         let mut over_since = None;
@@ -317,5 +302,23 @@ impl Out {
                 return Err(ErrorKind::BrokenPipe.into());
             }
         }
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = &bytes[..bytes.len().min(sys::PIPE_ROOM)];
+        loop {
+            self.wait_for_room()?;
+            match sys::Stdout.write(part) {
+                // Another program has set it to O_NONBLOCK, and was faster.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -245,6 +245,18 @@ impl Request {
         }
     }
 
+    /// The approval mode of its runs with a backend.
+    pub(crate) fn approval(&self, config: &Config, backend: &str) -> Approval {
+        let asked = self.approval_mode.map(|Word(mode)| mode).or(config.backend(backend).approval_mode);
+        asked.unwrap_or(config.unified_flags.approval_mode)
+    }
+
+    /// The sandbox mode of its runs with a backend.
+    pub(crate) fn sandbox(&self, config: &Config, backend: &str) -> Sandbox {
+        let asked = self.sandbox_mode.map(|Word(mode)| mode).or(config.backend(backend).sandbox_mode);
+        asked.unwrap_or(config.unified_flags.sandbox_mode)
+    }
+
     /// The limits of its runs.
     pub(crate) fn control(&self, config: &Config, cancel: Arc<Cancel>) -> Control {
         let general = &config.unified_flags;
@@ -305,22 +317,15 @@ impl Request {
             model: text(model),
             dir,
             session: None,
+            begins: None,
             metadata: self.metadata.clone().unwrap_or_default().0,
             owner: None,
             hidden: false,
             env: Vec::new(),
             unset: Vec::new(),
             tags: of_new.iter().cloned().chain(given(&self.tags)).collect(),
-            approval: self
-                .approval_mode
-                .map(|Word(mode)| mode)
-                .or(of_backend.approval_mode)
-                .unwrap_or(general.approval_mode),
-            sandbox: self
-                .sandbox_mode
-                .map(|Word(mode)| mode)
-                .or(of_backend.sandbox_mode)
-                .unwrap_or(general.sandbox_mode),
+            approval: self.approval(config, &backend),
+            sandbox: self.sandbox(config, &backend),
             system: self.system_prompt.clone().or_else(|| text(&of_backend.system_prompt)),
             append_system: self.append_system_prompt.clone(),
             max_turns: self.max_turns.or(Some(general.max_turns)).filter(|limit| *limit > 0),

@@ -143,7 +143,8 @@ impl Engine {
 
     /// Begins the session of a run.
     fn begin(&self, task: &Task, keep_waiting: KeepWaiting) -> Result<Run, Error> {
-        let mut session = Session::new(world::random_id()?, &task.backend, task.dir.clone(), &task.prompt);
+        let id = task.begins.clone().map_or_else(world::random_id, Ok)?;
+        let mut session = Session::new(id, &task.backend, task.dir.clone(), &task.prompt);
         session.model = task.model.clone();
         session.set_tags(&task.tags)?;
         session.set_metadata(task.metadata.clone())?;

@@ -56,6 +56,8 @@ pub struct Task {
     pub no_project_config: bool,
     /// The session to continue; none begins a new one, unless `ephemeral`.
     pub session: Option<Continue>,
+    /// The id of the session that is begun; none draws one.
+    pub begins: Option<String>,
     /// Tags of the session that is begun.
     pub tags: Vec<String>,
     /// What its makers want to keep with the session that is begun.

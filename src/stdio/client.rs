@@ -152,6 +152,11 @@ impl Refusal {
         Refusal { data: json!({"kind": failure.kind.word()}), ..Refusal::new(code, failure.message.clone()) }
     }
 
+    /// The same in other words.
+    pub fn saying(self, message: String) -> Refusal {
+        Refusal { message, ..self }
+    }
+
     /// With more for programs beside the kind.
     pub fn with(mut self, name: &str, value: Value) -> Refusal {
         self.data[name] = value;

@@ -4,6 +4,7 @@
 //!
 //! The end of the input ends everything: what runs for the client is cancelled, and `serve` returns when none of it is left.
 
+pub(crate) mod acp; // clinvk as an agent
 mod client; // who is spoken to
 mod lines; // what it says
 

@@ -121,6 +121,10 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     assert_eq!(help["commands"].as_array().map(Vec::len), Some(COMMANDS.len() - 1), "{help}");
     assert_eq!(ok("help", &["help", "map"])["command"], "map");
     assert_eq!(ok("help", &["sessions", "-h"])["command"], "sessions");
+    let greeting = "{\"id\": 1, \"method\": \"initialize\"}\n";
+    let greeted = document(&home.clinvk(["acp", "--json"]).stdin(greeting).seen());
+    assert!(of("acp").iter().all(|name| greeted.get(name).is_some()), "{greeted}");
+    tried.insert("acp".to_owned());
     if cfg!(feature = "serve") {
         let mut server = home.clinvk(["serve", "--port", "0", "--json"]).start();
         server.says("\n");

@@ -1,3 +1,5 @@
 //! clinvk spoken to over standard input.
 
+mod acp;
+mod peer;
 mod serve;

@@ -120,7 +120,7 @@ impl Run {
             open += 1;
         }
         thread::spawn(move || _ = tell.send(Heard::Exit(child.wait().unwrap())));
-        Running { pid, heard, open, _stdin: stdin, out: Vec::new(), err: Vec::new(), status: None, root }
+        Running { pid, heard, open, stdin, out: Vec::new(), err: Vec::new(), status: None, root }
     }
 
     /// Runs it to its end.
@@ -173,7 +173,7 @@ pub struct Running {
     pub pid: i32,
     heard: Receiver<Heard>,
     open: usize,
-    _stdin: Option<std::process::ChildStdin>,
+    stdin: Option<std::process::ChildStdin>,
     out: Vec<u8>,
     err: Vec<u8>,
     status: Option<i32>,
@@ -191,6 +191,25 @@ impl Running {
     pub fn says(&mut self, text: &str) {
         let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
         self.hear(|running| holds(&running.out));
+    }
+
+    /// Writes to its standard input, which was silent so far.
+    #[track_caller]
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().expect("it is open").write_all(bytes).unwrap();
+    }
+
+    /// Ends its standard input.
+    pub fn close(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for so many lines on standard output, and returns the last of them.
+    #[track_caller]
+    pub fn line(&mut self, number: usize) -> String {
+        let count = |out: &[u8]| out.iter().filter(|byte| **byte == b'\n').count();
+        self.hear(|running| count(&running.out) >= number);
+        self.said().lines().nth(number - 1).unwrap().to_owned()
     }
 
     /// What it has printed so far on standard output.

@@ -1,0 +1,73 @@
+//! The commands that other programs speak to over standard input and output: a client starts one, and it lasts as long as its
+//! input.
+
+use super::flags::Typed;
+use super::print::Out;
+use super::{exit, prompt, signals};
+use crate::backend::Agents;
+use crate::base::sys::{self, Watch};
+use crate::base::world::World;
+use crate::config::Config;
+use crate::exec::{Cancel, Control};
+use crate::model::error::{Error, Kind};
+use crate::stdio::acp;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `clinvk acp`
+pub(crate) fn acp(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    let request = prompt::request(typed)?;
+    let engine = prompt::engine(world, config, Agents::Known);
+    let Streams { input, out, cancel } = Streams::open()?;
+    acp::serve(&engine, config, &request, input, out, cancel)?;
+    Ok(match sys::signal_that_came() {
+        Some(_) => exit::status(Kind::Cancelled, 0),
+        None => 0,
+    })
+}
+
+/// How a client is spoken with, and what ends it all: a signal, or the end of its input.
+struct Streams {
+    input: Input,
+    out: Out,
+    cancel: Arc<Cancel>,
+}
+
+impl Streams {
+    fn open() -> Result<Streams, Error> {
+        let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let cancel = Arc::new(cancel);
+        signals::watch(cancel.clone())?;
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        let stdin = stdin.map_err(|error| Error::System { what: "read standard input", error })?;
+        let out = Out::new(Control::with(cancel.clone()), None);
+        Ok(Streams { input: Input { stdin: stdin.into(), cancel: cancel.clone() }, out, cancel })
+    }
+}
+
+/// Standard input, which also ends when all has to end.
+struct Input {
+    stdin: File,
+    cancel: Arc<Cancel>,
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.cancel.is_thrown() {
+            let mut watches = [Watch::readable(self.stdin.as_fd()), self.cancel.watch()];
+            sys::poll(&mut watches, Duration::MAX)?;
+            if !watches[0].woke() {
+                continue;
+            }
+            match self.stdin.read(buffer) {
+                // Another program has set it to O_NONBLOCK, and was faster.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,106 @@
+//! Tools as people see them. Each backend has names and inputs of its own for what all of them do; the protocol has a few
+//! kinds for it, by which clients choose an icon.
+
+use crate::base::json::{Value, json};
+use crate::session::shorten;
+
+/// Parts of names, and the kind that a tool with such a part is of: the first that fits.
+const KINDS: &[(&[&str], &str)] = &[
+    (&["todo", "plan", "think", "memory"], "think"),
+    (&["fetch", "web", "browse", "url"], "fetch"),
+    (&["grep", "glob", "search", "find"], "search"),
+    (&["edit", "write", "replace", "patch", "filechange", "create"], "edit"),
+    (&["delete", "remove"], "delete"),
+    (&["move", "rename"], "move"),
+    (&["bash", "shell", "command", "exec", "terminal"], "execute"),
+    (&["read", "view", "list", "cat", "ls"], "read"),
+];
+
+/// What a tool is asked to do, in the order in which people want to know it.
+const TOLD: &[&str] = &[
+    "command",
+    "file_path",
+    "absolute_path",
+    "notebook_path",
+    "path",
+    "dir_path",
+    "pattern",
+    "query",
+    "url",
+    "description",
+    "prompt",
+];
+const PATHS: &[&str] = &["file_path", "absolute_path", "notebook_path", "path"];
+/// So many characters of it are in a title.
+const LONGEST: usize = 200;
+
+/// The kind of a tool. One of an MCP server may do anything, whatever it is called.
+pub(super) fn kind(name: &str) -> &'static str {
+    let name: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let has = |part: &&str| name.contains(part);
+    let found = KINDS.iter().find(|(parts, _)| parts.iter().any(has));
+    match found {
+        Some((_, kind)) if !name.starts_with("mcp") => kind,
+        _ => "other",
+    }
+}
+
+/// Its name, and the one thing of its input that says most.
+pub(super) fn title(name: &str, input: &Value) -> String {
+    let words = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            parts.iter().map(Value::as_str).collect::<Option<Vec<_>>>().map(|parts| parts.join(" "))
+        }
+        _ => None,
+    };
+    match TOLD.iter().find_map(|member| words(&input[*member])).filter(|words| !words.is_empty()) {
+        Some(words) => shorten(&format!("{name}: {}", words.lines().next().unwrap_or_default()), LONGEST),
+        None => name.to_owned(),
+    }
+}
+
+/// The file that it works on, where a client could open it.
+pub(super) fn locations(input: &Value) -> Vec<Value> {
+    let path = PATHS.iter().find_map(|member| input[*member].as_str()).filter(|path| path.starts_with('/'));
+    path.map(|path| json!({"path": path})).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_of_all_vendors_have_a_kind() {
+        for (kind_of, names) in [
+            ("execute", &["Bash", "commandExecution", "run_shell_command", "execute_bash", "terminal"][..]),
+            ("edit", &["Edit", "MultiEdit", "Write", "fileChange", "write_file", "replace", "apply_patch"]),
+            ("read", &["Read", "read_file", "list_directory", "read_many_files", "imageView"]),
+            ("search", &["Grep", "Glob", "search_file_content", "glob", "find"]),
+            ("fetch", &["WebFetch", "WebSearch", "webSearch", "web_fetch", "google_web_search"]),
+            ("think", &["TodoWrite", "ExitPlanMode", "save_memory", "update_plan"]),
+            ("other", &["Task", "mcp__files__read", "sleep", "x", ""]),
+        ] {
+            for name in names {
+                assert_eq!(kind(name), kind_of, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_title_says_what_is_done_in_one_line() {
+        for (name, input, told) in [
+            ("Bash", json!({"command": "ls -l\nrm x", "description": "lists"}), "Bash: ls -l"),
+            ("commandExecution", json!({"command": ["ls", "-l"], "cwd": "/"}), "commandExecution: ls -l"),
+            ("Read", json!({"file_path": "/a/b"}), "Read: /a/b"),
+            ("Task", json!({"n": 1}), "Task"),
+            ("x", Value::Null, "x"),
+        ] {
+            assert_eq!(title(name, &input), told);
+        }
+        assert_eq!(title("Bash", &json!({"command": "x".repeat(500)})).chars().count(), LONGEST);
+        assert_eq!(locations(&json!({"file_path": "/a"})), [json!({"path": "/a"})]);
+        assert_eq!(locations(&json!({"path": "a"})), [] as [Value; 0]);
+    }
+}
