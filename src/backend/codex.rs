@@ -246,6 +246,8 @@ struct Plan {
     resume: Option<String>,
     /// What codex asks is granted, else refused.
     accept: bool,
+    /// A person is asked instead.
+    attended: bool,
     /// The answer has to be JSON: it is told once, whole.
     json: bool,
     /// The names of this run's MCP servers.
@@ -305,6 +307,10 @@ impl Plan {
             turn: turn(task),
             resume: task.resume.clone().filter(|_| !task.ephemeral),
             accept: access.accept,
+            // What is granted leaves the sandbox: one that was asked for holds.
+            attended: task.attended
+                && task.approval != Approval::None
+                && matches!(task.sandbox, Sandbox::Default | Sandbox::Full),
             json: task.schema.is_some(),
             servers: inserted(task.mcp.iter().map(|server| server.name.clone())),
             without_servers: task.tools != ToolUse::AsConfigured,

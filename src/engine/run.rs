@@ -199,17 +199,11 @@ impl Listener for Fold<'_> {
             Event::Done(done) => self.finish(done),
             event => self.hear(event),
         };
-        heard.map_err(|error| match error.downcast() {
-            Ok(refusal) => {
-                self.refusal = Some(refusal);
-                io::ErrorKind::Other.into()
-            }
-            Err(error) => error,
-        })
+        heard.map_err(|error| self.refused(error))
     }
 
     fn permission(&mut self, asked: &Permission) -> io::Result<bool> {
-        self.listener.permission(asked)
+        self.listener.permission(asked).map_err(|error| self.refused(error))
     }
 
     fn idle(&mut self) -> io::Result<()> {
@@ -218,6 +212,17 @@ impl Listener for Fold<'_> {
 }
 
 impl Fold<'_> {
+    /// Notes why the listener stops the run.
+    fn refused(&mut self, error: io::Error) -> io::Error {
+        match error.downcast() {
+            Ok(refusal) => {
+                self.refusal = Some(refusal);
+                io::ErrorKind::Other.into()
+            }
+            Err(error) => error,
+        }
+    }
+
     /// Takes into the outcome what is for it, and passes the event on.
     fn hear(&mut self, event: &Event) -> io::Result<()> {
         match event {

@@ -103,6 +103,39 @@ pub struct Permission {
     pub input: Value,
 }
 
+/// What a tool is asked to do, in the order in which people want to know it.
+const TOLD_OF_INPUT: &[&str] = &[
+    "command",
+    "file_path",
+    "absolute_path",
+    "notebook_path",
+    "path",
+    "dir_path",
+    "pattern",
+    "query",
+    "url",
+    "description",
+    "prompt",
+];
+
+/// What a tool does, as people read it in one line: its name, and the one thing of its input that says most.
+pub(crate) fn title_of_tool(name: &str, input: &Value) -> String {
+    let words = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let parts: Option<Vec<&str>> = parts.iter().map(Value::as_str).collect();
+            parts.map(|parts| parts.join(" "))
+        }
+        _ => None,
+    };
+    let told = TOLD_OF_INPUT.iter().find_map(|member| words(&input[*member]));
+    match told.as_deref().and_then(|words| words.lines().next()) {
+        Some(line) if line.chars().count() <= LONGEST_QUOTE => format!("{name}: {line}"),
+        Some(line) => format!("{name}: {}...", line.chars().take(LONGEST_QUOTE).collect::<String>()),
+        None => name.to_owned(),
+    }
+}
+
 impl Event {
     /// The sentence about it that the reader of the answer has to see; none where there is nothing to see.
     pub(crate) fn warning(&self) -> Option<String> {
@@ -211,5 +244,27 @@ pub trait Listener {
     /// A moment has passed without an event: a terminal redraws its spinner, a stream writes its keep-alive.
     fn idle(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::json::json;
+
+    #[test]
+    fn a_title_says_what_is_done_in_one_line() {
+        for (name, input, told) in [
+            ("Bash", json!({"command": "ls -l\nrm x", "description": "lists"}), "Bash: ls -l"),
+            ("commandExecution", json!({"command": ["ls", "-l"], "cwd": "/"}), "commandExecution: ls -l"),
+            ("Read", json!({"file_path": "/a/b"}), "Read: /a/b"),
+            ("Task", json!({"n": 1}), "Task"),
+            ("x", json!({"command": ""}), "x"),
+            ("x", Value::Null, "x"),
+        ] {
+            assert_eq!(title_of_tool(name, &input), told);
+        }
+        let long = title_of_tool("Bash", &json!({"command": "é".repeat(500)}));
+        assert_eq!(long.chars().count(), "Bash: ...".len() + LONGEST_QUOTE);
     }
 }

@@ -25,7 +25,7 @@ fn playing(play: &str) -> (Scene, Peer, String) {
 
 /// A new session's id.
 #[track_caller]
-fn begin(scene: &Scene, peer: &mut Peer) -> String {
+pub fn begin(scene: &Scene, peer: &mut Peer) -> String {
     let result = peer.ask("session/new", json!({"cwd": scene.text("work"), "mcpServers": []}));
     result["sessionId"].as_str().unwrap().to_owned()
 }
@@ -34,12 +34,12 @@ fn text(prompt: &str) -> Value {
     json!([{"type": "text", "text": prompt}])
 }
 
-fn prompt(id: &str, prompt: &str) -> Value {
+pub fn prompt(id: &str, prompt: &str) -> Value {
     json!({"sessionId": id, "prompt": text(prompt)})
 }
 
 /// The text of all pieces of that kind.
-fn told(messages: &[Value], kind: &str) -> String {
+pub fn told(messages: &[Value], kind: &str) -> String {
     let updates = messages.iter().map(|message| &message["params"]["update"]);
     let pieces = updates.filter(|update| update["sessionUpdate"] == kind);
     pieces.map(|update| update["content"]["text"].as_str().unwrap()).collect()

@@ -2,4 +2,5 @@
 
 mod acp;
 mod peer;
+mod permissions;
 mod serve;

@@ -10,10 +10,10 @@ use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind, words_of_stderr};
-use crate::model::event::Event;
+use crate::model::event::{Event, Permission, title_of_tool};
 use crate::model::task::{Approval, Sandbox, Task};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long background commands may go on after the agent has answered; `claude -p` waits so long too. A server that the
@@ -30,6 +30,10 @@ pub(super) struct Turn {
     approval: Approval,
     /// Only listed tools exist: what asks nevertheless is not on the list.
     restricted: bool,
+    /// A person can be asked.
+    attended: bool,
+    /// What a person is asked at the moment, by the id of the question.
+    asked: BTreeMap<String, Value>,
     asked_session: Option<String>,
     /// The names of this run's MCP servers.
     servers: BTreeSet<String>,
@@ -70,6 +74,8 @@ impl Turn {
             opening: opening(task),
             approval: task.approval,
             restricted: task.allowed_tools.is_some() || task.sandbox == Sandbox::ReadOnly,
+            attended: task.attended,
+            asked: BTreeMap::new(),
             asked_session: task.resume.clone(),
             servers: inserted(task.mcp.iter().map(|server| server.name.clone())),
             wants_schema: task.schema.is_some(),
@@ -108,7 +114,7 @@ impl Dialogue for Turn {
             "stream_event" if parent.is_none() => self.stream_event(&message["event"], steps),
             "assistant" => self.assistant(&message["message"], parent, steps),
             "user" => tool_results(&message["message"]["content"], parent, steps),
-            "control_request" => self.question(&message, steps),
+            "control_request" => self.question(message, steps),
             "control_response" => refused_settings(&message["response"], steps),
             "result" => self.result(message, steps),
             _ => {}
@@ -118,6 +124,14 @@ impl Dialogue for Turn {
     fn interrupt(&mut self, steps: &mut Steps) {
         let request = json!({"type": "control_request", "request_id": "interrupt", "request": {"subtype": "interrupt"}});
         steps.push(Step::Send(request.to_string()));
+    }
+
+    fn permitted(&mut self, id: &str, allowed: bool, steps: &mut Steps) {
+        let Some(message) = self.asked.remove(id) else { return };
+        match allowed {
+            true => allow(&message, steps),
+            false => self.deny(&message, "Permission denied: the user does not allow it.", steps),
+        }
     }
 
     fn alarm(&mut self, steps: &mut Steps) {
@@ -267,22 +281,38 @@ impl Turn {
         !self.wants_schema && !self.cut
     }
 
-    /// Claude asks: for a permission, which the approval mode answers, or for something that only a user could give.
-    fn question(&mut self, message: &Value, steps: &mut Steps) {
+    /// Claude asks: for a permission, which the approval mode answers or leaves to a person, or for something that only a user
+    /// could give.
+    fn question(&mut self, message: Value, steps: &mut Steps) {
         let (id, request) = (&message["request_id"], &message["request"]);
-        let response = if text(&request["subtype"]) != "can_use_tool" {
-            json!({"subtype": "error", "request_id": id, "error": "clinvk does not know this request"})
+        if text(&request["subtype"]) != "can_use_tool" {
+            let response =
+                json!({"subtype": "error", "request_id": id, "error": "clinvk does not know this request"});
+            steps.push(Step::Send(json!({"type": "control_response", "response": response}).to_string()));
         } else if self.approval == Approval::None && !self.restricted {
-            let answer = json!({"behavior": "allow", "updatedInput": request["input"]});
-            json!({"subtype": "success", "request_id": id, "response": answer})
+            allow(&message, steps);
+        } else if self.attended && !self.restricted {
+            let (id, name, input) =
+                (text(id).to_owned(), text(&request["tool_name"]), request["input"].clone());
+            steps.push(Step::Ask(Permission {
+                id: id.clone(),
+                tool_use: text(&request["tool_use_id"]).to_owned(),
+                name: name.to_owned(),
+                title: title_of_tool(name, &input),
+                input,
+            }));
+            self.asked.insert(id, message);
         } else {
-            self.denied(&request["tool_use_id"], &request["tool_name"], &request["input"], steps);
             let sentence =
                 "Permission denied: nobody is there to ask, and the approval mode does not allow it.";
-            let answer = json!({"behavior": "deny", "message": sentence});
-            json!({"subtype": "success", "request_id": id, "response": answer})
-        };
-        steps.push(Step::Send(json!({"type": "control_response", "response": response}).to_string()));
+            self.deny(&message, sentence, steps);
+        }
+    }
+
+    fn deny(&mut self, message: &Value, sentence: &str, steps: &mut Steps) {
+        let request = &message["request"];
+        self.denied(&request["tool_use_id"], &request["tool_name"], &request["input"], steps);
+        decide(message, json!({"behavior": "deny", "message": sentence}), steps);
     }
 
     /// The agent has answered. It may go on by itself when what it left in the background has ended.
@@ -370,6 +400,16 @@ impl Turn {
         };
         steps.push(Step::Finished(result));
     }
+}
+
+fn allow(message: &Value, steps: &mut Steps) {
+    decide(message, json!({"behavior": "allow", "updatedInput": message["request"]["input"]}), steps);
+}
+
+/// Answers a question of permission.
+fn decide(message: &Value, answer: Value, steps: &mut Steps) {
+    let response = json!({"subtype": "success", "request_id": message["request_id"], "response": answer});
+    steps.push(Step::Send(json!({"type": "control_response", "response": response}).to_string()));
 }
 
 /// What is told of the background tasks that are waited for. Watchers that run along (`ambient`), and what goes on outside

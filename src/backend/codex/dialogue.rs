@@ -13,7 +13,7 @@ use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind};
-use crate::model::event::{COMMENTARY, Event, Usage};
+use crate::model::event::{COMMENTARY, Event, Permission, Usage};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub(super) struct AppServer {
     tools: BTreeSet<String>,
     /// Reasoning that came in pieces.
     thoughts: BTreeSet<String>,
+    /// What a person is asked at the moment: the method and its parameters, by the question's own id.
+    questions: BTreeMap<String, (Value, String, Value)>,
     /// By thread, as agents may start others: what it had used before this turn, and what by now.
     usage: BTreeMap<String, (Usage, Usage)>,
     /// Warnings that were told: codex repeats them for the thread.
@@ -102,6 +104,7 @@ impl AppServer {
             agents: BTreeSet::new(),
             tools: BTreeSet::new(),
             thoughts: BTreeSet::new(),
+            questions: BTreeMap::new(),
             usage: BTreeMap::new(),
             sent: BTreeSet::new(),
         }
@@ -126,7 +129,7 @@ impl Dialogue for AppServer {
             return;
         };
         match Message::of(message) {
-            Some(Message::Request { id, method, params }) => self.asked(id, &method, &params, steps),
+            Some(Message::Request { id, method, params }) => self.asked(id, &method, params, steps),
             Some(Message::Answer { id, result }) => self.answered(id.as_u64(), result, steps),
             Some(Message::Notification { method, params }) => self.notified(&method, &params, steps),
             None => {}
@@ -136,6 +139,12 @@ impl Dialogue for AppServer {
     fn interrupt(&mut self, steps: &mut Steps) {
         if let (Some(thread), Some(turn), false) = (&self.thread, &self.turn, self.done) {
             request(INTERRUPT, "turn/interrupt", json!({"threadId": thread, "turnId": turn}), steps);
+        }
+    }
+
+    fn permitted(&mut self, id: &str, allowed: bool, steps: &mut Steps) {
+        if let Some((id, method, params)) = self.questions.remove(id) {
+            self.decide(id, &method, &params, allowed, steps);
         }
     }
 
@@ -275,11 +284,18 @@ impl AppServer {
     }
 
     /// A question of codex's. Every one gets an answer, or codex would wait for ever.
-    fn asked(&mut self, id: Value, method: &str, params: &Value, steps: &mut Steps) {
-        let accept = self.plan.accept;
+    fn asked(&mut self, id: Value, method: &str, params: Value, steps: &mut Steps) {
+        match permission(&id, method, &params).filter(|_| self.plan.attended) {
+            Some(permission) => {
+                self.questions.insert(permission.id.clone(), (id, method.to_owned(), params));
+                steps.push(Step::Ask(permission));
+            }
+            None => self.decide(id, method, &params, self.plan.accept, steps),
+        }
+    }
+
+    fn decide(&mut self, id: Value, method: &str, params: &Value, accept: bool, steps: &mut Steps) {
         let decision = if accept { "accept" } else { "decline" };
-        // With fields to fill in it asks a person, not for a permission.
-        let fields = params["requestedSchema"]["properties"].as_object().map_or(0, Map::len);
         let (reply, denied) = match method {
             "item/commandExecution/requestApproval" => {
                 let command = params["command"].as_str().unwrap_or("a command");
@@ -294,7 +310,7 @@ impl AppServer {
                 let denied = (!accept).then(|| "more permissions".to_owned());
                 (Ok(json!({"permissions": granted, "scope": "turn"})), denied)
             }
-            "mcpServer/elicitation/request" if accept && fields == 0 && params["mode"] == "form" => {
+            "mcpServer/elicitation/request" if accept && is_permission(params) => {
                 (Ok(json!({"action": "accept", "content": {}})), None)
             }
             "mcpServer/elicitation/request" => {
@@ -564,6 +580,39 @@ impl AppServer {
             steps.push(Step::Finished(result));
         }
     }
+}
+
+/// Whether an MCP server asks for a permission: with fields to fill in it asks a person for more.
+fn is_permission(params: &Value) -> bool {
+    let fields = params["requestedSchema"]["properties"].as_object().map_or(0, Map::len);
+    fields == 0 && params["mode"] == "form"
+}
+
+/// What a person can be asked to allow.
+fn permission(id: &Value, method: &str, params: &Value) -> Option<Permission> {
+    let (name, what, input) = match method {
+        "item/commandExecution/requestApproval" => {
+            let input = json!({"command": params["command"], "cwd": params["cwd"]});
+            ("commandExecution".to_owned(), &params["command"], input)
+        }
+        // What is to be changed was told with the use of the tool.
+        "item/fileChange/requestApproval" => ("fileChange".to_owned(), &params["reason"], Value::Null),
+        "item/permissions/requestApproval" => {
+            ("permissions".to_owned(), &params["reason"], params["permissions"].clone())
+        }
+        "mcpServer/elicitation/request" if is_permission(params) => {
+            let words =
+                [&params["serverName"], &params["_meta"]["tool_name"]].into_iter().filter_map(Value::as_str);
+            let name = words.collect::<Vec<_>>().join(".");
+            (name, &params["message"], params["_meta"]["tool_params"].clone())
+        }
+        _ => return None,
+    };
+    let title = match what.as_str() {
+        Some(what) => format!("{name}: {what}"),
+        None => name.clone(),
+    };
+    Some(Permission { id: id.to_string(), tool_use: text(&params["itemId"]).to_owned(), name, title, input })
 }
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {

@@ -2,7 +2,6 @@
 //! kinds for it, by which clients choose an icon.
 
 use crate::base::json::{Value, json};
-use crate::session::shorten;
 
 /// Parts of names, and the kind that a tool with such a part is of: the first that fits.
 const KINDS: &[(&[&str], &str)] = &[
@@ -16,23 +15,8 @@ const KINDS: &[(&[&str], &str)] = &[
     (&["read", "view", "list", "cat", "ls"], "read"),
 ];
 
-/// What a tool is asked to do, in the order in which people want to know it.
-const TOLD: &[&str] = &[
-    "command",
-    "file_path",
-    "absolute_path",
-    "notebook_path",
-    "path",
-    "dir_path",
-    "pattern",
-    "query",
-    "url",
-    "description",
-    "prompt",
-];
+/// Where inputs have the file that is meant.
 const PATHS: &[&str] = &["file_path", "absolute_path", "notebook_path", "path"];
-/// So many characters of it are in a title.
-const LONGEST: usize = 200;
 
 /// The kind of a tool. One of an MCP server may do anything, whatever it is called.
 pub(super) fn kind(name: &str) -> &'static str {
@@ -43,21 +27,6 @@ pub(super) fn kind(name: &str) -> &'static str {
     match found {
         Some((_, kind)) if !name.starts_with("mcp") => kind,
         _ => "other",
-    }
-}
-
-/// Its name, and the one thing of its input that says most.
-pub(super) fn title(name: &str, input: &Value) -> String {
-    let words = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            parts.iter().map(Value::as_str).collect::<Option<Vec<_>>>().map(|parts| parts.join(" "))
-        }
-        _ => None,
-    };
-    match TOLD.iter().find_map(|member| words(&input[*member])).filter(|words| !words.is_empty()) {
-        Some(words) => shorten(&format!("{name}: {}", words.lines().next().unwrap_or_default()), LONGEST),
-        None => name.to_owned(),
     }
 }
 
@@ -89,17 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_says_what_is_done_in_one_line() {
-        for (name, input, told) in [
-            ("Bash", json!({"command": "ls -l\nrm x", "description": "lists"}), "Bash: ls -l"),
-            ("commandExecution", json!({"command": ["ls", "-l"], "cwd": "/"}), "commandExecution: ls -l"),
-            ("Read", json!({"file_path": "/a/b"}), "Read: /a/b"),
-            ("Task", json!({"n": 1}), "Task"),
-            ("x", Value::Null, "x"),
-        ] {
-            assert_eq!(title(name, &input), told);
-        }
-        assert_eq!(title("Bash", &json!({"command": "x".repeat(500)})).chars().count(), LONGEST);
+    fn a_location_is_a_path_that_can_be_opened() {
         assert_eq!(locations(&json!({"file_path": "/a"})), [json!({"path": "/a"})]);
         assert_eq!(locations(&json!({"path": "a"})), [] as [Value; 0]);
     }

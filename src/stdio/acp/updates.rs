@@ -5,7 +5,8 @@ use super::{Agent, tools};
 use crate::base::json::{Value, json, text};
 use crate::base::sync::lock;
 use crate::exec::{Clock, Control};
-use crate::model::event::{Event, Listener, Permission, PlanEntry, seam};
+use crate::model::error::{Error, Limit};
+use crate::model::event::{Event, Listener, Permission, PlanEntry, seam, title_of_tool};
 use crate::model::outcome::Outcome;
 use crate::session::Session;
 use crate::stdio::Client;
@@ -101,7 +102,7 @@ impl Listener for Updates<'_> {
             }
             Event::Thinking(text) => self.update(chunk("agent_thought_chunk", text)),
             Event::ToolUse { id, name, input, parent } => {
-                let mut call = tool(id, name, &tools::title(name, input), input);
+                let mut call = tool(id, name, &title_of_tool(name, input), input);
                 call["sessionUpdate"] = json!("tool_call");
                 call["status"] = json!("in_progress");
                 self.update(of_agent(call, parent))
@@ -140,8 +141,13 @@ impl Listener for Updates<'_> {
         let params = json!({"sessionId": self.open.id, "toolCall": call, "options": options(&asked.name)});
         let client = self.agent.client;
         let answer = match client.ask("session/request_permission", params, || self.may_wait())? {
-            // The run has to stop.
-            None => return Err(io::ErrorKind::TimedOut.into()),
+            None => {
+                let after = self.control.wall;
+                return Err(io::Error::other(match self.control.cancel.is_thrown() {
+                    true => Error::Cancelled,
+                    false => Error::TimedOut { limit: Limit::Wall, after },
+                }));
+            }
             Some(Ok(result)) => result,
             Some(Err(error)) => {
                 let why = text(&error["message"]);
@@ -172,13 +178,17 @@ fn options(tool: &str) -> Value {
 }
 
 fn tool(id: &str, name: &str, title: &str, input: &Value) -> Value {
-    json!({
+    let mut call = json!({
         "toolCallId": id,
         "title": title,
         "kind": tools::kind(name),
-        "rawInput": input,
-        "locations": tools::locations(input),
-    })
+    });
+    // A question says nothing of what the client knows of the tool already.
+    if !input.is_null() {
+        call["rawInput"] = input.clone();
+        call["locations"] = json!(tools::locations(input));
+    }
+    call
 }
 
 /// With the sub-agent that it is of, where it is of one.

@@ -1,5 +1,6 @@
 //! Claude: what a task becomes on its command line and in its dialogue, and what recorded dialogues mean.
 
+mod attended;
 mod newest;
 mod surfaces;
 
