@@ -340,6 +340,40 @@ fn a_second_prompt_waits_for_the_first_and_is_cancelled_with_it() {
 }
 
 #[test]
+fn a_request_is_cancelled_by_its_id_alone() {
+    let play = "read -r word; tell began \"$word\"; await go; say \"$word\"";
+    let (scene, mut peer, id) = playing(play);
+    let [mut began, mut go] = ["began", "go"].map(|name| scene.fifo(name));
+    let first = peer.send("session/prompt", prompt(&id, "first"));
+    began.told();
+    let second = peer.send("session/prompt", prompt(&id, "second"));
+    peer.notify("$/cancel_request", json!({"requestId": second}));
+    assert_eq!(peer.answer(second).1["result"]["stopReason"], "cancelled");
+    go.tell();
+    assert_eq!(peer.answer(first).1["result"]["stopReason"], "end_turn");
+}
+
+#[test]
+fn a_system_prompt_of_the_client_is_used_or_refused_by_name() {
+    let (scene, mut peer, _) = playing("cat");
+    for (given, what) in
+        [(json!("be kind"), "system prompt"), (json!({"append": "be kind"}), "appended system prompt")]
+    {
+        let meta = json!({"systemPrompt": given});
+        let new = peer.ask("session/new", json!({"cwd": scene.text("work"), "_meta": meta}));
+        let (code, sentence) =
+            peer.refusal("session/prompt", prompt(new["sessionId"].as_str().unwrap(), "x"));
+        assert!(
+            code == -32602 && sentence.starts_with(&format!("backend `fake` cannot honour {what}:")),
+            "{sentence}"
+        );
+    }
+    let (code, _) =
+        peer.refusal("session/new", json!({"cwd": scene.text("work"), "_meta": {"systemPrompt": 7}}));
+    assert_eq!(code, -32602);
+}
+
+#[test]
 fn two_sessions_run_side_by_side() {
     let play = "read -r word; tell \"began$word\"; await \"go$word\"; say \"$word\"";
     let (scene, mut peer, one) = playing(play);

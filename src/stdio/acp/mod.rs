@@ -24,7 +24,7 @@ use crate::exec::Cancel;
 use crate::model::error::Error;
 use crate::session::{Filter, Session, Turn, is_id};
 use options::Chosen;
-use sessions::Open;
+use sessions::{Open, SystemPrompt};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ struct Agent<'a> {
 }
 
 impl Protocol for Agent<'_> {
-    fn request(&self, _id: &Value, method: &str, mut params: Value) -> Reply<'_> {
+    fn request(&self, id: &Value, method: &str, mut params: Value) -> Reply<'_> {
         let answer = match method {
             "initialize" => Ok(initialized()),
             "session/new" => self.begin(&params),
@@ -78,7 +78,7 @@ impl Protocol for Agent<'_> {
                 self.choose(&params, "mode", &params["modeId"]).map(|open| self.tell_options(&open))
             }
             "session/set_config_option" => self.choose_option(&params),
-            "session/prompt" => match self.of_open(&params).and_then(|open| Ok((open.queue()?, open))) {
+            "session/prompt" => match self.of_open(&params).and_then(|open| Ok((open.queue(id)?, open))) {
                 Ok((place, open)) => {
                     let blocks = params["prompt"].take();
                     return Reply::later(move || self.prompt(&open, &place, blocks));
@@ -91,10 +91,16 @@ impl Protocol for Agent<'_> {
     }
 
     fn notification(&self, method: &str, params: Value) {
-        if method == "session/cancel" {
-            if let Ok(open) = self.of_open(&params) {
-                open.cancel();
+        match method {
+            "session/cancel" => {
+                if let Ok(open) = self.of_open(&params) {
+                    open.cancel();
+                }
             }
+            "$/cancel_request" => {
+                lock(&self.open).values().for_each(|open| open.cancel_request(&params["requestId"]));
+            }
+            _ => {}
         }
     }
 }
@@ -125,12 +131,18 @@ impl Agent<'_> {
 
     /// Opens a session under that id. One that was open by it is replaced; what runs in it goes on.
     fn open(&self, params: &Value, id: String, chosen: Chosen) -> Result<Arc<Open>, Refusal> {
-        let dir = absolute("cwd", &params["cwd"])?;
         let further = params["additionalDirectories"].as_array().into_iter().flatten();
-        let add_dirs = further.map(|dir| absolute("additionalDirectories", dir)).collect::<Result<_, _>>()?;
-        let servers = servers::read(&params["mcpServers"])?;
-        let open =
-            Arc::new(Open::new(id.clone(), dir, add_dirs, servers, chosen, self.client.cancel().clone()));
+        let open = Arc::new(Open {
+            id: id.clone(),
+            dir: absolute("cwd", &params["cwd"])?,
+            add_dirs: further.map(|dir| absolute("additionalDirectories", dir)).collect::<Result<_, _>>()?,
+            servers: servers::read(&params["mcpServers"])?,
+            system: system(&params["_meta"]["systemPrompt"])?,
+            chosen: Mutex::new(chosen),
+            settled: Mutex::default(),
+            root: self.client.cancel().clone(),
+            queue: Arc::default(),
+        });
         lock(&self.open).insert(id, open.clone());
         Ok(open)
     }
@@ -284,6 +296,18 @@ impl Agent<'_> {
 fn with_id(mut answer: Value, id: &str) -> Value {
     answer["sessionId"] = json!(id);
     answer
+}
+
+/// A system prompt as clients send it, which the protocol has no place for: a text that replaces the agent's, or one to add.
+fn system(value: &Value) -> Result<SystemPrompt, Refusal> {
+    match value {
+        Value::Null => Ok(SystemPrompt::default()),
+        Value::String(text) => Ok(SystemPrompt { replaced: Some(text.clone()), appended: None }),
+        other => match other["append"].as_str() {
+            Some(text) => Ok(SystemPrompt { replaced: None, appended: Some(text.to_owned()) }),
+            None => Err(Refusal::bad_params("`_meta.systemPrompt` is a text, or an object with `append`")),
+        },
+    }
 }
 
 /// A session as a listing shows it.

@@ -2,6 +2,7 @@
 //! and its prompts, one after the other.
 
 use super::options::Chosen;
+use crate::base::json::Value;
 use crate::base::sync::{lock, wait_timeout};
 use crate::exec::Cancel;
 use crate::model::error::Error;
@@ -17,23 +18,31 @@ const MOST_WAITING: usize = 16;
 /// How often a prompt that waits looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What a client that opens a session does to the system prompt.
+#[derive(Default)]
+pub(super) struct SystemPrompt {
+    pub(super) replaced: Option<String>,
+    pub(super) appended: Option<String>,
+}
+
 pub(super) struct Open {
     pub(super) id: String,
     pub(super) dir: PathBuf,
     pub(super) add_dirs: Vec<PathBuf>,
     pub(super) servers: Vec<McpServer>,
+    pub(super) system: SystemPrompt,
     pub(super) chosen: Mutex<Chosen>,
     /// The tools, by name, that a person has allowed or forbidden for the whole session.
     pub(super) settled: Mutex<BTreeMap<String, bool>>,
     /// Ends all there is.
-    root: Arc<Cancel>,
-    queue: Arc<Queue>,
+    pub(super) root: Arc<Cancel>,
+    pub(super) queue: Arc<Queue>,
 }
 
-/// The prompts of a session: the first one runs.
+/// The prompts of a session, each with the id of its request: the first one runs.
 #[derive(Default)]
-struct Queue {
-    prompts: Mutex<VecDeque<Arc<Cancel>>>,
+pub(super) struct Queue {
+    prompts: Mutex<VecDeque<(Value, Arc<Cancel>)>>,
     moved: Condvar,
 }
 
@@ -44,37 +53,31 @@ pub(super) struct Place {
 }
 
 impl Open {
-    pub(super) fn new(
-        id: String,
-        dir: PathBuf,
-        add_dirs: Vec<PathBuf>,
-        servers: Vec<McpServer>,
-        chosen: Chosen,
-        root: Arc<Cancel>,
-    ) -> Open {
-        let (chosen, settled, queue) = (Mutex::new(chosen), Mutex::default(), Arc::default());
-        Open { id, dir, add_dirs, servers, chosen, settled, root, queue }
-    }
-
     pub(super) fn chosen(&self) -> Chosen {
         lock(&self.chosen).clone()
     }
 
-    /// A place behind the prompts that there are.
-    pub(super) fn queue(&self) -> Result<Place, Refusal> {
+    /// A place behind the prompts that there are, for the request of that id.
+    pub(super) fn queue(&self, id: &Value) -> Result<Place, Refusal> {
         let cancel = self.root.branch().map_err(|error| Error::System { what: "make a pipe", error })?;
         let mut prompts = lock(&self.queue.prompts);
         if prompts.len() > MOST_WAITING {
             let sentence = format!("{MOST_WAITING} prompts of session `{}` wait already", self.id);
             return Err(Error::Busy(sentence).into());
         }
-        prompts.push_back(cancel.clone());
+        prompts.push_back((id.clone(), cancel.clone()));
         Ok(Place { cancel, queue: self.queue.clone() })
     }
 
     /// Cancels every prompt that there is.
     pub(super) fn cancel(&self) {
-        lock(&self.queue.prompts).iter().for_each(|prompt| prompt.throw());
+        lock(&self.queue.prompts).iter().for_each(|(_, prompt)| prompt.throw());
+    }
+
+    /// Cancels the prompt that is the request of that id.
+    pub(super) fn cancel_request(&self, id: &Value) {
+        let prompts = lock(&self.queue.prompts);
+        prompts.iter().filter(|(request, _)| request == id).for_each(|(_, prompt)| prompt.throw());
     }
 }
 
@@ -86,7 +89,7 @@ impl Place {
             if self.cancel.is_thrown() {
                 return Err(Error::Cancelled);
             }
-            if prompts.front().is_some_and(|first| Arc::ptr_eq(first, &self.cancel)) {
+            if prompts.front().is_some_and(|(_, first)| Arc::ptr_eq(first, &self.cancel)) {
                 return Ok(());
             }
             prompts = wait_timeout(&self.queue.moved, prompts, LOOK);
@@ -96,7 +99,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.queue.prompts).retain(|prompt| !Arc::ptr_eq(prompt, &self.cancel));
+        lock(&self.queue.prompts).retain(|(_, prompt)| !Arc::ptr_eq(prompt, &self.cancel));
         self.queue.moved.notify_all();
     }
 }

@@ -36,6 +36,13 @@ pub(super) fn locations(input: &Value) -> Vec<Value> {
     path.map(|path| json!({"path": path})).into_iter().collect()
 }
 
+/// What an edit does, where its input has both sides of it.
+pub(super) fn diff(input: &Value) -> Option<Value> {
+    let path = PATHS.iter().find_map(|member| input[*member].as_str())?;
+    let (old, new) = (input["old_string"].as_str()?, input["new_string"].as_str()?);
+    Some(json!({"type": "diff", "path": path, "oldText": old, "newText": new}))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +62,13 @@ mod tests {
                 assert_eq!(kind(name), kind_of, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn an_edit_is_a_diff() {
+        let edit = json!({"file_path": "/a", "old_string": "x", "new_string": "y"});
+        assert_eq!(diff(&edit), Some(json!({"type": "diff", "path": "/a", "oldText": "x", "newText": "y"})));
+        assert_eq!(diff(&json!({"file_path": "/a", "content": "y"})), None);
     }
 
     #[test]

@@ -46,6 +46,8 @@ impl Agent<'_> {
         let mut request = open.chosen().request(self);
         request.workdir = Some(open.dir.to_string_lossy().into_owned());
         let further = open.add_dirs.iter().map(|dir| dir.to_string_lossy().into_owned());
+        request.system_prompt = open.system.replaced.clone().or(request.system_prompt);
+        request.append_system_prompt = open.system.appended.clone().or(request.append_system_prompt);
         request.add_dirs.get_or_insert_default().extend(further);
         request.images.get_or_insert_default().extend(images.into_iter().map(Picture::Data));
         let defaults = Defaults {

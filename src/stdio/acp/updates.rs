@@ -10,6 +10,7 @@ use crate::model::event::{Event, Listener, Permission, PlanEntry, seam, title_of
 use crate::model::outcome::Outcome;
 use crate::session::Session;
 use crate::stdio::Client;
+use std::collections::BTreeSet;
 use std::io;
 
 /// Tells the client something of a session.
@@ -37,6 +38,8 @@ pub(super) struct Updates<'a> {
     is_new: bool,
     /// What the client has of the answer is void, and there is nothing in its place yet.
     broken: bool,
+    /// Uses of tools that the client shows as a diff.
+    diffs: BTreeSet<String>,
 }
 
 impl<'a> Updates<'a> {
@@ -46,7 +49,7 @@ impl<'a> Updates<'a> {
         control: &'a Control,
         is_new: bool,
     ) -> Updates<'a> {
-        Updates { agent, open, control, clock: Clock::start(), is_new, broken: false }
+        Updates { agent, open, control, clock: Clock::start(), is_new, broken: false, diffs: BTreeSet::new() }
     }
 
     fn update(&self, json: Value) -> io::Result<()> {
@@ -105,6 +108,9 @@ impl Listener for Updates<'_> {
                 let mut call = tool(id, name, &title_of_tool(name, input), input);
                 call["sessionUpdate"] = json!("tool_call");
                 call["status"] = json!("in_progress");
+                if call.get("content").is_some() {
+                    self.diffs.insert(id.clone());
+                }
                 self.update(of_agent(call, parent))
             }
             Event::ToolResult { id, output, is_error, parent, .. } => {
@@ -112,7 +118,8 @@ impl Listener for Updates<'_> {
                 let content = [json!({"type": "content", "content": content(output)})];
                 let mut result =
                     json!({"sessionUpdate": "tool_call_update", "toolCallId": id, "status": status});
-                if !output.is_empty() {
+                // It would stand in the place of the diff.
+                if !output.is_empty() && (*is_error || !self.diffs.contains(id)) {
                     result["content"] = json!(content);
                 }
                 self.update(of_agent(result, parent))
@@ -187,6 +194,9 @@ fn tool(id: &str, name: &str, title: &str, input: &Value) -> Value {
     if !input.is_null() {
         call["rawInput"] = input.clone();
         call["locations"] = json!(tools::locations(input));
+        if let Some(diff) = tools::diff(input) {
+            call["content"] = json!([diff]);
+        }
     }
     call
 }
