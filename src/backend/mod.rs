@@ -3,6 +3,7 @@
 
 pub(crate) mod acp;
 pub mod claude;
+mod client_tool; // what an agent may ask its client to do
 pub mod codex;
 pub mod command;
 pub mod echo;
@@ -15,6 +16,7 @@ pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
+pub use client_tool::{ClientTool, ToolError, ToolReply};
 pub use registry::{Agents, Registry, Trust};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -267,6 +269,9 @@ pub trait Dialogue: Send {
     /// A person has answered the question of that `Permission::id`.
     fn permitted(&mut self, _id: &str, _allowed: bool, _steps: &mut Steps) {}
 
+    /// What came of a `Step::Use` of that id.
+    fn used(&mut self, _id: &str, _came: Result<ToolReply, ToolError>, _steps: &mut Steps) {}
+
     /// The time of the last `Step::Alarm` is up.
     fn alarm(&mut self, _steps: &mut Steps) {}
 
@@ -297,6 +302,8 @@ pub enum Step {
     Event(Event),
     /// Ask a person, and hand the answer to `Dialogue::permitted`: only in a task that is `attended`.
     Ask(Permission),
+    /// Do this for the program, and hand what comes of it to `Dialogue::used`, at once or later.
+    Use { id: String, tool: ClientTool },
     /// The run is over: success, or what kind of failure.
     Finished(Result<(), Failure>),
 }

@@ -9,7 +9,7 @@ mod streams;
 mod tag;
 
 pub use epoll::Epoll;
-pub use place::{open_directory, open_file};
+pub use place::{FileAccess, open_directory, open_file, open_file_at};
 pub use signals::{
     die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
 };

@@ -3,6 +3,7 @@
 
 use super::lines::{self, Cutter, TooLong};
 use super::live::{Clock, Live};
+use super::terminals::ClientTools;
 use super::tree;
 use super::{Control, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
@@ -64,6 +65,7 @@ pub(super) struct Conversation<'a> {
     /// The listener has heard no event since the last wait.
     is_idle: bool,
     live: &'a Live,
+    tools: ClientTools<'a>,
     stop_signal: StopSignal,
     watches_model: bool,
     /// Began with the run; every other time is counted on it.
@@ -100,6 +102,7 @@ impl<'a> Conversation<'a> {
         control: &'a Control,
         listener: &'a mut dyn Listener,
         live: &'a Live,
+        tools: ClientTools<'a>,
     ) -> Conversation<'a> {
         let Child { pid, stdin, stdout, stderr } = child;
         Conversation {
@@ -118,6 +121,7 @@ impl<'a> Conversation<'a> {
             listener,
             is_idle: true,
             live,
+            tools,
             stop_signal: launch.stop,
             watches_model: launch.model_is_remote,
             clock: Clock::start(),
@@ -187,7 +191,27 @@ impl<'a> Conversation<'a> {
                 self.last_output = self.clock.ran();
                 self.step(|dialogue, steps| dialogue.permitted(&permission.id, allowed, steps));
             }
+            Step::Use { id, tool } => {
+                // The run may be over soon: nothing is begun any more.
+                let came = match self.stop {
+                    None => self.tools.perform(&id, tool),
+                    Some(_) => self.tools.refuse(tool),
+                };
+                if let Some(came) = came {
+                    self.step(|dialogue, steps| dialogue.used(&id, came, steps));
+                }
+            }
             Step::Finished(result) => self.finish(result),
+        }
+    }
+
+    /// Hears the programs that were started for the child.
+    fn hear_terminals(&mut self) {
+        if self.tools.listen() {
+            self.last_output = self.clock.ran();
+        }
+        while let Some((id, came)) = self.tools.next_reply() {
+            self.step(|dialogue, steps| dialogue.used(&id, came, steps));
         }
     }
 
@@ -361,6 +385,7 @@ impl<'a> Conversation<'a> {
         watch(self.stdin.as_ref().filter(|_| !self.pending.is_empty()).map(|fd| Watch::writable(fd.as_fd())));
         // Once thrown it stays readable: then only the clock is watched.
         watch((!self.control.cancel.is_thrown()).then(|| self.control.cancel.watch()));
+        watches.extend(self.tools.watches());
         // A child that has closed its output is about to exit: that is waited for with short steps.
         let wait_limit = match (out, self.exit) {
             (Some(_), None) => TICK,
@@ -370,6 +395,7 @@ impl<'a> Conversation<'a> {
             }
             (_, Some(_)) => Duration::from_millis(1),
         };
+        let wait_limit = if self.tools.are_ending() { Duration::from_millis(1) } else { wait_limit };
         sys::poll(&mut watches, wait_limit.min(self.until_next_limit()))?;
         let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
         let (out, err) = (woke(out), woke(err));
@@ -379,6 +405,7 @@ impl<'a> Conversation<'a> {
         if out {
             self.read_stdout();
         }
+        self.hear_terminals();
         if self.is_idle {
             self.let_hear(|listener| listener.idle());
         }

@@ -133,6 +133,21 @@ impl Live {
         Ok((child, Live { tree, _owned }))
     }
 
+    /// Starts a program for the child, as a part of the run.
+    pub(crate) fn start_terminal(&self, program: Program<'_>) -> io::Result<(Child, Owned)> {
+        let _together = with_other_starts();
+        let (child, owned) = spawn(program)?;
+        self.tree().add_terminal(child.pid);
+        Ok((child, owned))
+    }
+
+    /// Kills such a program, where it has not ended, and reaps it.
+    pub(crate) fn end_terminal(&self, pid: i32) {
+        self.tree().kill_terminal(pid);
+        self.tree().remove_terminal(pid);
+        tree::reap(pid);
+    }
+
     /// Starts a child that belongs to no run, and that none takes for an orphan of its own.
     pub(crate) fn start_apart(program: Program<'_>) -> io::Result<(Child, Owned)> {
         let _together = with_other_starts();

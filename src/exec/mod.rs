@@ -10,6 +10,7 @@ mod lines;
 mod live;
 mod output;
 mod overlay;
+mod terminals;
 mod tree;
 
 pub(crate) use depth::depth_of_run;
@@ -34,6 +35,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+use terminals::ClientTools;
 
 /// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
 pub(crate) const NEVER_INHERITED: &[&str] =
@@ -191,7 +193,8 @@ pub fn run(
         program.display(),
         launch.args
     );
-    let result = Conversation::new(child, launch, dialogue, control, listener, &live).hold();
+    let tools = ClientTools::new(launch, marker, world, &live);
+    let result = Conversation::new(child, launch, dialogue, control, listener, &live, tools).hold();
     live.end(pid);
     result.map_err(|error| Error::System { what: "listen to a program", error })
 }

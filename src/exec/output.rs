@@ -82,7 +82,7 @@ fn listen(child: &mut Child, deadline: Instant) -> io::Result<Printed> {
 }
 
 /// Reads what is there, at most one buffer; `true` when anything was. A pipe that is closed is gone.
-fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io::Result<bool> {
     let mut buffer = [0; 16 << 10];
     let Some(open) = pipe else { return Ok(false) };
     match open.read(&mut buffer) {

@@ -179,13 +179,20 @@ pub(super) enum OtherRuns {
 pub(super) struct Tree {
     /// The child and leader of its group, until it is reaped: after that the number may be another process's.
     child: Option<i32>,
+    /// The programs that were started for the child, leaders of their groups too, until they are reaped.
+    terminals: Vec<i32>,
     marker: String,
     remembered: HashSet<Process>,
 }
 
 impl Tree {
     pub(crate) fn new(child: i32, marker: &str) -> Tree {
-        Tree { child: Some(child), marker: marker.to_owned(), remembered: HashSet::new() }
+        Tree {
+            child: Some(child),
+            terminals: Vec::new(),
+            marker: marker.to_owned(),
+            remembered: HashSet::new(),
+        }
     }
 
     /// Finds what belongs to this run now, and keeps in mind what belonged to it before: once the child is gone its
@@ -208,7 +215,8 @@ impl Tree {
             self.remembered.iter().any(|was| was.pid == now.pid && was.started == now.started)
         };
         let roots: Vec<Process> = all.iter().filter(still).copied().collect();
-        for root in roots.iter().map(|process| process.pid).chain(self.child) {
+        let leaders = self.child.into_iter().chain(self.terminals.iter().copied());
+        for root in roots.iter().map(|process| process.pid).chain(leaders) {
             found.extend(below(root, &all));
         }
         found.extend(roots);
@@ -238,9 +246,31 @@ impl Tree {
     /// A signal to the group and to everything found outside of it.
     pub(crate) fn signal_all(&mut self, signal: i32) {
         self.signal_group(signal);
+        for terminal in &self.terminals {
+            let _ = sys::kill_group(*terminal, signal);
+        }
         for process in self.find(OtherRuns::MayBe) {
             let _ = sys::kill(process.pid, signal);
         }
+    }
+
+    /// A program was started for the child.
+    pub(crate) fn add_terminal(&mut self, pid: i32) {
+        self.terminals.push(pid);
+    }
+
+    /// Kills a program that was started for the child, and everything below it.
+    pub(crate) fn kill_terminal(&self, pid: i32) {
+        let below = below(pid, &processes());
+        let _ = sys::kill_group(pid, sys::SIGKILL);
+        for process in below {
+            let _ = sys::kill(process.pid, sys::SIGKILL);
+        }
+    }
+
+    /// That program is about to be reaped.
+    pub(crate) fn remove_terminal(&mut self, pid: i32) {
+        self.terminals.retain(|terminal| *terminal != pid);
     }
 
     /// The child has been reaped.

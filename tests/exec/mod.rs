@@ -1,6 +1,7 @@
 //! Child processes.
 
 mod child;
+mod client_tools;
 mod in_process;
 pub mod output;
 mod stop;

@@ -57,7 +57,7 @@ impl Played {
                 Step::Event(event) => self.events.push(event),
                 Step::Ask(permission) => self.asked.push(permission),
                 Step::Finished(result) => self.result = self.result.take().or(Some(result)),
-                Step::CloseStdin | Step::Asked | Step::Answering | Step::Alarm(_) => {}
+                Step::CloseStdin | Step::Asked | Step::Answering | Step::Alarm(_) | Step::Use { .. } => {}
             }
         }
     }
