@@ -3,6 +3,7 @@
 //! dialogues in tests/data/acp.
 
 mod choices;
+mod client; // files and terminals for the agent
 mod failure;
 mod message;
 mod permission;
@@ -25,6 +26,7 @@ use crate::config::SystemBy;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 use choices::Choice;
+use client::Offers;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -149,6 +151,7 @@ impl Acp {
             prompt,
             dir,
             answers: Answers::with_bounds_of(task),
+            offers: if declared.client_tools { Offers::within(task) } else { Offers::Nothing },
             add_dirs: task.add_dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
             servers: task.mcp.clone(),
             session,

@@ -7,6 +7,8 @@ use serde_json::Map;
 
 /// The code of an error for a method that is not offered.
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+/// ... and for parameters that make no sense.
+pub(crate) const INVALID_PARAMS: i64 = -32602;
 
 /// What the other side says.
 #[derive(Debug, PartialEq)]

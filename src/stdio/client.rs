@@ -1,6 +1,6 @@
 //! The client: what it is told, each message a line that no other cuts in two, and what it is asked.
 
-use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Rpc};
+use crate::backend::jsonrpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Rpc};
 use crate::base::json::{Value, json, on_one_line};
 use crate::base::printable::safe_json;
 use crate::base::sync::lock;
@@ -107,7 +107,6 @@ pub struct Refusal {
 
 const PARSE_ERROR: i64 = -32700;
 const INVALID_REQUEST: i64 = -32600;
-const INVALID_PARAMS: i64 = -32602;
 const INTERNAL_ERROR: i64 = -32603;
 /// The two that both protocols have besides those of JSON-RPC.
 const LOGIN_REQUIRED: i64 = -32000;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod claude;
+mod client_tools;
 mod codex;
 mod declared;
 mod gemini;

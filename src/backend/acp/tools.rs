@@ -47,6 +47,11 @@ impl ToolCalls {
         call
     }
 
+    /// What kind of tool is used, in the protocol's word, where the agent has one.
+    pub(super) fn kind(&self, id: &str) -> &str {
+        self.0.get(id).map_or("", |call| &call.kind)
+    }
+
     /// What a use is to do, as people read it.
     pub(super) fn title(&self, id: &str) -> String {
         self.0.get(id).map_or(String::new(), |call| format!("{} {}", call.name, call.title))

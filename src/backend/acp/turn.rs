@@ -4,6 +4,7 @@
 //! the last words give it away. What they tell before our prompt is an earlier conversation.
 
 use super::choices::{Choice, Choices, How, SET_MODEL};
+use super::client::{self, Client, Offers};
 use super::message::AnswerText;
 use super::permission::{self, Answers, Verdict};
 use super::quirks::RETRY;
@@ -12,7 +13,7 @@ use super::usage::{self, Meter};
 use super::{Quirks, failure};
 use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::reader::Reader;
-use crate::backend::{Dialogue, Ended, Step, Steps, truncated};
+use crate::backend::{Dialogue, Ended, Step, Steps, ToolError, ToolReply, truncated};
 use crate::base::json::{Value, json, text};
 use crate::config::{SystemBy, UsageOf};
 use crate::model::error::{Failure, Kind};
@@ -30,6 +31,8 @@ pub(in crate::backend) struct TurnParams {
     pub(in crate::backend) prompt: Vec<Value>,
     pub(in crate::backend) dir: String,
     pub(in crate::backend) answers: Answers,
+    /// What we offer to do for the agent.
+    pub(in crate::backend) offers: Offers,
     /// Further directories.
     pub(in crate::backend) add_dirs: Vec<String>,
     pub(in crate::backend) servers: Vec<McpServer>,
@@ -59,6 +62,7 @@ impl Default for TurnParams {
             prompt: Vec::new(),
             dir: String::new(),
             answers: Answers::of(&Task::default()),
+            offers: Offers::Nothing,
             add_dirs: Vec::new(),
             servers: Vec::new(),
             session: json!({}),
@@ -111,6 +115,7 @@ pub(in crate::backend) struct AcpTurn {
     meter: Meter,
     /// Questions that a person has to answer: the ids of requests, and of the uses of tools, and the options.
     questions: BTreeMap<String, (Value, String, Value)>,
+    client: Client,
     /// The agent was refused something.
     was_refused: bool,
     /// We have asked it to stop.
@@ -122,6 +127,7 @@ impl AcpTurn {
         AcpTurn {
             reader: Reader::new(agent.name()),
             meter: Meter::new(params.usage),
+            client: Client::new(params.offers),
             agent,
             params,
             stage: Stage::Initialize,
@@ -145,8 +151,7 @@ impl Dialogue for AcpTurn {
     fn start(&mut self, steps: &mut Steps) {
         let params = json!({
             "protocolVersion": 1,
-            // Agents read, write and run by themselves.
-            "clientCapabilities": {"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false},
+            "clientCapabilities": self.client.capabilities(),
             "clientInfo": {"name": "clinvk", "version": env!("CARGO_PKG_VERSION")},
         });
         steps.push(Step::Send(Rpc::V2.request(self.number, "initialize", params)));
@@ -176,6 +181,9 @@ impl Dialogue for AcpTurn {
             Some(Message::Request { id, method, params }) if method == "session/request_permission" => {
                 self.permission(id, &params, steps);
             }
+            Some(Message::Request { id, method, params }) if self.client.knows(&method) => {
+                self.was_refused |= self.client.request(&self.params.answers, id, &method, &params, steps);
+            }
             Some(Message::Request { id, method, .. }) => {
                 let sentence = format!("clinvk does not offer {method}");
                 steps.push(Step::Send(Rpc::V2.error(id, METHOD_NOT_FOUND, &sentence)));
@@ -198,8 +206,20 @@ impl Dialogue for AcpTurn {
     }
 
     fn permitted(&mut self, id: &str, allowed: bool, steps: &mut Steps) {
-        let Some((request, use_id, options)) = self.questions.remove(id) else { return };
+        let Some((request, use_id, options)) = self.questions.remove(id) else {
+            self.was_refused |= self.client.permitted(id, allowed, steps);
+            return;
+        };
+        if allowed {
+            self.client.allow(self.calls.kind(&use_id));
+        }
         self.decide(request, &use_id, &options, allowed, "refused by a person".to_owned(), steps);
+    }
+
+    fn used(&mut self, id: &str, came: Result<ToolReply, ToolError>, steps: &mut Steps) {
+        if self.stage != Stage::Over {
+            client::used(id, came, steps);
+        }
     }
 
     fn alarm(&mut self, steps: &mut Steps) {
