@@ -1,5 +1,6 @@
 //! Backends: what a task becomes for each of them, and what their dialogues mean.
 
+mod acp;
 mod agents;
 mod claude;
 mod client_tools;

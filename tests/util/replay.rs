@@ -49,7 +49,7 @@ impl Played {
         }
     }
 
-    fn take(&mut self, steps: Steps) {
+    pub fn take(&mut self, steps: Steps) {
         for step in steps {
             match step {
                 Step::Send(line) => self.said.push(line),

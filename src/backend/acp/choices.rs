@@ -63,7 +63,8 @@ impl Choices {
             (_, Some(value)) => value,
             // Some take names that they do not list, and say themselves what they do not take.
             (Choice::Model, None) => wanted,
-            (Choice::Mode, None) if list.is_empty() => return How::None,
+            // Some list nothing when they go on with a session.
+            (Choice::Mode, None) if list.is_empty() => wanted,
             (Choice::Mode | Choice::Effort, None) => return How::Unlisted,
         };
         let mut params = json!({(key): value});

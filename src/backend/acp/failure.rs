@@ -10,7 +10,9 @@ pub(super) fn of_error(error: &Value) -> Failure {
     let said = [&data["details"], &data["message"], data, &error["message"]];
     let said = said.into_iter().filter_map(Value::as_str).find(|words| !words.trim().is_empty());
     let words = said.unwrap_or_default().trim();
-    let words = words.strip_prefix("Internal error:").unwrap_or(words).trim();
+    // Which says nothing.
+    let words =
+        words.strip_prefix("Internal error").map_or(words, |rest| rest.trim_start_matches(':').trim());
     let words = sentence_in(words).unwrap_or_else(|| words.to_owned());
     let class = [&data["errorKind"], &data["codex_error_info"], &data["errorName"]]
         .into_iter()
@@ -139,6 +141,8 @@ pub(in crate::backend) fn kind_of_words(words: &str) -> Option<Kind> {
         ("fetch failed", Kind::Unreachable),
         ("connection error", Kind::Unreachable),
         ("stream disconnected", Kind::Unreachable),
+        ("error decoding response body", Kind::Unreachable),
+        ("ended with empty response", Kind::Unreadable),
         ("econnrefused", Kind::Unreachable),
         ("econnreset", Kind::Unreachable),
         ("etimedout", Kind::Unreachable),

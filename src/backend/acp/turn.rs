@@ -288,7 +288,7 @@ impl AcpTurn {
             _ => {
                 // Some say in the answer, too, why there is none.
                 let last = self.answer.last().trim();
-                if !last.is_empty() && failure.message.contains(last) {
+                if !last.is_empty() && (failure.message.contains(last) || last.contains(&failure.message)) {
                     self.answer.drop_last(steps);
                 }
                 self.finish(Err(failure), steps);
@@ -516,7 +516,7 @@ impl AcpTurn {
                 "current_mode_update" => {
                     self.reported_mode = update["currentModeId"].as_str().map(str::to_owned)
                 }
-                "usage_update" => self.meter.update(update, true),
+                "usage_update" => self.meter.update_before(update),
                 // An earlier conversation that is told again.
                 _ => {}
             }
@@ -540,7 +540,9 @@ impl AcpTurn {
                 };
                 steps.push(Step::Event(Event::Plan(entries.map(entry).collect())));
             }
-            "usage_update" => self.meter.update(update, !self.answer.says_something && self.calls.is_empty()),
+            "usage_update" => {
+                self.meter.update(update, self.answer.says_something || !self.calls.is_empty());
+            }
             "current_mode_update" => {
                 let mode = text(&update["currentModeId"]);
                 let is_left = self.mode.as_ref().is_some_and(|chosen| chosen != mode);
@@ -599,6 +601,10 @@ impl AcpTurn {
 
     /// The agent asks for a permission. The modes answer, or a person where one is there.
     fn permission(&mut self, id: Value, params: &Value, steps: &mut Steps) {
+        if self.was_cancelled {
+            let outcome = json!({"outcome": {"outcome": "cancelled"}});
+            return steps.push(Step::Send(Rpc::V2.answer(id, outcome)));
+        }
         let use_id = text(&params["toolCall"]["toolCallId"]);
         let call = self.calls.hear(&*self.agent, &params["toolCall"]);
         let verdict = self.params.answers.verdict(&call.kind, &call.name);

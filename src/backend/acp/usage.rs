@@ -9,8 +9,8 @@ pub(super) struct Meter {
     of: UsageOf,
     /// Sums of pieces of the answer, one for each call of the model.
     pieces: Usage,
-    /// What the session had used before this turn, and by the last update.
-    before: Usage,
+    /// What the session had used before this turn, by the first update in it, and by the last one.
+    before: Option<Usage>,
     latest: Usage,
     /// What the session had cost before this turn, and by now.
     cost_before: f64,
@@ -20,7 +20,7 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(of: UsageOf) -> Meter {
         let none = Usage::default();
-        Meter { of, pieces: none, before: none, latest: none, cost_before: 0.0, cost: None }
+        Meter { of, pieces: none, before: None, latest: none, cost_before: 0.0, cost: None }
     }
 
     /// The counts beside a piece of the answer. True where there are some.
@@ -30,39 +30,30 @@ impl Meter {
         true
     }
 
-    /// An update of the session's: `used` is how full the context is, which is no use of this turn.
-    pub(super) fn update(&mut self, update: &Value, is_before: bool) {
-        let meta = &update["_meta"];
-        let count = |name: &str| meta[name].as_u64().unwrap_or(0);
-        if meta["promptTokens"].is_u64() {
-            self.latest = Usage {
-                input: count("promptTokens"),
-                output: count("completionTokens"),
-                cached: count("cachedTokens"),
-                ..Usage::default()
-            };
-            if is_before {
-                self.before = self.latest;
-            }
+    /// An update of the session's before the prompt.
+    pub(super) fn update_before(&mut self, update: &Value) {
+        self.cost_before = cost(update).unwrap_or(self.cost_before);
+    }
+
+    /// An update of the session's: `used` is how full the context is, which is no use of this turn. `answers`: the model has
+    /// said something.
+    pub(super) fn update(&mut self, update: &Value, answers: bool) {
+        if let Some(counts) = of_session(update) {
+            self.latest = counts;
+            self.before.get_or_insert(if answers { Usage::default() } else { counts });
         }
-        let cost = update["cost"]["amount"].as_f64().filter(|_| update["cost"]["currency"] == "USD");
-        match cost {
-            Some(cost) if is_before => self.cost_before = cost,
-            Some(cost) => self.cost = Some((cost - self.cost_before).max(0.0)),
-            None => {}
-        }
+        self.cost = cost(update).map(|cost| (cost - self.cost_before).max(0.0)).or(self.cost);
     }
 
     /// What the turn used, with the agent's answer; none where it says nothing of use.
     pub(super) fn sum(&self, result: &Value) -> Option<Usage> {
         let of_result = counted(&result["usage"]).or_else(|| of_quota(&result["_meta"]["quota"]));
+        let before = self.before.unwrap_or_default();
         let counted = match (self.of, of_result) {
             (UsageOf::None, _) => Usage::default(),
-            // What the session's updates count is what this counts: then it is the session's, too.
-            (UsageOf::Total, Some(all)) => all.minus(self.before),
-            (UsageOf::Turn, Some(all)) if self.before.total() > 0 && same(all, self.latest) => {
-                all.minus(self.before)
-            }
+            (UsageOf::Total, Some(all)) => all.minus(before),
+            // What it counts is what the session's updates count: then it is the session's, too.
+            (UsageOf::Turn, Some(all)) if all.total() == self.latest.total() => all.minus(before),
             (UsageOf::Turn, Some(turn)) => turn,
             (_, None) => self.pieces,
         };
@@ -116,6 +107,18 @@ fn of_quota(quota: &Value) -> Option<Usage> {
     })
 }
 
-fn same(a: Usage, b: Usage) -> bool {
-    (a.input, a.output) == (b.input, b.output)
+/// What a session has used, by an update of it.
+fn of_session(update: &Value) -> Option<Usage> {
+    let count = |name: &str| update["_meta"][name].as_u64();
+    Some(Usage {
+        input: count("promptTokens")?,
+        output: count("completionTokens")?,
+        cached: count("cachedTokens").unwrap_or(0),
+        ..Usage::default()
+    })
+}
+
+/// What a session has cost, by an update of it.
+fn cost(update: &Value) -> Option<f64> {
+    update["cost"]["amount"].as_f64().filter(|_| update["cost"]["currency"] == "USD")
 }
