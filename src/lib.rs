@@ -13,6 +13,7 @@ pub mod exec; // one child process
 pub mod engine; // every run goes through it
 pub mod batch; // many runs at once
 pub mod stdio; // spoken to over standard input
+pub mod client; // a running server, asked over HTTP
 #[cfg(feature = "serve")]
 pub mod http; // the server
 pub mod cli; // the command line

@@ -6,6 +6,7 @@ mod backend;
 mod base;
 mod batch;
 mod cli;
+mod client;
 mod config;
 mod engine;
 mod exec;

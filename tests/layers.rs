@@ -15,6 +15,7 @@ const LAYERS: &[&str] = &[
     "engine",
     "batch",
     "stdio",
+    "client",
     "http::net",
     "http::front",
     "http::state",

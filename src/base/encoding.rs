@@ -53,6 +53,16 @@ fn value_of_digit(digit: u8) -> Option<u32> {
     Some(u32::from(digit - first) + zero)
 }
 
+/// A text as it can stand in a path or a query: all but letters, digits and `-._~` is escaped.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escaped).collect()
+}
+
 /// A text with its `%41` decoded; bytes that are no UTF-8 become U+FFFD.
 pub(crate) fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&percent_bytes(text)).into_owned()
@@ -100,6 +110,7 @@ mod tests {
     fn percent_escapes_are_decoded_where_they_are_some() {
         assert_eq!(percent_decoded("org%2Fmo%20del%zz%4"), "org/mo del%zz%4");
         assert_eq!(percent_decoded("%e6%97%a5%ff%+f"), "日\u{fffd}%+f");
+        assert_eq!(percent_encoded("a-Z 日+%/"), "a-Z%20%E6%97%A5%2B%25%2F");
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl World {
         }
         // A program that we start is never given them, and is not to find them in /proc either.
         sys::wipe_variable(c"CLINVK_API_KEYS");
+        sys::wipe_variable(c"CLINVK_API_KEY");
         let cwd = std::env::current_dir().unwrap_or_default();
         let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let user_home = given("HOME").or_else(sys::home_of_user);

@@ -5,19 +5,19 @@ use super::input::Parts;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
-use crate::backend::{Agents, Registry, Trust};
+use crate::backend::{Agents, Registry};
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
+use crate::client::There;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::dry_run;
-use crate::engine::fallback::Attempts;
 use crate::engine::request::{AllDirectories, Defaults, Picture, Request, Servers, Span, Tools, list};
-use crate::exec::{Cancel, Control};
+use crate::engine::site::{Asked, Checked, Facts, Here, Site};
+use crate::exec::Cancel;
 use crate::model::error::Error;
 use crate::model::fields::Word;
 use crate::model::mcp::McpSource;
-use crate::model::task::{Continue, OutputFormat};
+use crate::model::task::OutputFormat;
 use crate::session::{Keep, Session, Store};
 use serde_json::Value;
 use std::sync::Arc;
@@ -25,40 +25,48 @@ use std::time::Duration;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let format = output_format(typed)?.unwrap_or(config.output.format);
-    // Which one a session has is not known before it is found.
-    let continues = typed.command == "resume" || typed.has(Name::Continue);
-    let backend = typed.value(Name::Backend).or((!continues).then_some(&*config.default_backend));
-    let Prompted { attempts, engine, control } = match ready(typed, world, config) {
-        Ok(ready) => ready,
+    let engine = engine(world, config, Agents::Known);
+    // The configuration may ask for JSON, too.
+    let refuse = |backend: Option<&str>, error: &Error| {
+        print::refusal(format, backend, error);
+        Ok(complain(error))
+    };
+    let site = match site(typed, &engine, config) {
+        Ok(site) => site,
+        Err(error) => return refuse(typed.value(Name::Backend), &error),
+    };
+    let checked = match check(typed, &*site, &engine, config) {
+        Ok(checked) => checked,
         Err(error) => {
-            // The configuration may ask for JSON, too.
-            print::refusal(format, backend, &error);
-            return Ok(complain(&error));
+            // Which one a session has is not known before it is found.
+            let continues = typed.command == "resume" || typed.has(Name::Continue);
+            let default = site.default_backend().filter(|_| !continues);
+            return refuse(typed.value(Name::Backend).or(default), &error);
         }
     };
-    let prepared = attempts.first();
-    if typed.has(Name::DryRun) || config.unified_flags.dry_run {
-        let program = engine.locate(&*prepared.backend, Trust::Found);
-        super::say(&dry_run::describe(prepared, program.as_deref(), format))?;
-        prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    let warn = |warnings: &[String]| warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    let Facts { backend, dir, framing, warnings, control, dry_run } = checked.facts();
+    if *dry_run {
+        super::say(&checked.describe(format))?;
+        warn(warnings);
         return Ok(0);
     }
-    prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    warn(warnings);
     signals::watch(control.cancel.clone())?;
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
         raw: typed.has(Name::Raw),
-        framing: prepared.launch.framing,
+        framing: *framing,
         verbose,
         show_tokens: typed.has(Name::ShowTokens) || config.output.show_tokens,
         show_timing: typed.has(Name::ShowTiming) || config.output.show_timing,
     };
     let watched = world::stderr_can_be_drawn_on() && !typed.has(Name::Quiet) && !verbose && !style.raw;
-    let spinner = watched.then(|| Spinner::new(&prepared.task.backend));
+    let spinner = watched.then(|| Spinner::new(backend));
     let out = Out::new(control.clone(), super::cleaner(&engine.world.env, config));
-    let mut printer = Printer::new(style, &prepared.task.backend, &prepared.task.dir, spinner, out);
-    let result = attempts.run(&engine, &control, &mut printer);
+    let mut printer = Printer::new(style, backend, dir, spinner, out);
+    let result = checked.run(&mut printer);
     printer.check()?;
     match result {
         Ok(outcome) => {
@@ -82,19 +90,29 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     }
 }
 
-/// What is run, and by what.
-struct Prompted {
-    attempts: Attempts,
-    engine: Engine,
-    control: Control,
+/// Where what is typed is to happen: on the server that is named, or here.
+pub(crate) fn site<'a>(
+    typed: &Typed,
+    engine: &'a Engine,
+    config: &'a Config,
+) -> Result<Box<dyn Site + 'a>, Error> {
+    let defaults = defaults(engine, config, None);
+    Ok(match typed.value(Name::Server).unwrap_or(&config.client.server) {
+        "" => Box::new(Here { engine, defaults }),
+        server => Box::new(There::at(server, &engine.world, defaults)?),
+    })
 }
 
 /// All that can be refused before anything is started.
-fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error> {
-    let engine = engine(world, config, Agents::Known);
-    let (session, operands) =
-        resume::chosen(typed, &engine.world, &engine.store, config.session.auto_resume)?;
-    let parts = Parts::of(typed, operands, session.as_ref(), config)?;
+fn check<'a>(
+    typed: &Typed,
+    site: &'a dyn Site,
+    engine: &Engine,
+    config: &Config,
+) -> Result<Box<dyn Checked + 'a>, Error> {
+    let (session, operands) = resume::chosen(typed, site, config.session.auto_resume)?;
+    let session = session.as_ref();
+    let parts = Parts::of(typed, operands, session, config)?;
     let wait_limit = match typed.value(Name::Wait) {
         None => Some(Duration::ZERO),
         Some("") => None,
@@ -105,20 +123,11 @@ fn ready(typed: &Typed, world: World, config: &Config) -> Result<Prompted, Error
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let request = request(typed)?;
-    let defaults = defaults(&engine, config, session.as_ref());
-    let mut tasks = request.tasks(&defaults, || parts.prompt(request.files.as_deref(), &defaults))?;
-    for task in &mut tasks {
-        task.session =
-            session.as_ref().map(|session| Continue { id: session.id.clone(), wait_limit, replay });
-    }
-    if typed.has(Name::Raw) {
-        // Lines of two backends in one output would mean nothing.
-        tasks.truncate(1);
-    }
-    let attempts = Attempts::checked(&engine, tasks, session.as_ref())?;
     let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
-    let control = Control { lines: typed.has(Name::Raw), ..request.control(config, Arc::new(cancel)) };
-    Ok(Prompted { attempts, engine, control })
+    let (lines, cancel) = (typed.has(Name::Raw), Arc::new(cancel));
+    let asked = Asked { request: &request, session, wait_limit, replay, lines, cancel };
+    let prompt = || parts.prompt(request.files.as_deref(), &defaults(engine, config, None)).map(Arc::from);
+    site.check(asked, Box::new(prompt))
 }
 
 /// What requests are completed from; with a session that is continued.

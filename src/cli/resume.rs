@@ -4,10 +4,10 @@ use super::flags::{Name, Typed};
 use super::sessions::progress;
 use super::table;
 use crate::base::sys;
-use crate::base::world::{self, World};
-use crate::engine::request;
+use crate::base::world;
+use crate::engine::site::Site;
 use crate::model::error::Error;
-use crate::session::{Filter, Session, Store};
+use crate::session::{Filter, Session, Sessions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -17,8 +17,7 @@ const CHOICE: usize = 20;
 /// The session that the command line means, if it means one, and what is left of the operands for the prompt.
 pub(crate) fn chosen<'a>(
     typed: &'a Typed,
-    world: &World,
-    store: &Store,
+    site: &dyn Site,
     auto_resume: bool,
 ) -> Result<(Option<Session>, &'a [String]), Error> {
     let operands = &typed.operands[..];
@@ -27,35 +26,30 @@ pub(crate) fn chosen<'a>(
         return Ok((None, operands));
     }
     let dir = Path::new(typed.value(Name::Workdir).unwrap_or("."));
-    let dir = (here || !resumes).then(|| request::directory(&world.cwd, dir)).transpose()?;
+    let dir = (here || !resumes).then(|| site.directory(dir)).transpose()?;
     let only = Filter { backend: typed.value(Name::Backend).map(str::to_owned), dir, ..Filter::default() };
+    let sessions = site.sessions();
+    let newest = || sessions.newest(&only, &mut progress("reading sessions"));
     match operands {
-        _ if !resumes => match newest(store, only) {
+        _ if !resumes => match newest() {
             Err(Error::NoSession { .. }) if !typed.has(Name::Continue) => Ok((None, operands)),
             found => Ok((Some(found?), operands)),
         },
-        _ if typed.has(Name::Last) => Ok((Some(newest(store, only)?), operands)),
-        [id, rest @ ..] if !here && !typed.has(Name::Interactive) => Ok((Some(store.find(id)?), rest)),
-        _ => Ok((Some(choose(store, only)?), operands)),
-    }
-}
-
-fn newest(store: &Store, filter: Filter) -> Result<Session, Error> {
-    match store.entries(&filter, 0, 1, &mut progress("reading sessions"))?.first() {
-        Some(entry) => store.load(&entry.id).map(|session| store.settled(session)),
-        None => Err(Error::NoSession { backend: filter.backend, dir: filter.dir }),
+        _ if typed.has(Name::Last) => Ok((Some(newest()?), operands)),
+        [id, rest @ ..] if !here && !typed.has(Name::Interactive) => Ok((Some(sessions.find(id)?), rest)),
+        _ => Ok((Some(choose(sessions, &only)?), operands)),
     }
 }
 
 /// Prints a list on the terminal and takes a number.
-fn choose(store: &Store, filter: Filter) -> Result<Session, Error> {
+fn choose(sessions: &dyn Sessions, filter: &Filter) -> Result<Session, Error> {
     if !world::stdin_is_terminal() || !world::stderr_is_terminal() {
         let sentence = "which session? give its id or `--last`: only a terminal can be asked";
         return Err(Error::Invalid(sentence.to_owned()));
     }
-    let mut sessions = store.list(&filter, 0, CHOICE, 0, &mut progress("reading sessions"))?.sessions;
+    let mut sessions = sessions.list(filter, 0, CHOICE, 0, &mut progress("reading sessions"))?.sessions;
     if sessions.is_empty() {
-        return Err(Error::NoSession { backend: filter.backend, dir: filter.dir });
+        return Err(filter.no_session());
     }
     let ask = |error| Error::File { verb: "ask on", path: "the terminal".into(), error };
     let mut terminal = io::stderr().lock();

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 const OTHERS: &[&str] = &[
     "CLINVK_CONFIG",
     "CLINVK_HOME",
+    "CLINVK_API_KEY",
     "CLINVK_API_KEYS",
     "CLINVK_DEBUG",
     "CLINVK_DEPTH",
@@ -72,6 +73,7 @@ fn variables(names: &Names) -> Variables {
         known.insert(name, (path.iter().map(|word| (*word).to_owned()).collect(), Type::Text));
     };
     short(&mut known, "CLINVK_BACKEND".to_owned(), &["default_backend"]);
+    short(&mut known, "CLINVK_SERVER".to_owned(), &["client", "server"]);
     short(&mut known, "CLINVK_API_KEYS_GOPASS_PATH".to_owned(), &["server", "api_keys_gopass_path"]);
     for name in names.backends() {
         short(&mut known, full_name(&[name.clone(), "model".to_owned()]), &["backends", name, "model"]);

@@ -14,8 +14,8 @@ mod value;
 pub use file::{set, unset};
 pub use path::bad_key_name;
 pub use table::{
-    BUILT_IN, BackendConfig, Config, Declared, Echo, Fields, Input, KEYS, Key, KeyPolicy, Modes, Of, Output,
-    Parallel, Server, Session, UnifiedFlags,
+    BUILT_IN, BackendConfig, Client, Config, Declared, Echo, Fields, Input, KEYS, Key, KeyPolicy, Modes, Of,
+    Output, Parallel, Server, Session, UnifiedFlags,
 };
 pub use value::{AnswerAs, PromptBy, Protocol, StdinUse, SystemBy, Type, UsageOf};
 

@@ -156,6 +156,7 @@ table! {
         + input: Input = "/input", "What a prompt is made of.";
         + output: Output = "/output", "What is printed.";
         + parallel: Parallel = "/parallel", "How `parallel` runs its tasks.";
+        + client: Client = "/client", "How the command line uses a running server.";
         + server: Server = "/server", "How the HTTP server listens and what it refuses.";
         + backends: BTreeMap<String, BackendConfig> = "/backends", "The built-in backends and those that the file declares.";
     }
@@ -205,6 +206,11 @@ table! {
         max_workers: usize [1, MANY] = "3", "most tasks at once";
         fail_fast: bool = "false", "stop everything after the first failure";
         aggregate_output: bool = "true", "print the answers, not only the table of results";
+    }
+
+    /// How the command line uses a running server.
+    Client "client." All {
+        server: String = "", "the server that runs what is asked for, http://HOST:PORT or unix:PATH; empty is this process";
     }
 
     /// How the HTTP server listens and what it refuses.

@@ -270,7 +270,7 @@ fn get_has_keys_sections_and_good_errors() {
         ("max_turns", "unknown key `max_turns`: did you mean `unified_flags.max_turns`?"),
         (
             "",
-            "unknown key ``: known here are default_backend, unified_flags, session, input, output, parallel, server, backends",
+            "unknown key ``: known here are default_backend, unified_flags, session, input, output, parallel, client, server, backends",
         ),
         ("server.port.x", "unknown key `server.port.x`: `server.port` has no keys in it"),
         (

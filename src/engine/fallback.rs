@@ -85,7 +85,7 @@ impl Attempts {
                 }
                 return result.map(|outcome| Outcome { tried, ..outcome });
             };
-            log::warn!("{backend}: {}; asking {}", failure.message, next.backend);
+            log::warn!("{}", passed_on(&backend, &failure, &next.backend));
             // The client does not know of its session, and there is no answer in it. One that was there before stays.
             if let Some(id) = held.session().filter(|_| !is_continued) {
                 let gone = engine.store.load(id).and_then(|session| engine.forget(&session));
@@ -98,6 +98,11 @@ impl Attempts {
             attempt = session.and_then(|session| engine.prepare(next, session.as_ref()));
         }
     }
+}
+
+/// Says that another backend is asked, and why.
+pub(crate) fn passed_on(backend: &str, failure: &Failure, next: &str) -> String {
+    format!("{backend}: {}; asking {next}", failure.message)
 }
 
 /// Another backend may well answer: this one is used up, busy, not there or not logged in.

@@ -9,6 +9,7 @@ mod forget; // sessions and what vendors keep of them
 mod prepare; // a task that is checked
 pub mod request; // what is asked for, before defaults
 mod run; // a task that is run
+pub(crate) mod site; // where runs happen
 
 pub use prepare::Prepared;
 pub use run::Opened;

@@ -257,6 +257,20 @@ impl Request {
         asked.unwrap_or(config.unified_flags.sandbox_mode)
     }
 
+    /// The same with what is in its files in the place of their names, for a server, where those mean nothing. The text
+    /// files are left: they are a part of the prompt.
+    pub(crate) fn carried(&self, defaults: &Defaults<'_>) -> Result<Request, Error> {
+        let pictures = self.pictures(defaults)?.into_iter().map(Picture::Data).collect();
+        let servers = |Servers(sources): &Servers| read_servers(sources, defaults);
+        let servers = self.mcp.as_ref().map(servers).transpose()?;
+        Ok(Request {
+            images: self.images.as_ref().map(|_| pictures),
+            json_schema: self.json_schema.as_ref().map(|schema| read_schema(schema, defaults)).transpose()?,
+            mcp: servers.map(|servers| Servers(vec![McpSource::Servers(servers)])),
+            ..self.clone()
+        })
+    }
+
     /// The limits of its runs.
     pub(crate) fn control(&self, config: &Config, cancel: Arc<Cancel>) -> Control {
         let general = &config.unified_flags;

@@ -10,6 +10,7 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener, Permission, TRUNCATED};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
+use crate::model::unified::NOT_SAVED;
 use crate::session::{KeepWaiting, Run, Session};
 use serde_json::Value;
 use std::io;
@@ -49,7 +50,7 @@ impl Engine {
                 return Err(Error::Invalid(format!("{error} (`--ephemeral` keeps no session)")));
             }
             Err(error) if !task.ephemeral => {
-                let warning = format!("the session was not saved: {error}");
+                let warning = format!("{NOT_SAVED}{error}");
                 log::warn!("{warning}");
                 prepared.warnings.push(warning);
                 task.ephemeral = true;
@@ -298,7 +299,7 @@ impl Fold<'_> {
         }
         self.save();
         if let Some(failure) = &self.outcome.session_failure {
-            self.outcome.warnings.push(format!("the session was not saved: {}", failure.message));
+            self.outcome.warnings.push(format!("{NOT_SAVED}{}", failure.message));
         }
     }
 

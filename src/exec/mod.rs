@@ -38,8 +38,14 @@ use std::time::Duration;
 use terminals::ClientTools;
 
 /// Variables that no child may see: our own keys, and what systemd says of the sockets that it gave to us alone.
-pub(crate) const NEVER_INHERITED: &[&str] =
-    &["CLINVK_API_KEYS", "CLINVK_API_KEYS_GOPASS_PATH", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+pub(crate) const NEVER_INHERITED: &[&str] = &[
+    "CLINVK_API_KEY",
+    "CLINVK_API_KEYS",
+    "CLINVK_API_KEYS_GOPASS_PATH",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
 
 /// The limits of a run and the switch that stops it.
 #[derive(Clone)]

@@ -31,7 +31,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/backends", false, &[("GET", native::backends::list)]),
     get("/api/v1/backends/{name}", false, &[("GET", native::backends::one)]),
     Route {
-        query: &["backend", "status", "model", "tag", "search", "limit", "offset"],
+        query: &[
+            "backend", "status", "model", "workdir", "tag", "search", "since", "before", "limit", "offset",
+        ],
         ..get("/api/v1/sessions", false, &[("GET", native::sessions::list)])
     },
     Route {

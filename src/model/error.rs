@@ -273,6 +273,15 @@ pub enum Error {
         /// The system's word.
         error: std::io::Error,
     },
+    /// A server of ours could not be reached, or does not answer as one does.
+    Remote {
+        /// Its address as it was given.
+        server: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A server of ours refused it, or failed in it, for a reason of its own.
+    Told(Failure),
     /// There is no room for it now: runs, memory, descriptors.
     Busy(String),
     /// The server is about to stop.
@@ -321,6 +330,8 @@ impl Error {
             Error::NotResumable { .. } => Kind::SessionNotResumable,
             Error::SessionBroken { .. } => Kind::SessionStore,
             Error::Store { error, .. } => kind_of_io(error, Kind::SessionStore),
+            Error::Remote { .. } => Kind::Remote,
+            Error::Told(failure) => failure.kind,
             Error::Busy(_) => Kind::Busy,
             Error::Draining => Kind::Draining,
             Error::System { error, .. } => kind_of_io(error, Kind::Internal),
@@ -422,6 +433,8 @@ impl fmt::Display for Error {
                 )
             }
             Error::Store { verb, path, error } => write!(f, "cannot {verb} `{}`: {error}", path.display()),
+            Error::Remote { server, problem } => write!(f, "server `{server}`: {problem}"),
+            Error::Told(failure) => f.write_str(&failure.message),
             Error::Busy(sentence) => f.write_str(sentence),
             Error::Draining => f.write_str("the server is about to stop: try again in a moment"),
             Error::System { what, error } => write!(f, "cannot {what}: {error}"),

@@ -90,6 +90,9 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// How the warning begins about a session that could not be saved; why stands behind it.
+pub(crate) const NOT_SAVED: &str = "the session was not saved: ";
+
 /// A failure that has no answer around it, as a command or a request is refused.
 pub(crate) fn refusal(error: &Error) -> Value {
     json!({"error": {"kind": error.kind().word(), "message": error.to_string()}})

@@ -35,6 +35,11 @@ impl Filter {
         Filter { hidden: true, ..Filter::default() }
     }
 
+    /// The error of finding none.
+    pub(crate) fn no_session(&self) -> Error {
+        Error::NoSession { backend: self.backend.clone(), dir: self.dir.clone() }
+    }
+
     /// Whether an entry is wanted, but for the text.
     fn takes(&self, entry: &Entry) -> bool {
         let is =

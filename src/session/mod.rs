@@ -11,6 +11,7 @@ mod locked;
 mod model;
 pub mod replay;
 mod run;
+mod sessions;
 mod store;
 
 pub use find::{Filter, Listing};
@@ -18,4 +19,5 @@ pub use fsck::{Finding, Report, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};
 pub use run::{Keep, KeepWaiting, Run};
+pub(crate) use sessions::Sessions;
 pub use store::{Store, is_id};

@@ -32,6 +32,7 @@ fields! {
         replay: bool, "continue from the stored turns, in a new session of the backend's";
         wait_secs: Span, "how long a busy session is waited for";
         detach: bool, "answer at once; the run goes on alone";
+        attach: bool, "answer at once with a stream, which begins with what is run and has all that goes wrong";
     }
 }
 
@@ -57,7 +58,11 @@ pub(crate) fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 
 fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra) -> Result<(), Fault> {
     let wants_stream = request.output_format == Some(Word(OutputFormat::StreamJson));
-    let (format, detach) = (Format::of(call).or_stream(wants_stream), extra.detach.unwrap_or(false));
+    let (detach, attach) = (extra.detach.unwrap_or(false), extra.attach.unwrap_or(false));
+    let format = Format::of(call).or_stream(wants_stream || attach);
+    if detach && attach {
+        return Err(Fault::invalid("attach", "`attach` and `detach` exclude each other"));
+    }
     let session = match &extra.session_id {
         Some(id) => Some(sessions::find(call, id)?),
         None if extra.replay.is_some() || extra.wait_secs.is_some() => {
@@ -78,17 +83,18 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra
     }
     let attempts = Attempts::checked(&call.server.engine, tasks, session.as_ref())?;
     if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {
-        return dry(call, attempts.first());
+        return dry(call, attempts.first(), attach);
     }
-    let job: Job = Box::new(move |work, feed| answer(work, feed, request, attempts));
+    let job: Job = Box::new(move |work, feed| answer(work, feed, request, attempts, attach));
     deliver(call, key, format, detach, job)
 }
 
-/// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none.
-fn dry(call: &mut Call<'_, '_>, prepared: &Prepared) -> Result<(), Fault> {
+/// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none or the client is
+/// attached to the run.
+fn dry(call: &mut Call<'_, '_>, prepared: &Prepared, attach: bool) -> Result<(), Fault> {
     let (engine, task) = (&call.server.engine, &prepared.task);
     let program = engine.locate(&*prepared.backend, Trust::All);
-    let session = match (&task.session, task.ephemeral) {
+    let session = match (&task.session, task.ephemeral || attach) {
         (Some(session), _) => Some(session.id.clone()),
         (None, true) => None,
         (None, false) => {
@@ -123,15 +129,23 @@ fn answer(
     feed: &mut dyn Feed,
     request: Request,
     attempts: Attempts,
+    attach: bool,
 ) -> Result<String, Failed> {
     let control: Control = work.server.control(work.who, &request, work.cancel.clone(), work.streamed);
     drop(request);
     let task = &attempts.first().task;
     let events = Events::new(Some(&task.backend), &task.dir);
+    if attach {
+        // A client that left has its run stopped by its connection.
+        let _ = feed.event(&opening(work, attempts.first()), true);
+    }
     let answer = Collector::default();
-    let mut listener = PromptListener { work, feed, events, answer, known: json!({}) };
+    let mut listener = PromptListener { work, feed: &mut *feed, events, answer, known: json!({}) };
     let result = work.server.run(work, attempts, &control, &mut listener, Claimant::Request);
     let known = listener.known;
+    if let (true, Err(error)) = (attach, &result) {
+        let _ = feed.event(&unified::refusal(error), true);
+    }
     let fault = match result {
         Ok(outcome) => match &outcome.failure {
             // The client had it when it was known.
@@ -141,6 +155,16 @@ fn answer(
         Err(error) => Fault::from(error),
     };
     Err(Failed { fault, known })
+}
+
+/// What is run, as the first line of a stream that is attached to it.
+fn opening(work: &Work<'_>, prepared: &Prepared) -> Value {
+    json!({
+        "type": "run",
+        "run_id": work.run.id,
+        "backend": prepared.task.backend,
+        "content": {"working_dir": prepared.task.dir, "warnings": prepared.warnings},
+    })
 }
 
 /// An answer with the names that clinvk 0.2 had for it here, too.

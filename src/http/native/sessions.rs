@@ -1,6 +1,7 @@
 //! `/sessions`: what belongs to the client, and nothing else.
 
 use crate::base::json::json;
+use crate::base::time::moment;
 use crate::engine::request::Pairs;
 use crate::http::front::errors::Fault;
 use crate::http::native::deliver::{Format, Job, deliver, key};
@@ -9,6 +10,7 @@ use crate::model::error::{Error, Kind};
 use crate::model::fields::fields;
 use crate::session::{Filter, Session, Status, Turn, is_id};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// How many sessions a listing has when nothing is said.
 const LIMIT: usize = 50;
@@ -48,11 +50,24 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             Fault::invalid("status", format!("`status={word}`: known are {}", Status::WORDS.join(", ")))
         })?),
     };
+    let time = |name: &'static str| match call.query(name) {
+        None => Ok(None),
+        // Times are compared as texts, as all sessions have them.
+        Some(word) => {
+            let text = word.trim_end_matches('Z').to_owned();
+            let is_one = moment(&format!("{text}Z")).is_some_and(|(_, rest)| rest.is_empty());
+            let problem = format!("`{name}={word}`: expected a time such as 2026-01-31T12:00:00Z");
+            is_one.then_some(Some(text)).ok_or_else(|| Fault::invalid(name, problem))
+        }
+    };
     let filter = Filter {
+        since: time("since")?,
+        before: time("before")?,
+        dir: call.query("workdir").map(PathBuf::from),
         backend: call.query("backend"),
         status,
         model: call.query("model"),
-        tags: call.query("tag").into_iter().collect(),
+        tags: call.queries("tag").collect(),
         text: call.query("search"),
         ..call.who.filter()
     };

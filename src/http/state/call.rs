@@ -39,6 +39,9 @@ pub struct Call<'a, 'c> {
     pub(crate) since: Instant,
 }
 
+/// The fields of a query that mean each of their values.
+const REPEATED: &[&str] = &["tag"];
+
 /// What answers a request.
 pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
 
@@ -249,7 +252,9 @@ impl<'c> Call<'_, 'c> {
         }
         for (at, (name, _)) in self.query.iter().enumerate() {
             let problem = match nearest(name, route.query.iter().copied()) {
-                _ if self.query[..at].iter().any(|(seen, _)| seen == name) => {
+                _ if !REPEATED.contains(&&**name)
+                    && self.query[..at].iter().any(|(seen, _)| seen == name) =>
+                {
                     format!("the query has `{name}` twice")
                 }
                 _ if route.query.contains(&&**name) => continue,
@@ -269,7 +274,12 @@ impl<'c> Call<'_, 'c> {
 
     /// The value of a query parameter.
     pub(crate) fn query(&self, name: &str) -> Option<String> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        self.queries(name).next()
+    }
+
+    /// The values of one that may be there several times.
+    pub(crate) fn queries(&self, name: &str) -> impl Iterator<Item = String> {
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.clone())
     }
 }
 

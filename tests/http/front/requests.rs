@@ -84,7 +84,7 @@ fn a_query_of_our_own_api_is_as_strict_as_a_body() {
         (
             "GET",
             "/api/v1/sessions?nothing+near=1",
-            "known are backend, status, model, tag, search, limit, offset",
+            "known are backend, status, model, workdir, tag, search, since, before, limit, offset",
         ),
         ("GET", "/api/v1/backends?verbose", "the query has a field `verbose`: this path takes none"),
         ("POST", "/api/v1/prompt?stream=true", "the query has a field `stream`: this path takes none"),

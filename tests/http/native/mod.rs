@@ -1,5 +1,6 @@
 //! The server's own API, by the real binary: shapes, statuses, streams, what runs and how it is stopped.
 
+mod attach;
 mod batch;
 mod limits;
 mod prompt;

@@ -1,0 +1,11 @@
+//! The command line as a client of a running server: what is asked for is sent there, and what comes back is heard as if it
+//! happened here. Knows the native API from outside, as any client does.
+
+mod events; // what happens there, read back
+mod http; // one request and its answer
+mod request; // what is asked for, as the API has it
+mod run; // a run over there
+mod sessions; // the sessions over there
+mod site; // the server
+
+pub(crate) use site::There;

@@ -1,0 +1,231 @@
+//! A run on a server: its request is sent when it is checked, and its events are heard as they come.
+
+use super::events;
+use super::http::{Next, Reply};
+use super::request::{body, span};
+use super::site::There;
+use crate::backend::Framing;
+use crate::base::json::json;
+use crate::engine::fallback::passed_on;
+use crate::engine::site::{Asked, Checked, Facts, Prompt};
+use crate::exec::Control;
+use crate::model::error::Error;
+use crate::model::event::{Event, Listener};
+use crate::model::outcome::Outcome;
+use crate::model::task::OutputFormat;
+use serde_json::{Map, Value};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Where runs are begun.
+const PROMPT: &str = "/api/v1/prompt";
+/// A line for each event.
+const LINES: &str = "application/x-ndjson";
+/// Longer than this no session is waited for.
+const FOR_EVER: Duration = Duration::from_secs(31_536_000);
+/// How long a run that was stopped may take to say how it ended, beyond its grace.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Has a run begun, and learns what it is.
+pub(super) fn begin<'a>(
+    there: &'a There<'_>,
+    asked: Asked<'_>,
+    prompt: Prompt<'_>,
+) -> Result<Box<dyn Checked + 'a>, Error> {
+    if asked.lines {
+        let sentence = "`--raw` prints the lines of a program that runs here: a server tells events";
+        return Err(Error::Invalid(sentence.to_owned()));
+    }
+    let mut order = order(there, &asked)?;
+    order.insert("prompt".to_owned(), json!(prompt()?.as_ref()));
+    let mut reply = there.send("POST", PROMPT, LINES, Some(&Value::Object(order).to_string()))?;
+    let control = Control::with(asked.cancel);
+    // A dry run has no events.
+    if reply.is_json {
+        let answer = there.value(reply)?;
+        let facts = facts(&answer, &answer, control, true);
+        return Ok(Box::new(Rehearsed { answer, facts }));
+    }
+    let opening = loop {
+        match reply.line(&control.cancel, false)? {
+            Next::Line(line) => break there.line(&line)?,
+            Next::Nothing => {}
+            Next::End => return Err(there.broke_off()),
+        }
+    };
+    let facts = facts(&opening, &opening["content"], control, false);
+    let id = opening["run_id"].as_str().unwrap_or_default().to_owned();
+    Ok(Box::new(Begun { there, reply, id, facts, begun: None }))
+}
+
+fn facts(run: &Value, more: &Value, control: Control, dry_run: bool) -> Facts {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let warnings = more["warnings"].as_array().into_iter().flatten().map(text).collect();
+    let (backend, dir) = (text(&run["backend"]), text(&more["working_dir"]).into());
+    Facts { backend, dir, framing: Framing::Lines, warnings, control, dry_run }
+}
+
+/// The request, but for its prompt.
+fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, Value>, Error> {
+    let mut request = asked.request.carried(&there.defaults)?;
+    // They are a part of the prompt.
+    request.files = None;
+    request.workdir = match (request.workdir, asked.session) {
+        (None, None) if there.address.is_local() => Some(there.path("")),
+        (given, _) => given.map(|given| there.path(&given)),
+    };
+    request.add_dirs = request.add_dirs.map(|dirs| dirs.iter().map(|dir| there.path(dir)).collect());
+    // A user who has configured it wants nothing to be executed, wherever that is.
+    request.dry_run = request.dry_run.or(there.defaults.config.unified_flags.dry_run.then_some(true));
+    let mut order = body(&request);
+    order.insert("attach".to_owned(), json!(true));
+    if let Some(session) = asked.session {
+        order.insert("session_id".to_owned(), json!(session.id));
+        order.insert("replay".to_owned(), json!(asked.replay));
+        order.insert("wait_secs".to_owned(), json!(span(asked.wait_limit.unwrap_or(FOR_EVER))));
+    }
+    Ok(order)
+}
+
+impl There<'_> {
+    fn broke_off(&self) -> Error {
+        self.address.failed("its answer ended before the run did")
+    }
+
+    /// A line of a stream.
+    fn line(&self, line: &str) -> Result<Value, Error> {
+        serde_json::from_str(line).map_err(|_| self.address.failed("it sent a line that is no event"))
+    }
+}
+
+/// A run that is not run.
+struct Rehearsed {
+    answer: Value,
+    facts: Facts,
+}
+
+impl Checked for Rehearsed {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn describe(&self, format: OutputFormat) -> String {
+        match format {
+            OutputFormat::Text => self.answer["content"].as_str().unwrap_or_default().to_owned(),
+            OutputFormat::Json | OutputFormat::StreamJson => format!("{}\n", self.answer["command"]),
+        }
+    }
+
+    fn run(self: Box<Self>, _: &mut dyn Listener) -> Result<Outcome, Error> {
+        Err(Error::Internal("a dry run was to be run".to_owned()))
+    }
+}
+
+/// A run that goes on over there.
+struct Begun<'a> {
+    there: &'a There<'a>,
+    reply: Reply,
+    /// By which the server knows it.
+    id: String,
+    facts: Facts,
+    /// The backend and the session that the listener has heard of.
+    begun: Option<(String, Option<String>)>,
+}
+
+impl Checked for Begun<'_> {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn describe(&self, _: OutputFormat) -> String {
+        String::new()
+    }
+
+    fn run(mut self: Box<Self>, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+        let (mut outcome, mut refusal, mut stop) = (None, None, Stop::default());
+        loop {
+            if stop.is_over(&self) {
+                return Err(Error::Cancelled);
+            }
+            // Until it begins it may wait for its session or for its turn, of which nothing is said.
+            let next = self.reply.line(&self.facts.control.cancel, self.begun.is_none());
+            let heard = match next {
+                Ok(Next::Nothing) => listener.idle(),
+                Ok(Next::End) => break,
+                Ok(Next::Line(line)) => {
+                    let told = self.there.line(&line)?;
+                    refusal = self.there.refusal(&told["error"]).or(refusal);
+                    let event = events::event(&told);
+                    if let Some(Event::Done(done)) = &event {
+                        warn_of_tried(done);
+                        outcome = Some(Outcome::clone(done));
+                    }
+                    self.hear(&told, event, listener)
+                }
+                // It was to stop, and the server may have stopped before it.
+                Err(_) if self.facts.control.cancel.is_thrown() => return Err(Error::Cancelled),
+                Err(error) => return Err(error),
+            };
+            // Leaving ends the run over there.
+            heard.map_err(|error| error.downcast().unwrap_or(Error::ReaderGone))?;
+        }
+        match (outcome, refusal) {
+            (_, Some(refusal)) => Err(refusal),
+            (Some(outcome), None) => Ok(outcome),
+            (None, None) => Err(self.there.broke_off()),
+        }
+    }
+}
+
+impl Begun<'_> {
+    /// Has the listener hear an event, and before that whose it is.
+    fn hear(&mut self, told: &Value, event: Option<Event>, listener: &mut dyn Listener) -> io::Result<()> {
+        let Some(event) = event else { return Ok(()) };
+        let backend = told["backend"].as_str().unwrap_or(&self.facts.backend).to_owned();
+        let now = (backend, told["session_id"].as_str().map(str::to_owned));
+        if self.begun.as_ref() != Some(&now) {
+            listener.begin(&now.0, now.1.as_deref())?;
+            self.begun = Some(now);
+        }
+        listener.event(&event)
+    }
+
+    /// Has the server stop it.
+    fn stop(&self) {
+        let path = format!("/api/v1/runs/{}", self.id);
+        if let Err(error) = self.there.ask("DELETE", &path, None) {
+            log::debug!("the run could not be stopped: {error}");
+        }
+    }
+}
+
+/// Says who could not answer. The server has told it when it was so, and only to its log.
+fn warn_of_tried(outcome: &Outcome) {
+    let next = outcome.tried.iter().skip(1).map(|(backend, _)| backend).chain([&outcome.backend]);
+    for ((backend, failure), next) in outcome.tried.iter().zip(next) {
+        log::warn!("{}", passed_on(backend, failure, next));
+    }
+}
+
+/// How far a run is on its way to stop.
+#[derive(Default)]
+struct Stop {
+    since: Option<Instant>,
+    is_urgent: bool,
+}
+
+impl Stop {
+    /// Passes on that the switch was thrown, once and once more. Says whether the run has had its time since.
+    fn is_over(&mut self, run: &Begun<'_>) -> bool {
+        let Control { cancel, grace, .. } = &run.facts.control;
+        if cancel.is_thrown() && self.since.is_none() {
+            self.since = Some(Instant::now());
+            run.stop();
+        }
+        if cancel.is_urgent() && !self.is_urgent {
+            self.is_urgent = true;
+            run.stop();
+        }
+        self.since.is_some_and(|since| since.elapsed() > *grace + LAST_WORDS)
+    }
+}

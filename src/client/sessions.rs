@@ -1,0 +1,96 @@
+//! The sessions that a server keeps.
+
+use super::site::There;
+use crate::base::encoding::percent_encoded;
+use crate::model::error::Error;
+use crate::session::{Filter, Listing, Session, Sessions};
+use serde_json::Value;
+
+/// Most sessions of one answer.
+const PAGE: usize = 1000;
+
+/// Sessions as the API has them.
+const SESSIONS: &str = "/api/v1/sessions";
+
+impl There<'_> {
+    /// A session as the server tells it.
+    fn session(&self, mut value: Value) -> Result<Session, Error> {
+        if let Some(fields) = value.as_object_mut() {
+            // It says once more what is in another field.
+            fields.remove("usage");
+        }
+        serde_json::from_value(value)
+            .map_err(|error| self.address.failed(format!("it sent a session that is none: {error}")))
+    }
+
+    /// One page of the sessions that a filter takes.
+    fn page(&self, filter: &Filter, offset: usize, limit: usize) -> Result<Listing, Error> {
+        let Filter { backend, status, tags, model, dir, since, before, text, owner: _, hidden: _ } = filter;
+        let dir = dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
+        let status = status.map(|status| status.word().to_owned());
+        let (limit, offset) = (Some(limit.to_string()), Some(offset.to_string()));
+        let given = [
+            ("backend", backend),
+            ("status", &status),
+            ("model", model),
+            ("workdir", &dir),
+            ("since", since),
+            ("before", before),
+            ("search", text),
+            ("limit", &limit),
+            ("offset", &offset),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let given = given.chain(tags.iter().map(|tag| ("tag", tag)));
+        let query: Vec<String> =
+            given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
+        let mut answer = self.ask("GET", &format!("{SESSIONS}?{}", query.join("&")), None)?;
+        let list = |value: Value| if let Value::Array(list) = value { list } else { Vec::new() };
+        let sessions = list(answer["sessions"].take()).into_iter();
+        Ok(Listing {
+            sessions: sessions.map(|session| self.session(session)).collect::<Result<_, _>>()?,
+            problems: list(answer["problems"].take())
+                .iter()
+                .filter_map(|problem| problem.as_str().map(str::to_owned))
+                .collect(),
+            total: answer["total"].as_u64().and_then(|total| usize::try_from(total).ok()).unwrap_or(0),
+        })
+    }
+}
+
+impl Sessions for There<'_> {
+    fn newest(&self, only: &Filter, _: &mut dyn FnMut(usize)) -> Result<Session, Error> {
+        self.page(only, 0, 1)?.sessions.pop().ok_or_else(|| only.no_session())
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        offset: usize,
+        limit: usize,
+        most: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Listing, Error> {
+        let mut all = Listing::default();
+        loop {
+            let (had, left) = (all.sessions.len(), limit - all.sessions.len());
+            let page = self.page(filter, offset + had, left.min(PAGE))?;
+            let is_last = page.sessions.is_empty() || page.sessions.len() == left;
+            all.sessions.extend(page.sessions);
+            all.problems.extend(page.problems);
+            all.total = page.total.min(most);
+            progress(all.sessions.len());
+            if is_last || all.sessions.len() + offset >= page.total {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn find(&self, word: &str) -> Result<Session, Error> {
+        if word.is_empty() {
+            // The path would be that of all.
+            return Err(Error::SessionNotFound { given: String::new() });
+        }
+        self.session(self.ask("GET", &format!("{SESSIONS}/{}", percent_encoded(word)), None)?)
+    }
+}

@@ -1,0 +1,127 @@
+//! A server as the place where runs happen, and what every request to it has in common.
+
+use super::http::{Address, Ask, Reply};
+use super::run;
+use crate::base::json;
+use crate::base::world::World;
+use crate::engine::request::{self, Defaults};
+use crate::engine::site::{Asked, Checked, Prompt, Site};
+use crate::model::error::{Error, Failure, Kind};
+use crate::session::Sessions;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The variable with the API key of the server that is asked.
+const KEY: &str = "CLINVK_API_KEY";
+
+/// A running server.
+pub(crate) struct There<'a> {
+    pub(super) address: Address,
+    key: Option<String>,
+    default_backend: Option<String>,
+    /// What of a request is made here: what is in its files, and where its relative paths start.
+    pub(super) defaults: Defaults<'a>,
+}
+
+impl<'a> There<'a> {
+    /// The server at that address, which is asked who its default backend is: one that cannot be reached, or does not let
+    /// us in, is found out before anything is read or begun.
+    pub(crate) fn at(server: &str, world: &World, defaults: Defaults<'a>) -> Result<There<'a>, Error> {
+        let address = Address::parse(server, &world.cwd)?;
+        let key = world.env.get(KEY).filter(|key| !key.is_empty()).cloned();
+        if key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Error::Invalid(format!(
+                "{KEY} is no API key: there is a blank or a special character in it"
+            )));
+        }
+        let mut there = There { address, key, default_backend: None, defaults };
+        let backends = there.ask("GET", "/api/v1/backends", None)?;
+        there.default_backend = backends["default"].as_str().map(str::to_owned);
+        Ok(there)
+    }
+
+    /// Sends a request whose answer is one JSON value.
+    pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let body = body.map(Value::to_string);
+        let reply = self.send(method, path, "application/json", body.as_deref())?;
+        self.value(reply)
+    }
+
+    /// Sends a request. An answer that is a failure is an error.
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<&str>,
+    ) -> Result<Reply, Error> {
+        let body = body.map(str::as_bytes);
+        let reply = Ask { method, path, accept, key: self.key.as_deref(), body }.send(&self.address)?;
+        match reply.status {
+            200..300 => Ok(reply),
+            status => {
+                let foreign = || self.address.failed(format!("it answers {status}, and not as clinvk does"));
+                let body = if reply.is_json { reply.whole()? } else { return Err(foreign()) };
+                let body: Value = json::from_slice(&body).map_err(|_| foreign())?;
+                Err(self.refusal(&body["error"]).unwrap_or_else(foreign))
+            }
+        }
+    }
+
+    /// The value of an answer.
+    pub(super) fn value(&self, reply: Reply) -> Result<Value, Error> {
+        let foreign = || self.address.failed("its answer is no JSON: is it a server of clinvk's?");
+        let body = if reply.is_json { reply.whole()? } else { return Err(foreign()) };
+        json::from_slice(&body).map_err(|_| foreign())
+    }
+
+    /// What the server could not do or would not, by its own words.
+    pub(super) fn refusal(&self, error: &Value) -> Option<Error> {
+        let (kind, message) = (error["kind"].as_str()?, error["message"].as_str()?);
+        Some(match Kind::parse(kind) {
+            Some(Kind::Unauthorized) => {
+                let sentence = match self.key {
+                    Some(_) => format!("the API key in {KEY} is not one of the server's"),
+                    None => format!("the server wants an API key: set {KEY}"),
+                };
+                Error::Told(Failure::new(Kind::Unauthorized, sentence))
+            }
+            // One of a later version is a failure all the same.
+            kind => Error::Told(Failure::new(kind.unwrap_or(Kind::Internal), message)),
+        })
+    }
+
+    /// A path as the server is to read it. A relative one starts here where the server shares our files, else there.
+    pub(super) fn path(&self, given: &str) -> String {
+        match self.address.is_local() {
+            true => self.defaults.base.join(given).to_string_lossy().into_owned(),
+            false => given.to_owned(),
+        }
+    }
+}
+
+impl Site for There<'_> {
+    fn sessions(&self) -> &dyn Sessions {
+        self
+    }
+
+    fn default_backend(&self) -> Option<&str> {
+        self.default_backend.as_deref()
+    }
+
+    fn directory(&self, name: &Path) -> Result<PathBuf, Error> {
+        match self.address.is_local() {
+            true => request::directory(self.defaults.base, name),
+            false if name.is_absolute() => Ok(name.to_owned()),
+            false => Err(Error::Invalid(
+                "the server is another machine, which does not know this working directory: name one of its own \
+                 (`-w /DIR`), or a session"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn check<'a>(&'a self, asked: Asked<'_>, prompt: Prompt<'_>) -> Result<Box<dyn Checked + 'a>, Error> {
+        run::begin(self, asked, prompt)
+    }
+}

@@ -1,0 +1,213 @@
+//! What is run on a server looks as what is run here: the same words, the same errors, the same status.
+
+use crate::util::run::Seen;
+use crate::util::scene::Scene;
+use serde_json::{Value, json};
+use std::fs;
+
+/// Backends that answer, fail, are not there, and never end.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    let backend = |play: &str, name: &str| json!({"command": [scene.fake(name, play)]});
+    let mut backends = json!({
+        "bad": backend("say half an answer; echo 'it broke' >&2; exit 9", "bad"),
+        "mute": backend("cat >/dev/null; echo 'no words' >&2; exit 3", "mute"),
+        "gone": {"command": ["no-such-program"]},
+        "slow": backend("printf half; \"$here/sleep\" 1000", "slow"),
+        "where": backend("pwd; cat", "where"),
+    });
+    let lines = r#"say '{"think":"hm"}'; say '{"text":"{\"a\":"}'; say '{"text":" 1}\n","in":5,"out":7}'"#;
+    backends["lines"] = json!({
+        "command": [scene.fake("lines", lines)],
+        "output": "jsonl",
+        "fields": {"text": "text", "thinking": "think", "input_tokens": "in", "output_tokens": "out"},
+    });
+    scene.config(&json!({
+        "default_backend": "echo",
+        "unified_flags": {"fallback": []},
+        "backends": backends,
+        "server": {"project_config": true, "max_sandbox_mode": "full", "allowed_extra_flags": "all"},
+    }));
+    scene
+}
+
+/// Without what is of one run alone: ids, times, durations, and how the answer was cut into pieces.
+fn masked(seen: Seen) -> Seen {
+    let mut lines: Vec<Value> = Vec::new();
+    for line in seen.out.split_inclusive('\n') {
+        let mut value = serde_json::from_str(line).unwrap_or_else(|_| json!(line));
+        mask(&mut value);
+        match lines.last_mut().filter(|last| last["type"] == "message" && value["type"] == "message") {
+            Some(last) => {
+                let text = |value: &Value| value["content"]["text"].as_str().unwrap().to_owned();
+                last["content"]["text"] = json!(text(last) + &text(&value));
+            }
+            None => lines.push(value),
+        }
+    }
+    let out = lines.iter().map(|line| line.as_str().map_or_else(|| format!("{line}\n"), str::to_owned));
+    let is_id = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = seen.err.split_inclusive(['`', '\n']).map(|word| match word {
+        id if is_id(id.trim_end_matches('`')) => "ID`",
+        time if time.starts_with("time: ") => "time\n",
+        word => word,
+    });
+    Seen { out: out.collect(), err: words.collect(), status: seen.status }
+}
+
+fn mask(value: &mut Value) {
+    const OWN: &[&str] = &[
+        "session_id",
+        "backend_session_id",
+        "timestamp",
+        "sequence",
+        "duration",
+        "duration_seconds",
+        "total_duration_seconds",
+        "id",
+        "created_at",
+        "last_used_at",
+        "parent_id",
+    ];
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match OWN.contains(&name.as_str()) && !member.is_null() {
+                    true => *member = json!("OWN"),
+                    false => mask(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        _ => {}
+    }
+}
+
+/// Each of these does the same here and on a server, over TCP and over a Unix socket. Those that come later see the
+/// sessions of those before them; each way has a scene of its own.
+#[track_caller]
+fn are_the_same(commands: &[(&[&str], &str)]) {
+    let (here, tcp, unix) = (scene(), scene(), scene());
+    for scene in [&here, &tcp, &unix] {
+        scene.file("work/notes.txt", "a note\n");
+        scene.file("work/schema.json", "{\"type\": \"object\"}");
+        scene.file("work/p.gif", "GIF89a-picture");
+        scene.file("work/list", "one\n\ntwo\n");
+    }
+    let server = tcp.serve([]);
+    let (url, socket) = (format!("http://{}", server.address), unix.text("tmp/socket"));
+    let mut listening = unix.clinvk(["serve", "--socket", &socket]).start();
+    listening.says("Press Ctrl+C");
+    for (args, stdin) in commands {
+        let expected = masked(here.clinvk(*args).stdin(stdin).seen());
+        let elsewhere = |scene: &Scene, server: &str| {
+            // Nothing of the server's configuration or sessions is known to the client.
+            let own = scene.text("own");
+            let run = scene.clinvk(*args).stdin(stdin).env("CLINVK_SERVER", server).env("CLINVK_HOME", own);
+            masked(run.seen())
+        };
+        for (way, seen) in
+            [("tcp", elsewhere(&tcp, &url)), ("unix", elsewhere(&unix, &format!("unix:{socket}")))]
+        {
+            assert!(seen == expected, "{args:?} over {way}: expected {expected}\nsaw {seen}");
+        }
+    }
+    for scene in [&tcp, &unix] {
+        assert!(!scene.path("own").exists(), "the client has kept something");
+    }
+}
+
+/// The command in each of the formats of a prompt.
+#[track_caller]
+fn in_every_format(commands: &[(&[&str], &str)]) {
+    let mut all: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (args, stdin) in commands {
+        for format in ["text", "json", "stream-json"] {
+            let with = args.iter().copied().chain(["-o", format]).collect();
+            all.push((with, stdin));
+        }
+    }
+    let all: Vec<(&[&str], &str)> = all.iter().map(|(args, stdin)| (&args[..], *stdin)).collect();
+    are_the_same(&all);
+}
+
+#[test]
+fn answers_are() {
+    in_every_format(&[
+        (&["hello there"], ""),
+        (&["-b", "lines", "--show-tokens", "--show-timing", "x"], ""),
+        (&["-b", "lines", "--json-schema", "@schema.json", "x"], ""),
+        (&["-b", "where", "x"], ""),
+        (&["-b", "where", "-w", "..", "x"], ""),
+        (&["with a pipe"], "and what came by it"),
+        (&["-f", "notes.txt", "with a file"], ""),
+        (&["--tag", "a", "--ephemeral", "gone at once"], ""),
+        (&["--fallback", "gone,echo", "-b", "gone", "who?"], ""),
+        (&["--", "parallel"], ""),
+    ]);
+}
+
+#[test]
+fn failures_are() {
+    in_every_format(&[
+        (&["-b", "bad", "x"], ""),
+        (&["-b", "mute", "x"], ""),
+        (&["-b", "gone", "x"], ""),
+        (&["-b", "ecko", "x"], ""),
+        (&["-b", "slow", "--timeout", "300ms", "x"], ""),
+        (&["-b", "slow", "--stall-timeout", "1s", "x"], ""),
+        (&["--image", "p.gif", "x"], ""),
+        (&["--image", "p.gif", "--lenient", "x"], ""),
+        (&["--extra", "--what", "x"], ""),
+        (&["-w", "nowhere", "x"], ""),
+        (&["--approval", "nome", "x"], ""),
+        (&["--image", "notes.txt", "x"], ""),
+        (&["-f", "nothing.txt", "x"], ""),
+        (&["--wait", "x"], ""),
+        (&[""], ""),
+        (&["-b", "lines", "--json-schema", "{\"required\": [\"b\"]}", "x"], ""),
+    ]);
+}
+
+#[test]
+fn continued_sessions_are() {
+    in_every_format(&[
+        (&["-c", "too soon"], ""),
+        (&["resume", "--last", "too soon"], ""),
+        (&["the first"], ""),
+        (&["-c", "the second"], ""),
+        (&["-b", "where", "-w", "/", "elsewhere"], ""),
+        (&["-c", "here again"], ""),
+        (&["resume", "--last", "--replay", "the third"], ""),
+        (&["resume", "--last", "-b", "where", "by another"], ""),
+        (&["resume", "--here", "which?"], ""),
+        (&["resume", "nosuch", "x"], ""),
+        (&["resume", "", "x"], ""),
+    ]);
+}
+
+#[test]
+fn dry_runs_are_and_begin_no_session() {
+    in_every_format(&[
+        (&["--dry-run", "-b", "where", "hello"], ""),
+        (&["--dry-run", "--lenient", "--image", "p.gif", "-b", "where", "hello"], ""),
+        (&["-c", "there is none"], ""),
+    ]);
+}
+
+#[test]
+fn pictures_and_files_go_along_wherever_the_server_works() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("away")).unwrap();
+    scene.config(&json!({"default_backend": "echo"}));
+    let run = scene.clinvk(["serve", "--port", "0"]).dir(scene.path("away"));
+    let server = crate::util::http::Server::of(run.start());
+    let url = format!("http://{}", server.address);
+    scene.file("work/a.txt", "what is in it");
+    scene
+        .clinvk(["--server", &url, "-f", "a.txt", "look:"])
+        .prints("look:\n\n<file name=\"a.txt\">\nwhat is in it\n</file>\n");
+    scene.file("work/p.gif", "GIF89a-picture");
+    let seen = scene.clinvk(["--server", &url, "--image", "p.gif", "x"]).seen();
+    assert!(seen.status == 1 && seen.err.contains("backend `echo` cannot honour images"), "{seen}");
+}
