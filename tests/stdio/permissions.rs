@@ -84,6 +84,10 @@ fn each_answer_means_what_it_says() {
         peer.say(&message);
         let (updates, result) = peer.answer(request);
         assert_eq!(told(&updates, "agent_message_chunk"), heard, "{answer}");
+        // The person knows; of a client that cannot ask anyone nobody does.
+        let notes = told(&updates, "agent_thought_chunk");
+        let cannot = "\n\nthe client cannot be asked for a permission: no such method\n\n\n\npermission denied: Bash {\"command\":\"touch x\"}\n\n";
+        assert_eq!(notes, if answer.get("error").is_some() { cannot } else { "" }, "{answer}");
         assert_eq!(result["result"]["stopReason"], "end_turn", "{answer}");
         let denials = u64::from(heard == "deny");
         assert_eq!(result["result"]["_meta"]["clinvk"]["permission_denials"], denials, "{answer}");

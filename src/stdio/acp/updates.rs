@@ -38,6 +38,8 @@ pub(super) struct Updates<'a> {
     is_new: bool,
     /// What the client has of the answer is void, and there is nothing in its place yet.
     broken: bool,
+    /// The person has just denied a permission.
+    denied: bool,
     /// Uses of tools that the client shows as a diff.
     diffs: BTreeSet<String>,
 }
@@ -49,7 +51,16 @@ impl<'a> Updates<'a> {
         control: &'a Control,
         is_new: bool,
     ) -> Updates<'a> {
-        Updates { agent, open, control, clock: Clock::start(), is_new, broken: false, diffs: BTreeSet::new() }
+        Updates {
+            agent,
+            open,
+            control,
+            clock: Clock::start(),
+            is_new,
+            broken: false,
+            denied: false,
+            diffs: BTreeSet::new(),
+        }
     }
 
     fn update(&self, json: Value) -> io::Result<()> {
@@ -128,8 +139,15 @@ impl Listener for Updates<'_> {
                 let entries: Vec<Value> = entries.iter().map(entry).collect();
                 self.update(json!({"sessionUpdate": "plan", "entries": entries}))
             }
+            // No user need act on it.
+            Event::Progress { stage, message } if stage == "notice" => {
+                log::debug!("{message}");
+                Ok(())
+            }
             Event::Progress { stage, message } => self.note(stage, message),
             Event::Model { .. } => self.note("model", &event.warning().unwrap_or_default()),
+            // The person who said so knows.
+            Event::PermissionDenied { .. } if std::mem::take(&mut self.denied) => Ok(()),
             Event::PermissionDenied { .. } => self.note("permission", &event.warning().unwrap_or_default()),
             Event::Done(outcome) => self.done(outcome),
             // The tokens are in the answer to the prompt. `usage_update` tells how full the model's context is, which no
@@ -166,6 +184,7 @@ impl Listener for Updates<'_> {
         let outcome = &answer["outcome"];
         let choice = if outcome["outcome"] == "selected" { text(&outcome["optionId"]) } else { "" };
         let allowed = choice.starts_with("allow");
+        self.denied = !allowed;
         if choice.ends_with("always") {
             lock(&self.open.settled).insert(asked.name.clone(), allowed);
         }
