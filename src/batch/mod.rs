@@ -19,6 +19,7 @@ pub use folder::Folder;
 pub use plan::{OfTask, Plan, Settings, Workers};
 pub use result::{Entry, Finished, InOrder, Label, ResultJson, State, StepJson, Totals};
 
+use crate::base::json::json;
 use crate::base::sync::lock;
 use crate::engine::Engine;
 use crate::engine::request::{Defaults, Request};
@@ -27,7 +28,9 @@ use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
+use crate::model::unified;
 use crate::session::{Session, shorten};
+use serde_json::Value;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -110,6 +113,20 @@ pub struct Report {
     pub(crate) cancelled: bool,
     /// Results could not be kept, or the caller left, or a list could not be read: what is there is not all.
     pub(crate) broken: Option<Error>,
+}
+
+impl Report {
+    /// How many ended how, and how long it took.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "completed": self.totals.completed,
+            "failed": self.totals.failed,
+            "cancelled": self.totals.cancelled,
+            "skipped": self.totals.skipped,
+            "total_duration_ms": unified::millis(self.duration),
+            "total_duration_seconds": self.duration.as_secs_f64(),
+        })
+    }
 }
 
 /// Why a batch stops before all is done.

@@ -41,6 +41,11 @@ pub const COMMANDS: &[Command] = &[
         help: "be an agent for an editor: the Agent Client Protocol on standard input",
     },
     Command {
+        name: "mcp",
+        operands: "",
+        help: "be a server of tools for an agent: the Model Context Protocol on standard input",
+    },
+    Command {
         name: "serve",
         operands: "",
         help: if cfg!(feature = "serve") {
@@ -79,6 +84,8 @@ const PROMPT: &[&str] = &["", "resume"];
 const RUN: &[&str] = &["", "resume", "parallel", "map", "compare", "chain"];
 /// Those and what runs for a client: what is said here holds unless the client says otherwise.
 const ANY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp"];
+/// Those and what runs for an agent that calls tools: there they are the most that it may ask for.
+const EVERY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp", "mcp"];
 const BATCH: &[&str] = &["parallel", "map", "compare", "chain"];
 /// Those that have results of many tasks to keep.
 const KEPT: &[&str] = &["parallel", "map", "chain"];
@@ -106,20 +113,20 @@ macro_rules! flags {
 
 #[rustfmt::skip]
 flags! {
-    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions", "parallel", "map", "chain", "acp"], "who answers; with --last, --here and sessions: only that one's";
+    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions", "parallel", "map", "chain", "acp", "mcp"], "who answers; with --last, --here and sessions: only that one's";
     Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
-    Workdir            "workdir",               Some('w'), "DIR",          RUN, "where the backend works";
+    Workdir            "workdir",               Some('w'), "DIR",          &["", "resume", "parallel", "map", "compare", "chain", "mcp"], "where the backend works";
     OutputFormat       "output-format",         Some('o'), "FORMAT",       RUN, "text, json or stream-json";
     Raw                "raw",                   None,      "",             PROMPT, "print the backend's own lines";
-    Approval           "approval",              None,      "MODE",         ANY, "what needs a yes: default, auto (edits), none (never ask), always";
-    Sandbox            "sandbox",               None,      "MODE",         ANY, "what tools reach: default, read-only, workspace, full";
+    Approval           "approval",              None,      "MODE",         EVERY, "what needs a yes: default, auto (edits), none (never ask), always";
+    Sandbox            "sandbox",               None,      "MODE",         EVERY, "what tools reach: default, read-only, workspace, full";
     SystemPrompt       "system-prompt",         None,      "TEXT",         ANY, "replace the backend's system prompt";
     AppendSystemPrompt "append-system-prompt",  None,      "TEXT",         ANY, "add to the backend's system prompt";
     MaxTurns           "max-turns",             None,      "N",            ANY, "most model turns";
     MaxTokens          "max-tokens",            None,      "N",            ANY, "most output tokens of one model answer";
     AllowedTools       "allowed-tools",         None,      "LIST",         ANY, "only these tools exist, and they need no approval";
     DeniedTools        "denied-tools",          None,      "LIST",         ANY, "these tools do not exist";
-    AddDir             "add-dir",               None,      "DIR",          ANY, "a further directory for the agent (may be repeated)";
+    AddDir             "add-dir",               None,      "DIR",          EVERY, "a further directory for the agent (may be repeated)";
     JsonSchema         "json-schema",           None,      "JSON|@FILE",   RUN, "the schema that the answer follows";
     Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated); with parallel, map and chain: the tasks, items or steps";
@@ -131,10 +138,10 @@ flags! {
     Interpret          "interpret",             None,      "",             ANY, "let the backend interpret /commands, @files and $skills in the prompt";
     NoProjectConfig    "no-project-config",     None,      "",             ANY, "ignore project files that run code: hooks, .mcp.json, .env";
     Mcp                "mcp",                   None,      "FILE|JSON",    ANY, "MCP servers whose tools the agent has (may be repeated)";
-    Timeout            "timeout",               None,      "DURATION",     ANY, "longest time of the run, such as 90s or 5m";
-    StallTimeout       "stall-timeout",         None,      "DURATION",     ANY, "longest time without any output";
-    FirstByteTimeout   "first-byte-timeout",    None,      "DURATION",     ANY, "longest time until the first of the answer";
-    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp"], "who is asked when the backend cannot answer for now: backend or backend:model";
+    Timeout            "timeout",               None,      "DURATION",     EVERY, "longest time of the run, such as 90s or 5m";
+    StallTimeout       "stall-timeout",         None,      "DURATION",     EVERY, "longest time without any output";
+    FirstByteTimeout   "first-byte-timeout",    None,      "DURATION",     EVERY, "longest time until the first of the answer";
+    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
     MaxParallel        "max-parallel",          Some('P'), "N",            LISTS, "most runs at once";
     FailFast           "fail-fast",             None,      "",             LISTS, "stop everything after the first failure";
     Retry              "retry",                 None,      "N",            BATCH, "try again, so often, what failed for a reason that passes: quota, overload, a time limit";
@@ -144,7 +151,7 @@ flags! {
     Jsonl              "jsonl",                 None,      "",             LISTS, "print each result as it ends, a JSON line each";
     Null               "null",                  Some('0'), "",             MAP,   "items end with NUL, not with the line";
     Replace            "replace",               Some('I'), "TEXT",         MAP,   "what stands for the item in the prompt; {} otherwise";
-    Backends           "backends",              None,      "LIST",         COMPARE, "who is asked: backend or backend:model";
+    Backends           "backends",              None,      "LIST",         &["compare", "mcp"], "who is asked: backend or backend:model; with mcp: who may be asked";
     AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
     Sequential         "sequential",            None,      "",             COMPARE, "ask one after the other";
     Race               "race",                  None,      "",             COMPARE, "take the first answer, and stop the others";
@@ -160,7 +167,7 @@ flags! {
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
     Server             "server",                None,      "URL",          &["", "resume"], "a running server to run it on: http://HOST:PORT or unix:PATH";
-    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp"], "tag the new session; with sessions: only those with it (may be repeated)";
+    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session; with sessions: only those with it (may be repeated)";
     Status             "status",                None,      "STATUS",       SESSIONS, "only those that stand so: active, completed, error";
     Since              "since",                 None,      "AGE|DATE",     SESSIONS, "only those used since: 7d, 12h, 2026-01-31";
     Search             "search",                None,      "TEXT",         SESSIONS, "only those with this text in title or prompts";

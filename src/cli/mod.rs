@@ -108,7 +108,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 1,
-        "version" | "backends" | "acp" => 0,
+        "version" | "backends" | "acp" | "mcp" => 0,
         _ => usize::MAX,
     };
     if let Some(word) = typed.operands.get(most) {
@@ -155,6 +155,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "compare" => compare::run(typed, world, &loaded.config),
                 "chain" => chain::run(typed, world, &loaded.config),
                 "acp" => stdio::acp(typed, world, &loaded.config),
+                "mcp" => stdio::mcp(typed, world, &loaded.config),
                 #[cfg(feature = "serve")]
                 "serve" => serve::run(typed, world, &loaded.config),
                 #[cfg(not(feature = "serve"))]

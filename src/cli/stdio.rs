@@ -1,19 +1,24 @@
 //! The commands that other programs speak to over standard input and output: a client starts one, and it lasts as long as its
 //! input.
 
-use super::flags::Typed;
+use super::flags::{Name, Typed};
 use super::print::Out;
 use super::{exit, prompt, signals};
 use crate::backend::Agents;
 use crate::base::sys::{self, Watch};
 use crate::base::world::World;
 use crate::config::Config;
+use crate::engine::policy::{Bounds, Policy};
+use crate::engine::request::{Request, directory, list};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Kind};
-use crate::stdio::acp;
+use crate::model::fields::Word;
+use crate::stdio::mcp::Offer;
+use crate::stdio::{acp, mcp};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +28,36 @@ pub(crate) fn acp(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     let engine = prompt::engine(world, config, Agents::Known);
     let Streams { input, out, cancel } = Streams::open()?;
     acp::serve(&engine, config, &request, input, out, cancel)?;
-    Ok(match sys::signal_that_came() {
+    Ok(status())
+}
+
+/// `clinvk mcp`: the flags say what calls are completed from, and they are the most that calls may ask for.
+pub(crate) fn mcp(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    let given = Request { workdir: None, add_dirs: None, ..prompt::request(typed)? };
+    let engine = prompt::engine(world, config, Agents::Known);
+    let directory = |name: &str| directory(&engine.world.cwd, Path::new(name));
+    let dir = directory(typed.value(Name::Workdir).unwrap_or("."))?;
+    let further = typed.values(Name::AddDir).map(directory);
+    let backends = typed.value(Name::Backends).map(list);
+    backends.iter().flatten().try_for_each(|name| engine.registry.get(name).map(drop))?;
+    let general = &config.unified_flags;
+    let policy = Policy::of_flags(Bounds {
+        backends,
+        approval: given.approval_mode.map_or(general.approval_mode, |Word(mode)| mode),
+        sandbox: given.sandbox_mode.map_or(general.sandbox_mode, |Word(mode)| mode),
+        dirs: [Ok(dir.clone())].into_iter().chain(further).collect::<Result<_, _>>()?,
+    });
+    let Streams { input, out, cancel } = Streams::open()?;
+    let offer = Offer { engine: &engine, config, given: &given, policy: &policy, dir: &dir };
+    mcp::serve(offer, input, out, cancel)?;
+    Ok(status())
+}
+
+fn status() -> u8 {
+    match sys::signal_that_came() {
         Some(_) => exit::status(Kind::Cancelled, 0),
         None => 0,
-    })
+    }
 }
 
 /// How a client is spoken with, and what ends it all: a signal, or the end of its input.

@@ -6,6 +6,7 @@ pub mod answer; // one that is kept whole
 pub mod dry_run; // what would be executed
 pub mod fallback; // who is asked when one cannot answer for now
 mod forget; // sessions and what vendors keep of them
+pub mod policy; // what a client may ask for
 mod prepare; // a task that is checked
 pub mod request; // what is asked for, before defaults
 mod run; // a task that is run

@@ -111,6 +111,8 @@ const INTERNAL_ERROR: i64 = -32603;
 /// The two that both protocols have besides those of JSON-RPC.
 const LOGIN_REQUIRED: i64 = -32000;
 const NOT_FOUND: i64 = -32002;
+/// Of the newer way of the Model Context Protocol.
+const UNSUPPORTED_VERSION: i64 = -32022;
 
 impl Refusal {
     fn new(code: i64, message: String) -> Refusal {
@@ -129,6 +131,13 @@ impl Refusal {
 
     pub fn no_method(method: &str) -> Refusal {
         Refusal::new(METHOD_NOT_FOUND, format!("there is no method `{method}` here"))
+    }
+
+    /// The request is of a version that is not spoken here.
+    pub(super) fn no_version(asked: &str, spoken: &[&str]) -> Refusal {
+        let message = format!("version `{asked}` of the protocol is not spoken here");
+        let data = json!({"supported": spoken, "requested": asked});
+        Refusal { data, ..Refusal::new(UNSUPPORTED_VERSION, message) }
     }
 
     /// A parameter is missing or wrong.

@@ -7,6 +7,7 @@
 pub(crate) mod acp; // clinvk as an agent
 mod client; // who is spoken to
 mod lines; // what it says
+pub mod mcp; // clinvk as a server of tools
 
 pub use client::{Client, Refusal};
 
@@ -32,12 +33,18 @@ pub enum Reply<'a> {
     /// It is answered at once.
     Now(Result<Value, Refusal>),
     /// It is answered by this, on a thread of its own: what takes long, or says much. The next messages are heard meanwhile.
-    Later(Box<dyn FnOnce() -> Result<Value, Refusal> + Send + 'a>),
+    /// None is no answer: the client does not want it any more.
+    Later(Box<dyn FnOnce() -> Option<Result<Value, Refusal>> + Send + 'a>),
 }
 
 impl<'a> Reply<'a> {
     /// What is answered later.
     pub fn later(work: impl FnOnce() -> Result<Value, Refusal> + Send + 'a) -> Reply<'a> {
+        Reply::Later(Box::new(move || Some(work())))
+    }
+
+    /// The same where the client may withdraw its request.
+    pub fn unless_withdrawn(work: impl FnOnce() -> Option<Result<Value, Refusal>> + Send + 'a) -> Reply<'a> {
         Reply::Later(Box::new(work))
     }
 }
@@ -95,8 +102,11 @@ fn hear<'scope, 'env>(
             Reply::Later(work) => {
                 let of_thread = id.clone();
                 let work = move || {
-                    let panicked = |_| Err(Refusal::of(&Error::Internal("a panic, see the log".to_owned())));
-                    client.answer(of_thread, catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked));
+                    let panicked =
+                        |_| Some(Err(Refusal::of(&Error::Internal("a panic, see the log".to_owned()))));
+                    if let Some(result) = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked) {
+                        client.answer(of_thread, result);
+                    }
                 };
                 if let Err(error) = thread::Builder::new().name(method).spawn_scoped(threads, work) {
                     let error = Error::System { what: "start a thread", error };

@@ -122,9 +122,11 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     assert_eq!(ok("help", &["help", "map"])["command"], "map");
     assert_eq!(ok("help", &["sessions", "-h"])["command"], "sessions");
     let greeting = "{\"id\": 1, \"method\": \"initialize\"}\n";
-    let greeted = document(&home.clinvk(["acp", "--json"]).stdin(greeting).seen());
-    assert!(of("acp").iter().all(|name| greeted.get(name).is_some()), "{greeted}");
-    tried.insert("acp".to_owned());
+    for command in ["acp", "mcp"] {
+        let greeted = document(&home.clinvk([command, "--json"]).stdin(greeting).seen());
+        assert!(of(command).iter().all(|name| greeted.get(name).is_some()), "{greeted}");
+        tried.insert(command.to_owned());
+    }
     if cfg!(feature = "serve") {
         let mut server = home.clinvk(["serve", "--port", "0", "--json"]).start();
         server.says("\n");

@@ -7,3 +7,4 @@ mod mcp;
 mod most_answer;
 mod permissions;
 mod places;
+mod policy;

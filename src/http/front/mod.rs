@@ -4,6 +4,5 @@ pub mod client_address; // where a request comes from
 pub mod errors; // failures as statuses, headers and bodies
 pub mod keys; // whose a request is
 pub mod origin; // which pages may ask
-pub mod policy; // what a request may do
 pub mod rate; // how many requests may come
 pub mod request_id; // what a request is called

@@ -45,7 +45,7 @@ pub(crate) fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let given = Request::default();
         let (report, results) =
             run(work, feed, entry, &given, |batch| batch.parallel(&plan, within(work, workers), fail_fast))?;
-        let mut body = totals(&report);
+        let mut body = report.to_json();
         body["total_tasks"] = json!(results.len());
         Ok(whole(feed, body, results.iter().map(entry)))
     });
@@ -105,7 +105,7 @@ pub(crate) fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         let (report, results) = run(work, feed, entry, &given, |batch| {
             batch.compare(&prompt, &candidates, within(work, workers), race)
         })?;
-        let mut body = totals(&report);
+        let mut body = report.to_json();
         let answered: Vec<&Finished> =
             results.iter().filter(|finished| finished.state == State::Completed).collect();
         let answers: Vec<&str> = answered.iter().map(|finished| &*finished.output).collect();
@@ -149,7 +149,7 @@ pub(crate) fn chain(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         // As in clinvk 0.2, a chain over HTTP goes on after a failure unless it says otherwise.
         let stop = chain.settings.stop_on_failure.unwrap_or(false);
         let (report, results) = run(work, feed, step, &given, |batch| batch.chain(&chain, None, stop, 0))?;
-        let mut body = totals(&report);
+        let mut body = report.to_json();
         let failed = results.iter().find(|finished| finished.state == State::Failed);
         body["total_steps"] = json!(chain.len());
         body["completed_steps"] = json!(report.totals.completed);
@@ -167,18 +167,6 @@ fn text(body: &[u8]) -> Result<&str, Fault> {
 /// More at once than there are slots would only wait in them.
 fn within(work: &Work<'_>, workers: Workers) -> Workers {
     Workers(workers.0.min(work.server.slots.bounds().runs))
-}
-
-/// How many ended how.
-fn totals(report: &Report) -> Value {
-    json!({
-        "completed": report.totals.completed,
-        "failed": report.totals.failed,
-        "cancelled": report.totals.cancelled,
-        "skipped": report.totals.skipped,
-        "total_duration_ms": unified::millis(report.duration),
-        "total_duration_seconds": report.duration.as_secs_f64(),
-    })
 }
 
 /// A task's result.

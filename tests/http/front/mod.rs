@@ -6,7 +6,6 @@ mod gopass;
 mod keys;
 mod layers;
 mod origin;
-mod policy;
 mod requests;
 mod start;
 

@@ -3,8 +3,8 @@
 use crate::util::scene::Scene;
 use clinvk::backend::{Agents, Registry};
 use clinvk::config::{Config, KeyPolicy, Server};
+use clinvk::engine::policy::{Policy, default_workdir};
 use clinvk::engine::request::{Defaults, Request};
-use clinvk::http::front::policy::{Policy, default_workdir};
 use clinvk::model::error::Kind;
 use clinvk::model::fields::Object;
 use clinvk::model::task::{Approval, Sandbox, Task};

@@ -1,5 +1,6 @@
-//! What a request may do: the ceiling that the server sets for all, and that of an API key. The stricter of both holds. What
-//! a request says above it is refused, with the rule's name; what it does not say is lowered to it.
+//! What a request may do: the ceiling that the server sets for all and that of an API key, of which the stricter holds; or
+//! that of the flags of a command. What a request says above it is refused, with the rule's name; what it does not say is
+//! lowered to it.
 
 use crate::backend::Backend;
 use crate::config::{KeyPolicy, Server};
@@ -41,15 +42,14 @@ const SANDBOXES: Scale<Sandbox> = Scale {
 /// In a list of models: the one that a backend has when none is named.
 const UNNAMED: &str = "default";
 
-/// The rules for one request: the server's, and the key's where there is one.
+/// The rules for one request: the server's, and the key's where there is one; or those of flags.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy(Vec<Rules>);
 
-/// The rules of one section of the configuration; `None` allows all, and so does an empty list of directories.
+/// The rules of one place; `None` allows all, and so does an empty list of directories.
 #[derive(Debug, Clone, PartialEq)]
 struct Rules {
-    /// The section's name: `server`, `server.keys.ci`.
-    section: String,
+    place: Place,
     backends: Option<Vec<String>>,
     models: Option<Vec<String>>,
     approval: Approval,
@@ -61,7 +61,51 @@ struct Rules {
     mcp: bool,
 }
 
+/// What sets rules.
+#[derive(Debug, Clone, PartialEq)]
+enum Place {
+    /// A section of the configuration: `server`, `server.keys.ci`.
+    Section(String),
+    /// The flags of `clinvk mcp`.
+    Flags,
+}
+
+/// The flags that set rules of `clinvk mcp`, by the keys that set the server's.
+const FLAGS: &[(&str, &str)] = &[
+    ("allowed_backends", " --backends"),
+    ("max_approval_mode", " --approval"),
+    ("max_sandbox_mode", " --sandbox"),
+    ("allowed_workdir_prefixes", " --workdir, --add-dir"),
+];
+
+/// What the flags of `clinvk mcp` allow.
+pub(crate) struct Bounds {
+    /// None is all.
+    pub(crate) backends: Option<Vec<String>>,
+    pub(crate) approval: Approval,
+    pub(crate) sandbox: Sandbox,
+    /// Free of links.
+    pub(crate) dirs: Vec<PathBuf>,
+}
+
 impl Policy {
+    pub(crate) fn of_flags(bounds: Bounds) -> Policy {
+        let Bounds { backends, approval, sandbox, dirs } = bounds;
+        Policy(vec![Rules {
+            place: Place::Flags,
+            backends,
+            models: None,
+            approval,
+            sandbox,
+            extra: Some(Vec::new()),
+            dirs,
+            blocked: Vec::new(),
+            // The program that calls works with the same files.
+            project_config: true,
+            mcp: false,
+        }])
+    }
+
     pub fn of(server: &Server) -> Result<Policy, Error> {
         let section = "server".to_owned();
         Ok(Policy(vec![Rules {
@@ -74,7 +118,7 @@ impl Policy {
             blocked: prefixes(&section, "blocked_workdir_prefixes", &server.blocked_workdir_prefixes)?,
             project_config: server.project_config,
             mcp: server.allow_mcp,
-            section,
+            place: Place::Section(section),
         }]))
     }
 
@@ -91,7 +135,7 @@ impl Policy {
             blocked: Vec::new(),
             project_config: true,
             mcp: key.allow_mcp,
-            section,
+            place: Place::Section(section),
         };
         Ok(Policy(self.0.iter().cloned().chain([rules]).collect()))
     }
@@ -312,7 +356,14 @@ fn end_of_way(path: &Path) -> Option<PathBuf> {
 
 impl Rules {
     fn refusal(&self, key: &str, asked: String, allowed: String) -> Error {
-        Error::Policy { rule: format!("{}.{key}", self.section), asked, allowed }
+        let rule = match &self.place {
+            Place::Section(section) => format!("{section}.{key}"),
+            Place::Flags => {
+                let flag = FLAGS.iter().find(|(known, _)| *known == key);
+                format!("clinvk mcp{}", flag.map_or("", |(_, flag)| flag))
+            }
+        };
+        Error::Policy { rule, asked, allowed }
     }
 }
 
