@@ -141,8 +141,12 @@ impl<'a> ClientTools<'a> {
     }
 
     fn read(&self, path: &Path, line: usize, limit: Option<usize>) -> Came {
-        let place = self.place(path)?;
         let fail = |error| failed("read", path, error);
+        let place = self.place(path).map_err(|error| match error {
+            // Agents look for their files in every directory above: what is not there is no refusal.
+            ToolError::Outside(sentence) if !path.exists() => ToolError::NotFound(sentence),
+            error => error,
+        })?;
         let file = sys::open_file_at(&place, FileAccess::Read).map_err(fail)?;
         if file.metadata().map_err(fail)?.len() > LONGEST_FILE {
             let longest = format!("it has more than {} MiB", LONGEST_FILE >> 20);

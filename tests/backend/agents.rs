@@ -101,7 +101,7 @@ fn plain_agents_are_launched_so() {
         ..Task::default()
     };
     let bare = Task { model: None, system: None, ..full.clone() };
-    let aider = "aider --no-pretty --no-check-update --no-show-release-notes --no-show-model-warnings \
+    let aider = "aider --no-pretty --no-check-update --no-show-release-notes --no-show-model-warnings --no-gitignore \
                  --chat-history-file /dev/null --input-history-file /dev/null --message| !say {model}";
     let by_argument = [aider.replace(' ', "|").replace("||!say|", "| !say "), String::new()];
     for (name, task, launched, is_read) in [
@@ -263,4 +263,25 @@ fn a_server_offers_those_that_its_configuration_names() {
         let answer = server.post("/api/v1/prompt", &asked);
         assert!(answer.status == 200 && answer.json()["content"] == "hi", "{answer}");
     }
+}
+
+#[test]
+fn one_whose_user_is_not_logged_in_says_how_that_is_done() {
+    let scene = Scene::new();
+    let refusing = r#"read -r line
+        say '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1,"agentCapabilities":{}}}'
+        read -r line
+        say '{"jsonrpc":"2.0","id":2,"error":{"code":-32000,"message":"Authentication required"}}'
+        cat >/dev/null"#;
+    scene.fake("auggie", refusing);
+    let seen = scene.clinvk(["-b", "auggie", "-o", "json", "hi"]).seen();
+    let said: Value = serde_json::from_str(&seen.out).unwrap_or_else(|error| panic!("{error}: {seen}"));
+    let error = said["error"].as_str().unwrap();
+    assert!(error.ends_with("(log in: `auggie login`, or `AUGMENT_SESSION_AUTH`)"), "{seen}");
+    assert!(said["kind"] == "login" && seen.status == 1, "{seen}");
+    // Another program of that name has another way.
+    let program = scene.fake("other", refusing);
+    scene.config(&json!({"backends": {"auggie": {"command": [program], "protocol": "acp"}}}));
+    let seen = scene.clinvk(["-b", "auggie", "hi"]).seen();
+    assert!(!seen.err.contains("log in:") && seen.status == 1, "{seen}");
 }
