@@ -6,7 +6,7 @@ use super::print::Out;
 use super::{exit, prompt, signals};
 use crate::backend::Agents;
 use crate::base::sys::{self, Watch};
-use crate::base::world::World;
+use crate::base::world::{self, World};
 use crate::config::Config;
 use crate::engine::policy::{Bounds, Policy};
 use crate::engine::request::{Request, directory, list};
@@ -69,6 +69,9 @@ struct Streams {
 
 impl Streams {
     fn open() -> Result<Streams, Error> {
+        if world::stdin_is_terminal() {
+            log::warn!("another program is to speak to this one, in JSON-RPC: Ctrl-D ends it");
+        }
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
         let cancel = Arc::new(cancel);
         signals::watch(cancel.clone())?;

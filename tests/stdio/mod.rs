@@ -1,6 +1,7 @@
 //! clinvk spoken to over standard input.
 
 mod acp;
+mod chain;
 mod mcp;
 mod peer;
 mod permissions;

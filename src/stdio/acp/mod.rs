@@ -172,9 +172,7 @@ impl Agent<'_> {
 
     /// `session/load`: what was said so far, and then what can be chosen.
     fn replay(&self, open: &Open) -> Result<Value, Refusal> {
-        let mut turns = Vec::new();
-        self.engine.store.each_turn(&open.id, |turn| turns.push(turn))?;
-        for Turn { prompt, answer, error, .. } in turns {
+        self.engine.store.each_turn(&open.id, |Turn { prompt, answer, error, .. }| {
             let failed = error.map(|error| format!("\n\n{error}\n\n"));
             let pieces = [
                 ("user_message_chunk", Some(prompt.to_string())),
@@ -187,7 +185,7 @@ impl Agent<'_> {
                     let _ = updates::update(self.client, &open.id, updates::chunk(kind, &piece));
                 }
             }
-        }
+        })?;
         Ok(self.choices(open))
     }
 
