@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 /// A longer file is not read: all of it would be in memory, and in one line to the program.
 const LONGEST_FILE: u64 = 8 << 20;
 /// Most of a terminal's output that is kept, and as much where no limit is asked for.
-const MOST_OUTPUT: usize = 4 << 20;
-/// More terminals at once are a program that has lost its way.
-const MOST_TERMINALS: usize = 16;
+const MOST_OUTPUT: usize = 1 << 20;
+/// More terminals that were not released are a program that has lost its way.
+const MOST_TERMINALS: usize = 64;
 /// How often a terminal is read in a row, so that one that prints without end leaves time for the conversation.
 const READS: usize = 16;
 
