@@ -227,6 +227,11 @@ fn narrowed(task: &Task) -> Cow<'_, Task> {
     }
 }
 
+/// Says a line that may have secrets in it, the variables and headers of MCP servers: what is sent raw is in no log.
+fn unlogged(line: String) -> Step {
+    Step::SendRaw((line + "\n").into())
+}
+
 /// The answer was cut at a limit of tokens: it is one all the same.
 fn truncated(limit: Option<u32>) -> Step {
     let limit = limit.map_or("the model's limit of tokens".to_owned(), |limit| format!("{limit} tokens"));

@@ -101,6 +101,8 @@ class Backend:
     litter: str = "(?!)"
     # What the command of a dry run answers.
     paste: str = '"id":'
+    # It has the MCP servers of a run only where it trusts the directory, and each run with some is told so.
+    warns_of_servers: str = ""
     # Whether it leaves a session where nobody asks it not to.
     keeps_sessions: bool = True
     # Whether it tells what its shell printed.
@@ -143,8 +145,8 @@ CLAUDE = Backend(
     # Its second try is not streamed, and breaks at the stand-in.
     kinds={"stream-error": "unreachable"},
     # Where claude keeps what its tools print: left when it is killed without grace. And what 2.1.332 itself leaves: the
-    # pictures of prompts, and what it watches files with where it ends soon.
-    litter=r"claude-\d+/(.*/tasks/\w+\.output|.*/images/\d+\.\w+|fswatch-probe-\w+/probe)",
+    # pictures of prompts, a note of each long call of a server's tool, and what it watches files with where it ends soon.
+    litter=r"claude-\d+/(.*/tasks/\w+\.output|.*/images/\d+\.\w+|.*/started/unknown-[\w-]+|fswatch-probe-\w+/probe)",
     paste='"result":"Hello from the stub."',
     longest_prompt="Prompt is too long",
 )
@@ -190,7 +192,7 @@ GEMINI = Backend(
     model="auto",
     fast="flash",
     raw="agent_message_chunk",
-    refuses=frozenset({"appended system prompt", "json schema", "effort", "sandbox workspace", "mcp servers"}),
+    refuses=frozenset({"appended system prompt", "json schema", "effort", "sandbox workspace"}),
     permissions={
         "": "",
         "--approval always": "",
@@ -201,6 +203,8 @@ GEMINI = Backend(
     },
     tools={"shell": "run_shell_command", "write": "write_file", "read": "read_file", "web": "web_fetch"},
     lookup="mcp_look_lookup",
+    warns_of_servers="clinvk: gemini has the MCP servers of this run only where it trusts the folder, and does not say"
+    " whether it does\n",
     project={
         ".gemini/settings.json": {"mcpServers": {"planted": MCP_SERVER}},
         ".env": "GEMINI_MODEL=planted-model\n",

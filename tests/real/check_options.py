@@ -20,9 +20,9 @@ BEFORE = "the first prompt"
 PLAIN = [Text(HELLO)]
 
 
-def says(scene, turn, *words, turns=PLAIN, out=ANSWER + "\n"):
+def says(scene, turn, *words, turns=PLAIN, out=ANSWER + "\n", err=""):
     """Run the turn with these words; it has to work, and what came before is told to the model."""
-    turn(scene, *words, turns=turns).gives(out=out)
+    turn(scene, *words, turns=turns).gives(out=out, err=err)
 
 
 # ------------------------------------------------------------------- one function for each option
@@ -146,7 +146,8 @@ def no_project_config(scene, turn):
 def mcp_servers(scene, turn):
     """The agent uses the server's tool, and its answer, made with a variable of the run's own, reaches the model."""
     turns = [Text(call=tool(scene.backend.lookup, {"thing": "otter"})), Text(HELLO)]
-    says(scene, turn, "--approval", "none", "--mcp", lookup_server(scene), turns=turns)
+    words = ["--approval", "none", "--mcp", lookup_server(scene)]
+    says(scene, turn, *words, turns=turns, err=scene.backend.warns_of_servers)
     told = [text for role, text in scene.server.conversation() if role == "tool"]
     holds("otter is swordfish" in told[-1], f"the model was told: {told}")
 

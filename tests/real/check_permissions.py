@@ -135,9 +135,17 @@ def no_trust_by_accident(scene):
 
 def lookup_server(scene):
     """An MCP server `look` for a run; what it hears is in `looked.log`."""
+    trust_for_servers(scene)
     env = {"LOOKUP_WORD": "swordfish", "LOOKUP_SECRET": SECRET}
     server = {"command": "python3", "args": [str(LOOKUP_SERVER), str(scene.home / "looked.log")], "env": env}
     return json.dumps({"mcpServers": {"look": server}})
+
+
+def trust_for_servers(scene):
+    """The user trusts the directory, where the CLI has no servers otherwise."""
+    trusted = scene.home / ".gemini" / "trustedFolders.json"
+    if scene.backend.warns_of_servers and not trusted.exists():
+        trust(scene)
 
 
 def looked(scene):
@@ -160,8 +168,6 @@ def mcp_servers_by_approval(scene):
 @scenario(only=honours("allowed tools"))
 def mcp_servers_by_list(scene):
     """A list of tools names those of servers too."""
-    if "mcp servers" in scene.backend.refuses:
-        return
     turns = [Text(call=tool(scene.backend.lookup, {"thing": "otter"})), DONE]
     tools = [scene.backend.tools["read"], scene.backend.lookup]
     for listed, uses in (tools[:1], 0), (tools, 1):

@@ -13,7 +13,7 @@ use super::usage::{self, Meter};
 use super::{Quirks, failure};
 use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::reader::Reader;
-use crate::backend::{Dialogue, Ended, Step, Steps, ToolError, ToolReply, truncated};
+use crate::backend::{Dialogue, Ended, Step, Steps, ToolError, ToolReply, truncated, unlogged};
 use crate::base::json::{Value, json, text};
 use crate::config::{SystemBy, UsageOf};
 use crate::model::error::{Failure, Kind};
@@ -320,6 +320,7 @@ impl AcpTurn {
         let servers = std::mem::take(&mut self.params.servers);
         let servers: Vec<Value> =
             servers.iter().filter(|server| self.reaches(server)).map(server_entry).collect();
+        let has_secrets = !servers.is_empty();
         let mut params = std::mem::take(&mut self.params.session);
         params["cwd"] = self.params.dir.as_str().into();
         params["mcpServers"] = servers.into();
@@ -338,7 +339,10 @@ impl AcpTurn {
         if let Some(session) = &self.params.resume {
             params["sessionId"] = session.as_str().into();
         }
-        self.request(Stage::Open(method), method, params, steps);
+        (self.number, self.stage) = (self.number + 1, Stage::Open(method));
+        let line = Rpc::V2.request(self.number, method, params);
+        steps.push(if has_secrets { unlogged(line) } else { Step::Send(line) });
+        self.limit(steps);
     }
 
     /// What the task needs and the agent does not have, by its own word. What is lenient goes on without.

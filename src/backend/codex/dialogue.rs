@@ -9,7 +9,7 @@ use super::items::{is_aside, tool, tool_result};
 use super::{OLDEST, Plan, failure, model, provider};
 use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::reader::Reader;
-use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated, unlogged};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind};
@@ -244,8 +244,7 @@ impl AppServer {
         let line = Rpc::Unmarked.request(OPEN, self.plan.open, Value::Object(self.plan.thread.clone()));
         steps.push(match self.plan.servers.is_empty() {
             true => Step::Send(line),
-            // Variables and headers of servers may be secrets: what is sent raw is in no log.
-            false => Step::SendRaw((line + "\n").into()),
+            false => unlogged(line),
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Talk, declared, known, task};
 use crate::backend::servers;
-use clinvk::backend::Backend;
+use clinvk::backend::{Backend, Step, Steps};
 use clinvk::model::error::Kind;
 use clinvk::model::task::{Approval, Effort, Image, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
@@ -281,6 +281,26 @@ fn what_the_agent_has_it_is_given() {
     assert_eq!(talk.said()[1]["params"], opened);
     let picture = json!({"type": "image", "mimeType": "image/png", "data": "AQID"});
     assert_eq!(talk.last()["params"]["prompt"], json!([picture, {"type": "text", "text": "hi"}]));
+}
+
+#[test]
+fn what_the_agent_is_told_of_servers_is_in_no_log() {
+    let mut dialogue = declared(json!({})).dialogue(&Task { mcp: servers(), ..task("hi") });
+    let abilities = json!({"mcpCapabilities": {"http": true, "sse": true}});
+    let greeting =
+        json!({"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": 1, "agentCapabilities": abilities}});
+    let mut steps = Steps::new();
+    dialogue.start(&mut steps);
+    dialogue.line(&greeting.to_string(), &mut steps);
+    // What is sent raw is in no log.
+    assert!(
+        steps.iter().any(|step| matches!(step, Step::SendRaw(text) if text.contains("secret"))),
+        "{steps:#?}"
+    );
+    assert!(
+        !steps.iter().any(|step| matches!(step, Step::Send(line) if line.contains("secret"))),
+        "{steps:#?}"
+    );
 }
 
 #[test]
