@@ -149,7 +149,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let (since, outside) = (Instant::now(), world.clone());
             let result = match command {
                 "backends" => backends::run(typed, world, &loaded.config),
-                "sessions" => sessions::run(typed, &world, &loaded.config),
+                "sessions" => sessions::run(typed, world, &loaded.config),
                 "parallel" => parallel::run(typed, world, &loaded.config),
                 "map" => map::run(typed, world, &loaded.config),
                 "compare" => compare::run(typed, world, &loaded.config),

@@ -90,6 +90,11 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     }
 }
 
+/// The server that is named, where one is: none of that name is this process.
+pub(crate) fn server<'a>(typed: &'a Typed, config: &'a Config) -> Option<&'a str> {
+    Some(typed.value(Name::Server).unwrap_or(&config.client.server)).filter(|server| !server.is_empty())
+}
+
 /// Where what is typed is to happen: on the server that is named, or here.
 pub(crate) fn site<'a>(
     typed: &Typed,
@@ -97,9 +102,9 @@ pub(crate) fn site<'a>(
     config: &'a Config,
 ) -> Result<Box<dyn Site + 'a>, Error> {
     let defaults = defaults(engine, config, None);
-    Ok(match typed.value(Name::Server).unwrap_or(&config.client.server) {
-        "" => Box::new(Here { engine, defaults }),
-        server => Box::new(There::at(server, &engine.world, defaults)?),
+    Ok(match server(typed, config) {
+        None => Box::new(Here { engine, defaults }),
+        Some(server) => Box::new(There::at(server, &engine.world, defaults)?),
     })
 }
 

@@ -1,7 +1,8 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
 use super::flags::{Name, Typed, bad_subcommand, known};
-use super::{complain, say, say_either, say_json, table};
+use super::{complain, prompt, say, say_either, say_json, table};
+use crate::backend::Agents;
 use crate::base::collect::inserted;
 use crate::base::json::{self, json};
 use crate::base::logging;
@@ -10,14 +11,15 @@ use crate::base::sys;
 use crate::base::time;
 use crate::base::world::{self, World};
 use crate::config::Config;
-use crate::engine::request;
+use crate::engine::site::Site;
 use crate::exec;
-use crate::model::error::Error;
-use crate::session::{self, Filter, Finding, Session, Status, Store, Turn};
+use crate::model::error::{Error, Kind};
+use crate::session::{self, Edit, Filter, Finding, Session, Sessions, Status, Store, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The flags that choose sessions.
@@ -45,45 +47,52 @@ const COUNTED: usize = 1000;
 /// The shortest beginning of an id that something may be deleted by.
 const SHORTEST_TO_DELETE: usize = 8;
 
-pub(crate) fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, Error> {
-    let store = Store::at(world.home()?);
+pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
     let name = operands.first().copied().unwrap_or_default();
     let Some((name, flags)) = SUBCOMMANDS.iter().find(|(known, _)| *known == name) else {
         return Err(bad_subcommand(typed, "sessions command", "clinvk(1)"));
     };
-    // One of all commands does no harm.
-    let is_of_others = |flag: &Name| !flag.flag().commands.is_empty() && !flags.concat().contains(flag);
+    // One of all commands does no harm, and all of them may be asked of a server.
+    let is_of_others = |flag: &Name| {
+        !flag.flag().commands.is_empty() && *flag != Name::Server && !flags.concat().contains(flag)
+    };
     if let Some(flag) = typed.names().find(is_of_others) {
         return Err(Error::Invalid(format!("`--{flag}` is no flag of `sessions {name}`: see clinvk(1)")));
     }
+    if prompt::server(typed, config).is_none() {
+        world.home()?;
+    }
+    let engine = prompt::engine(world, config, Agents::Known);
+    let site = prompt::site(typed, &engine, config)?;
+    let (site, sessions) = (&*site, site.sessions());
     match operands[..] {
-        ["list"] => list(typed, world, &store),
-        ["show", id] => show(typed, &store, id),
-        ["delete", _, ..] => delete(typed, &store, &operands[1..]),
-        ["clean"] => clean(typed, world, &store, config),
-        ["fork", id] => fork(typed, &store, id),
-        ["rename", id, title] => edit(typed, &store, id, |session| session.set_title(title.to_owned())),
-        ["tag", id, _, ..] => edit(typed, &store, id, |session| session.add_tags(&typed.operands[2..])),
-        ["untag", id, _, ..] => edit(typed, &store, id, |session| {
-            session.tags.retain(|tag| !operands[2..].contains(&tag.as_str()));
-            Ok(())
-        }),
-        ["export", id] => export(typed, &store, id),
-        ["import", file] => import(typed, &store, file),
-        ["fsck"] => fsck(typed, world, &store),
+        ["list"] => list(typed, site),
+        ["show", id] => show(typed, sessions, id),
+        ["delete", _, ..] => delete(typed, sessions, &operands[1..]),
+        ["clean"] => clean(typed, site, config),
+        ["fork", id] => fork(typed, sessions, id),
+        ["rename", id, title] => edit(typed, sessions, id, Edit::Title(title.to_owned())),
+        ["tag", id, _, ..] => edit(typed, sessions, id, Edit::AddTags(typed.operands[2..].to_vec())),
+        ["untag", id, _, ..] => edit(typed, sessions, id, Edit::RemoveTags(typed.operands[2..].to_vec())),
+        ["export", id] => export(typed, sessions, id),
+        ["import" | "fsck", ..] if prompt::server(typed, config).is_some() => Err(Error::Invalid(format!(
+            "`sessions {name}` is for the sessions of this machine: not with --server"
+        ))),
+        ["import", file] => import(typed, &engine.store, file),
+        ["fsck"] => fsck(typed, &engine.world, &engine.store),
         _ => Err(bad_subcommand(typed, "sessions command", "clinvk(1)")),
     }
 }
 
-fn filter(typed: &Typed, world: &World) -> Result<Filter, Error> {
+fn filter(typed: &Typed, site: &dyn Site) -> Result<Filter, Error> {
     let word = |name| typed.value(name).map(str::to_owned);
     Ok(Filter {
         backend: word(Name::Backend),
         status: typed.value(Name::Status).map(|given| known("status", given)).transpose()?,
         tags: typed.values(Name::Tag).map(str::to_owned).collect(),
         model: word(Name::Model),
-        dir: typed.has(Name::Here).then(|| request::directory(&world.cwd, &world.cwd)).transpose()?,
+        dir: typed.has(Name::Here).then(|| site.directory(Path::new("."))).transpose()?,
         since: typed.value(Name::Since).map(since).transpose()?,
         text: word(Name::Search),
         ..Filter::default()
@@ -131,13 +140,14 @@ fn count(typed: &Typed, flag: Name, default: usize) -> Result<usize, Error> {
     Ok(typed.read(flag, "a whole number", |word| word.parse().ok())?.unwrap_or(default))
 }
 
-fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
+fn list(typed: &Typed, site: &dyn Site) -> Result<u8, Error> {
     let (limit, offset) = (count(typed, Name::Limit, SHOWN)?, count(typed, Name::Offset, 0)?);
     let at_most = if limit == 0 { usize::MAX } else { limit };
     // Programs get the number of all. People need not wait for it, where there are very many.
     let counted = if typed.has(Name::Json) { usize::MAX } else { offset.saturating_add(COUNTED) };
-    let filter = filter(typed, world)?;
-    let listing = store.list(&filter, offset, at_most, counted, &mut progress("reading sessions"))?;
+    let filter = filter(typed, site)?;
+    let listing =
+        site.sessions().list(&filter, offset, at_most, counted, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     let total = listing.total;
     if typed.has(Name::Json) {
@@ -154,7 +164,7 @@ fn list(typed: &Typed, world: &World, store: &Store) -> Result<u8, Error> {
     Ok(status)
 }
 
-fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
+fn show(typed: &Typed, store: &dyn Sessions, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = if typed.has(Name::Turns) { store.turns(&session.id)? } else { Vec::new() };
     if typed.has(Name::Json) {
@@ -174,7 +184,7 @@ fn show(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
     say(&(table::fields(&session) + &told.collect::<String>()))
 }
 
-fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
+fn delete(typed: &Typed, store: &dyn Sessions, words: &[&str]) -> Result<u8, Error> {
     // All of them are found before the first one is deleted.
     let found = words.iter().map(|word| match word.len() {
         0..SHORTEST_TO_DELETE => Err(Error::Invalid(format!(
@@ -193,8 +203,8 @@ fn delete(typed: &Typed, store: &Store, words: &[&str]) -> Result<u8, Error> {
     if typed.has(Name::Json) { say_json(&json!({"deleted": ids})) } else { Ok(0) }
 }
 
-fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result<u8, Error> {
-    let mut filter = Filter { hidden: true, ..filter(typed, world)? };
+fn clean(typed: &Typed, site: &dyn Site, config: &Config) -> Result<u8, Error> {
+    let mut filter = Filter { hidden: true, ..filter(typed, site)? };
     if !typed.has(Name::All) {
         let age = match typed.value(Name::OlderThan) {
             Some(word) => age("older-than", word)?,
@@ -210,21 +220,22 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
         filter.before = Some(ago(age));
     }
     let (dry_run, json) = (typed.has(Name::DryRun), typed.has(Name::Json));
-    let mut cleaned = Vec::new();
-    for entry in store.entries(&filter, 0, usize::MAX, &mut progress("reading sessions"))? {
+    let (sessions, mut cleaned) = (site.sessions(), Vec::new());
+    for (id, title) in sessions.names(&filter, &mut progress("reading sessions"))? {
         if dry_run {
             if !json {
-                say(&format!("would delete {}  {}\n", entry.id, printable::safe(&entry.title)))?;
+                say(&format!("would delete {id}  {}\n", printable::safe(&title)))?;
             }
-            cleaned.push(entry.id);
+            cleaned.push(id);
             continue;
         }
-        match store.delete(&entry.id, &filter) {
-            Ok(true) => cleaned.push(entry.id),
+        match sessions.delete(&id, &filter) {
+            Ok(true) => cleaned.push(id),
             Ok(false) => {}
-            Err(Error::SessionNotFound { .. }) => {}
+            Err(error) if error.kind() == Kind::SessionNotFound => {}
             // One that is in use now, or makes no sense, is no reason to keep the others.
-            Err(error @ (Error::SessionBusy { .. } | Error::SessionBroken { .. })) => log::warn!("{error}"),
+            Err(error) if error.kind() == Kind::SessionBusy => log::warn!("{error}"),
+            Err(error @ Error::SessionBroken { .. }) => log::warn!("{error}"),
             Err(error) => return Err(error),
         }
     }
@@ -232,19 +243,13 @@ fn clean(typed: &Typed, world: &World, store: &Store, config: &Config) -> Result
     say_either(typed, json!({name: cleaned}), &format!("{verb} {} sessions\n", cleaned.len()))
 }
 
-fn fork(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
+fn fork(typed: &Typed, store: &dyn Sessions, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
-    let owner = session.owner.clone();
-    say_id(typed, &store.fork(session, owner)?)
+    say_id(typed, &store.fork(session)?)
 }
 
-fn edit(
-    typed: &Typed,
-    store: &Store,
-    id: &str,
-    change: impl FnOnce(&mut Session) -> Result<(), Error>,
-) -> Result<u8, Error> {
-    let changed = store.update(&store.find(id)?.id, change)?;
+fn edit(typed: &Typed, store: &dyn Sessions, id: &str, edit: Edit) -> Result<u8, Error> {
+    let changed = store.change(&store.find(id)?.id, edit)?;
     // There is nothing to say of it but to a program.
     say_either(typed, changed.to_json(), "")
 }
@@ -264,7 +269,7 @@ struct Document {
     turns: Vec<Turn>,
 }
 
-fn export(typed: &Typed, store: &Store, id: &str) -> Result<u8, Error> {
+fn export(typed: &Typed, store: &dyn Sessions, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = store.turns(&session.id)?;
     if typed.has(Name::Markdown) {

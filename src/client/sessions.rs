@@ -2,8 +2,10 @@
 
 use super::site::There;
 use crate::base::encoding::percent_encoded;
+use crate::base::json::json;
 use crate::model::error::Error;
-use crate::session::{Filter, Listing, Session, Sessions};
+use crate::session::{Edit, Filter, Listing, Session, Sessions, Turn, is_id};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Most sessions of one answer.
@@ -11,6 +13,10 @@ const PAGE: usize = 1000;
 
 /// Sessions as the API has them.
 const SESSIONS: &str = "/api/v1/sessions";
+
+fn path(id: &str) -> String {
+    format!("{SESSIONS}/{}", percent_encoded(id))
+}
 
 impl There<'_> {
     /// A session as the server tells it.
@@ -71,16 +77,16 @@ impl Sessions for There<'_> {
         most: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Listing, Error> {
-        let mut all = Listing::default();
+        let (mut all, mut asked) = (Listing::default(), 0);
         loop {
-            let (had, left) = (all.sessions.len(), limit - all.sessions.len());
-            let page = self.page(filter, offset + had, left.min(PAGE))?;
-            let is_last = page.sessions.is_empty() || page.sessions.len() == left;
+            let number = (limit - asked).min(PAGE);
+            let page = self.page(filter, offset + asked, number)?;
+            asked += number;
             all.sessions.extend(page.sessions);
             all.problems.extend(page.problems);
             all.total = page.total.min(most);
             progress(all.sessions.len());
-            if is_last || all.sessions.len() + offset >= page.total {
+            if asked == limit || offset + asked >= page.total {
                 return Ok(all);
             }
         }
@@ -91,6 +97,55 @@ impl Sessions for There<'_> {
             // The path would be that of all.
             return Err(Error::SessionNotFound { given: String::new() });
         }
-        self.session(self.ask("GET", &format!("{SESSIONS}/{}", percent_encoded(word)), None)?)
+        self.session(self.ask("GET", &path(word), None)?)
+    }
+
+    fn find_id(&self, word: &str) -> Result<String, Error> {
+        // One whose file makes no sense can be removed by its whole id, and be found by nothing.
+        if is_id(word) { Ok(word.to_owned()) } else { self.find(word).map(|session| session.id) }
+    }
+
+    fn turns(&self, id: &str) -> Result<Vec<Turn>, Error> {
+        let turns = self.ask("GET", &format!("{}/turns", path(id)), None)?["turns"].take();
+        Vec::deserialize(turns)
+            .map_err(|error| self.address.failed(format!("it sent a turn that is none: {error}")))
+    }
+
+    fn names(
+        &self,
+        filter: &Filter,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<(String, String)>, Error> {
+        let all = self.list(filter, 0, usize::MAX, usize::MAX, progress)?;
+        all.problems.iter().for_each(|problem| log::warn!("{problem}"));
+        Ok(all.sessions.into_iter().map(|session| (session.id, session.title)).collect())
+    }
+
+    fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
+        // It may have been used since it was chosen.
+        let now = self.find(id)?;
+        let is_one = only.before.as_ref().is_none_or(|before| now.last_used_at < *before);
+        if is_one { self.remove(id).map(|()| true) } else { Ok(false) }
+    }
+
+    fn remove(&self, id: &str) -> Result<(), Error> {
+        self.ask("DELETE", &path(id), None).map(drop)
+    }
+
+    fn fork(&self, session: Session) -> Result<String, Error> {
+        let fork = self.ask("POST", &format!("{}/fork", path(&session.id)), Some(&json!({})))?;
+        self.session(fork).map(|fork| fork.id)
+    }
+
+    fn change(&self, id: &str, edit: Edit) -> Result<Session, Error> {
+        let change = match edit {
+            Edit::Title(title) => json!({"title": title}),
+            tags => {
+                let mut session = self.find(id)?;
+                tags.make(&mut session)?;
+                json!({"tags": (session.tags)})
+            }
+        };
+        self.session(self.ask("PATCH", &path(id), Some(&change))?)
     }
 }

@@ -19,5 +19,5 @@ pub use fsck::{Finding, Report, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};
 pub use run::{Keep, KeepWaiting, Run};
-pub(crate) use sessions::Sessions;
+pub(crate) use sessions::{Edit, Sessions};
 pub use store::{Store, is_id};

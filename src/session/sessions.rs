@@ -1,9 +1,30 @@
 //! What the command line asks of sessions, wherever they are kept: in a store of this machine, or by a server.
 
 use super::find::{Filter, Listing};
-use super::model::Session;
+use super::model::{Session, Turn};
 use super::store::Store;
 use crate::model::error::Error;
+
+/// What is changed of a session.
+pub(crate) enum Edit {
+    Title(String),
+    AddTags(Vec<String>),
+    RemoveTags(Vec<String>),
+}
+
+impl Edit {
+    /// Makes the change.
+    pub(crate) fn make(self, session: &mut Session) -> Result<(), Error> {
+        match self {
+            Edit::Title(title) => session.set_title(title),
+            Edit::AddTags(tags) => session.add_tags(&tags),
+            Edit::RemoveTags(tags) => {
+                session.tags.retain(|tag| !tags.contains(tag));
+                Ok(())
+            }
+        }
+    }
+}
 
 pub(crate) trait Sessions {
     /// The one that a filter takes that was used last.
@@ -21,6 +42,28 @@ pub(crate) trait Sessions {
 
     /// The one that a word means.
     fn find(&self, word: &str) -> Result<Session, Error>;
+
+    /// The id of the one that a word means: `Store::find_id`.
+    fn find_id(&self, word: &str) -> Result<String, Error>;
+
+    /// The turns of a session, oldest first.
+    fn turns(&self, id: &str) -> Result<Vec<Turn>, Error>;
+
+    /// Id and title of all that a filter takes.
+    fn names(&self, filter: &Filter, progress: &mut dyn FnMut(usize))
+    -> Result<Vec<(String, String)>, Error>;
+
+    /// Removes a session if it is still one of those. Returns whether it was.
+    fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error>;
+
+    /// Removes a session.
+    fn remove(&self, id: &str) -> Result<(), Error>;
+
+    /// Makes another one with the same past. Returns its id.
+    fn fork(&self, session: Session) -> Result<String, Error>;
+
+    /// Changes a session; returns it as it is then.
+    fn change(&self, id: &str, edit: Edit) -> Result<Session, Error>;
 }
 
 impl Sessions for Store {
@@ -44,5 +87,39 @@ impl Sessions for Store {
 
     fn find(&self, word: &str) -> Result<Session, Error> {
         Store::find(self, word)
+    }
+
+    fn find_id(&self, word: &str) -> Result<String, Error> {
+        Store::find_id(self, word)
+    }
+
+    fn turns(&self, id: &str) -> Result<Vec<Turn>, Error> {
+        Store::turns(self, id)
+    }
+
+    fn names(
+        &self,
+        filter: &Filter,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<(String, String)>, Error> {
+        let entries = self.entries(filter, 0, usize::MAX, progress)?;
+        Ok(entries.into_iter().map(|entry| (entry.id, entry.title)).collect())
+    }
+
+    fn delete(&self, id: &str, only: &Filter) -> Result<bool, Error> {
+        Store::delete(self, id, only)
+    }
+
+    fn remove(&self, id: &str) -> Result<(), Error> {
+        Store::remove(self, id)
+    }
+
+    fn fork(&self, session: Session) -> Result<String, Error> {
+        let owner = session.owner.clone();
+        Store::fork(self, session, owner)
+    }
+
+    fn change(&self, id: &str, edit: Edit) -> Result<Session, Error> {
+        self.update(id, |session| edit.make(session))
     }
 }

@@ -34,7 +34,9 @@ fn scene() -> Scene {
 /// Without what is of one run alone: ids, times, durations, and how the answer was cut into pieces.
 fn masked(seen: Seen) -> Seen {
     let mut lines: Vec<Value> = Vec::new();
-    for line in seen.out.split_inclusive('\n') {
+    let is_one = serde_json::from_str::<Value>(&seen.out).is_ok();
+    let parts = if is_one { vec![&*seen.out] } else { seen.out.split_inclusive('\n').collect() };
+    for line in parts {
         let mut value = serde_json::from_str(line).unwrap_or_else(|_| json!(line));
         mask(&mut value);
         match lines.last_mut().filter(|last| last["type"] == "message" && value["type"] == "message") {
@@ -60,6 +62,7 @@ fn mask(value: &mut Value) {
         "session_id",
         "backend_session_id",
         "timestamp",
+        "time",
         "sequence",
         "duration",
         "duration_seconds",
@@ -183,6 +186,45 @@ fn continued_sessions_are() {
         (&["resume", "--here", "which?"], ""),
         (&["resume", "nosuch", "x"], ""),
         (&["resume", "", "x"], ""),
+    ]);
+}
+
+#[test]
+fn what_is_done_with_sessions_is() {
+    are_the_same(&[
+        (&["sessions", "list"], ""),
+        (&["sessions", "list", "--json"], ""),
+        (&["--tag", "a", "the first"], ""),
+        (&["-b", "bad", "the one that failed"], ""),
+        (&["sessions", "tag", "echo", "b", "c d"], ""),
+        (&["sessions", "untag", "echo", "a", "x"], ""),
+        (&["sessions", "tag", "echo", "e&f=%", "--json"], ""),
+        (&["sessions", "rename", "echo", "é name"], ""),
+        (&["sessions", "show", "echo", "--json"], ""),
+        (&["sessions", "show", "echo", "--json", "--turns"], ""),
+        (&["sessions", "export", "echo"], ""),
+        (&["sessions", "fork", "echo", "--json"], ""),
+        (&["sessions", "list", "--json", "--search", "FIRST"], ""),
+        (&["sessions", "list", "--json", "--tag", "b", "--tag", "e&f=%"], ""),
+        (&["sessions", "list", "--json", "--tag", "b", "--tag", "none"], ""),
+        (&["sessions", "list", "--json", "--status", "error"], ""),
+        (&["sessions", "list", "--json", "--backend", "bad"], ""),
+        (&["sessions", "list", "--json", "--here", "-n", "1"], ""),
+        (&["sessions", "list", "--json", "--since", "1h", "-n", "0", "--offset", "1"], ""),
+        (&["sessions", "list", "--json", "--since", "2999-01-31"], ""),
+        (&["sessions", "list", "--status", "paused"], ""),
+        (&["sessions", "list", "--turns"], ""),
+        (&["sessions", "show", "nosuch"], ""),
+        (&["sessions", "show", ""], ""),
+        (&["sessions", "show"], ""),
+        (&["sessions", "delete", "nosuch-session"], ""),
+        (&["sessions", "delete", "echo"], ""),
+        (&["sessions", "rename", "echo", &"long".repeat(200)], ""),
+        (&["sessions", "clean"], ""),
+        (&["sessions", "clean", "--older-than", "1d", "--json"], ""),
+        (&["sessions", "clean", "--all", "--backend", "bad"], ""),
+        (&["sessions", "clean", "--all"], ""),
+        (&["sessions", "list"], ""),
     ]);
 }
 

@@ -73,6 +73,11 @@ fn what_only_this_process_can_do_is_an_error() {
     scene
         .clinvk(["--server", &url, "--raw", "x"])
         .fails(1, "clinvk: `--raw` prints the lines of a program that runs here: a server tells events\n");
+    for command in ["import", "fsck"] {
+        let sentence = "is for the sessions of this machine: not with --server";
+        let error = format!("clinvk: `sessions {command}` {sentence}\n");
+        scene.clinvk(["--server", &url, "sessions", command]).fails(1, &error);
+    }
     for command in ["config", "serve", "version"] {
         let seen = scene.clinvk(["--server", &url, command]).seen();
         assert!(seen.status == 1 && seen.err.contains("`--server` is no flag of"), "{command}: {seen}");
@@ -85,4 +90,31 @@ fn a_user_without_a_home_is_a_client_all_the_same() {
     let server = scene.serve([]);
     let url = format!("http://{}", server.address);
     scene.clinvk(["--server", &url, "x"]).env("HOME", scene.text("nowhere")).prints("x\n");
+}
+
+#[test]
+fn sessions_of_another_key_are_not_there() {
+    let scene = echo();
+    let keys = "one=secret-of-the-first,two=secret-of-the-other";
+    let server = scene.serve_with([], &[("CLINVK_API_KEYS", keys)]);
+    let url = format!("http://{}", server.address);
+    let ask = |key: &str, args: &[&str]| {
+        scene
+            .clinvk(["--server", &url])
+            .args(args)
+            .env("CLINVK_API_KEY", format!("secret-of-the-{key}"))
+            .seen()
+    };
+    assert_eq!(ask("first", &["--json", "x"]).status, 0);
+    let list = |key: &str| {
+        let seen = ask(key, &["sessions", "list", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&seen.out).unwrap()
+    };
+    let (own, other) = (list("first"), list("other"));
+    assert_eq!((&own["total"], &other["total"]), (&json!(1), &json!(0)));
+    let id = own["sessions"][0]["id"].as_str().unwrap();
+    assert_eq!(ask("other", &["sessions", "show", id]).status, 4);
+    assert_eq!(ask("other", &["sessions", "delete", id]).status, 4);
+    assert_eq!(ask("first", &["sessions", "delete", &id[..10]]).out, format!("deleted {id}\n"));
+    assert_eq!(list("first")["total"], 0);
 }

@@ -55,8 +55,9 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         // Times are compared as texts, as all sessions have them.
         Some(word) => {
             let text = word.trim_end_matches('Z').to_owned();
-            let is_one = moment(&format!("{text}Z")).is_some_and(|(_, rest)| rest.is_empty());
-            let problem = format!("`{name}={word}`: expected a time such as 2026-01-31T12:00:00Z");
+            let midnight = if text.len() == "2026-01-31".len() { "T00:00:00" } else { "" };
+            let is_one = moment(&format!("{text}{midnight}Z")).is_some_and(|(_, rest)| rest.is_empty());
+            let problem = format!("`{name}={word}`: expected a time such as 2026-01-31T12:00:00Z, or a date");
             is_one.then_some(Some(text)).ok_or_else(|| Fault::invalid(name, problem))
         }
     };

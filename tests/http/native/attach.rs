@@ -87,10 +87,11 @@ fn sessions_are_found_by_directory_times_and_all_of_their_tags() {
         ("since=2999-01-31T12:00:00", 0),
         ("before=2999-01-31T12:00:00.5Z", 3),
         ("before=2020-01-31T12:00:00Z", 0),
+        ("since=2020-01-31", 3),
     ] {
         assert_eq!(total(query), expected, "{query}");
     }
-    for query in ["since=yesterday", "before=2020-01-31", "since=2020-01-31T12:00:00%2B01:00"] {
+    for query in ["since=yesterday", "before=31.1.2020", "since=2020-01-31T12:00:00%2B01:00"] {
         is_failure(
             &server.get(&format!("/api/v1/sessions?{query}")),
             400,
