@@ -116,6 +116,7 @@ const TOLD_OF_INPUT: &[&str] = &[
     "url",
     "description",
     "prompt",
+    "title",
 ];
 
 /// What a tool does, as people read it in one line: its name, and the one thing of its input that says most.

@@ -207,14 +207,15 @@ fn tool(id: &str, name: &str, title: &str, input: &Value) -> Value {
     let mut call = json!({
         "toolCallId": id,
         "title": title,
-        "kind": tools::kind(name),
+        "kind": tools::kind(name, input),
     });
     // A question says nothing of what the client knows of the tool already.
     if !input.is_null() {
         call["rawInput"] = input.clone();
         call["locations"] = json!(tools::locations(input));
-        if let Some(diff) = tools::diff(input) {
-            call["content"] = json!([diff]);
+        let diffs = tools::diffs(input);
+        if !diffs.is_empty() {
+            call["content"] = json!(diffs);
         }
     }
     call
