@@ -1,8 +1,9 @@
 """`clinvk mcp` with the vendors' own programs as its clients: an agent asks another through it."""
 
 import json
+import subprocess
 
-from backends import CODEX
+from backends import CLAUDE, CODEX
 from check_permissions import trust_for_servers
 from registry import scenario
 from scene import HELLO, holds, same
@@ -71,6 +72,32 @@ def asks_itself(scene):
     texts = [text for number in range(6) for role, text in scene.server.conversation(number) if role == "tool"]
     refused = [text for text in texts if "a run inside 3 others is not allowed" in text]
     same(len(refused), 1, f"refusals in {texts}")
+
+
+def configure(scene):
+    """Give the CLI the server as the manual says."""
+    words = ["mcp", "--backends", "echo"]
+    if scene.backend is CLAUDE:
+        add = ["claude", "mcp", "add", "clinvk", "--", scene.clinvk, *words]
+        subprocess.run(add, env=scene.environment, cwd=scene.work, check=True, capture_output=True)
+    elif scene.backend is CODEX:
+        with (scene.home / ".codex" / "config.toml").open("a") as file:
+            file.write(f'\n[mcp_servers.clinvk]\ncommand = "{scene.clinvk}"\nargs = {json.dumps(words)}\n')
+            file.write("tool_timeout_sec = 600\n")
+    else:
+        trust_for_servers(scene)
+        path = scene.home / ".gemini" / "settings.json"
+        settings = json.loads(path.read_text())
+        settings["mcpServers"] = {"clinvk": {"command": scene.clinvk, "args": words, "timeout": 600000}}
+        path.write_text(json.dumps(settings))
+
+
+@scenario()
+def configured_as_the_manual_says(scene):
+    configure(scene)
+    turns = call(scene, "prompt", {"prompt": "forty-two herons", "backend": "echo"})
+    scene.run(*WITH, turns=turns).gives()
+    holds("forty-two herons" in told(scene)[-1], f"the model was told: {told(scene)}")
 
 
 @scenario(only=lambda backend: backend is CODEX)
