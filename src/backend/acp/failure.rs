@@ -18,8 +18,10 @@ pub(super) fn of_error(error: &Value) -> Failure {
         .into_iter()
         .find_map(Value::as_str);
     let status = status_of(&data["codex_error_info"]);
-    let kind = class
-        .and_then(kind_of_class)
+    // A server that is not reached is one that fails, to some agents' classes.
+    let unreachable = kind_of_words(&words).filter(|kind| *kind == Kind::Unreachable);
+    let kind = unreachable
+        .or_else(|| class.and_then(kind_of_class))
         .or_else(|| kind_of_words(&words))
         .or_else(|| status.or_else(|| status_in(&words)).and_then(kind_of_status))
         .unwrap_or(match error["code"].as_i64() {

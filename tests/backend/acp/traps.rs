@@ -180,6 +180,13 @@ fn an_error_speaks_with_its_best_words_and_means_what_they_say() {
             "quota",
             "the agent failed: rate_limit",
         ),
+        (
+            -32603,
+            "Internal error",
+            json!({"errorKind": "server_error", "message": "Connection refused (ECONNREFUSED)"}),
+            "unreachable",
+            "Connection refused (ECONNREFUSED)",
+        ),
         (-32603, "Internal error", json!("plain words"), "crash", "plain words"),
         (
             -32603,
