@@ -20,10 +20,11 @@ check: export RUST_TEST_THREADS ?= 8
 check:
 	$(CARGO) test --locked
 
-# The same features on the real vendor CLIs, against our stand-in model server on loopback. Installs the pinned CLIs and,
-# where they differ, the newest ones from the npm registry under target/; CLINVK_VENDOR=pinned does without the newest,
-# CLINVK_VENDOR=claude@2.1.197,codex@0.169.0 tests these alone. Then the real SDKs and CLIs as clients of the server, from
-# npm and PyPI; the server's metrics through promtool, its page in Chromium, and its keys from gopass.
+# The same features on the real vendor CLIs and agents, against our stand-in model server on loopback. Installs the pinned CLIs
+# and, where they differ, the newest ones from the npm registry under target/; CLINVK_VENDOR=pinned does without the newest,
+# CLINVK_VENDOR=claude@2.1.197,codex@0.169.0 tests these alone. The agents are from npm and PyPI; CLINVK_AGENTS=opencode,qwen
+# tests these alone, CLINVK_AGENTS=-kimi,-vibe all but these, none none. Then the real SDKs and CLIs as clients of the server and
+# of `clinvk acp`; the server's metrics through promtool, its page in Chromium, and its keys from gopass.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
 	python3 tests/real/clients.py --clinvk $(BINARY)
@@ -32,7 +33,7 @@ check-real: all
 	python3 tests/real/check_page.py $(BINARY)
 	$(CARGO) test --locked --test all -- --ignored gopass
 
-# Prints ratios, asserts nothing. The second half needs the vendor CLIs, which it installs.
+# Prints ratios, asserts nothing. The second half needs the vendor CLIs, three agents and acpx, which it installs.
 bench: all
 	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench bench
 	CLINVK=$(CURDIR)/$(BINARY) $(CARGO) bench --locked --bench load

@@ -27,22 +27,29 @@ DAY = "2026-11-29"
 # Most of npm's agents want a newer Node than Debian's.
 NODE = "node@22.23.3"
 
+# A client of agents, which wants that Node too.
+ACPX = "acpx@0.19.1"
+
 # Both of PyPI's agents want it.
 PYTHON = "3.13"
 
 # The two models that the agents' own configuration knows, where that is a thing one configures.
 MODELS = ("stub-model", "stub-other")
 
+# Their contexts, in tokens: a prompt of a megabyte has to fit.
+LARGE = 2_000_000
+
 
 @dataclass(frozen=True)
 class Agent:
     name: str
-    # What starts it, and what clinvk's configuration says of it besides.
+    # What starts it in the way that clinvk knows by itself.
     command: list
     # Its files below a home, and the variables, with which it talks to a model at this URL.
     lead: Callable[[Path, str], dict]
     # Its package of npm; none: it is from PyPI.
     package: str = ""
+    # What clinvk's configuration says of it.
     declared: dict = field(default_factory=dict)
     # The file names that it leaves in TMPDIR.
     litter: str = "(?!)"
@@ -74,12 +81,11 @@ class Installed:
     def environment(self, names: list[str], home: Path, url: str) -> dict[str, str]:
         """The complete environment of a user who has this agent, and of clinvk's configuration what it takes to use it."""
         [agent] = [AGENTS[name] for name in names]
-        path = [agent.folder / "node_modules" / ".bin", agent.folder / "bin", TARGET / "node" / "node_modules" / ".bin"]
-        env = {"HOME": str(home), "PATH": os.pathsep.join([*map(str, path), "/usr/bin", "/bin"]), "LANG": "C.UTF-8"}
+        env = {"HOME": str(home), "PATH": _path(agent.folder), "LANG": "C.UTF-8"}
         if not agent.package:
             env["PYTHONPATH"] = str(agent.folder)
-        declared = {"protocol": "acp", "command": agent.command} | agent.declared
-        _write(Path(home) / ".clinvk" / "config.json", json.dumps({"backends": {agent.name: declared}}))
+        if agent.declared:
+            _write(Path(home) / ".clinvk" / "config.json", json.dumps({"backends": {agent.name: agent.declared}}))
         return env | agent.lead(Path(home), url)
 
 
@@ -95,12 +101,29 @@ def installed(names=None) -> Installed:
         print(f"agents: {name} is NOT TESTED: {why}", flush=True)
     try:
         with ThreadPoolExecutor(3) as pool:
-            node = pool.submit(packages.once, TARGET / "node", NODE.encode(), lambda target: packages.npm(target, NODE))
-            for done in [node, *(pool.submit(AGENTS[name].install, python) for name in wanted)]:
+            for done in [pool.submit(install_node), *(pool.submit(AGENTS[name].install, python) for name in wanted)]:
                 done.result()
     except packages.Unreachable as error:
         sys.exit(f"the agents cannot be had from npm and PyPI: {error}; {VARIABLE} chooses, see tests/real/agents.py")
     return Installed(wanted)
+
+
+def install_acpx():
+    install_node()
+    packages.once(TARGET / "acpx", f"{ACPX} {DAY}".encode(), lambda target: packages.npm(target, ACPX, before=DAY))
+
+
+def install_node():
+    packages.once(TARGET / "node", NODE.encode(), lambda target: packages.npm(target, NODE))
+
+
+def _path(folder):
+    """PATH: the programs of this folder's packages, Node for them, and the system."""
+    own = [folder / "node_modules" / ".bin", folder / "bin", TARGET / "node" / "node_modules" / ".bin"]
+    return os.pathsep.join([*map(str, own), "/usr/bin", "/bin"])
+
+
+ACPX_PATH = _path(TARGET / "acpx")
 
 
 def _unwanted(names):
@@ -135,9 +158,8 @@ def _write(path, text):
 
 
 def _opencode(home, url):
-    # A prompt of a megabyte has to fit.
     model = {"attachment": True, "modalities": {"input": ["text", "image"], "output": ["text"]}}
-    model |= {"limit": {"context": 2_000_000, "output": 8_000}}
+    model |= {"limit": {"context": LARGE, "output": 8_000}}
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "Stub",
@@ -150,6 +172,7 @@ def _opencode(home, url):
 
 def _qwen(home, url):
     model = {"envKey": "OPENAI_API_KEY", "baseUrl": f"{url}/v1"}
+    model |= {"generationConfig": {"contextWindowSize": LARGE, "modalities": {"image": True}}}
     settings = {
         "security": {"auth": {"selectedType": "openai"}},
         "privacy": {"usageStatisticsEnabled": False},
@@ -163,11 +186,17 @@ def _qwen(home, url):
     return {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "dummy", "OPENAI_MODEL": MODELS[0]}
 
 
+def _claude(home, url):
+    # Nor is the model asked after each answer what the user may say next.
+    return vendor.SETTERS["claude"](home, url) | {"CLAUDE_CODE_ENABLE_PROMPT_SUGGESTION": "false"}
+
+
 def _copilot(home, url):
     return {
         "COPILOT_PROVIDER_BASE_URL": f"{url}/v1",
         "COPILOT_PROVIDER_API_KEY": "dummy",
         "COPILOT_MODEL": MODELS[0],
+        "COPILOT_PROVIDER_MAX_PROMPT_TOKENS": str(LARGE),
         "COPILOT_OFFLINE": "true",
         "COPILOT_AUTO_UPDATE": "false",
         # It unpacks itself, 190 MB, once in a home.
@@ -181,11 +210,13 @@ def _kimi(home, url):
         "KIMI_MODEL_API_KEY": "dummy",
         "KIMI_MODEL_BASE_URL": f"{url}/v1",
         "KIMI_MODEL_PROVIDER_TYPE": "openai",
+        "KIMI_MODEL_MAX_CONTEXT_SIZE": str(LARGE),
     }
 
 
 def _vibe(home, url):
-    models = "".join(f'\n[[models]]\nname = "{name}"\nprovider = "stub"\nalias = "{name}"\n' for name in MODELS)
+    more = f'provider = "stub"\nsupports_images = true\nauto_compact_threshold = {LARGE}\n'
+    models = "".join(f'\n[[models]]\nname = "{name}"\nalias = "{name}"\n{more}' for name in MODELS)
     _write(
         home / ".vibe" / "config.toml",
         f"""\
@@ -205,6 +236,10 @@ backend = "generic"
     return {"STUB_API_KEY": "dummy"}
 
 
+# Its model is chosen at its start.
+FAST_AGENT = f"generic.{MODELS[0]}"
+
+
 def _fast_agent(home, url):
     return {"GENERIC_BASE_URL": f"{url}/v1", "GENERIC_API_KEY": "dummy"}
 
@@ -213,18 +248,22 @@ def _fast_agent(home, url):
 AGENTS = {
     agent.name: agent
     for agent in [
-        Agent("opencode", ["opencode", "acp"], _opencode, "opencode-ai@1.18.33"),
+        Agent("opencode", ["opencode", "acp"], _opencode, "opencode-ai@1.18.33", litter=r"\.[0-9a-f]+-[0-9a-f]+\.so"),
         Agent("qwen", ["qwen", "--acp"], _qwen, "@qwen-code/qwen-code@0.24.4"),
         Agent("vibe", ["vibe-acp"], _vibe),
-        Agent("fast-agent", ["fast-agent", "acp", "--model", f"generic.{MODELS[0]}"], _fast_agent),
-        Agent("codex-acp", ["codex-acp"], vendor.SETTERS["codex"], "@agentclientprotocol/codex-acp@2.6.0"),
-        Agent("copilot", ["copilot", "--acp"], _copilot, "@github/copilot@1.0.102"),
+        Agent("fast-agent", ["fast-agent", "acp", "--model", FAST_AGENT], _fast_agent, declared={"model": FAST_AGENT}),
+        Agent(
+            "codex-acp", ["codex-acp"], vendor.SETTERS["codex"], "@agentclientprotocol/codex-acp@2.6.0",
+            litter=r"codex-bwrap-synthetic-mount-targets-\d+/.*",
+        ),
+        Agent("copilot", ["copilot", "--acp"], _copilot, "@github/copilot@1.0.102", litter="node-compile-cache/.*"),
         Agent("kimi", ["kimi", "acp"], _kimi, "@moonshot-ai/kimi-code@2.1.0"),
         Agent(
-            "claude-agent-acp", ["claude-agent-acp"], vendor.SETTERS["claude"], "@agentclientprotocol/claude-agent-acp@0.101.0"
+            "claude-agent-acp", ["claude-agent-acp"], _claude, "@agentclientprotocol/claude-agent-acp@0.101.0",
+            litter=r"claude-\d+/.*",
         ),
     ]
-}
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Run clinvk with the real vendor CLIs against the stand-in model server.
+"""Run clinvk with the real vendor CLIs and agents against the stand-in model server.
 
     check.py [--clinvk PATH] [backend ...] [scenario ...]
 
 Without words everything runs; a word that is no backend chooses the scenarios whose names start
 with it.  CLINVK is another way to name the binary; which versions of the CLIs run, CLINVK_VENDOR
-says (vendor.py).  --list prints what there is.
+says (vendor.py), which agents, CLINVK_AGENTS (agents.py).  --list prints what there is.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-import check_answers  # noqa: F401  these fill the list of scenarios
+import agents
+import check_agents  # noqa: F401  these fill the list of scenarios
+import check_answers  # noqa: F401
 import check_batch  # noqa: F401
 import check_conversations  # noqa: F401
 import check_endings  # noqa: F401
@@ -35,7 +37,7 @@ AT_ONCE = 3
 
 def chosen(words):
     """The scenarios that these words choose."""
-    known = [*BACKENDS, ALL.name]
+    known = [*BACKENDS, ALL.name, *agents.AGENTS]
     backends = [word for word in words if word in known] or known
     names = [word for word in words if word not in known]
     for name in names:
@@ -48,9 +50,11 @@ def chosen(words):
     ]
 
 
-def of(clis, scenarios):
-    """Those of the scenarios that these CLIs are tested with."""
-    return [one for one in scenarios if one.backend is ALL or one.backend.name in clis.tested]
+def folders(scenarios):
+    """Where the programs are that these scenarios need, each installed."""
+    names = [name for name in agents.AGENTS if any(one.backend.name == name for one in scenarios)]
+    vendors = any(one.backend.name not in names for one in scenarios)
+    return [*(vendor.installed() if vendors else []), *([agents.installed(names)] if names else [])]
 
 
 def label(clis, scenario):
@@ -85,7 +89,11 @@ def main():
     clinvk = os.path.abspath(options.clinvk)
     if not os.access(clinvk, os.X_OK):
         sys.exit(f"check.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
-    rounds = [(clis, scenario) for clis in vendor.installed() for scenario in of(clis, scenarios)]
+    played = [one for one in scenarios if not one.skipped]
+    rounds = [(clis, one) for clis in folders(played) for one in played if clis.tests(one.backend.name)]
+    left_out = [one for one in scenarios if not any(one is other for _, other in rounds)]
+    for one in left_out:
+        print(f"skipped           {one.label}: {one.skipped or 'its program is not tested, see above'}", flush=True)
     # A shell that starts this with `&` has it ignore SIGINT, as nohup does SIGHUP, and clinvk, to which some scenarios send
     # them, would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -110,7 +118,7 @@ def main():
             pool.shutdown(cancel_futures=True)
             return 130
     print(f"{time.monotonic() - since:.0f} s", *(f"FAILED {name}" for name in failed), sep="\n")
-    print(f"{len(rounds) - len(failed)} passed, {len(failed)} failed")
+    print(f"{len(rounds) - len(failed)} passed, {len(failed)} failed, {len(left_out)} skipped")
     return 1 if failed else 0
 
 

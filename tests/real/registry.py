@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agents import Agent
 from backends import ALL, BACKENDS, Backend
 
 SCENARIOS: list["Scenario"] = []
@@ -11,8 +12,10 @@ SCENARIOS: list["Scenario"] = []
 @dataclass
 class Scenario:
     name: str
-    backend: Backend
+    backend: Backend | Agent
     play: Callable
+    # Why it is not played; "" for what is.
+    skipped: str = ""
 
     @property
     def label(self):
@@ -24,22 +27,23 @@ def honours(option):
     return lambda backend: option not in backend.refuses
 
 
-def scenario(cases=None, only=lambda backend: True):
-    """Register a function for every backend of which `only` holds.
+def scenario(cases=None, only=lambda backend: True, of=BACKENDS, skips=lambda backend, name: ""):
+    """Register a function for every one `of` these backends of which `only` holds.
 
     cases: name -> value, or a function of the backend that gives that; the function is registered
     once for each, as function-case, and called with the value.
+    skips: why this one is not played for this backend; "" if it is.
     """
 
     def register(function):
         name = function.__name__.replace("_", "-")
-        for backend in filter(only, BACKENDS.values()):
+        for backend in filter(only, of.values()):
             if cases is None:
-                SCENARIOS.append(Scenario(name, backend, function))
+                SCENARIOS.append(Scenario(name, backend, function, skips(backend, name)))
                 continue
             for case, value in (cases(backend) if callable(cases) else cases).items():
-                play = lambda scene, value=value: function(scene, value)
-                SCENARIOS.append(Scenario(f"{name}-{case}", backend, play))
+                play, full = lambda scene, value=value: function(scene, value), f"{name}-{case}"
+                SCENARIOS.append(Scenario(full, backend, play, skips(backend, full)))
         return function
 
     return register

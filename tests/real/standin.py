@@ -616,7 +616,7 @@ class Gone(Exception):
 
 
 class StandIn:
-    """The server.  `url` is its address, `requests` the log, `sent` the number of chunks sent."""
+    """The server.  `url` is its address, `requests` the log, `sent` the number of chunks of the conversation sent."""
 
     def __init__(self, *turns):
         self.requests: list[dict] = []
@@ -820,13 +820,13 @@ class _Handler(BaseHTTPRequestHandler):
         call = turn.call(dialect.name, dialect.tools(body)) if turn.call else None
         model = dialect.model(path, body)
         if dialect.streams(path, body):
-            self._stream(turn, dialect, dialect.stream(turn, call, model))
+            self._stream(turn, request, dialect.stream(turn, call, model))
         elif turn.cut_after is not None or turn.error_after is not None:
             raise Gone  # there is no half of an answer that comes in one piece
         else:
             self._reply(200, dialect.whole(turn, call, model))
 
-    def _stream(self, turn, dialect, events):
+    def _stream(self, turn, request, events):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
@@ -836,7 +836,7 @@ class _Handler(BaseHTTPRequestHandler):
             if chunks == turn.cut_after:
                 raise Gone  # without the closing chunk this is a broken connection
             if chunks == turn.error_after:
-                self._send(dialect.stream_error())
+                self._send(request["dialect"].stream_error())
                 break
             if is_chunk:
                 if turn.gated:
@@ -844,7 +844,8 @@ class _Handler(BaseHTTPRequestHandler):
                 elif chunks:
                     self.owner._pause(self.connection, turn.delay)
                 # Counted first: whoever has read the chunk finds it counted.
-                self.owner._count()
+                if not request["side"]:
+                    self.owner._count()
                 chunks += 1
             self._send(event)
         self.wfile.write(b"0\r\n\r\n")
