@@ -43,6 +43,9 @@ export async function server(name = "echo") {
   return servers[name];
 }
 
+/** What starts `clinvk acp` with this configuration: its command, its environment and its folder. */
+export const agent = (name) => ask({ agent: name });
+
 export const playModel = (...turns) => ask({ turns });
 
 export const heard = () => ask({ heard: true });

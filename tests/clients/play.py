@@ -56,8 +56,13 @@ def server(name="echo"):
     return ask(server=name)["url"]
 
 
+def agent(name):
+    """What starts `clinvk acp` with this configuration: its command, its environment and its folder."""
+    return ask(agent=name)
+
+
 def play_model(*turns):
-    """What the model behind the vendors' CLIs answers next: texts in pieces, {"json": ..}, {"gated": ..}."""
+    """What the model behind the vendors' CLIs answers next: texts in pieces, {"json": ..}, {"gated": ..}, {"writes": ..}."""
     ask(turns=turns)
 
 

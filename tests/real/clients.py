@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the real SDKs and CLIs of other vendors as clients of `clinvk serve`.
+"""Run the real SDKs and CLIs of other vendors as clients of `clinvk serve` and of `clinvk acp`.
 
     clients.py [--clinvk PATH] [client ...] [scenario ...]
 
@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+import agents
 import sdk
 import vendor
 from served import Served
@@ -63,6 +64,8 @@ CLIENTS = {
         Client("openai-node", "openai.mjs"),
         Client("anthropic-node", "anthropic.mjs"),
         Client("ai-sdk", "ai.mjs"),
+        Client("acp-sdk", "acp.mjs"),
+        Client("acpx", "acpx_cli.py", environment={"PATH": agents.ACPX_PATH}),
         Client("curl", "curl.py"),
     ]
 }
@@ -97,6 +100,7 @@ def main():
         sys.exit(f"clients.py: `{clinvk}` is no program: build it first, or name it with --clinvk")
     folders = vendor.installed()
     sdk.install()
+    agents.install_acpx()
     since, results = time.monotonic(), {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         # With other versions behind the server, all of the clients again.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import vendor
 from scene import MARKER, clip, command, holds, processes, same, wait_until
-from standin import Failure, StandIn, Text, tool
+from standin import Failure, StandIn, Text, tool, write_file
 
 # A scenario that takes longer hangs.
 PATIENCE = 90
@@ -50,6 +50,11 @@ def configuration(name):
     return {"default_backend": "echo", "backends": {"echo": ECHO[name]}, "server": server}
 
 
+def configure(name, home):
+    (home / ".clinvk").mkdir(parents=True)
+    (home / ".clinvk" / "config.json").write_text(json.dumps(configuration(name)))
+
+
 @dataclass
 class Result:
     """What came of one scenario."""
@@ -64,8 +69,7 @@ class Server:
 
     def __init__(self, clinvk, name, home, env):
         self.home = home
-        (home / ".clinvk").mkdir(parents=True)
-        (home / ".clinvk" / "config.json").write_text(json.dumps(configuration(name)))
+        configure(name, home)
         self._log = home / "log"
         words = [clinvk, "serve", "--port", "0", "--log-format", "json"]
         with self._log.open("wb") as log:
@@ -153,6 +157,8 @@ class Served:
                         begun = name
                     case {"server": name}:
                         self._answer(url=self._server(name).url)
+                    case {"agent": name}:
+                        self._answer(**self._agent(name))
                     case {"turns": turns}:
                         self._play(turns)
                         self._answer()
@@ -198,12 +204,22 @@ class Served:
     def _server(self, name):
         if name not in self._servers:
             home = self._root / name
-            # Without the CLIs nothing but echo is installed.
-            clis = self._clis.environment(list(vendor.PACKAGES), home, self._model.url) if name == VENDORS else {}
             keys = {"CLINVK_API_KEYS": KEY} if name == "locked" else {}
-            env = {"HOME": str(home), "PATH": "/usr/bin:/bin"} | clis | keys | self._common
-            self._servers[name] = Server(self._clinvk, name, home, env)
+            self._servers[name] = Server(self._clinvk, name, home, self._environment(name, home) | keys)
         return self._servers[name]
+
+    def _agent(self, name):
+        home = self._root / f"agent-{name}"
+        folder = home / "work"
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            configure(name, home)
+        return {"command": [self._clinvk, "acp"], "env": self._environment(name, home), "folder": str(folder)}
+
+    def _environment(self, name, home):
+        # Without the CLIs nothing but echo is installed.
+        clis = self._clis.environment(list(vendor.PACKAGES), home, self._model.url) if name == VENDORS else {}
+        return {"HOME": str(home), "PATH": "/usr/bin:/bin"} | clis | self._common
 
     def _play(self, turns):
         self._model.requests.clear()
@@ -272,6 +288,8 @@ def turns_of(given):
             return [tool("StructuredOutput", value), Text("Done.")]
         case {"json": value}:
             return [Text([json.dumps(value)])]
+        case {"writes": path}:
+            return [write_file(path, "written\n")]
         case {"gated": pieces}:
             return [Text(pieces, gated=True)]
         case {"fails": status}:
