@@ -137,7 +137,9 @@ impl Backend for Codex {
     }
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
-        if let Some(sse) = task.mcp.iter().find(|server| matches!(server.transport, Transport::Sse { .. })) {
+        if let Some(sse) =
+            narrowed(task).mcp.iter().find(|server| matches!(server.transport, Transport::Sse { .. }))
+        {
             return Err(Error::Invalid(format!(
                 "codex reaches no MCP server by `sse`, as `{}` is: it takes `stdio` and `http`",
                 sse.name

@@ -388,14 +388,13 @@ impl<'a> Conversation<'a> {
         watches.extend(self.tools.watches());
         // A child that has closed its output is about to exit: that is waited for with short steps.
         let wait_limit = match (out, self.exit) {
-            (Some(_), None) => TICK,
+            (Some(_), None) if !self.tools.are_ending() => TICK,
             // The longer it takes, the longer the steps: it may live on for hours.
-            (None, None) => {
+            (_, None) => {
                 (self.clock.ran().saturating_sub(self.last_output) / 8).clamp(Duration::from_millis(1), TICK)
             }
             (_, Some(_)) => Duration::from_millis(1),
         };
-        let wait_limit = if self.tools.are_ending() { Duration::from_millis(1) } else { wait_limit };
         sys::poll(&mut watches, wait_limit.min(self.until_next_limit()))?;
         let woke = |index: Option<usize>| index.is_some_and(|index| watches[index].woke());
         let (out, err) = (woke(out), woke(err));

@@ -7,7 +7,7 @@
 pub(crate) mod acp; // clinvk as an agent
 mod client; // who is spoken to
 mod lines; // what it says
-pub mod mcp; // clinvk as a server of tools
+pub(crate) mod mcp; // clinvk as a server of tools
 
 pub use client::{Client, Refusal};
 

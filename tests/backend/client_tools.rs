@@ -145,7 +145,7 @@ fn nothing_is_left_of_a_terminal_when_its_run_is_stopped() {
     let mut up = scene.fifo("up");
     let running = scene.clinvk(["--approval", "none", "hi"]).start();
     up.told();
-    let sleeps = |line: &String| line.contains("sleep 1000") && !line.contains("-c");
+    let sleeps = |line: &String| line.contains("sleep 1000") && !line.contains(" -c ");
     until("both are there", || scene.processes().values().filter(|line| sleeps(line)).count() == 2);
     running.signal(clinvk::base::sys::SIGTERM);
     let seen = running.end();

@@ -21,6 +21,24 @@ fn scene() -> Scene {
     scene
 }
 
+/// Servers of tools are started by the agent, with what their owner configured.
+#[cfg(feature = "serve")]
+#[test]
+fn a_dry_run_shows_a_client_no_more_of_mcp_servers_than_their_names() {
+    let scene = Scene::new();
+    let servers = json!({"docs": {"command": "key-1", "args": ["key-2"], "env": {"TOKEN": "key-3"}},
+                         "web": {"url": "https://key-4/", "headers": {"Authorization": "key-5"}}});
+    scene.config(&json!({"backends": {"claude": {"mcp": servers.to_string()}}}));
+    let server = scene.serve([]);
+    let asked = json!({"backend": "claude", "prompt": "hi", "dry_run": true});
+    let told = server.post("/api/v1/prompt", &asked).to_string();
+    let names = ["docs", "web", "TOKEN", "Authorization"];
+    assert!(names.iter().all(|name| told.contains(name)) && !told.contains("key-"), "{told}");
+    let mut own = asked.clone();
+    own["mcp"] = json!({"own": {"command": "x"}});
+    assert_eq!(server.post("/api/v1/prompt", &own).status, 403);
+}
+
 /// faults.md G2.
 #[cfg(feature = "serve")]
 #[test]

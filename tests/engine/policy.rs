@@ -391,11 +391,11 @@ fn a_sessions_directory_that_became_a_link_is_where_the_link_leads() {
 fn of_the_server_and_the_key_the_stricter_holds() {
     let strict = json!({
         "allowed_backends": ["claude"], "max_approval_mode": "default", "max_sandbox_mode": "read-only",
-        "allowed_extra_flags": ["--bare"], "allowed_workdir_prefixes": ["ROOT/a/in"],
+        "allowed_extra_flags": ["--bare"], "allowed_workdir_prefixes": ["ROOT/a/in"], "allow_mcp": false,
     });
     let loose = json!({
         "allowed_backends": ["claude", "codex"], "max_approval_mode": "none", "max_sandbox_mode": "full",
-        "allowed_extra_flags": ["--bare", "--safe-mode"], "allowed_workdir_prefixes": ["ROOT/a"],
+        "allowed_extra_flags": ["--bare", "--safe-mode"], "allowed_workdir_prefixes": ["ROOT/a"], "allow_mcp": true,
     });
     let with_key = |server: &Value, key: &Value| {
         let mut server = server.clone();
@@ -429,6 +429,12 @@ fn of_the_server_and_the_key_the_stricter_holds() {
                 "allowed_extra_flags",
                 "`--bare`",
             ),
+            (
+                in_it(json!({"mcp": {"a": {"command": "x"}}})),
+                "`mcp`, which starts programs,",
+                "allow_mcp",
+                "none",
+            ),
             (json!({}), "directory `ROOT/a`", "allowed_workdir_prefixes", "`ROOT/a/in`"),
         ] {
             fixture.refuses(request, &format!("{asked} is not allowed: `{section}.{rule}` allows {allowed}"));
@@ -436,6 +442,9 @@ fn of_the_server_and_the_key_the_stricter_holds() {
         let task = fixture.ask(in_it(json!({"extra": ["--bare"]}))).unwrap();
         assert_eq!((task.approval, task.sandbox), (Approval::Default, Sandbox::ReadOnly));
     }
+    let servers = json!({"mcp": {"mcpServers": {"a": {"command": "x"}}}});
+    let task = with_key(&loose, &loose).ask(servers).unwrap();
+    assert_eq!(task.mcp[0].name, "a");
     // A key that says nothing is the server's.
     let task = with_key(&json!({}), &json!({"admin": true})).ask(json!({"approval_mode": "auto"})).unwrap();
     assert_eq!(task.approval, Approval::Auto);
