@@ -340,6 +340,24 @@ fn a_second_prompt_waits_for_the_first_and_is_cancelled_with_it() {
 }
 
 #[test]
+fn so_many_prompts_wait_and_no_more() {
+    let (scene, mut peer, id) = playing("cat >/dev/null; tell began; exec \"$here/sleep\" 1000");
+    let mut began = scene.fifo("began");
+    let first = peer.send("session/prompt", prompt(&id, "x"));
+    began.told();
+    let others: Vec<u64> = (0..16).map(|_| peer.send("session/prompt", prompt(&id, "x"))).collect();
+    let (code, sentence) = peer.refusal("session/prompt", prompt(&id, "x"));
+    assert_eq!((code, sentence), (-32603, format!("16 prompts of session `{id}` wait already")));
+    peer.notify("session/cancel", json!({"sessionId": id}));
+    let mut reasons = Vec::new();
+    while reasons.len() < 1 + others.len() {
+        let message = peer.hear();
+        reasons.extend(message["result"]["stopReason"].as_str().map(str::to_owned));
+    }
+    assert!(first == others[0] - 1 && reasons.iter().all(|reason| reason == "cancelled"), "{reasons:?}");
+}
+
+#[test]
 fn a_request_is_cancelled_by_its_id_alone() {
     let play = "read -r word; tell began \"$word\"; await go; say \"$word\"";
     let (scene, mut peer, id) = playing(play);

@@ -1,10 +1,10 @@
 //! One turn of a conversation with claude: stream-json in and out.
 
-use super::OLDEST;
 use super::answer::Answer;
 use super::failure::{failure, kind_of_words};
 use super::opening::opening;
 use super::usage::Used;
+use super::{OLDEST, READING_TOOLS};
 use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
 use crate::base::collect::inserted;
@@ -30,8 +30,8 @@ pub(super) struct Turn {
     approval: Approval,
     /// Only listed tools exist: what asks nevertheless is not on the list.
     restricted: bool,
-    /// A person can be asked.
-    attended: bool,
+    /// Where a person can be asked: about which tools.
+    attended: Option<About>,
     /// What a person is asked at the moment, by the id of the question.
     asked: BTreeMap<String, Value>,
     asked_session: Option<String>,
@@ -74,7 +74,7 @@ impl Turn {
             opening: opening(task),
             approval: task.approval,
             restricted: task.allowed_tools.is_some() || task.sandbox == Sandbox::ReadOnly,
-            attended: task.attended,
+            attended: task.attended.then(|| About::of(task)).flatten(),
             asked: BTreeMap::new(),
             asked_session: task.resume.clone(),
             servers: inserted(task.mcp.iter().map(|server| server.name.clone())),
@@ -291,7 +291,7 @@ impl Turn {
             steps.push(Step::Send(json!({"type": "control_response", "response": response}).to_string()));
         } else if self.approval == Approval::None && !self.restricted {
             allow(&message, steps);
-        } else if self.attended && !self.restricted {
+        } else if self.attended.is_some_and(|about| about.covers(text(&request["tool_name"]))) {
             let (id, name, input) =
                 (text(id).to_owned(), text(&request["tool_name"]), request["input"].clone());
             steps.push(Step::Ask(Permission {
@@ -399,6 +399,31 @@ impl Turn {
             }
         };
         steps.push(Step::Finished(result));
+    }
+}
+
+/// What a person is asked about: never what the sandbox forbids, nor what is not on the list of tools.
+#[derive(Clone, Copy)]
+enum About {
+    All,
+    Reading,
+}
+
+impl About {
+    fn of(task: &Task) -> Option<About> {
+        match (task.sandbox, &task.allowed_tools) {
+            // There a list only chooses.
+            (Sandbox::ReadOnly, _) => Some(About::Reading),
+            (_, None) => Some(About::All),
+            (_, Some(_)) => None,
+        }
+    }
+
+    fn covers(self, tool: &str) -> bool {
+        match self {
+            About::All => true,
+            About::Reading => READING_TOOLS.contains(&tool),
+        }
     }
 }
 

@@ -7,7 +7,11 @@ use clinvk::model::task::{Approval, Sandbox, Task, ToolUse};
 use serde_json::{Value, json};
 
 fn question(id: &str) -> String {
-    let request = json!({"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": "touch x"}, "tool_use_id": "t1"});
+    question_about("Bash", id)
+}
+
+fn question_about(tool: &str, id: &str) -> String {
+    let request = json!({"subtype": "can_use_tool", "tool_name": tool, "input": {"command": "touch x"}, "tool_use_id": "t1"});
     json!({"type": "control_request", "request_id": id, "request": request}).to_string()
 }
 
@@ -46,6 +50,19 @@ fn a_person_is_asked_where_approval_and_sandbox_leave_it_open() {
         let asked = steps.iter().any(|step| matches!(step, Step::Ask(_)));
         let answered = steps.iter().any(|step| matches!(step, Step::Send(_)));
         assert_eq!((asked, answered), (asks, !asks), "{what}: {steps:?}");
+    }
+}
+
+/// What only reads is no matter of the sandbox: claude asks about the web there too.
+#[test]
+fn under_read_only_a_person_is_asked_about_what_only_reads() {
+    for allowed_tools in [None, Some(vec!["WebFetch".to_owned()])] {
+        let task = Task { attended: true, sandbox: Sandbox::ReadOnly, allowed_tools, ..task("x") };
+        for (tool, asks) in [("WebFetch", true), ("Bash", false), ("mcp__t__x", false)] {
+            let mut steps = Steps::new();
+            dialogue(&task).line(&question_about(tool, "r"), &mut steps);
+            assert_eq!(steps.iter().any(|step| matches!(step, Step::Ask(_))), asks, "{tool}: {steps:?}");
+        }
     }
 }
 
