@@ -7,8 +7,19 @@ use crate::base::json;
 use crate::engine::Engine;
 use crate::engine::request::{Request, backend_and_model};
 use crate::model::error::Error;
+use crate::model::fields::fields;
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+fields! {
+    /// What a comparison has besides its prompt and options.
+    pub struct OfCompare {
+        backends: Vec<String>, "who is asked: `backend` or `backend:model`";
+        all_backends: bool, "ask all that are installed";
+        sequential: bool, "one after the other";
+        race: bool, "the first answer stops the others";
+    }
+}
 
 /// Who is asked.
 #[derive(Debug, Clone, PartialEq)]

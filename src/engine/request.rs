@@ -11,7 +11,7 @@ use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::{Text, Word, fields};
 use crate::model::mcp::{self, McpServer, McpSource};
-use crate::model::task::{Approval, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
+use crate::model::task::{Approval, Continue, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
 use crate::session::{Session, bounds};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -58,6 +58,32 @@ fields! {
         metadata: Pairs, "kept with the session that is begun: at most 16 pairs";
         verbose: bool, "accepted, as by clinvk 0.2";
         dry_run: bool, "say what would be executed, and execute nothing";
+    }
+}
+
+fields! {
+    /// What a prompt says of the session that it continues.
+    pub struct OfSession {
+        session_id: String, "the session to continue";
+        replay: bool, "continue from the stored turns, in a new session of the backend's";
+        wait_secs: Span, "how long a busy session is waited for";
+    }
+}
+
+impl OfSession {
+    /// How that session is continued.
+    pub(crate) fn continued(&self, session: &Session) -> Continue {
+        Continue {
+            id: session.id.clone(),
+            wait_limit: Some(self.wait_secs.map_or(Duration::ZERO, |Span(wait_limit)| wait_limit)),
+            replay: self.replay.unwrap_or(false),
+        }
+    }
+
+    /// What is wrong with it where it names no session, if anything is.
+    pub(crate) fn needs_one(&self) -> Option<&'static str> {
+        let says_how = self.replay.is_some() || self.wait_secs.is_some();
+        says_how.then_some("`replay` and `wait_secs` are for a session that is continued")
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::cli::manual::page;
 use crate::util::scene::Scene;
+use clinvk::batch::compare::OfCompare;
 use clinvk::batch::{OfStep, OfTask, Settings, Steps};
-use clinvk::engine::request::Request;
+use clinvk::engine::request::{OfSession, Request};
 use clinvk::http::compat::{Dialect, Effect, anthropic, chat, completions, responses};
 use clinvk::http::front::errors::{Cause, Fault, Surface};
 use clinvk::http::native::{batch, prompt, sessions};
@@ -75,10 +76,10 @@ fn agrees<T: Fields>(part: &str, besides: &[&str]) {
 #[test]
 fn the_page_of_the_api_has_every_field_and_no_other() {
     agrees::<Request>(".Ss Options of a prompt", &[]);
-    agrees::<prompt::Extra>(".Ss Options of a run", &[]);
+    agrees::<(OfSession, prompt::Extra)>(".Ss Options of a run", &[]);
     agrees::<Settings>(".Ss Fields of parallel", &["Va tasks Pq list"]);
     agrees::<OfTask>(".Ss Options of a task", &[]);
-    agrees::<batch::Extra>(".Ss Options of a comparison", &[]);
+    agrees::<(OfCompare, batch::Extra)>(".Ss Options of a comparison", &[]);
     agrees::<Steps>(".Ss Fields of chain", &["Va steps Pq list"]);
     agrees::<OfStep>(".Ss Options of a step", &[]);
     agrees::<sessions::Change>(".Ss Fields of a session's change", &[]);

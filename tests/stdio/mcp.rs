@@ -234,6 +234,30 @@ fn progress_is_told_where_it_is_asked_for_and_grows() {
 }
 
 #[test]
+fn what_makes_no_sense_is_refused_and_nothing_ends_of_it() {
+    let scene = scene();
+    let mut peer = peer(&scene, &[]);
+    let hello = json!({"prompt": "hi"});
+    for params in [
+        json!({"name": "prompt", "arguments": hello, "_meta": "no object"}),
+        json!({"name": "prompt", "arguments": hello, "_meta": {"progressToken": {"no": "token"}}}),
+    ] {
+        assert_eq!(peer.ask("tools/call", params)["content"][0]["text"], "hi");
+    }
+    for params in [json!([]), json!("x"), json!(null), json!({"name": 7})] {
+        assert_eq!(peer.refusal("tools/call", params).0, -32602);
+    }
+    for arguments in [json!([]), json!("x"), json!(7)] {
+        let (text, data, is_error) = call(&mut peer, "prompt", arguments);
+        assert!(is_error && text.contains("expected an object"), "{text}");
+        assert_eq!(data["error"]["kind"], "invalid_request");
+    }
+    peer.notify("notifications/cancelled", json!([]));
+    peer.notify("notifications/nobody_knows", json!({}));
+    assert_eq!(peer.ask("ping", json!("x")), json!({}));
+}
+
+#[test]
 fn a_call_that_is_cancelled_ends_and_has_no_answer() {
     let scene = scene();
     scene.edit_config(|config| config["backends"]["echo"] = json!({"hang": true}));

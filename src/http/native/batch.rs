@@ -4,6 +4,7 @@ use super::deliver::{Failed, Feed, Format, Job, deliver, key};
 use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::text::without_mark;
+use crate::batch::compare::OfCompare;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
@@ -53,12 +54,8 @@ pub(crate) fn parallel(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 }
 
 fields! {
-    /// What a comparison has besides its prompt and options.
+    /// What a comparison has besides its prompt and options, over HTTP alone.
     pub struct Extra {
-        backends: Vec<String>, "who is asked: `backend` or `backend:model`";
-        all_backends: bool, "ask all that are installed";
-        sequential: bool, "one after the other";
-        race: bool, "the first answer stops the others";
         detach: bool, "answer at once; the runs go on alone";
     }
 }
@@ -66,10 +63,11 @@ fields! {
 /// `POST /compare`
 pub(crate) fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
-    let (key, (given, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
+    let (key, (given, (of, extra))): (_, (Request, (OfCompare, Extra))) =
+        (key(call, &body)?, read_object(&body)?);
     drop(body);
     let prompt = given.text(&call.server.defaults(&call.who, None))?;
-    let (mut candidates, mut missing) = match (&extra.backends, extra.all_backends) {
+    let (mut candidates, mut missing) = match (&of.backends, of.all_backends) {
         (Some(words), None | Some(false)) => (compare::candidates(words)?, Vec::new()),
         (None, Some(true)) => compare::all(&call.server.engine),
         _ => {
@@ -79,7 +77,7 @@ pub(crate) fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             ));
         }
     };
-    if extra.backends.is_none() {
+    if of.backends.is_none() {
         let policy = call.server.policy(&call.who);
         candidates.retain(|candidate| policy.backend(&candidate.backend).is_ok());
         missing.retain(|name| policy.backend(name).is_ok());
@@ -96,12 +94,12 @@ pub(crate) fn compare(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     check_number(call, "backends", candidates.len())?;
     let warnings: Vec<String> =
         missing.iter().map(|name| format!("backend `{name}` is not installed: it is not asked")).collect();
-    let workers = Workers(if extra.sequential.unwrap_or(false) { 1 } else { candidates.len().max(1) });
+    let workers = Workers(if of.sequential.unwrap_or(false) { 1 } else { candidates.len().max(1) });
     let wants_stream = given.output_format == Some(Word(OutputFormat::StreamJson));
     let (format, detach) = (Format::of(call).or_stream(wants_stream), extra.detach.unwrap_or(false));
     let given = Request { prompt: None, files: None, ..given };
     let job: Job = Box::new(move |work, feed| {
-        let race = extra.race.unwrap_or(false);
+        let race = of.race.unwrap_or(false);
         let (report, results) = run(work, feed, entry, &given, |batch| {
             batch.compare(&prompt, &candidates, within(work, workers), race)
         })?;

@@ -9,7 +9,7 @@ use crate::engine::Prepared;
 use crate::engine::answer::Collector;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
-use crate::engine::request::{Request, Span};
+use crate::engine::request::{OfSession, Request};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::admission::Claimant;
@@ -17,7 +17,7 @@ use crate::http::state::call::{Call, Work, read_object};
 use crate::model::event::{Event, Listener};
 use crate::model::fields::{Word, fields};
 use crate::model::outcome::Outcome;
-use crate::model::task::{Continue, OutputFormat};
+use crate::model::task::OutputFormat;
 use crate::model::unified::{self, Answer, Events};
 use crate::session::{Session, Status};
 use serde::Serialize;
@@ -26,11 +26,8 @@ use std::io;
 use std::time::Duration;
 
 fields! {
-    /// What a request has besides the options of a prompt.
+    /// What a request has besides the options of a prompt and its session.
     pub struct Extra {
-        session_id: String, "the session to continue";
-        replay: bool, "continue from the stored turns, in a new session of the backend's";
-        wait_secs: Span, "how long a busy session is waited for";
         detach: bool, "answer at once; the run goes on alone";
         attach: bool, "answer at once with a stream, which begins with what is run and has all that goes wrong";
     }
@@ -39,47 +36,42 @@ fields! {
 /// `POST /prompt`
 pub(crate) fn prompt(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
-    let (key, (request, extra)) = (key(call, &body)?, read_object(&body)?);
+    let (key, asked) = (key(call, &body)?, read_object(&body)?);
     drop(body);
-    run(call, key, request, extra)
+    run(call, key, asked)
 }
 
 /// `POST /sessions/{id}/resume`
 pub(crate) fn resume(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let body = call.whole_body()?;
-    let (key, (request, extra)): (_, (Request, Extra)) = (key(call, &body)?, read_object(&body)?);
+    let (key, (request, (of_session, extra))): (_, Asked) = (key(call, &body)?, read_object(&body)?);
     drop(body);
-    if extra.session_id.is_some() {
+    if of_session.session_id.is_some() {
         return Err(Fault::invalid("session_id", "the session is named in the path: leave `session_id` out"));
     }
-    let extra = Extra { session_id: Some(call.params[0].clone()), ..extra };
-    run(call, key, request, extra)
+    let of_session = OfSession { session_id: Some(call.params[0].clone()), ..of_session };
+    run(call, key, (request, (of_session, extra)))
 }
 
-fn run(call: &mut Call<'_, '_>, key: Option<Key>, request: Request, extra: Extra) -> Result<(), Fault> {
+/// All that a request may have.
+type Asked = (Request, (OfSession, Extra));
+
+fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fault> {
+    let (request, (of_session, extra)) = asked;
     let wants_stream = request.output_format == Some(Word(OutputFormat::StreamJson));
     let (detach, attach) = (extra.detach.unwrap_or(false), extra.attach.unwrap_or(false));
     let format = Format::of(call).or_stream(wants_stream || attach);
     if detach && attach {
         return Err(Fault::invalid("attach", "`attach` and `detach` exclude each other"));
     }
-    let session = match &extra.session_id {
-        Some(id) => Some(sessions::find(call, id)?),
-        None if extra.replay.is_some() || extra.wait_secs.is_some() => {
-            return Err(Fault::invalid(
-                "session_id",
-                "`replay` and `wait_secs` are for a session that is continued",
-            ));
-        }
-        None => None,
+    let session = match (&of_session.session_id, of_session.needs_one()) {
+        (Some(id), _) => Some(sessions::find(call, id)?),
+        (None, Some(problem)) => return Err(Fault::invalid("session_id", problem)),
+        (None, None) => None,
     };
     let mut tasks = call.server.tasks(&call.who, &request, session.as_ref())?;
     for task in &mut tasks {
-        task.session = session.as_ref().map(|session| Continue {
-            id: session.id.clone(),
-            wait_limit: Some(extra.wait_secs.map_or(Duration::ZERO, |Span(wait_limit)| wait_limit)),
-            replay: extra.replay.unwrap_or(false),
-        });
+        task.session = session.as_ref().map(|session| of_session.continued(session));
     }
     let attempts = Attempts::checked(&call.server.engine, tasks, session.as_ref())?;
     if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {

@@ -100,7 +100,7 @@ impl ToolServer<'_> {
             Err(refusal) => return Reply::Now(Err(refusal)),
         };
         let arguments = params["arguments"].take();
-        let progress = Progress::of(self.client, params["_meta"]["progressToken"].take());
+        let progress = Progress::of(self.client, &params["_meta"]["progressToken"]);
         Reply::unless_withdrawn(move || {
             let result = work::run(tool, &self.offer, &arguments, &progress, call.cancel());
             (!call.is_withdrawn()).then_some(Ok(result))

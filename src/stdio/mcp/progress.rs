@@ -30,7 +30,9 @@ struct Told {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn of(client: &'a Client, token: Value) -> Progress<'a> {
+    pub(super) fn of(client: &'a Client, token: &Value) -> Progress<'a> {
+        // No other value can be one.
+        let token = if token.is_string() || token.is_number() { token.clone() } else { Value::Null };
         Progress { client, token, told: Mutex::new(Told { times: 0, last: Instant::now() }) }
     }
 

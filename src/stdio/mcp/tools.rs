@@ -5,8 +5,9 @@ use super::{Offer, work};
 use crate::backend::Trust;
 use crate::base::collect::inserted;
 use crate::base::json::{Value, json};
+use crate::batch::compare::OfCompare;
 use crate::batch::{OfTask, Settings};
-use crate::engine::request::Request;
+use crate::engine::request::{OfSession, Request};
 use crate::model::fields::{Field, Fields};
 use crate::model::task::{Approval, Effort, Sandbox};
 use crate::session::Status;
@@ -35,7 +36,7 @@ pub(super) const TOOLS: &[Tool] = &[
         reads_only: false,
         fields: || {
             let names = ["prompt", "backend", "session_id", "ephemeral", "fallback", "replay", "wait_secs"];
-            told::<(Request, work::OfSession)>(&[&names, OPTIONS].concat())
+            told::<(Request, OfSession)>(&[&names, OPTIONS].concat())
         },
         needs: &["prompt"],
         run: work::prompt,
@@ -47,7 +48,7 @@ pub(super) const TOOLS: &[Tool] = &[
         reads_only: false,
         fields: || {
             let names = ["prompt", "backends", "all_backends", "sequential", "race"];
-            told::<(Request, work::OfCompare)>(&[&names, OPTIONS].concat())
+            told::<(Request, OfCompare)>(&[&names, OPTIONS].concat())
         },
         needs: &["prompt"],
         run: work::compare,

@@ -6,21 +6,20 @@ use super::progress::{BatchObserver, Progress, RunListener};
 use super::tools::Tool;
 use crate::backend::Trust;
 use crate::base::json::{self, Value, json};
-use crate::batch::compare::{all, candidates, dissenters, title};
+use crate::batch::compare::{OfCompare, all, candidates, dissenters, title};
 use crate::batch::{Batch, Finished, Plan, Report, Runner, State, Workers};
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
-use crate::engine::request::{Defaults, Directories, Request, Span};
+use crate::engine::request::{Defaults, Directories, OfSession, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::event::Listener;
 use crate::model::fields::{Fields, Object, Word, fields};
 use crate::model::outcome::Outcome;
-use crate::model::task::{Continue, Task};
+use crate::model::task::Task;
 use crate::model::unified::Answer;
 use crate::session::{Filter, Session, Status, Turn};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The most runs of one call.
 const MOST_RUNS: usize = 100;
@@ -137,22 +136,12 @@ impl Runner for Work<'_> {
     }
 }
 
-fields! {
-    /// What `prompt` has besides the options of a prompt.
-    pub(super) struct OfSession {
-        session_id: String, "the session to continue";
-        replay: bool, "continue from the stored turns, in a new session of the backend's";
-        wait_secs: Span, "how long a busy session is waited for";
-    }
-}
-
 pub(super) fn prompt(work: &Work<'_>, arguments: &str) -> Result<Value, Error> {
     let (asked, of): (Request, OfSession) = read(arguments)?;
     let Offer { engine, config, given, .. } = work.offer;
     let session = of.session_id.as_deref().map(|id| work.session(id)).transpose()?;
-    if session.is_none() && (of.replay.is_some() || of.wait_secs.is_some()) {
-        let sentence = "`replay` and `wait_secs` are for a session that is continued";
-        return Err(Error::Invalid(sentence.to_owned()));
+    if let Some(problem) = of.needs_one().filter(|_| session.is_none()) {
+        return Err(Error::Invalid(problem.to_owned()));
     }
     let mut request = asked.clone().or(given);
     if session.is_some() {
@@ -163,11 +152,7 @@ pub(super) fn prompt(work: &Work<'_>, arguments: &str) -> Result<Value, Error> {
     let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
     for task in &mut tasks {
         work.admit(&asked, task)?;
-        task.session = session.as_ref().map(|session| Continue {
-            id: session.id.clone(),
-            wait_limit: Some(of.wait_secs.map_or(Duration::ZERO, |Span(wait_limit)| wait_limit)),
-            replay: of.replay.unwrap_or(false),
-        });
+        task.session = session.as_ref().map(|session| of.continued(session));
     }
     if request.dry_run.unwrap_or(config.unified_flags.dry_run) {
         let text = work.rehearse(tasks.swap_remove(0), session.as_ref())?;
@@ -186,16 +171,6 @@ pub(super) fn prompt(work: &Work<'_>, arguments: &str) -> Result<Value, Error> {
             result(&said, &data, Came::Badly)
         }
     })
-}
-
-fields! {
-    /// What `compare` has besides the options of a prompt.
-    pub(super) struct OfCompare {
-        backends: Vec<String>, "who is asked: `backend` or `backend:model`";
-        all_backends: bool, "ask all that are installed";
-        sequential: bool, "one after the other";
-        race: bool, "the first answer stops the others";
-    }
 }
 
 pub(super) fn compare(work: &Work<'_>, arguments: &str) -> Result<Value, Error> {

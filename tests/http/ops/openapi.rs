@@ -1,8 +1,9 @@
 //! `openapi.json` is written by hand: this holds it to the routes, to the fields that requests have, and to the server.
 
 use crate::util::scene::Scene;
+use clinvk::batch::compare::OfCompare;
 use clinvk::batch::{OfStep, OfTask, Settings, State, Steps};
-use clinvk::engine::request::Request;
+use clinvk::engine::request::{OfSession, Request};
 use clinvk::http::native::{batch, prompt, sessions};
 use clinvk::http::routes::ROUTES;
 use clinvk::model::error::Kind;
@@ -187,9 +188,9 @@ fn agrees<T: Fields>(name: &str, besides: &[&str]) {
 #[test]
 fn requests_have_the_fields_of_their_tables() {
     agrees::<Request>("Request", &[]);
-    agrees::<prompt::Extra>("RunOptions", &[]);
+    agrees::<(OfSession, prompt::Extra)>("RunOptions", &[]);
     agrees::<sessions::Change>("SessionChange", &[]);
-    agrees::<batch::Extra>("CompareOptions", &[]);
+    agrees::<(OfCompare, batch::Extra)>("CompareOptions", &[]);
     agrees::<OfTask>("TaskOptions", &[]);
     agrees::<OfStep>("StepOptions", &[]);
     agrees::<Settings>("Parallel", &["tasks"]);
