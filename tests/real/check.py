@@ -20,6 +20,7 @@ import agents
 import check_agents  # noqa: F401  these fill the list of scenarios
 import check_answers  # noqa: F401
 import check_batch  # noqa: F401
+import check_client_tools  # noqa: F401
 import check_conversations  # noqa: F401
 import check_endings  # noqa: F401
 import check_mcp  # noqa: F401
