@@ -248,7 +248,7 @@ impl Batch<'_> {
                 hidden = !self.keep_sessions && request.ephemeral.is_none();
                 request.ephemeral = Some(false);
                 // One that is gone is begun anew: the chain goes on without what was said in it.
-                session = past.sessions.get(&backend).and_then(|id| self.engine.store.load(id).ok());
+                session = past.sessions.get(&backend).and_then(|id| self.place.session(id).ok());
             }
             Ok(Job { request, session, hidden })
         });

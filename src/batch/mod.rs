@@ -9,6 +9,7 @@ mod graph;
 pub mod map;
 mod once;
 mod parallel;
+pub(crate) mod place;
 mod plan;
 mod result;
 mod retry;
@@ -21,7 +22,6 @@ pub use result::{Entry, Finished, InOrder, Label, ResultJson, State, StepJson, T
 
 use crate::base::json::json;
 use crate::base::sync::lock;
-use crate::engine::Engine;
 use crate::engine::request::{Defaults, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
@@ -30,6 +30,7 @@ use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::model::unified;
 use crate::session::{Session, shorten};
+use place::Place;
 use serde_json::Value;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -86,16 +87,14 @@ pub(crate) struct Batch<'a> {
     pub(crate) defaults: Defaults<'a>,
     /// What is asked of every run that does not say otherwise itself.
     pub(crate) given: &'a Request,
-    /// Has the sessions there are.
-    pub(crate) engine: &'a Engine,
     /// Where results are kept.
     pub(crate) folder: Option<&'a Folder>,
     /// Runs leave sessions behind unless they say otherwise themselves. Else the other way round.
     pub(crate) keep_sessions: bool,
     /// How often a run is tried again that failed for a reason that passes.
     pub(crate) retries: u32,
-    /// Does each single run.
-    pub(crate) runner: &'a dyn Runner,
+    /// Where runs happen.
+    pub(crate) place: &'a dyn Place,
     /// Hears what happens.
     pub(crate) observer: &'a dyn Observer,
     /// Stops everything.

@@ -1,14 +1,15 @@
 //! One run of a batch: from a request to its result, with the tries that it takes.
 
+use super::place::{Order, Ready};
 use super::{Course, Finished, Halt, Label, Observer, State, retry};
 use crate::base::{sha256, world};
 use crate::engine::answer::Collector;
-use crate::engine::request::{Defaults, Request};
+use crate::engine::request::Request;
 use crate::model::error::Error;
 use crate::model::event::{Event, Listener};
 use crate::model::fields::Fields;
 use crate::model::outcome::Outcome;
-use crate::model::task::{Continue, Task, TaskOption};
+use crate::model::task::Task;
 use crate::session::Session;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,53 +43,36 @@ impl Course<'_> {
 
     fn do_job(&self, label: &Label, job: Job) -> Result<Finished, Error> {
         let batch = self.batch;
-        let nobody_said = job.request.ephemeral.or(batch.given.ephemeral).is_none();
+        let tidy = job.request.ephemeral.or(batch.given.ephemeral).is_none();
         let mut request = job.request.or(batch.given);
         request.ephemeral.get_or_insert(!batch.keep_sessions);
-        let defaults = Defaults { session: job.session.as_ref(), ..batch.defaults };
-        let mut tasks = request.tasks(&defaults, || request.text(&defaults))?;
-        let mut warnings = Vec::new();
-        for task in &mut tasks {
-            task.hidden |= job.hidden;
-            let (id, wait_limit) = (job.session.as_ref().map(|session| &session.id), Some(Duration::ZERO));
-            task.session = id.map(|id| Continue { id: id.clone(), wait_limit, replay: false });
-            let backend = batch.defaults.registry.get(&task.backend);
-            if let Some(Err(why)) = backend.ok().map(|backend| backend.honours(TaskOption::Ephemeral)) {
-                if task.ephemeral && nobody_said {
-                    task.ephemeral = false;
-                    warnings.push(format!("backend `{}` leaves a session behind: {why}", task.backend));
-                }
-            }
-        }
-        tasks.iter_mut().try_for_each(|task| batch.runner.admit(&request, task))?;
-        let digest = batch.folder.map(|_| digest(&tasks[0]));
+        let ready = batch.place.ready(Order {
+            request: &request,
+            defaults: batch.defaults,
+            session: job.session.as_ref(),
+            hidden: job.hidden,
+            tidy,
+            cancel: self.branch.clone(),
+        })?;
+        let digest = batch.folder.map(|_| ready.digest());
         let earlier = batch.folder.zip(digest.as_ref());
         if let Some(done) = earlier.and_then(|(folder, digest)| folder.find(label, digest)) {
             return Ok(done);
         }
-        if request.dry_run.unwrap_or(batch.defaults.config.unified_flags.dry_run) {
-            let output = batch.runner.rehearse(tasks.swap_remove(0), job.session.as_ref())?;
+        if let Some(output) = ready.rehearsal()? {
             let mut unrun = Finished::without_run(label.clone(), State::Completed, None);
-            unrun.outcome.warnings = warnings;
+            unrun.outcome.warnings = ready.warnings();
             return Ok(Finished { output, dry_run: true, ..unrun });
         }
         batch.observer.started(label);
-        let mut finished = self.tries(label, &request, &tasks, job.session.as_ref(), warnings);
+        let mut finished = self.tries(label, &*ready, job.session.is_some());
         finished.digest = digest;
         Ok(finished)
     }
 
-    /// Runs the tasks until they have a result, or a failure that does not pass.
-    fn tries(
-        &self,
-        label: &Label,
-        request: &Request,
-        tasks: &[Task],
-        continued: Option<&Session>,
-        mut warnings: Vec<String>,
-    ) -> Finished {
-        let batch = self.batch;
-        let control = request.control(batch.defaults.config, self.branch.clone());
+    /// Runs it until it has a result, or a failure that does not pass.
+    fn tries(&self, label: &Label, ready: &dyn Ready, is_continued: bool) -> Finished {
+        let (batch, mut warnings) = (self.batch, ready.warnings());
         let since = Instant::now();
         let mut attempt = 0;
         loop {
@@ -100,8 +84,7 @@ impl Course<'_> {
                 session: None,
                 outcome: None,
             };
-            let run =
-                AssertUnwindSafe(|| batch.runner.run(tasks.to_vec(), continued, &control, &mut listener));
+            let run = AssertUnwindSafe(|| ready.run(&mut listener));
             // One run's bug is that run's failure: the others, and those that wait for it, go on.
             let result = catch_unwind(run).unwrap_or(Err(Error::Internal("the run panicked".to_owned())));
             if matches!(result, Err(Error::ReaderGone)) {
@@ -119,7 +102,7 @@ impl Course<'_> {
                 if self.wait(label.index, pause) {
                     warnings.push(message);
                     // No reader knows of its session. One that was there before stays.
-                    if let Some(id) = session.filter(|_| continued.is_none()) {
+                    if let Some(id) = session.filter(|_| !is_continued) {
                         self.forget(&id);
                     }
                     continue;
@@ -164,9 +147,7 @@ impl Course<'_> {
 
     /// Removes a session that was for the batch alone.
     pub(super) fn forget(&self, id: &str) {
-        let forgotten =
-            self.batch.engine.store.load(id).and_then(|session| self.batch.engine.forget(&session));
-        if let Err(error) = forgotten {
+        if let Err(error) = self.batch.place.forget(id) {
             log::warn!("{error}");
         }
     }

@@ -10,7 +10,9 @@ use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::text;
 use crate::base::world::{self, World};
+use crate::batch::place::{Here, Place};
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
+use crate::client::{Server, There};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::dry_run::{self, Reader};
@@ -22,6 +24,7 @@ use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
 use crate::session::Session;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +33,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Ready<'a> {
     pub(crate) engine: Engine,
     typed: &'a Typed,
-    config: &'a Config,
+    /// With the server's default backend, where runs happen there.
+    config: Cow<'a, Config>,
+    server: Option<Arc<Server>>,
     /// What the flags ask of every run.
     given: Request,
     cancel: Arc<Cancel>,
@@ -43,13 +48,27 @@ impl<'a> Ready<'a> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
+        let server = prompt::server(typed, config);
+        let server = server.map(|server| Server::at(server, &world)).transpose()?.map(Arc::new);
         let engine = prompt::engine(world, config, Agents::Known);
-        Ok(Ready { engine, typed, config, given, cancel: Arc::new(cancel), retries })
+        let config = match server.as_ref().and_then(|server| server.default_backend()) {
+            Some(default) => Cow::Owned(Config { default_backend: default.to_owned(), ..config.clone() }),
+            None => Cow::Borrowed(config),
+        };
+        Ok(Ready { engine, typed, config, server, given, cancel: Arc::new(cancel), retries })
     }
 
     /// What requests are completed from.
     pub(crate) fn defaults(&self) -> Defaults<'_> {
-        prompt::defaults(&self.engine, self.config, None)
+        prompt::defaults(&self.engine, &self.config, None)
+    }
+
+    /// Where runs happen.
+    pub(crate) fn place(&self) -> Box<dyn Place + '_> {
+        match &self.server {
+            None => Box::new(Here { engine: &self.engine, runner: self }),
+            Some(server) => Box::new(There { server: server.clone(), defaults: self.defaults() }),
+        }
     }
 
     /// Everything is ready: from now on signals stop the runs, and each may have the descriptors that it needs. Returns
@@ -59,7 +78,7 @@ impl<'a> Ready<'a> {
             log::debug!("the limit of open files stays as it is: {error}");
         }
         signals::watch(self.cancel.clone())?;
-        let cleaner = super::cleaner(&self.engine.world.env, self.config);
+        let cleaner = super::cleaner(&self.engine.world.env, &self.config);
         Ok(Out::new(Control::with(self.cancel.clone()), cleaner))
     }
 
@@ -75,14 +94,14 @@ impl<'a> Ready<'a> {
         let progress = Progress::new(self.show(), planned);
         let shares_terminal = world::stdout_is_terminal();
         let screen = Screen { progress, out: Mutex::new((out, print)), shares_terminal };
+        let place = self.place();
         let report = run(&Batch {
             defaults: self.defaults(),
             given: &self.given,
-            engine: &self.engine,
             folder,
             keep_sessions: self.typed.has(Name::KeepSessions),
             retries: self.retries,
-            runner: self,
+            place: &*place,
             observer: &screen,
             cancel: &self.cancel,
         });
@@ -133,7 +152,7 @@ impl<'a> Ready<'a> {
 
     /// Colours are wanted, where there is a terminal.
     pub(crate) fn has_colours(&self) -> bool {
-        super::has_colours(&self.engine.world.env, self.config)
+        super::has_colours(&self.engine.world.env, &self.config)
     }
 }
 

@@ -6,7 +6,7 @@ use super::input::Parts;
 use super::print::Out;
 use crate::base::logging;
 use crate::base::world::World;
-use crate::batch::compare::{all, candidates, dissenters, title};
+use crate::batch::compare::{candidates, dissenters, title};
 use crate::batch::{Finished, InOrder, ResultJson, State, Workers};
 use crate::config::Config;
 use crate::engine::request::list;
@@ -19,12 +19,11 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     let candidates = match typed.value(Name::Backends) {
         Some(words) => candidates(&list(words))?,
         None if typed.has(Name::AllBackends) => {
-            let (candidates, missing) = all(&ready.engine);
+            let (candidates, missing) = ready.place().all();
             missing.iter().for_each(|name| log::warn!("backend `{name}` is not installed: it is left out"));
             if candidates.is_empty() {
                 // A user who wants all and has none learns from the first what to do.
-                let first = ready.engine.registry.get(&missing.first().cloned().unwrap_or_default())?;
-                return Err(ready.engine.not_installed(&*first));
+                return Err(ready.place().not_installed(missing.first().map_or("", String::as_str)));
             }
             candidates
         }

@@ -166,7 +166,7 @@ flags! {
     Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list";
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
-    Server             "server",                None,      "URL",          &["", "resume", "sessions"], "a running server to have it done by: http://HOST:PORT or unix:PATH";
+    Server             "server",                None,      "URL",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "a running server to have it done by: http://HOST:PORT or unix:PATH";
     Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session; with sessions: only those with it (may be repeated)";
     Status             "status",                None,      "STATUS",       SESSIONS, "only those that stand so: active, completed, error";
     Since              "since",                 None,      "AGE|DATE",     SESSIONS, "only those used since: 7d, 12h, 2026-01-31";

@@ -8,7 +8,7 @@ use super::{complain, exit, input, resume, signals};
 use crate::backend::{Agents, Registry};
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
-use crate::client::There;
+use crate::client::{Server, There};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::request::{AllDirectories, Defaults, Picture, Request, Servers, Span, Tools, list};
@@ -104,7 +104,7 @@ pub(crate) fn site<'a>(
     let defaults = defaults(engine, config, None);
     Ok(match server(typed, config) {
         None => Box::new(Here { engine, defaults }),
-        Some(server) => Box::new(There::at(server, &engine.world, defaults)?),
+        Some(server) => Box::new(There { server: Arc::new(Server::at(server, &engine.world)?), defaults }),
     })
 }
 

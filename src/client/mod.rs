@@ -2,10 +2,11 @@
 //! happened here. Knows the native API from outside, as any client does.
 
 mod events; // what happens there, read back
+mod batch; // a run of several over there
 mod http; // one request and its answer
 mod request; // what is asked for, as the API has it
 mod run; // a run over there
 mod sessions; // the sessions over there
 mod site; // the server
 
-pub(crate) use site::There;
+pub(crate) use site::{Server, There};

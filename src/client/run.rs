@@ -3,7 +3,7 @@
 use super::events;
 use super::http::{Next, Reply};
 use super::request::{body, span};
-use super::site::There;
+use super::site::{Server, There};
 use crate::backend::Framing;
 use crate::base::json::json;
 use crate::engine::fallback::passed_on;
@@ -38,24 +38,38 @@ pub(super) fn begin<'a>(
     }
     let mut order = order(there, &asked)?;
     order.insert("prompt".to_owned(), json!(prompt()?.as_ref()));
-    let mut reply = there.send("POST", PROMPT, LINES, Some(&Value::Object(order).to_string()))?;
-    let control = Control::with(asked.cancel);
+    Ok(match open(there, &Value::Object(order), Control::with(asked.cancel))? {
+        Opened::Begun(begun) => begun,
+        Opened::Rehearsed(rehearsed) => Box::new(rehearsed),
+    })
+}
+
+/// What has become of a request.
+pub(super) enum Opened<'a> {
+    Begun(Box<Begun<'a>>),
+    Rehearsed(Rehearsed),
+}
+
+/// Sends a request for a run, and hears how it begins.
+pub(super) fn open<'a>(there: &'a There<'_>, order: &Value, control: Control) -> Result<Opened<'a>, Error> {
+    let mut reply = there.send("POST", PROMPT, LINES, Some(&order.to_string()))?;
     // A dry run has no events.
     if reply.is_json {
         let answer = there.value(reply)?;
         let facts = facts(&answer, &answer, control, true);
-        return Ok(Box::new(Rehearsed { answer, facts }));
+        return Ok(Opened::Rehearsed(Rehearsed { answer, facts }));
     }
     let opening = loop {
         match reply.line(&control.cancel, false)? {
             Next::Line(line) => break there.line(&line)?,
+            Next::Nothing if control.cancel.is_thrown() => return Err(Error::Cancelled),
             Next::Nothing => {}
             Next::End => return Err(there.broke_off()),
         }
     };
     let facts = facts(&opening, &opening["content"], control, false);
     let id = opening["run_id"].as_str().unwrap_or_default().to_owned();
-    Ok(Box::new(Begun { there, reply, id, facts, begun: None }))
+    Ok(Opened::Begun(Box::new(Begun { there, reply, id, facts, begun: None })))
 }
 
 fn facts(run: &Value, more: &Value, control: Control, dry_run: bool) -> Facts {
@@ -66,7 +80,7 @@ fn facts(run: &Value, more: &Value, control: Control, dry_run: bool) -> Facts {
 }
 
 /// The request, but for its prompt.
-fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, Value>, Error> {
+pub(super) fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, Value>, Error> {
     let mut request = asked.request.carried(&there.defaults)?;
     // They are a part of the prompt.
     request.files = None;
@@ -87,7 +101,7 @@ fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, Value>, Err
     Ok(order)
 }
 
-impl There<'_> {
+impl Server {
     fn broke_off(&self) -> Error {
         self.address.failed("its answer ended before the run did")
     }
@@ -99,7 +113,7 @@ impl There<'_> {
 }
 
 /// A run that is not run.
-struct Rehearsed {
+pub(super) struct Rehearsed {
     answer: Value,
     facts: Facts,
 }
@@ -122,8 +136,8 @@ impl Checked for Rehearsed {
 }
 
 /// A run that goes on over there.
-struct Begun<'a> {
-    there: &'a There<'a>,
+pub(super) struct Begun<'a> {
+    there: &'a Server,
     reply: Reply,
     /// By which the server knows it.
     id: String,
@@ -142,9 +156,21 @@ impl Checked for Begun<'_> {
     }
 
     fn run(mut self: Box<Self>, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+        self.follow(listener)
+    }
+}
+
+impl Begun<'_> {
+    /// The listener has heard something of it.
+    pub(super) fn is_heard(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Follows it to its end: as `Checked::run`.
+    pub(super) fn follow(&mut self, listener: &mut dyn Listener) -> Result<Outcome, Error> {
         let (mut outcome, mut refusal, mut stop) = (None, None, Stop::default());
         loop {
-            if stop.is_over(&self) {
+            if stop.is_over(self) {
                 return Err(Error::Cancelled);
             }
             // Until it begins it may wait for its session or for its turn, of which nothing is said.
@@ -175,9 +201,7 @@ impl Checked for Begun<'_> {
             (None, None) => Err(self.there.broke_off()),
         }
     }
-}
 
-impl Begun<'_> {
     /// Has the listener hear an event, and before that whose it is.
     fn hear(&mut self, told: &Value, event: Option<Event>, listener: &mut dyn Listener) -> io::Result<()> {
         let Some(event) = event else { return Ok(()) };

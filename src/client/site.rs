@@ -9,24 +9,25 @@ use crate::engine::site::{Asked, Checked, Prompt, Site};
 use crate::model::error::{Error, Failure, Kind};
 use crate::session::Sessions;
 use serde_json::Value;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The variable with the API key of the server that is asked.
 const KEY: &str = "CLINVK_API_KEY";
 
 /// A running server.
-pub(crate) struct There<'a> {
+pub(crate) struct Server {
     pub(super) address: Address,
     key: Option<String>,
-    default_backend: Option<String>,
-    /// What of a request is made here: what is in its files, and where its relative paths start.
-    pub(super) defaults: Defaults<'a>,
+    /// Who can be asked there.
+    pub(super) backends: Value,
 }
 
-impl<'a> There<'a> {
-    /// The server at that address, which is asked who its default backend is: one that cannot be reached, or does not let
-    /// us in, is found out before anything is read or begun.
-    pub(crate) fn at(server: &str, world: &World, defaults: Defaults<'a>) -> Result<There<'a>, Error> {
+impl Server {
+    /// The server at that address, which is asked who its backends are: one that cannot be reached, or does not let us in,
+    /// is found out before anything is read or begun.
+    pub(crate) fn at(server: &str, world: &World) -> Result<Server, Error> {
         let address = Address::parse(server, &world.cwd)?;
         let key = world.env.get(KEY).filter(|key| !key.is_empty()).cloned();
         if key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
@@ -34,10 +35,14 @@ impl<'a> There<'a> {
                 "{KEY} is no API key: there is a blank or a special character in it"
             )));
         }
-        let mut there = There { address, key, default_backend: None, defaults };
-        let backends = there.ask("GET", "/api/v1/backends", None)?;
-        there.default_backend = backends["default"].as_str().map(str::to_owned);
-        Ok(there)
+        let server = Server { address, key, backends: Value::Null };
+        let backends = server.ask("GET", "/api/v1/backends", None)?;
+        Ok(Server { backends, ..server })
+    }
+
+    /// Who is asked there when no backend is named.
+    pub(crate) fn default_backend(&self) -> Option<&str> {
+        self.backends["default"].as_str()
     }
 
     /// Sends a request whose answer is one JSON value.
@@ -86,11 +91,29 @@ impl<'a> There<'a> {
                 };
                 Error::Told(Failure::new(Kind::Unauthorized, sentence))
             }
+            Some(Kind::Cancelled) => Error::Cancelled,
             // One of a later version is a failure all the same.
             kind => Error::Told(Failure::new(kind.unwrap_or(Kind::Internal), message)),
         })
     }
+}
 
+/// A running server as the place where things happen.
+pub(crate) struct There<'a> {
+    pub(crate) server: Arc<Server>,
+    /// What of a request is made here: what is in its files, and where its relative paths start.
+    pub(crate) defaults: Defaults<'a>,
+}
+
+impl Deref for There<'_> {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl There<'_> {
     /// A path as the server is to read it. A relative one starts here where the server shares our files, else there.
     pub(super) fn path(&self, given: &str) -> String {
         match self.address.is_local() {
@@ -106,7 +129,7 @@ impl Site for There<'_> {
     }
 
     fn default_backend(&self) -> Option<&str> {
-        self.default_backend.as_deref()
+        self.server.default_backend()
     }
 
     fn directory(&self, name: &Path) -> Result<PathBuf, Error> {

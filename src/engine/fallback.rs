@@ -41,6 +41,11 @@ impl Attempts {
         Ok(attempts)
     }
 
+    /// Puts warnings before those of the first task.
+    pub(crate) fn warn(&mut self, warnings: Vec<String>) {
+        self.first.warnings.splice(0..0, warnings);
+    }
+
     pub(crate) fn first(&self) -> &Prepared {
         &self.first
     }

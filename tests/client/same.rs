@@ -39,6 +39,7 @@ fn masked(seen: Seen) -> Seen {
     for line in parts {
         let mut value = serde_json::from_str(line).unwrap_or_else(|_| json!(line));
         mask(&mut value);
+        let value = value.as_str().map(|text| json!(untimed(text))).unwrap_or(value);
         match lines.last_mut().filter(|last| last["type"] == "message" && value["type"] == "message") {
             Some(last) => {
                 let text = |value: &Value| value["content"]["text"].as_str().unwrap().to_owned();
@@ -51,10 +52,19 @@ fn masked(seen: Seen) -> Seen {
     let is_id = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let words = seen.err.split_inclusive(['`', '\n']).map(|word| match word {
         id if is_id(id.trim_end_matches('`')) => "ID`",
-        time if time.starts_with("time: ") => "time\n",
         word => word,
     });
-    Seen { out: out.collect(), err: words.collect(), status: seen.status }
+    Seen { out: out.collect(), err: untimed(&words.collect::<String>()), status: seen.status }
+}
+
+/// A text with a T for each number of seconds.
+fn untimed(text: &str) -> String {
+    let word = |word: &str| {
+        let number = word.trim_matches(['(', 's', '\n']);
+        let is_time = number.contains('.') && number.parse::<f64>().is_ok();
+        if is_time { word.replace(number, "T") } else { word.to_owned() }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn mask(value: &mut Value) {
@@ -225,6 +235,90 @@ fn what_is_done_with_sessions_is() {
         (&["sessions", "clean", "--all", "--backend", "bad"], ""),
         (&["sessions", "clean", "--all"], ""),
         (&["sessions", "list"], ""),
+    ]);
+}
+
+#[test]
+fn many_runs_are() {
+    let tasks = json!({"tasks": [
+        {"prompt": "one", "name": "the first", "meta": {"k": 1}, "tags": ["t"]},
+        {"backend": "bad", "prompt": "two"},
+        {"backend": "ecko", "prompt": "three"},
+        {"backend": "gone", "prompt": "four"},
+        {"id": "a", "backend": "lines", "prompt": "five"},
+        {"depends_on": ["a"], "prompt": "after {{a.output}}", "id": "b"},
+        {"prompt_file": "notes.txt"},
+        {"prompt": "with", "files": ["notes.txt"]},
+        {"backend": "slow", "prompt": "x", "timeout": "300ms"},
+        {"prompt": "x", "images": ["p.gif"], "lenient": true},
+        {"prompt": "x", "images": ["p.gif"]},
+        {"prompt": "x", "workdir": ".."},
+        {"backend": "gone", "fallback": ["echo"], "prompt": "who?"},
+    ]});
+    let tasks = &tasks.to_string();
+    let bad = "{\"tasks\": [{\"promt\": \"x\"}]}";
+    are_the_same(&[
+        (&["parallel", "-P", "1"], tasks),
+        (&["parallel", "-P", "1", "--json"], tasks),
+        (&["parallel", "-P", "1", "--jsonl"], tasks),
+        (&["parallel", "-P", "4", "--json", "-q"], tasks),
+        (&["parallel", "-P", "1", "--fail-fast"], tasks),
+        (&["parallel", "-P", "1", "-b", "gone"], "{\"prompt\": \"x\"}\n{\"prompt\": \"y\"}"),
+        (&["parallel"], bad),
+        (&["parallel", "--json"], "{\"prompt\": \"x\", \"output_dir\": \"y\"}"),
+        (
+            &["parallel", "-P", "1", "--output-dir", "out", "-q"],
+            "{\"prompt\": \"x\"}\n{\"prompt\": \"y\", \"id\": \"i\"}",
+        ),
+        (
+            &["parallel", "-P", "1", "--resume", "out", "--json"],
+            "{\"prompt\": \"x\"}\n{\"prompt\": \"y\", \"id\": \"i\"}",
+        ),
+        (&["map", "-P", "1", "-f", "list", "number {n} is {}"], ""),
+        (&["map", "-P", "1", "--json", "say {}"], "a\nb\n"),
+        (&["map", "-P", "1", "-b", "bad", "say {}"], "a\n"),
+        (&["map", "no place"], "a\n"),
+        (&["sessions", "list", "--json"], ""),
+        (&["map", "-P", "1", "-q", "--keep-sessions", "--tag", "k", "say {}"], "a\n"),
+        (&["sessions", "list", "--json"], ""),
+    ]);
+}
+
+#[test]
+fn comparisons_are() {
+    are_the_same(&[
+        (&["compare", "--backends", "echo,bad,gone,ecko", "--sequential", "which?"], ""),
+        (&["compare", "--backends", "echo,echo:m", "--sequential", "--json", "--agree", "which?"], ""),
+        (&["compare", "--backends", "echo,lines", "--sequential", "--agree", "which?"], ""),
+        (&["compare", "--backends", "echo,echo", "which?"], ""),
+        (&["compare", "--race", "--sequential", "--backends", "bad,lines,echo", "--json", "which?"], ""),
+        (&["compare", "--all-backends", "--sequential", "-q", "--json", "--timeout", "2s", "which?"], ""),
+        (&["compare", "which?"], ""),
+        (&["compare", "--backends", "echo", "-f", "notes.txt", "-q", "and:"], "by a pipe"),
+    ]);
+}
+
+#[test]
+fn chains_are() {
+    let steps = json!({"steps": [
+        {"name": "draft", "prompt": "Write about {{input}}"},
+        {"prompt": "Shorten: {{previous}} ({{steps.draft.output}})", "backend": "where", "workdir": ".."},
+        {"prompt": "{{previous}}"},
+    ], "pass_session": true});
+    let failing = json!({"steps": [{"prompt": "x"}, {"prompt": "y", "backend": "bad"}, {"prompt": "z"}]});
+    let (steps, failing) = (&steps.to_string(), &failing.to_string());
+    are_the_same(&[
+        (&["chain", "--input", "the sea"], steps),
+        (&["chain", "--input", "the sea", "--json"], steps),
+        (&["sessions", "list", "--json"], ""),
+        (&["chain", "--input", "the sea", "--json", "--keep-sessions"], steps),
+        (&["sessions", "list", "--json"], ""),
+        (&["chain"], steps),
+        (&["chain"], failing),
+        (&["chain", "--json"], failing),
+        (&["chain", "--dry-run", "-q"], failing),
+        (&["chain", "--output-dir", "out", "-q", "--input", "a"], steps),
+        (&["chain", "--output-dir", "out", "-q", "--input", "a", "--from", "3"], steps),
     ]);
 }
 

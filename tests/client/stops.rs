@@ -44,8 +44,9 @@ fn a_cancelled_run_is_an_answer_in_json_too() {
     let scene = Scene::playing("printf half; tell up; \"$here/sleep\" 1000 & wait");
     let mut up = scene.fifo("up");
     let server = scene.serve([]);
-    let run = on(&scene, &server, &["-o", "json", "x"]).start();
+    let mut run = on(&scene, &server, &["-v", "-o", "json", "x"]).start();
     up.told();
+    run.warns("event");
     run.signal(sys::SIGTERM);
     let seen = run.end();
     let answer: serde_json::Value = serde_json::from_str(&seen.out).unwrap();
@@ -58,8 +59,9 @@ fn a_second_signal_takes_away_the_grace() {
         Scene::playing("trap '' INT TERM; printf half; tell up; while :; do \"$here/sleep\" 1000; done");
     let mut up = scene.fifo("up");
     let server = scene.serve([]);
-    let run = on(&scene, &server, &["x"]).start();
+    let mut run = on(&scene, &server, &["x"]).start();
     up.told();
+    run.says("half");
     run.signal(sys::SIGTERM);
     run.signal(sys::SIGTERM);
     run.ends("half\n", "clinvk: cancelled\n", 7);
@@ -137,4 +139,33 @@ fn a_session_that_another_run_holds_is_waited_for_over_there() {
     up.told();
     go.tell();
     waiting.ends("done\n", "", 0);
+}
+
+#[test]
+fn a_batch_that_is_stopped_prints_what_is_finished_and_ends_the_rest_over_there() {
+    let scene = Scene::playing(
+        "read -r word; printf '%s' \"$word\"; [ \"$word\" = one ] || { tell up; \"$here/sleep\" 1000 & wait; }",
+    );
+    let mut up = scene.fifo("up");
+    let server = scene.serve([]);
+    let mut run = on(&scene, &server, &["map", "-P", "1", "{}"]).stdin("one\ntwo\nthree\n").start();
+    up.told();
+    run.says("\"content\":\"one\"");
+    run.signal(sys::SIGTERM);
+    let seen = run.end();
+    assert!(seen.status == 7 && seen.out.contains("\"status\":\"cancelled\""), "{seen}");
+    until("the end of the run", || server.get("/api/v1/runs").json()["runs"] == json!([]));
+    server.stop();
+    scene.is_deserted();
+}
+
+#[test]
+fn runs_for_which_there_is_no_room_have_their_turn() {
+    let scene = Scene::playing("cat");
+    scene.edit_config(|config| config["server"] = json!({"max_runs": 1, "queue_length": 0}));
+    let server = scene.serve([]);
+    let items: String = (0..12).map(|number| format!("{number}\n")).collect();
+    let seen = on(&scene, &server, &["map", "-P", "4", "-q", "--json", "{}"]).stdin(&items).seen();
+    let all: serde_json::Value = serde_json::from_str(&seen.out).unwrap();
+    assert!(seen.status == 0 && all["completed"] == 12, "{seen}");
 }

@@ -6,12 +6,17 @@ use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use crate::model::task::TaskOption;
 use serde_json::Value;
+use std::time::Duration;
 
 /// `GET /backends`
 pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let usable = call.server.backends_of(&call.who);
-    let backends: Vec<Value> =
-        usable.iter().map(|(name, there, _)| json!({"name": name, "available": there})).collect();
+    let registry = &call.server.engine.registry;
+    let told = |(name, is_there, _): &(String, bool, Duration)| {
+        let answers = registry.get(name).is_ok_and(|backend| backend.answers());
+        json!({"name": name, "available": is_there, "answers": answers})
+    };
+    let backends: Vec<Value> = usable.iter().map(told).collect();
     let default = &call.server.config.default_backend;
     let default = call.server.policy(&call.who).backend(default).is_ok().then_some(default);
     call.json(json!({"backends": backends, "default": default}))

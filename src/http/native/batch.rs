@@ -5,6 +5,7 @@ use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::text::without_mark;
 use crate::batch::compare::OfCompare;
+use crate::batch::place::Here;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
@@ -207,14 +208,14 @@ fn run(
     let batch = move || {
         // The watcher goes with the batch: that is how its end is heard.
         let (observer, runner) = (Watcher { work, tell: Mutex::new(tell) }, Admitted(work));
+        let place = Here { engine: &work.server.engine, runner: &runner };
         begin(&Batch {
             defaults: work.server.defaults(work.who, None),
             given,
-            engine: &work.server.engine,
             folder: None,
             keep_sessions: false,
             retries: 0,
-            runner: &runner,
+            place: &place,
             observer: &observer,
             cancel: work.cancel,
         })

@@ -5,6 +5,7 @@ use super::sessions;
 use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::world;
+use crate::batch::place::tidied;
 use crate::engine::Prepared;
 use crate::engine::answer::Collector;
 use crate::engine::dry_run::{self, Reader};
@@ -30,6 +31,8 @@ fields! {
     pub struct Extra {
         detach: bool, "answer at once; the run goes on alone";
         attach: bool, "answer at once with a stream, which begins with what is run and has all that goes wrong";
+        tidy: bool, "leave no session behind where the backend can do without one";
+        hidden: bool, "no list has the session that is begun";
     }
 }
 
@@ -73,7 +76,15 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
     for task in &mut tasks {
         task.session = session.as_ref().map(|session| of_session.continued(session));
     }
-    let attempts = Attempts::checked(&call.server.engine, tasks, session.as_ref())?;
+    let mut warnings = Vec::new();
+    for task in &mut tasks {
+        task.hidden = extra.hidden.unwrap_or(false);
+        if extra.tidy.unwrap_or(false) {
+            warnings.extend(tidied(task, &call.server.engine.registry));
+        }
+    }
+    let mut attempts = Attempts::checked(&call.server.engine, tasks, session.as_ref())?;
+    attempts.warn(warnings);
     if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {
         return dry(call, attempts.first(), attach);
     }

@@ -139,7 +139,12 @@ pub(crate) fn delete(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             "8 characters of the id or more are needed to delete by",
         ));
     }
-    call.server.engine.store.remove(&id)?;
+    let (engine, session) = (&call.server.engine, call.server.engine.store.load(&id));
+    match session {
+        // What no list has is no user's to go on with, elsewhere either.
+        Ok(session) if session.hidden => engine.forget(&session)?,
+        _ => engine.store.remove(&id)?,
+    }
     call.json(json!({"deleted": true, "id": id}))
 }
 

@@ -7,6 +7,7 @@ use super::tools::Tool;
 use crate::backend::Trust;
 use crate::base::json::{self, Value, json};
 use crate::batch::compare::{OfCompare, all, candidates, dissenters, title};
+use crate::batch::place::Here;
 use crate::batch::{Batch, Finished, Plan, Report, Runner, State, Workers};
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
@@ -88,14 +89,14 @@ impl Work<'_> {
             )));
         }
         let observer = BatchObserver::of(self.progress, planned);
+        let place = Here { engine: self.offer.engine, runner: self };
         let report = begin(&Batch {
             defaults: self.defaults(None),
             given,
-            engine: self.offer.engine,
             folder: None,
             keep_sessions: false,
             retries: 0,
-            runner: self,
+            place: &place,
             observer: &observer,
             cancel: self.cancel,
         })?;

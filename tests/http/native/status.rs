@@ -36,7 +36,7 @@ fn health_tells_how_the_server_is() {
 fn backends_say_what_they_can_do() {
     let (_scene, server) = echo();
     let told = server.get("/api/v1/backends").json();
-    assert_eq!(told["backends"][2], json!({"name": "echo", "available": true}), "{told}");
+    assert_eq!(told["backends"][2], json!({"name": "echo", "available": true, "answers": false}), "{told}");
     let told = server.get("/api/v1/backends/echo").json();
     let version = told["version"].as_str().unwrap();
     assert!(version.starts_with("clinvk ") && told["available"] == true, "{told}");
