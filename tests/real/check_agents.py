@@ -79,8 +79,8 @@ ROWS = {
         model=("gpt-5.6-luna", "gpt-5.6-luna"), modes={"--approval auto": "write shell"}, kinds={"401": UNHEARD, "500": UNHEARD}
     ),
     "copilot": Row(kinds={"500": UNHEARD}, skips={"unknown-model": "it takes any name"}),
-    # It says how full its context is, not what was used.  Its variables name one model.
-    "kimi": Row(usage=NOTHING, model=(MODELS[0], MODELS[0]), kinds={"500": UNHEARD}),
+    # It says how full its context is, not what was used.  Its variables name one model.  It edits unasked in a git work tree.
+    "kimi": Row(usage=NOTHING, model=(MODELS[0], MODELS[0]), modes={"--approval always": None}, kinds={"500": UNHEARD}),
     # Anthropic counts cached input beside the rest, and knows no count of reasoning.
     "claude-agent-acp": Row(usage=(INPUT + CACHED, OUTPUT, CACHED, 0), model=("haiku", "haiku")),
 }

@@ -2,7 +2,7 @@
 
 use super::{failure, tools};
 use crate::backend::Ended;
-use crate::base::json::Value;
+use crate::base::json::{Value, text};
 use crate::model::error::Failure;
 
 /// One agent. Where it has nothing of its own it does as the protocol says.
@@ -21,8 +21,8 @@ pub(in crate::backend) trait Quirks: Send {
     }
 
     /// A piece of the answer that is the agent's own note about itself: its stage and what is told instead.
-    fn note(&self, piece: &str, has_id: bool) -> Option<(&'static str, String)> {
-        note(piece, has_id)
+    fn note(&self, update: &Value) -> Option<(&'static str, String)> {
+        note(update)
     }
 
     /// A piece of the model's thinking, without what the agent adds.
@@ -70,8 +70,10 @@ impl Quirks for Plain {
 /// The stage of a note that the agent tries again, and the answer begins anew.
 pub(super) const RETRY: &str = "retry";
 
-/// What some agents put into the answer and is none, as pieces of its own. Those of models have ids where the agents give any.
-fn note(piece: &str, has_id: bool) -> Option<(&'static str, String)> {
+/// What some agents put into the answer and is none, as pieces of its own: marked as such, or without an id where those of
+/// models have one.
+fn note(update: &Value) -> Option<(&'static str, String)> {
+    let (piece, ours) = (text(&update["content"]["text"]), &update["_meta"]["claudeCode"]);
     let sentence = piece.trim();
     let is_retry = sentence.starts_with("Info: ") && sentence.ends_with("Retrying...");
     let is_warning = ["Warning: ", "Config warning: "].iter().any(|mark| piece.starts_with(mark))
@@ -79,7 +81,8 @@ fn note(piece: &str, has_id: bool) -> Option<(&'static str, String)> {
     let is_notice =
         piece.starts_with("Model metadata for `") || (is_warning && piece.contains("Model metadata for `"));
     let stage = match () {
-        () if has_id => return None,
+        () if ours["kind"] == "informational" => "notice",
+        () if update["messageId"].is_string() => return None,
         () if is_retry => RETRY,
         () if is_notice => "notice",
         () if is_warning => "warning",

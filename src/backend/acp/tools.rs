@@ -54,7 +54,11 @@ impl ToolCalls {
 
     /// What a use is to do, as people read it.
     pub(super) fn title(&self, id: &str) -> String {
-        self.0.get(id).map_or(String::new(), |call| format!("{} {}", call.name, call.title))
+        let Some(call) = self.0.get(id) else { return String::new() };
+        match call.title.as_str() {
+            title if title.is_empty() || title == call.name => format!("{} {}", call.name, call.input),
+            title => format!("{} {title}", call.name),
+        }
     }
 
     /// Tells a use, once. Its arguments may come with a later update.
@@ -85,7 +89,7 @@ impl ToolCalls {
 
 /// Whether the arguments of a use are still to come: some agents announce it before the model has written them.
 pub(super) fn is_announced(update: &Value) -> bool {
-    update["rawInput"].as_object().is_some_and(serde_json::Map::is_empty) && update["status"] == "pending"
+    !says_more(&update["rawInput"]) && update["status"] == "pending"
 }
 
 fn says_more(input: &Value) -> bool {

@@ -577,7 +577,7 @@ impl AcpTurn {
             let what = format!("a part of the answer is no text and is not told: {}", text(&content["type"]));
             return progress("warning", what, steps);
         }
-        match self.agent.note(text(&content["text"]), id.is_string()) {
+        match self.agent.note(update) {
             None => self.answer.tell(text(&content["text"]), id, steps),
             Some((stage, message)) => {
                 progress(stage, message, steps);
@@ -595,7 +595,7 @@ impl AcpTurn {
         let is_error = match text(&update["status"]) {
             "completed" => false,
             "failed" => true,
-            _ if tools::is_announced(update) => return,
+            _ if tools::is_announced(update) => return steps.push(Step::Answering),
             _ => return self.calls.tell(id, steps),
         };
         let output = tools::output(update);

@@ -56,8 +56,8 @@ impl Quirks for GeminiQuirks {
     }
 
     /// Gemini's own note about itself, in the middle of the answer.
-    fn note(&self, piece: &str, _has_id: bool) -> Option<(&'static str, String)> {
-        match piece.strip_prefix("[MODE_UPDATE] ")? {
+    fn note(&self, update: &Value) -> Option<(&'static str, String)> {
+        match text(&update["content"]["text"]).strip_prefix("[MODE_UPDATE] ")? {
             mode @ ("default" | "autoEdit" | "yolo" | "plan") => {
                 Some(("mode", format!("gemini is in mode {mode} now")))
             }

@@ -299,11 +299,16 @@ fn what_is_told_again_is_told_once_where_that_can_be_seen() {
 #[test]
 fn an_agents_notes_in_its_answer_are_none_of_it() {
     let metadata = "Warning: Model metadata for `gpt-5` not found.\n\n";
+    // claude-agent-acp 0.101.0.
+    let mut informational = chunk("**Warning:** We're changing auto mode");
+    informational["params"]["update"]["_meta"] =
+        json!({"claudeCode": {"kind": "informational", "level": "warning"}});
     for (line, text, stage) in [
         (chunk(metadata), "", "notice"),
         (chunk("Config warning: no bubblewrap\n\n"), "", "warning"),
         (chunk("Warning: the bridge is out."), "Warning: the bridge is out.", ""),
         (piece("m", metadata), metadata, ""),
+        (informational, "", "notice"),
     ] {
         let mut talk = prompted(&task("hi"));
         talk.lines(&[line]);
@@ -436,6 +441,13 @@ fn a_question_that_names_only_an_id_is_about_what_was_said_of_it_before() {
         "{:?}",
         talk.played
     );
+    // A title that only repeats the name says nothing.
+    let mut talk = prompted(&task("hi"));
+    talk.lines(&[question(
+        json!({"toolCallId": "t", "kind": "execute", "title": "Bash", "rawInput": {"command": "rm"}}),
+    )]);
+    let what = r#"Bash {"command":"rm"}"#.to_owned();
+    assert!(talk.played.events.contains(&Event::PermissionDenied { what }), "{:?}", talk.played);
 }
 
 #[test]
@@ -513,6 +525,8 @@ fn a_tool_is_told_with_its_arguments_and_its_result_once() {
     );
     let filled =
         tool("tool_call_update", "t", json!({"title": "Write a.txt", "rawInput": {"path": "a.txt"}}));
+    // kimi 2.1.0.
+    let without = tool("tool_call", "t", json!({"kind": "edit", "title": "Write", "status": "pending"}));
     let done = |more: Value| {
         let mut more = more;
         more["status"] = json!("completed");
@@ -520,6 +534,10 @@ fn a_tool_is_told_with_its_arguments_and_its_result_once() {
     };
     let text = json!([{"type": "content", "content": {"type": "text", "text": "made"}}]);
     for (lines, expected) in [
+        (
+            vec![without, filled.clone(), done(json!({"content": text}))],
+            vec![r#"Write {"path":"a.txt"}"#, "false made"],
+        ),
         (
             vec![announced.clone(), filled, done(json!({"content": text}))],
             vec![r#"Write {"path":"a.txt"}"#, "false made"],
