@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from backends import CLAUDE, CODEX, MEMORY_TEXT
+from mcp_server import over_http
 from registry import honours, scenario
 from scene import ANSWER, HELLO, Scene, holds, same
 from standin import Text, shell, tool, write_file
@@ -163,6 +164,19 @@ def mcp_servers_by_approval(scene):
         same((ran.status, ran.object["permission_denials"]), (0, 1 - uses), f"(status, denials) with {words}")
         same(len(looked(scene)), uses, f"uses with {words}")
         holds(SECRET not in ran.err, "the log has a secret")
+
+
+@scenario(only=honours("mcp servers"))
+def mcp_servers_over_http(scene):
+    """The header that was given is in the requests."""
+    trust_for_servers(scene)
+    turns = [Text(call=tool(scene.backend.lookup, {"thing": "otter"})), DONE]
+    with over_http() as url:
+        servers = {"look": {"type": "http", "url": url, "headers": {"X-Lookup-Word": "swordfish"}}}
+        ran = scene.run("--approval", "none", "--mcp", json.dumps(servers), turns=turns)
+    same((ran.out, ran.status), ("Done.\n", 0), "(stdout, status)")
+    told = [text for role, text in scene.server.conversation() if role == "tool"]
+    holds("otter is swordfish" in told[-1], f"the model was told: {told}")
 
 
 @scenario(only=honours("allowed tools"))
