@@ -159,6 +159,7 @@ pub(super) fn digest(task: &Task) -> String {
     let asked = Task {
         scratch: PathBuf::new(),
         ephemeral: false,
+        outer_runs: 0,
         hidden: false,
         lenient: false,
         vendor_retries: 0,

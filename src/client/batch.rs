@@ -20,7 +20,8 @@ use std::time::Duration;
 /// How long to wait before a server is asked again that has no room for a run.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What is no part of the question.
-const NOT_ASKED: &[&str] = &["ephemeral", "tidy", "hidden", "lenient", "tags", "metadata", "dry_run"];
+const NOT_ASKED: &[&str] =
+    &["ephemeral", "tidy", "hidden", "depth", "lenient", "tags", "metadata", "dry_run"];
 
 impl Place for There<'_> {
     fn ready<'a>(&'a self, of_batch: Order<'a>) -> Result<Box<dyn Ready + 'a>, Error> {

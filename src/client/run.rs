@@ -93,6 +93,7 @@ pub(super) fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, 
     request.dry_run = request.dry_run.or(there.defaults.config.unified_flags.dry_run.then_some(true));
     let mut order = body(&request);
     order.insert("attach".to_owned(), json!(true));
+    order.insert("depth".to_owned(), json!(there.depth));
     if let Some(session) = asked.session {
         order.insert("session_id".to_owned(), json!(session.id));
         order.insert("replay".to_owned(), json!(asked.replay));

@@ -6,6 +6,7 @@ use crate::base::json;
 use crate::base::world::World;
 use crate::engine::request::{self, Defaults};
 use crate::engine::site::{Asked, Checked, Prompt, Site};
+use crate::exec;
 use crate::model::error::{Error, Failure, Kind};
 use crate::session::Sessions;
 use serde_json::Value;
@@ -20,6 +21,8 @@ const KEY: &str = "CLINVK_API_KEY";
 pub(crate) struct Server {
     pub(super) address: Address,
     key: Option<String>,
+    /// How many runs this process is inside of: an agent over there may ask the same server.
+    pub(super) depth: u32,
     /// Who can be asked there.
     pub(super) backends: Value,
 }
@@ -35,7 +38,8 @@ impl Server {
                 "{KEY} is no API key: there is a blank or a special character in it"
             )));
         }
-        let server = Server { address, key, backends: Value::Null };
+        let depth = exec::depth_of_run(world, 0)? - 1;
+        let server = Server { address, key, depth, backends: Value::Null };
         let backends = server.ask("GET", "/api/v1/backends", None)?;
         Ok(Server { backends, ..server })
     }

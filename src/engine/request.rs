@@ -360,6 +360,7 @@ impl Request {
             begins: None,
             metadata: self.metadata.clone().unwrap_or_default().0,
             owner: None,
+            outer_runs: 0,
             hidden: false,
             env: Vec::new(),
             unset: Vec::new(),

@@ -37,7 +37,7 @@ impl Engine {
     /// When the program is not installed, there is no place to work or to keep a session, or too many runs are inside each
     /// other; when the session is busy or gone, or cannot be continued as it is now.
     pub(crate) fn open(&self, mut prepared: Prepared, cancel: &Arc<Cancel>) -> Result<Opened, Error> {
-        let depth = exec::depth_of_run(&self.world)?;
+        let depth = exec::depth_of_run(&self.world, prepared.task.outer_runs)?;
         let (backend, task) = (&prepared.backend, &mut prepared.task);
         let program = self.locate(&**backend, Trust::Found).ok_or_else(|| self.not_installed(&**backend))?;
         if !task.dir.is_dir() {

@@ -15,11 +15,12 @@ const DEEPEST: u32 = 3;
 /// More than that would be a circle, made by processes that end while we look.
 const MOST_ANCESTORS: usize = 1000;
 
-/// The depth of a run that this process begins: 1 in a process that is in none.
+/// The depth of a run that this process begins: 1 in a process that is in none. `outer`: how many runs it is inside of by the
+/// word of a client.
 ///
 /// # Errors
 /// When that is too deep, or the variable has no number.
-pub(crate) fn depth_of_run(world: &World) -> Result<u32, Error> {
+pub(crate) fn depth_of_run(world: &World, outer: u32) -> Result<u32, Error> {
     let own = world.env.get(DEPTH).map(|told| (told.clone(), 0));
     let (told, runs) = own.unwrap_or_else(|| of_ancestors(&world.exe));
     let Ok(told) = told.parse::<u32>() else {
@@ -27,7 +28,7 @@ pub(crate) fn depth_of_run(world: &World) -> Result<u32, Error> {
             "the variable {DEPTH} is `{told}`, and has to be a whole number"
         )));
     };
-    match told.saturating_add(runs) {
+    match told.saturating_add(runs).max(outer) {
         depth if depth < DEEPEST => Ok(depth + 1),
         depth => Err(Error::Policy {
             rule: DEPTH.to_owned(),

@@ -64,6 +64,8 @@ pub struct Task {
     pub metadata: Map<String, Value>,
     /// The API key's name to which the session that is begun belongs.
     pub owner: Option<String>,
+    /// How many runs the client is inside of that asks for it.
+    pub outer_runs: u32,
     /// No listing shows the session that is begun.
     pub hidden: bool,
     /// Environment variables for the backend, such as the trace that it belongs to.

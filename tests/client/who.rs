@@ -118,3 +118,16 @@ fn sessions_of_another_key_are_not_there() {
     assert_eq!(ask("first", &["sessions", "delete", &id[..10]]).out, format!("deleted {id}\n"));
     assert_eq!(list("first")["total"], 0);
 }
+
+#[test]
+fn runs_inside_each_other_have_an_end_across_servers() {
+    let scene = Scene::playing("");
+    let server = scene.serve([]);
+    let exe = env!("CARGO_BIN_EXE_clinvk");
+    let url = format!("http://{}", server.address);
+    // An agent that asks the server that it is run by.
+    scene.file("bin/fake.play", format!("echo x >>\"$here/runs\"; exec '{exe}' --server {url} x"));
+    let seen = scene.clinvk(["--server", &url, "x"]).seen();
+    assert!(seen.status == 1 && seen.err.contains("a run inside 3 others is not allowed"), "{seen}");
+    assert_eq!(fs::read_to_string(scene.path("bin/runs")).unwrap(), "x\nx\nx\n");
+}

@@ -33,6 +33,7 @@ fields! {
         attach: bool, "answer at once with a stream, which begins with what is run and has all that goes wrong";
         tidy: bool, "leave no session behind where the backend can do without one";
         hidden: bool, "no list has the session that is begun";
+        depth: u32, "how many runs the client is inside of";
     }
 }
 
@@ -79,6 +80,7 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
     let mut warnings = Vec::new();
     for task in &mut tasks {
         task.hidden = extra.hidden.unwrap_or(false);
+        task.outer_runs = extra.depth.unwrap_or(0);
         if extra.tidy.unwrap_or(false) {
             warnings.extend(tidied(task, &call.server.engine.registry));
         }
