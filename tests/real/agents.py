@@ -1,4 +1,4 @@
-"""The agents of the Agent Client Protocol for tests: which versions, how to get them, how to point them at a stand-in.
+"""The agents that clinvk knows by name, for tests: which versions, how to get them, how to point them at a stand-in.
 
 CLINVK_AGENTS says which: without it all of them; `opencode,qwen` are these alone, `-kimi,-vibe` all but these, and
 `none` is none.  What is left out is printed and counted.
@@ -30,7 +30,7 @@ NODE = "node@22.23.3"
 # A client of agents, which wants that Node too.
 ACPX = "acpx@0.19.1"
 
-# Both of PyPI's agents want it.
+# Those of PyPI's agents that speak the protocol want it.
 PYTHON = "3.13"
 
 # The two models that the agents' own configuration knows, where that is a thing one configures.
@@ -240,6 +240,13 @@ backend = "generic"
 FAST_AGENT = f"generic.{MODELS[0]}"
 
 
+def _llm(home, url):
+    models = [{"model_id": name, "model_name": name, "api_base": f"{url}/v1"} for name in MODELS]
+    # YAML has JSON in it.
+    _write(home / ".config" / "io.datasette.llm" / "extra-openai-models.yaml", json.dumps(models))
+    return {"OPENAI_API_KEY": "dummy", "LLM_MODEL": MODELS[0]}
+
+
 def _fast_agent(home, url):
     return {"GENERIC_BASE_URL": f"{url}/v1", "GENERIC_API_KEY": "dummy"}
 
@@ -262,6 +269,8 @@ AGENTS = {
             "claude-agent-acp", ["claude-agent-acp"], _claude, "@agentclientprotocol/claude-agent-acp@0.101.0",
             litter=r"claude-\d+/.*",
         ),
+        # The one that speaks no protocol.
+        Agent("llm", ["llm"], _llm),
     ]
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The agents of the Agent Client Protocol through clinvk.  What is expected of all stands in the scenarios, what is
+"""The agents that are known by name, through clinvk.  What is expected of all stands in the scenarios, what is
 different with one of them in its row below, and why.
 """
 
@@ -23,6 +23,9 @@ UNHEARD = "unreachable"
 
 # It says nothing of what was used.
 NOTHING = (0, 0, 0, 0)
+
+# Some are programs that print: nothing of a protocol is to be had of them.
+PRINTS = "it speaks no protocol"
 
 # What is made on the disk by mode, of `write shell`; None: the mode is refused.
 MODES = {
@@ -66,7 +69,7 @@ ROWS = {
         model=(f"generic.{MODELS[1]}", MODELS[1]),
         kinds={"401": UNHEARD, "500": UNHEARD},
         # It has no tools of its own.
-        modes=dict.fromkeys(MODES, ""),
+        modes={"--approval auto": "", "--approval none": ""},
         skips={
             "stopped": "it has no tools of its own",
             "unknown-model": "it takes any name",
@@ -83,6 +86,19 @@ ROWS = {
     "kimi": Row(usage=NOTHING, model=(MODELS[0], MODELS[0]), modes={"--approval always": None}, kinds={"500": UNHEARD}),
     # Anthropic counts cached input beside the rest, and knows no count of reasoning.
     "claude-agent-acp": Row(usage=(INPUT + CACHED, OUTPUT, CACHED, 0), model=("haiku", "haiku")),
+    "llm": Row(
+        usage=NOTHING,
+        # All but the first: it has no tools that would ask.
+        modes=dict.fromkeys(list(MODES)[1:]),
+        # A program's failure is its exit status and its words.
+        kinds=dict.fromkeys(KINDS, "crash"),
+        skips={
+            "images": PRINTS,
+            "unknown-model": PRINTS,
+            "error-hang": f"{PRINTS}: its limit is --timeout",
+            "stopped": "it has no tools of its own",
+        },
+    ),
 }
 
 

@@ -432,8 +432,8 @@ class Chat:
         return False
 
     def is_side(self, path, body):
-        # What wants a title, a judgement or a summary offers no tools.
-        return "tools" not in body
+        # The question for a title has no tools.
+        return "tools" not in body and "title" in self.system(body)
 
     def side_text(self, body):
         return "A title"
