@@ -1,6 +1,7 @@
 //! Agents that speak the Agent Client Protocol: what recorded ones said, and the traps that none of the recordings has.
 
 mod recorded;
+mod run;
 mod said;
 mod traps;
 

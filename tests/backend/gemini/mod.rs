@@ -512,3 +512,27 @@ fn completions_have_no_tools_or_only_those_that_read() {
     assert!(without.contains(&rule("read_file", "deny")) && !without.contains("\"allow\""), "{without}");
     assert!(reading.contains(&rule("read_file", "allow")), "{reading}");
 }
+
+#[test]
+fn mcp_servers_are_named_where_the_folder_can_be_trusted() {
+    let with_servers = Task { mcp: crate::backend::servers(), ..task("hi") };
+    let mut dialogue = opened(&with_servers);
+    let mut steps = Steps::new();
+    for line in [chunk("Yes."), answered()] {
+        dialogue.line(&line.to_string(), &mut steps);
+    }
+    let is_warning = |step: &&Step| crate::util::replay::is_warning(step);
+    assert_eq!((ending(&steps), steps.iter().filter(is_warning).count()), ("ok", 1), "{steps:?}");
+    let mut dialogue = gemini().dialogue(&with_servers);
+    let mut played = crate::util::replay::Played::default();
+    let mut steps = Steps::new();
+    dialogue.start(&mut steps);
+    dialogue.line(&gemini().rehearsal(&with_servers)[0], &mut steps);
+    played.take(steps);
+    let opened: Value = serde_json::from_str(played.said.last().unwrap()).unwrap();
+    assert_eq!(opened["params"]["mcpServers"].as_array().map(Vec::len), Some(3), "{opened}");
+    let error = gemini().launch(&Task { no_project_config: true, ..with_servers }).unwrap_err();
+    let sentence =
+        "backend `gemini` cannot honour mcp servers: gemini has MCP servers only in a folder that it trusts";
+    assert!(error.to_string().starts_with(sentence), "{error}");
+}
