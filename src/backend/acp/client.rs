@@ -1,6 +1,6 @@
 //! What the agent may use of its client, where the configuration offers it: files and terminals, under the task's modes.
 
-use super::permission::{Answers, Verdict};
+use super::permission::{self, Answers, Verdict};
 use crate::backend::jsonrpc::{INVALID_PARAMS, Rpc};
 use crate::backend::{ClientTool, Ended, Step, Steps, ToolError, ToolReply};
 use crate::base::json::{Value, from_str, json};
@@ -101,8 +101,9 @@ impl Client {
 
     /// A yes is for one use.
     fn has_yes(&mut self, kind: &str) -> bool {
-        // Some agents have no word for the kind of a tool, or another one.
-        let fits = |given: &String| given == kind || !matches!(&**given, "edit" | "execute");
+        // Some agents have no word for the kind of a tool, or another one: but never one that says that it only reads.
+        let other = |given: &str| !matches!(given, "edit" | "execute") && !permission::only_reads(given);
+        let fits = |given: &String| given == kind || other(given);
         let at = self.yeses.iter().position(fits);
         at.map(|at| self.yeses.remove(at)).is_some()
     }

@@ -51,7 +51,7 @@ impl Answers {
 
     /// `kind`: the protocol's word for what the tool does.
     pub(super) fn verdict(&self, kind: &str, name: &str) -> Verdict {
-        let changes = !matches!(kind, "read" | "search" | "fetch" | "think");
+        let changes = !only_reads(kind);
         let by_mode = match self.approval {
             Approval::None => true,
             Approval::Auto => kind == "edit",
@@ -68,6 +68,11 @@ impl Answers {
             Verdict::Refuse
         }
     }
+}
+
+/// Whether the protocol's word for what a tool does says that it changes nothing.
+pub(super) fn only_reads(kind: &str) -> bool {
+    matches!(kind, "read" | "search" | "fetch" | "think")
 }
 
 /// The outcome that says yes or no for this once: by the kinds of the options, their ids are any words. Where none fits the

@@ -461,6 +461,29 @@ fn a_question_without_a_fitting_answer_is_cancelled_and_counts_as_refused() {
     assert!(talk.played.events.iter().any(|event| matches!(event, Event::PermissionDenied { .. })));
 }
 
+/// An agent asks first, and then has us do it.
+#[test]
+fn a_yes_to_one_kind_of_tool_is_none_to_another() {
+    let backend = declared(json!({"client_tools": true}));
+    for (kind, method, is_asked_again) in [
+        ("edit", "fs/write_text_file", false),
+        ("other", "fs/write_text_file", false),
+        ("", "terminal/create", false),
+        ("execute", "terminal/create", false),
+        ("edit", "terminal/create", true),
+        ("read", "terminal/create", true),
+        ("think", "fs/write_text_file", true),
+    ] {
+        let mut talk = Talk::prompted(&*backend, &Task { attended: true, ..task("hi") });
+        talk.lines(&[question(json!({"toolCallId": "t", "kind": kind, "title": "It"}))]);
+        let id = talk.played.asked[0].id.clone();
+        talk.hear(|dialogue, steps| dialogue.permitted(&id, true, steps));
+        let params = json!({"path": "/src/project/x", "content": "", "command": "x"});
+        talk.lines(&[json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})]);
+        assert_eq!(talk.played.asked.len(), 1 + usize::from(is_asked_again), "{kind} {method}");
+    }
+}
+
 #[test]
 fn a_person_is_asked_what_the_modes_leave_to_one() {
     let of = |approval, sandbox| Task { approval, sandbox, attended: true, ..task("hi") };
