@@ -291,7 +291,7 @@ impl AcpTurn {
                 if !last.is_empty() && (failure.message.contains(last) || last.contains(&failure.message)) {
                     self.answer.drop_last(steps);
                 }
-                self.finish(Err(failure), steps);
+                self.over(Err(failure), steps);
             }
         }
     }
@@ -718,7 +718,7 @@ impl AcpTurn {
 
     /// The turn is over. A session that shall not stay is removed first.
     fn over(&mut self, result: Result<(), Failure>, steps: &mut Steps) {
-        if !self.params.ephemeral {
+        if !self.params.ephemeral || self.session.is_empty() {
             return self.finish(result, steps);
         }
         self.stage = Stage::Remove(result);
@@ -740,7 +740,11 @@ impl AcpTurn {
     }
 
     fn fail(&mut self, kind: Kind, sentence: String, steps: &mut Steps) {
-        self.finish(Err(Failure::new(kind, sentence)), steps);
+        match self.stage {
+            // What came of the turn is known already.
+            Stage::Remove(_) => self.removed(Some(sentence), steps),
+            _ => self.over(Err(Failure::new(kind, sentence)), steps),
+        }
     }
 
     fn finish(&mut self, result: Result<(), Failure>, steps: &mut Steps) {

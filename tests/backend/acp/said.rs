@@ -363,9 +363,26 @@ fn a_session_that_shall_not_stay_is_removed_or_the_run_says_that_it_stays() {
         (talk.played.ending(), talk.warnings()),
         ("ok", vec!["agent keeps its session: busy".to_owned()])
     );
-    let mut talk = with_answer(able);
+    let mut talk = with_answer(able.clone());
     talk.hear(|dialogue, steps| dialogue.alarm(steps));
     assert_eq!((talk.played.ending(), talk.warnings().len()), ("ok", 1));
+    let mut talk = with_answer(able.clone());
+    talk.line(r#"{"jsonrpc":"2.0","id":4,"result":{"#);
+    assert_eq!((talk.played.ending(), talk.warnings().len()), ("ok", 2), "the answer to the prompt counts");
+    // Also where the turn fails, as soon as there is a session.
+    for (secret, session) in [
+        (secret.clone(), json!({"sessionId": "s"})),
+        (
+            Task { model: Some("m".to_owned()), ..secret },
+            json!({"sessionId": "s", "models": {"currentModelId": "a", "availableModels": [{"modelId": "a"}, {"modelId": "m"}]}}),
+        ),
+    ] {
+        let mut talk = Talk::new(&*declared(json!({})), &secret);
+        talk.answer(json!({"agentCapabilities": able})).answer(session).refuse(-32603, "overloaded");
+        assert_eq!((talk.last()["method"].clone(), talk.played.ending()), (json!("session/delete"), "-"));
+        talk.answer(json!({}));
+        assert!(talk.failure().1.contains("overloaded") && talk.warnings().is_empty(), "{:?}", talk.played);
+    }
 }
 
 #[test]
