@@ -187,6 +187,8 @@ impl<'a> Conversation<'a> {
                     allowed = listener.permission(&permission)?;
                     Ok(())
                 });
+                // A yes that crossed the order to stop is none any more.
+                allowed &= self.stop.is_none() && !self.control.cancel.is_thrown();
                 // The person was silent, not the child, nor its model.
                 self.last_output = self.clock.ran();
                 self.step(|dialogue, steps| dialogue.permitted(&permission.id, allowed, steps));

@@ -268,18 +268,19 @@ impl Terminal {
     /// Reads what is there, and sees whether it has ended; whether there was anything.
     fn listen(&mut self) -> bool {
         let mut heard = false;
+        // Asked before the pipes are read: what it wrote is there when it has ended. Another process may hold them and print
+        // without end: what the pipes held at its end is read by then.
+        let exit = sys::exited(self.child.pid);
         for _ in 0..READS {
-            // Asked before the pipes are read: what it wrote is there when it has ended.
-            let exit = sys::exited(self.child.pid);
             let came = read_some(&mut self.child.stdout, &mut self.output)
                 | read_some(&mut self.child.stderr, &mut self.output);
             self.cut();
             heard |= came;
             if !came {
-                self.exit = self.exit.or(exit);
                 break;
             }
         }
+        self.exit = self.exit.or(exit);
         heard
     }
 

@@ -6,7 +6,7 @@ use clinvk::backend::{ClientTool, Dialogue, Ended, Launch, Step, Steps, ToolErro
 use clinvk::base::world::{World, random_id};
 use clinvk::exec::{self, Cancel, Control, Stop};
 use clinvk::model::error::{Failure, Kind};
-use clinvk::model::event::{Event, Listener};
+use clinvk::model::event::{Event, Listener, Permission};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -251,6 +251,63 @@ fn a_conversation_goes_on_while_a_terminal_prints_without_end() {
             output.contains(r"y\ny\n") && output.ends_with("true runs") && output.len() < 1000,
             "{output}"
         );
+    });
+}
+
+#[test]
+fn a_terminal_has_ended_though_what_it_left_behind_prints_without_end() {
+    alone("a_terminal_has_ended_though_what_it_left_behind_prints_without_end", || {
+        let ran = run("ask create 100 sh -c 'yes_&_exit_4'; ask await terminal-1; ask release terminal-1");
+        assert_eq!(ran.said, " create: terminal-1\n await: Some(4) None\n release: done\n");
+    });
+}
+
+/// The switch is thrown while a person is asked, who says yes.
+struct LateYes(Arc<Cancel>);
+
+impl Listener for LateYes {
+    fn event(&mut self, _: &Event) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn permission(&mut self, _: &Permission) -> io::Result<bool> {
+        self.0.throw();
+        Ok(true)
+    }
+}
+
+/// Asks a person, and ends with the answer.
+struct Careful;
+
+impl Dialogue for Careful {
+    fn start(&mut self, steps: &mut Steps) {
+        let [id, tool_use, name, title] = Default::default();
+        steps.push(Step::Ask(Permission { id, tool_use, name, title, input: Default::default() }));
+    }
+
+    fn line(&mut self, _: &str, _: &mut Steps) {}
+
+    fn permitted(&mut self, _: &str, allowed: bool, steps: &mut Steps) {
+        steps.push(Step::Finished(Err(Failure::new(Kind::Internal, format!("allowed: {allowed}")))));
+    }
+
+    fn eof(&mut self, _: &Ended, _: &mut Steps) {}
+}
+
+#[test]
+fn a_yes_that_comes_after_the_order_to_stop_is_none() {
+    alone("a_yes_that_comes_after_the_order_to_stop_is_none", || {
+        let scene = Scene::new();
+        scene.fake("fake", "cat >/dev/null");
+        let launch = Launch { dir: fs::canonicalize(scene.path("work")).unwrap(), ..Launch::default() };
+        let cancel = Arc::new(Cancel::new().unwrap());
+        let (control, marker) = (Control::with(cancel.clone()), random_id().unwrap());
+        let (program, world) = (scene.path("bin/fake"), World::default());
+        let mut late = LateYes(cancel);
+        let report =
+            exec::run(&program, &launch, &marker, &world, &mut Careful, &control, &mut late).unwrap();
+        let Stop::Finished(Err(failure)) = report.stop else { panic!("{report:?}") };
+        assert_eq!(failure.message, "allowed: false");
     });
 }
 
