@@ -159,10 +159,12 @@ fn a_long_list_comes_in_pages() {
     let second = peer.ask("session/list", json!({"cursor": first["nextCursor"]}));
     assert_eq!(titles(&second), ["number 2", "number 1", "number 0"]);
     assert_eq!(second.get("nextCursor"), None);
-    assert_eq!(
-        peer.refusal("session/list", json!({"cursor": "x"})),
-        (-32602, "`cursor` is none of ours: `x`".to_owned())
-    );
+    for cursor in ["x", "-1", "18446744073709551615"] {
+        assert_eq!(
+            peer.refusal("session/list", json!({"cursor": cursor})),
+            (-32602, format!("`cursor` is none of ours: `{cursor}`"))
+        );
+    }
 }
 
 #[test]
@@ -355,6 +357,20 @@ fn so_many_prompts_wait_and_no_more() {
         reasons.extend(message["result"]["stopReason"].as_str().map(str::to_owned));
     }
     assert!(first == others[0] - 1 && reasons.iter().all(|reason| reason == "cancelled"), "{reasons:?}");
+}
+
+#[test]
+fn what_runs_in_a_session_that_is_opened_again_can_be_cancelled() {
+    let (scene, mut peer, id) = playing("read -r word; tell began; exec \"$here/sleep\" 1000");
+    let mut began = scene.fifo("began");
+    let here = json!({"sessionId": id, "cwd": scene.text("work"), "mcpServers": []});
+    for reopen in ["session/load", "session/resume"] {
+        let request = peer.send("session/prompt", prompt(&id, "x"));
+        began.told();
+        peer.ask(reopen, here.clone());
+        peer.notify("session/cancel", json!({"sessionId": id}));
+        assert_eq!(peer.answer(request).1["result"]["stopReason"], "cancelled", "{reopen}");
+    }
 }
 
 #[test]

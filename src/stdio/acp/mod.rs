@@ -129,9 +129,11 @@ impl Agent<'_> {
         Ok(with_id(self.choices(&open), &open.id))
     }
 
-    /// Opens a session under that id. One that was open by it is replaced; what runs in it goes on.
+    /// Opens a session under that id. One that was open by it is replaced; what runs in it goes on, and can be cancelled as
+    /// before.
     fn open(&self, params: &Value, id: String, chosen: Chosen) -> Result<Arc<Open>, Refusal> {
         let further = params["additionalDirectories"].as_array().into_iter().flatten();
+        let queue = lock(&self.open).get(&id).map(|open| open.queue.clone()).unwrap_or_default();
         let open = Arc::new(Open {
             id: id.clone(),
             dir: absolute("cwd", &params["cwd"])?,
@@ -141,7 +143,7 @@ impl Agent<'_> {
             chosen: Mutex::new(chosen),
             settled: Mutex::default(),
             root: self.client.cancel().clone(),
-            queue: Arc::default(),
+            queue,
         });
         lock(&self.open).insert(id, open.clone());
         Ok(open)
@@ -213,9 +215,9 @@ impl Agent<'_> {
         let offset = match params["cursor"].as_str() {
             None => 0,
             Some(cursor) => cursor
-                .parse()
+                .parse::<u32>()
                 .map_err(|_| Refusal::bad_params(format!("`cursor` is none of ours: `{cursor}`")))?,
-        };
+        } as usize;
         // One that is gone may have sessions.
         let dir =
             params["cwd"].as_str().map(|dir| directory(Path::new("/"), Path::new(dir)).unwrap_or(dir.into()));
