@@ -68,7 +68,9 @@ pub(super) fn open<'a>(there: &'a There<'_>, order: &Value, control: Control) ->
         }
     };
     let facts = facts(&opening, &opening["content"], control, false);
-    let id = opening["run_id"].as_str().unwrap_or_default().to_owned();
+    // It becomes a part of a request, when the run has to stop.
+    let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let id = opening["run_id"].as_str().filter(is_id).ok_or_else(|| there.no_event())?.to_owned();
     Ok(Opened::Begun(Box::new(Begun { there, reply, id, facts, begun: None })))
 }
 
@@ -109,7 +111,11 @@ impl Server {
 
     /// A line of a stream.
     fn line(&self, line: &str) -> Result<Value, Error> {
-        serde_json::from_str(line).map_err(|_| self.address.failed("it sent a line that is no event"))
+        serde_json::from_str(line).map_err(|_| self.no_event())
+    }
+
+    fn no_event(&self) -> Error {
+        self.address.failed("it sent a line that is no event")
     }
 }
 

@@ -125,6 +125,8 @@ fn a_broken_stream_is_an_error_whatever_it_has_said() {
     for (lines, problem) in [
         (String::new(), "its answer ended before the run did"),
         ("no json\n".to_owned(), "it sent a line that is no event"),
+        (run.replace(r#""1""#, r#""1\r\nX: y""#) + "\n", "it sent a line that is no event"),
+        (run.replace(r#""1""#, "1") + "\n", "it sent a line that is no event"),
         (format!("{run}\n"), "its answer ended before the run did"),
         (format!("{run}\n[1]\n\"x\"\n7\nnull\n{{}}\n"), "its answer ended before the run did"),
         (format!("{run}\n{{\"type\":\"message\"}}\n{{\"type\":"), "its answer broke off"),

@@ -192,6 +192,12 @@ fn what_is_wrong_is_refused_and_the_session_goes_on() {
             -32602,
             "cannot use directory `/nowhere`: No such file or directory (os error 2)".to_owned(),
         ),
+        (
+            "session/new",
+            json!({"cwd": scene.text("work"), "additionalDirectories": 7}),
+            -32602,
+            "`additionalDirectories` is a list of absolute paths".to_owned(),
+        ),
         ("session/new", json!({"cwd": file}), -32602, "`ROOT/work/file` is not a directory".to_owned()),
         ("session/prompt", json!({"prompt": []}), -32602, "`sessionId` is missing: a text".to_owned()),
         ("session/prompt", json!({"sessionId": id, "prompt": []}), -32602, "there is no prompt".to_owned()),

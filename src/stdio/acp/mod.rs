@@ -132,12 +132,19 @@ impl Agent<'_> {
     /// Opens a session under that id. One that was open by it is replaced; what runs in it goes on, and can be cancelled as
     /// before.
     fn open(&self, params: &Value, id: String, chosen: Chosen) -> Result<Arc<Open>, Refusal> {
-        let further = params["additionalDirectories"].as_array().into_iter().flatten();
+        let further = match &params["additionalDirectories"] {
+            Value::Null => &[][..],
+            Value::Array(further) => further,
+            _ => return Err(Refusal::bad_params("`additionalDirectories` is a list of absolute paths")),
+        };
         let queue = lock(&self.open).get(&id).map(|open| open.queue.clone()).unwrap_or_default();
         let open = Arc::new(Open {
             id: id.clone(),
             dir: absolute("cwd", &params["cwd"])?,
-            add_dirs: further.map(|dir| absolute("additionalDirectories", dir)).collect::<Result<_, _>>()?,
+            add_dirs: further
+                .iter()
+                .map(|dir| absolute("additionalDirectories", dir))
+                .collect::<Result<_, _>>()?,
             servers: servers::read(&params["mcpServers"])?,
             system: system(&params["_meta"]["systemPrompt"])?,
             chosen: Mutex::new(chosen),
