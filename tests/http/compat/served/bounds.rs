@@ -153,8 +153,8 @@ cat >/dev/null"#;
 fn tokens_are_counted_while_every_slot_is_taken() {
     let (_scene, server) = with_echo(json!({"hang": true}), json!({"max_runs": 1, "queue_length": 0}));
     let running = server.ask("POST", MESSAGES).json(&asking(MESSAGES, "x")).send();
-    until("it runs", || server.get("/api/v1/runs").json()["runs"] != json!([]));
-    until("the slot is taken", || server.post(MESSAGES, &asking(MESSAGES, "x")).status == 429);
+    until("the slot is taken", || server.get("/health").json()["slots"]["used"] == 1);
+    assert_eq!(server.post(MESSAGES, &asking(MESSAGES, "x")).status, 429);
     let body = asking(MESSAGES, "four words are here");
     let count = || server.ask("POST", "/anthropic/v1/messages/count_tokens?beta=true").json(&body).send();
     let counting: Vec<Stream> = (0..14).map(|_| count()).collect();
