@@ -1,12 +1,14 @@
 //! A dry run: what would be executed, as a script that a shell runs, or as data. Of MCP servers it shows no secrets.
 
-use crate::backend::{Launch, Step, Steps};
+use crate::backend::{Launch, Step, Steps, Trust};
 use crate::base::collect::inserted;
 use crate::base::json::json;
-use crate::config::BackendConfig;
-use crate::engine::Prepared;
+use crate::config::{BackendConfig, Config};
+use crate::engine::{Engine, Prepared};
+use crate::model::error::Error;
 use crate::model::mcp::McpServer;
 use crate::model::task::{OutputFormat, Task};
+use crate::session::Session;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -48,6 +50,19 @@ pub(crate) fn describe(prepared: &Prepared, program: Option<&Path>, format: Outp
             data(prepared, program, Reader::Owner).to_string() + "\n"
         }
     }
+}
+
+/// What would be executed of a task of a client's, for that client.
+pub(crate) fn for_client(
+    engine: &Engine,
+    config: &Config,
+    task: Task,
+    session: Option<&Session>,
+) -> Result<String, Error> {
+    let prepared = engine.prepare(task, session)?;
+    let program = engine.locate(&*prepared.backend, Trust::All);
+    let reader = Reader::Other(config.backend(&prepared.task.backend));
+    Ok(text(&prepared, program.as_deref(), reader))
 }
 
 fn name(prepared: &Prepared, program: Option<&Path>) -> String {

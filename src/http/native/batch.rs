@@ -1,13 +1,12 @@
 //! `POST /parallel`, `/compare` and `/chain`: many runs of one request, as many at once as there are slots.
 
 use super::deliver::{Failed, Feed, Format, Job, deliver, key};
-use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::text::without_mark;
 use crate::batch::compare::OfCompare;
 use crate::batch::place::Here;
 use crate::batch::{Batch, Chain, Finished, Observer, Plan, Report, Runner, State, Workers, compare};
-use crate::engine::dry_run::{self, Reader};
+use crate::engine::dry_run;
 use crate::engine::fallback::Attempts;
 use crate::engine::request::Request;
 use crate::exec::Control;
@@ -289,10 +288,6 @@ impl Runner for Admitted<'_> {
     }
 
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
-        let engine = &self.0.server.engine;
-        let prepared = engine.prepare(task, session)?;
-        let program = engine.locate(&*prepared.backend, Trust::All);
-        let reader = Reader::Other(self.0.server.config.backend(&prepared.task.backend));
-        Ok(dry_run::text(&prepared, program.as_deref(), reader))
+        dry_run::for_client(&self.0.server.engine, &self.0.server.config, task, session)
     }
 }

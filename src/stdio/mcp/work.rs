@@ -4,12 +4,11 @@ use super::Offer;
 use super::answers::{Came, bounded, refusal, result, sections};
 use super::progress::{BatchObserver, Progress, RunListener};
 use super::tools::Tool;
-use crate::backend::Trust;
 use crate::base::json::{self, Value, json};
 use crate::batch::compare::{OfCompare, all, candidates, dissenters, title};
 use crate::batch::place::Here;
 use crate::batch::{Batch, Finished, Plan, Report, Runner, State, Workers};
-use crate::engine::dry_run::{self, Reader};
+use crate::engine::dry_run;
 use crate::engine::fallback::Attempts;
 use crate::engine::request::{Defaults, Directories, OfSession, Request};
 use crate::exec::{Cancel, Control};
@@ -126,14 +125,7 @@ impl Runner for Work<'_> {
     }
 
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {
-        let Offer { engine, config, .. } = self.offer;
-        let prepared = engine.prepare(task, session)?;
-        let program = engine.locate(&*prepared.backend, Trust::All);
-        Ok(dry_run::text(
-            &prepared,
-            program.as_deref(),
-            Reader::Other(config.backend(&prepared.task.backend)),
-        ))
+        dry_run::for_client(self.offer.engine, self.offer.config, task, session)
     }
 }
 
