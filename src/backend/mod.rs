@@ -9,6 +9,7 @@ pub mod command;
 pub mod echo;
 pub mod gemini;
 pub(crate) mod jsonrpc; // one framing for all who speak it
+mod mux; // runs that share a program
 mod reader; // lines of JSON, none of them lost
 mod registry; // the backends there are
 
@@ -17,6 +18,9 @@ use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 pub use client_tool::{ClientTool, ToolError, ToolReply};
+pub use mux::Keeping;
+#[allow(unused_imports)] // until the pool is there
+pub(crate) use mux::{Mux, Route, Routes, Seat};
 pub use registry::{Agents, Registry, Trust};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -91,6 +95,12 @@ pub trait Backend: Send + Sync {
 
     /// What is said to the program and what its lines mean.
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue>;
+
+    /// How the program of this task is kept for further runs; none where it has to end with the run. The task is one that was
+    /// launched, `task.resume` and its prompt among it.
+    fn keeps(&self, _task: &Task) -> Option<Keeping> {
+        None
+    }
 
     /// Lines that a dry run puts in the child's mouth, so that the dialogue goes on to its end:
     /// `<threadId>` or `<sessionId>` stands where the child's answer goes.

@@ -1,0 +1,52 @@
+//! How runs share a program that outlives them: at once or one after the other, each as if it had started it alone. Pure, as
+//! the dialogues are, which know nothing of it.
+#![allow(dead_code)] // until the pool is there
+
+/// How the program of a task is kept for further runs.
+pub struct Keeping {
+    /// Programs of one backend with equal ones are interchangeable: it has everything that a task gives its program and that
+    /// the program has still when the next task comes, and nothing that is a single turn's.
+    pub(crate) shape: String,
+    /// It can hold several conversations at once.
+    pub(crate) is_shared: bool,
+    /// What stands between the runs and the program.
+    pub(crate) mux: Box<dyn Mux>,
+}
+
+/// The number of a run in its program: 1, 2, 3 ...
+pub(crate) type Seat = u64;
+
+/// What stands between runs and their common program, as a state machine without I/O: lines in, routes out. Lines have no ends.
+pub(crate) trait Mux: Send {
+    /// The program was started, and no run is there yet: what it can be asked for already is asked now.
+    fn start(&mut self, routes: &mut Routes);
+
+    /// A run begins: in the conversation of that vendor's id, which the program `holds`, or in one of its own. Whatever a
+    /// run does, the program says something soon, else it is taken for dead: where nothing else would make it, this
+    /// asks it a question for that.
+    fn enter(&mut self, seat: Seat, conversation: Option<&str>, routes: &mut Routes);
+
+    /// A run says a line to the program.
+    fn run_says(&mut self, seat: Seat, line: String, routes: &mut Routes);
+
+    /// The program says a line.
+    fn program_says(&mut self, line: &str, routes: &mut Routes);
+
+    /// A run is over, or does not listen any more: what is still said to it is dropped.
+    fn leave(&mut self, seat: Seat, routes: &mut Routes);
+
+    /// Whether a run can go on with the conversation of that vendor's id, as its last run left it.
+    fn holds(&self, conversation: &str) -> bool;
+}
+
+/// Where lines go, in order.
+pub(crate) type Routes = Vec<Route>;
+
+/// Where a line goes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Route {
+    ToProgram(String),
+    ToRun(Seat, String),
+    /// The program shall take no further run, for this reason. Those in it go on.
+    Spoilt(String),
+}
