@@ -2,7 +2,7 @@
 //! stands under `backend` there is what a file would say under `backends.NAME`, and is read by the same reader.
 
 use super::file;
-use super::path::Path;
+use super::path::{POOL, Path};
 use super::table::{BUILT_IN, BackendConfig, Section};
 use super::{Origin, Settings};
 use crate::base::collect::inserted;
@@ -70,7 +70,7 @@ fn named(settings: &Settings) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (path, (value, _)) in settings {
         match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["backends", name, ..] => _ = names.insert(name.to_owned()),
+            ["backends" | POOL, name, ..] => _ = names.insert(name.to_owned()),
             ["default_backend"]
             | ["unified_flags", "fallback"]
             | ["server", "allowed_backends"]

@@ -51,7 +51,8 @@ fn find_settings(text: &str) -> Result<Vec<(path::Path, Value)>, Problem> {
     let names = Names::of(members.iter().map(|member| &member.path));
     let mut settings = Vec::new();
     for member in &members {
-        if let Some(problem) = declares(member).and_then(|(section, name)| bad_name(section, name)) {
+        let problem = |(section, name)| bad_name(section, name, names.backends());
+        if let Some(problem) = declares(member).and_then(problem) {
             return Err((member.key_at, problem));
         }
         settings.extend(setting(member, &names)?);
@@ -78,7 +79,7 @@ fn is_program(member: &Member<'_>) -> bool {
     matches!(declares(member), Some(("backends", name)) if agents::find(name).is_none())
 }
 
-/// The section and the name in it, when this member declares one: a backend, or the policy of an API key.
+/// The section and the name in it, when this member declares one: a backend, the policy of an API key, or a pool.
 fn declares<'a>(member: &'a Member<'_>) -> Option<(&'static str, &'a str)> {
     let (section, name) = named(&member.path)?;
     let is_declaration = member.path.len() == section.split('.').count() + 1;

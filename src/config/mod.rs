@@ -15,14 +15,14 @@ pub use file::{set, unset};
 pub use path::bad_key_name;
 pub use table::{
     BUILT_IN, BackendConfig, Client, Config, Declared, Echo, Fields, Input, KEYS, Key, KeyPolicy, Modes, Of,
-    Output, Parallel, Server, Session, UnifiedFlags,
+    Output, Parallel, PoolConfig, Server, Session, UnifiedFlags,
 };
 pub use value::{AnswerAs, PromptBy, Protocol, StdinUse, SystemBy, Type, UsageOf};
 
 use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::model::error::Error;
-use path::{Names, Place, misplaced, path_for, unknown};
+use path::{Names, POOL, Place, misplaced, path_for, unknown};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -125,6 +125,11 @@ impl Config {
         let known = || agents::find(name).map(|agent| &agent.config);
         self.backends.get(name).or_else(known).unwrap_or(&DEFAULTS)
     }
+
+    /// Which children of that backend are kept.
+    pub fn pool(&self, name: &str) -> PoolConfig {
+        self.pools.get(name).cloned().unwrap_or_default()
+    }
 }
 
 impl Loaded {
@@ -133,7 +138,7 @@ impl Loaded {
         let path = path::path(key);
         let is_below = |row: &Row| row.path.starts_with(&path);
         let mut below: Vec<Row> = self.rows.iter().filter(|row| is_below(row)).cloned().collect();
-        if let ("backends", Some(agent), true) =
+        if let ("backends" | POOL, Some(agent), true) =
             (&*path[0], path.get(1).and_then(|name| agents::find(name)), below.is_empty())
         {
             let settings: Settings = inserted(agent.settings());
@@ -149,7 +154,7 @@ impl Loaded {
                 let names = Names::of(self.rows.iter().map(|row| &row.path));
                 Err(Error::Invalid(unknown(&path, &names)))
             }
-            (Some(_), Some(given)) if path[0] == "backends" && !known.contains(given) => {
+            (Some(_), Some(given)) if matches!(&*path[0], "backends" | POOL) && !known.contains(given) => {
                 Err(Error::UnknownBackend { given: given.clone(), known })
             }
             (Some(place), _) => Err(Error::Invalid(

@@ -8,6 +8,9 @@ use crate::base::text::nearest;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The section in which every backend has a pool of its own, whether it is named there or not.
+pub(super) const POOL: &str = "pool";
+
 /// The names on the way to a value; a name may contain dots (`models` has the vendors' names in it).
 pub(super) type Path = Vec<String>;
 
@@ -72,7 +75,10 @@ impl Names {
     pub(super) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Names {
         let built_in = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
         let mut names: BTreeMap<_, _> = inserted([("backends", built_in)]);
-        for (section, name) in paths.into_iter().filter_map(|path| named(path)) {
+        // A pool makes no backend.
+        let declared =
+            paths.into_iter().filter_map(|path| named(path)).filter(|(section, _)| *section != POOL);
+        for (section, name) in declared {
             let known: &mut Vec<String> = names.entry(section).or_default();
             if !known.iter().any(|known| known == name) {
                 known.push(name.to_owned());
@@ -83,7 +89,8 @@ impl Names {
 
     /// The names that have this key.
     pub(super) fn with<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a String> {
-        let all = key.section().and_then(|section| self.0.get(section));
+        let declaring = |section| if section == POOL { "backends" } else { section };
+        let all = key.section().and_then(|section| self.0.get(declaring(section)));
         all.into_iter().flatten().filter(|name| key.is_for(name))
     }
 
@@ -165,9 +172,25 @@ fn children(parent: &[String], names: &Names) -> Vec<String> {
     found
 }
 
-/// What is wrong with the name of a backend or an API key, if anything is.
-pub(super) fn bad_name(section: &str, name: &str) -> Option<String> {
-    if section == "backends" { bad_backend_name(name) } else { bad_key_name(name) }
+/// What is wrong with the name of a backend, an API key or a pool, if anything is.
+pub(super) fn bad_name(section: &str, name: &str, backends: &[String]) -> Option<String> {
+    match section {
+        "backends" => bad_backend_name(name),
+        POOL => unknown_backend(name, backends),
+        _ => bad_key_name(name),
+    }
+}
+
+/// The sentence about a name that is no backend's.
+fn unknown_backend(name: &str, backends: &[String]) -> Option<String> {
+    if backends.iter().any(|backend| backend == name) || agents::find(name).is_some() {
+        return None;
+    }
+    let hint = nearest(name, backends.iter().map(String::as_str)).map_or_else(
+        || format!("known are {}", backends.join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Some(format!("unknown backend `{name}`: {hint}"))
 }
 
 /// A small letter, then small letters, digits and `_`: what can stand in a variable's name.
@@ -203,15 +226,7 @@ fn bad(what: &str, name: &str, taken: Option<&str>) -> Option<String> {
 /// What is wrong with a value that its type does not know of, if anything is.
 pub(super) fn bad_value(path: &[String], value: &Value, backends: &[String]) -> Option<String> {
     match value {
-        Value::String(name)
-            if path == ["default_backend"] && !backends.contains(name) && agents::find(name).is_none() =>
-        {
-            let hint = nearest(name, backends.iter().map(String::as_str)).map_or_else(
-                || format!("known are {}", backends.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            Some(format!("unknown backend `{name}`: {hint}"))
-        }
+        Value::String(name) if path == ["default_backend"] => unknown_backend(name, backends),
         Value::Array(words)
             if path.len() == 3
                 && path[2] == "command"

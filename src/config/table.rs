@@ -38,7 +38,7 @@ pub enum Of {
 }
 
 impl Key {
-    /// The section in which every name has this key, where there is one: `backends`, or `server.keys`.
+    /// The section in which every name has this key, where there is one: `backends`, `server.keys`, or `pool`.
     pub(super) fn section(&self) -> Option<&'static str> {
         self.name.find('<').map(|name| &self.name[..name - ".".len()])
     }
@@ -64,10 +64,20 @@ pub(super) trait Section {
 
 impl Section for BTreeMap<String, BackendConfig> {
     fn read(node: &Value) -> Self {
-        let declared = node.as_object().into_iter().flat_map(|backends| backends.keys().map(String::as_str));
-        let names = BUILT_IN.iter().copied().chain(declared);
-        inserted(names.map(|name| (name.to_owned(), BackendConfig::read(&node[name]))))
+        of_each_backend(node)
     }
+}
+
+impl Section for BTreeMap<String, PoolConfig> {
+    fn read(node: &Value) -> Self {
+        of_each_backend(node)
+    }
+}
+
+fn of_each_backend<T: Section>(node: &Value) -> BTreeMap<String, T> {
+    let declared = node.as_object().into_iter().flat_map(|backends| backends.keys().map(String::as_str));
+    let names = BUILT_IN.iter().copied().chain(declared);
+    inserted(names.map(|name| (name.to_owned(), T::read(&node[name]))))
 }
 
 impl Section for BTreeMap<String, KeyPolicy> {
@@ -159,6 +169,7 @@ table! {
         + client: Client = "/client", "How the command line uses a running server.";
         + server: Server = "/server", "How the HTTP server listens and what it refuses.";
         + backends: BTreeMap<String, BackendConfig> = "/backends", "The built-in backends and those that the file declares.";
+        + pools: BTreeMap<String, PoolConfig> = "/pool", "Which children of each backend are kept.";
     }
 
     /// How a task runs when nothing says otherwise.
@@ -349,5 +360,16 @@ table! {
         flood_bytes: u64 = "0", "bytes of text to print besides";
         hang: bool = "false", "never end";
         stderr: String = "", "a text for standard error";
+    }
+
+    /// Which children of a backend outlive their run, and for how long.
+    PoolConfig "pool.<name>." All {
+        max: usize [0, MANY] = "4", "most kept children; 0 keeps none";
+        min_idle: usize [0, MANY] = "0", "how many that wait for a run are there at any time, never more than `max`";
+        idle_secs: u64 [0, YEAR] = "300", "longest time that one waits for its next run; 0 is no limit";
+        max_turns: u32 = "100", "most turns of one; 0 is no limit";
+        max_rss_mb: u64 [0, MILLION] = "1024", "most MiB of memory of one and the processes below it; 0 is no limit";
+        max_age_secs: u64 [0, YEAR] = "3600", "longest life of one; 0 is no limit";
+        per_process: usize [1, MANY] = "8", "most conversations of one at once, where its protocol can hold several";
     }
 }

@@ -270,7 +270,7 @@ fn get_has_keys_sections_and_good_errors() {
         ("max_turns", "unknown key `max_turns`: did you mean `unified_flags.max_turns`?"),
         (
             "",
-            "unknown key ``: known here are default_backend, unified_flags, session, input, output, parallel, client, server, backends",
+            "unknown key ``: known here are default_backend, unified_flags, session, input, output, parallel, client, server, backends, pool",
         ),
         ("server.port.x", "unknown key `server.port.x`: `server.port` has no keys in it"),
         (
@@ -280,6 +280,7 @@ fn get_has_keys_sections_and_good_errors() {
         ("backends.claude.models.fast", "`backends.claude.models.fast` is not set"),
         ("backends.claude.hang", "`backends.claude.hang`: only backend `echo` has this key"),
         ("backends.cluade.model", "unknown backend `cluade`: did you mean `claude`?"),
+        ("pool.cluade.max", "unknown backend `cluade`: did you mean `claude`?"),
     ] {
         assert_eq!(loaded.get(key).unwrap_err().to_string(), sentence);
     }
@@ -350,6 +351,50 @@ fn the_policy_of_an_api_key_has_a_name_of_its_own() {
             "1:29: unknown key `server.keys.ci.admn`: did you mean `server.keys.ci.admin`?",
         ),
         (r#"{"server": {"keys": {"ci": 1}}}"#, "1:28: `server.keys.ci`: expected an object, found `1`"),
+    ] {
+        assert_eq!(Home::with(text).error(&[]), format!("config.json:{sentence}"));
+    }
+}
+
+#[test]
+fn every_backend_has_a_pool_of_its_own_and_a_pool_makes_no_backend() {
+    let home = Home::with(
+        r#"{"backends": {"ollama": {"command": ["ollama"]}}, "pool": {"ollama": {"max": 0}, "kimi": {"max": 2}}}"#,
+    );
+    let loaded = home.load(&[("CLINVK_POOL_CODEX_PER_PROCESS", "3")]).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let pool = |name| loaded.config.pool(name);
+    let defaults = PoolConfig {
+        max: 4,
+        min_idle: 0,
+        idle_secs: 300,
+        max_turns: 100,
+        max_rss_mb: 1024,
+        max_age_secs: 3600,
+        per_process: 8,
+    };
+    assert_eq!(pool("claude"), defaults);
+    assert_eq!(pool("ollama"), PoolConfig { max: 0, ..defaults.clone() });
+    assert_eq!(pool("kimi"), PoolConfig { max: 2, ..defaults.clone() });
+    assert_eq!(pool("codex"), PoolConfig { per_process: 3, ..defaults.clone() });
+    assert_eq!(pool("opencode"), defaults);
+    assert_eq!(loaded.get("pool.opencode.idle_secs").unwrap(), 300);
+    // An agent that has a pool is one that is used.
+    assert!(loaded.config.backends.contains_key("kimi") && !loaded.config.backends.contains_key("opencode"));
+    for (text, sentence) in [
+        (r#"{"pool": {"cluade": {"max": 1}}}"#, "1:11: unknown backend `cluade`: did you mean `claude`?"),
+        (
+            r#"{"pool": {"claude": {"per_process": 0}}}"#,
+            "1:37: `pool.claude.per_process`: expected a whole number from 1 to 1024, found `0`",
+        ),
+        (
+            r#"{"pool": {"claude": {"min_idel": 1}}}"#,
+            "1:22: unknown key `pool.claude.min_idel`: did you mean `pool.claude.min_idle`?",
+        ),
+        (
+            r#"{"backends": {"pool": {"command": ["x"]}}}"#,
+            "1:15: a backend cannot be named `pool`: that is the name of a section",
+        ),
     ] {
         assert_eq!(Home::with(text).error(&[]), format!("config.json:{sentence}"));
     }
