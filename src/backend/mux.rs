@@ -32,10 +32,11 @@ pub(crate) trait Mux: Send {
     /// The program says a line.
     fn program_says(&mut self, line: &str, routes: &mut Routes);
 
-    /// A run is over, or does not listen any more: what is still said to it is dropped.
-    fn leave(&mut self, seat: Seat, routes: &mut Routes);
+    /// A run is over, or does not listen any more: what is still said to it is dropped. Returns the vendor's id of its
+    /// conversation, where a further run can go on with it in this program and need not have it loaded.
+    fn leave(&mut self, seat: Seat, routes: &mut Routes) -> Option<String>;
 
-    /// Whether a run can go on with the conversation of that vendor's id, as its last run left it.
+    /// Whether a run can still go on with a conversation that `leave` has named.
     fn holds(&self, conversation: &str) -> bool;
 }
 

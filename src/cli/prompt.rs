@@ -162,7 +162,7 @@ pub(crate) fn engine(world: World, config: &Config, agents: Agents) -> Engine {
         Some(why) => Store::nowhere(&world.home, why.clone()),
     };
     let replay_limit = config.session.replay_limit;
-    Engine { store, keep, replay_limit, registry, disabled, world: Arc::new(world) }
+    Engine { store, keep, replay_limit, registry, disabled, pool: None, world: Arc::new(world) }
 }
 
 /// What the flags ask for.

@@ -8,6 +8,7 @@ use crate::base::logging::{LogFormat, LogLevel};
 use crate::base::sys;
 use crate::base::world::World;
 use crate::config::Config;
+use crate::engine::pool::Pool;
 use crate::exec;
 use crate::http::front::keys::Keys;
 use crate::http::layers::Front;
@@ -54,7 +55,8 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         socket.clone_into(&mut config.server.socket);
     }
     let listen = listen(&world, &config);
-    let engine = prompt::engine(world, &config, Agents::Configured);
+    let mut engine = prompt::engine(world, &config, Agents::Configured);
+    engine.pool = Some(Pool::of(&config, &engine.world));
     let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     if !keys.is_empty() {
@@ -79,6 +81,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     let rounds = look_after(&server, &over)?;
     let served = acceptor.serve(limits, Arc::new(Front(server.clone())), stop);
     end_detached(&server);
+    server.engine.pool.iter().for_each(Pool::end);
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();

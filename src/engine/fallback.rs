@@ -69,13 +69,8 @@ impl Attempts {
         let (mut attempt, mut stand_ins) = (Ok(self.first), self.stand_ins.into_iter());
         loop {
             let next = stand_ins.next();
-            let mut held = HeldBack {
-                listener,
-                held: Vec::new(),
-                delivered: next.is_none(),
-                over: false,
-                tried: &tried,
-            };
+            let mut held = HeldBack::new(listener, &tried, passes_on);
+            held.delivered = next.is_none();
             let result = attempt
                 .and_then(|prepared| engine.open(prepared, &control.cancel))
                 .and_then(|opened| engine.run(opened, control, &mut held));
@@ -116,7 +111,7 @@ pub(crate) fn passes_on(kind: Kind) -> bool {
 }
 
 /// Keeps to itself what a run says until it says something of the answer.
-struct HeldBack<'a> {
+pub(super) struct HeldBack<'a> {
     listener: &'a mut dyn Listener,
     held: Vec<Held>,
     /// Something reached the listener: from then on there is no way back.
@@ -124,6 +119,8 @@ struct HeldBack<'a> {
     /// The listener has heard the outcome.
     over: bool,
     tried: &'a [(String, Failure)],
+    /// Failures of these kinds are no end.
+    passes_on: fn(Kind) -> bool,
 }
 
 enum Held {
@@ -131,10 +128,23 @@ enum Held {
     Event(Event),
 }
 
-impl HeldBack<'_> {
-    /// Nothing of the run was delivered, and another backend may not fail so.
+impl<'a> HeldBack<'a> {
+    pub(super) fn new(
+        listener: &'a mut dyn Listener,
+        tried: &'a [(String, Failure)],
+        passes_on: fn(Kind) -> bool,
+    ) -> HeldBack<'a> {
+        HeldBack { listener, held: Vec::new(), delivered: false, over: false, tried, passes_on }
+    }
+
+    /// Nothing of the run was delivered, and another one may not fail so.
     fn may_pass_on(&self, failure: &Failure) -> bool {
-        !self.delivered && passes_on(failure.kind)
+        !self.delivered && (self.passes_on)(failure.kind)
+    }
+
+    /// The listener has heard something of the answer, or its end.
+    pub(super) fn is_released(&self) -> bool {
+        self.delivered
     }
 
     /// The session of a run that said nothing.
@@ -146,7 +156,7 @@ impl HeldBack<'_> {
     }
 
     /// Passes on what was held back; from now on everything goes through.
-    fn release(&mut self) -> io::Result<()> {
+    pub(super) fn release(&mut self) -> io::Result<()> {
         self.delivered = true;
         for held in std::mem::take(&mut self.held) {
             match held {
@@ -170,21 +180,10 @@ impl Listener for HeldBack<'_> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let is_delivered = self.delivered
             || match event {
-                Event::Text(_)
-                | Event::Void(_)
-                | Event::Thinking(_)
-                | Event::ToolUse { .. }
-                | Event::ToolResult { .. } => true,
                 Event::Done(outcome) => {
                     !outcome.failure.as_ref().is_some_and(|failure| self.may_pass_on(failure))
                 }
-                Event::Started { .. }
-                | Event::Model { .. }
-                | Event::PermissionDenied { .. }
-                | Event::Plan(_)
-                | Event::Progress { .. }
-                | Event::Usage(_)
-                | Event::Line(_) => false,
+                event => event.delivers(),
             };
         if !is_delivered {
             self.held.push(Held::Event(event.clone()));

@@ -19,6 +19,7 @@ impl Engine {
     /// # Errors
     /// When ours cannot be removed. What a vendor keeps besides is not looked for.
     pub(crate) fn forget(&self, session: &Session) -> Result<(), Error> {
+        self.pool.iter().for_each(|pool| pool.forget(&session.id));
         let keeps = self.registry.get(&session.backend).ok().and_then(|backend| backend.vendor_sessions());
         if let (Some(keeps), Some(id)) = (keeps, &session.backend_session_id) {
             // Anything else could be the end of another name.

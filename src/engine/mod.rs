@@ -6,6 +6,7 @@ pub mod answer; // one that is kept whole
 pub mod dry_run; // what would be executed
 pub mod fallback; // who is asked when one cannot answer for now
 mod forget; // sessions and what vendors keep of them
+pub(crate) mod pool; // programs that are kept for further runs
 pub mod policy; // what a client may ask for
 mod prepare; // a task that is checked
 pub mod request; // what is asked for, before defaults
@@ -20,6 +21,7 @@ use crate::base::world::World;
 use crate::config::agents::Agent;
 use crate::model::error::Error;
 use crate::session::{Keep, Store};
+use pool::Pool;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ pub(crate) struct Engine {
     pub(crate) registry: Registry,
     /// Backends that the configuration switches off.
     pub(crate) disabled: BTreeSet<String>,
+    /// Programs that are kept for further runs, where this process lives long enough for that.
+    pub(crate) pool: Option<Pool>,
     /// Where programs and scratch files are found.
     pub(crate) world: Arc<World>,
 }

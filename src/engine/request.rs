@@ -354,6 +354,7 @@ impl Request {
         let given = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Ok(Task {
+            trace: None,
             model: text(model),
             dir,
             session: None,

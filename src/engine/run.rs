@@ -2,8 +2,10 @@
 //! into an `Outcome`, in one pass.
 
 use super::answer::{self, Collector};
+use super::fallback::HeldBack;
+use super::pool::Wanted;
 use super::{Engine, Prepared};
-use crate::backend::{self, Trust};
+use crate::backend::{self, Backend, Launch, Trust};
 use crate::base::world;
 use crate::exec::{self, Cancel, Control, Stop};
 use crate::model::error::{Error, Failure, Kind};
@@ -14,7 +16,7 @@ use crate::model::unified::NOT_SAVED;
 use crate::session::{KeepWaiting, Run, Session};
 use serde_json::Value;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +30,8 @@ pub struct Opened {
     /// How many runs it is inside of, itself among them.
     depth: u32,
     run: Option<Run>,
+    /// The prompt as it was asked, without the turns that it may be put behind.
+    asked: Arc<str>,
 }
 
 impl Engine {
@@ -58,8 +62,10 @@ impl Engine {
             _ => {}
         }
         let Some((asked, before)) = prepared.continues.take().filter(|_| !prepared.task.ephemeral) else {
-            return Ok(Opened { prepared, program, depth, run: None });
+            let asked = prepared.task.prompt.clone();
+            return Ok(Opened { prepared, program, depth, run: None, asked });
         };
+        let prompt = asked.prompt.clone();
         let wait_limit = asked.session.as_ref().and_then(|session| session.wait_limit);
         let keep_waiting = keep_waiting(cancel);
         let mut run =
@@ -76,7 +82,7 @@ impl Engine {
                 let _ = run.end(&Outcome { backend, failure, ..Outcome::default() });
             })?;
         }
-        Ok(Opened { prepared, program, depth, run: Some(run) })
+        Ok(Opened { prepared, program, depth, run: Some(run), asked: prompt })
     }
 
     /// Runs a task to its end. The listener hears everything; the outcome is also returned, once no process is left.
@@ -90,7 +96,7 @@ impl Engine {
         control: &Control,
         listener: &mut dyn Listener,
     ) -> Result<Outcome, Error> {
-        let Opened { prepared, program, depth, run } = opened;
+        let Opened { prepared, program, depth, run, asked } = opened;
         let (run, session_failure) = match run {
             Some(run) => (Some(run), None),
             None if prepared.task.ephemeral => (None, None),
@@ -101,38 +107,29 @@ impl Engine {
                 Err(error) => (None, Some(Failure::from(&error))),
             },
         };
-        let Prepared { backend, mut task, mut launch, warnings, .. } = prepared;
+        let Prepared { backend, task, launch, warnings, .. } = prepared;
         let name = backend.name();
         listener.begin(name, run.as_ref().map(|run| &*run.session().id)).map_err(|_| Error::ReaderGone)?;
-        let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
-        launch.reach.clone_from(&task.add_dirs);
-        launch.env.extend(task.env.iter().cloned());
-        launch.env.push((backend::DEPTH.to_owned(), depth.to_string()));
-        launch.unset.extend(task.unset.iter().cloned());
-        launch.unset.extend(never.map(|name| (*name).to_owned()));
-        let mut dialogue = backend.dialogue(&task);
         let mut fold = Fold {
             since: Instant::now(),
             outcome: Outcome {
                 backend: name.to_owned(),
-                model: task.model.take(),
+                model: task.model.clone(),
                 session: run.as_ref().map(|run| run.session().id.clone()),
                 session_failure,
                 warnings,
                 ..Outcome::default()
             },
             run,
+            saved: None,
             login: self.registry.agent(name).map(|agent| &*agent.login),
-            formed: task.schema.take().map(|schema| (schema, Collector::default())),
+            formed: task.schema.clone().map(|schema| (schema, Collector::default())),
             refusal: None,
             is_over: false,
             listener,
         };
-        // The prompt may be long, and the dialogue has it.
-        drop(task);
-        let marker = exec::marker(&self.world)?;
-        let report = exec::run(&program, &launch, &marker, &self.world, &mut *dialogue, control, &mut fold);
-        let finished = match report.and_then(|report| stopped(&report.stop)) {
+        let stop = self.converse(&backend, (task, launch), &program, (depth, asked), control, &mut fold);
+        let finished = match stop.and_then(|stop| stopped(&stop)) {
             Err(Error::ReaderGone) => Err(fold.refusal.take().unwrap_or(Error::ReaderGone)),
             finished => finished,
         };
@@ -140,6 +137,65 @@ impl Engine {
             fold.stop(error);
         }
         finished.map(|()| fold.outcome)
+    }
+
+    /// Holds the conversation of a run: in a kept program where it has a place, else in one of its own. `asked`: how many runs
+    /// it is inside of, and its prompt alone.
+    fn converse(
+        &self,
+        backend: &Arc<dyn Backend>,
+        (task, launch): (Task, Launch),
+        program: &Path,
+        (depth, asked): (u32, Arc<str>),
+        control: &Control,
+        fold: &mut Fold<'_>,
+    ) -> Result<Stop, Error> {
+        let mut launch = completed(launch, &task, depth);
+        // A caller that wants the program's own lines wants those of a program that was started for it.
+        for pool in self.pool.iter().filter(|_| !control.lines) {
+            let session = fold.run.as_ref().map(Run::session);
+            let wanted = Wanted { backend, task: &task, launch: &launch, program, depth, session };
+            let Some(lease) = pool.lease(&wanted)? else { continue };
+            let conversation = lease.conversation.as_deref();
+            let mut dialogue = match conversation {
+                None => backend.dialogue(&task),
+                Some(id) => {
+                    let (resume, prompt) = (Some(id.to_owned()), asked.clone());
+                    backend.dialogue(&Task { resume, prompt, ..task.clone() })
+                }
+            };
+            let mut hold = |listener: &mut dyn Listener| {
+                let (kept, dialogue) = (&lease.kept, &mut *dialogue);
+                kept.run(conversation, &launch, &self.world, dialogue, control, listener)
+            };
+            if !lease.is_warm {
+                let (report, left) = hold(fold)?;
+                lease.leave(left, fold.saved.as_ref());
+                return Ok(report.stop);
+            }
+            // A program that was there before may have been broken by what was there before.
+            let mut held = HeldBack::new(fold, &[], |kind| matches!(kind, Kind::Crash | Kind::Unreadable));
+            let (report, left) = hold(&mut held)?;
+            if held.is_released() {
+                lease.leave(left, fold.saved.as_ref());
+                return Ok(report.stop);
+            }
+            let is_failure = matches!(report.stop, Stop::Finished(Err(_)));
+            if !is_failure {
+                // What was said before it was stopped is said of this run.
+                held.release().map_err(|_| Error::ReaderGone)?;
+                return Ok(report.stop);
+            }
+            log::warn!("a kept program of {} failed before it answered: trying once more", backend.name());
+            pool.count_retry();
+        }
+        launch.env.extend(task.trace.clone());
+        let mut dialogue = backend.dialogue(&task);
+        // The prompt may be long, and the dialogue has it.
+        drop((task, asked));
+        let marker = exec::marker(&self.world)?;
+        exec::run(program, &launch, &marker, &self.world, &mut *dialogue, control, fold)
+            .map(|report| report.stop)
     }
 
     /// Begins the session of a run.
@@ -156,6 +212,17 @@ impl Engine {
         }
         self.store.begin(session, keep_waiting, task.prompt.clone(), self.keep)
     }
+}
+
+/// A launch with all that the program of a run gets.
+pub(super) fn completed(mut launch: Launch, task: &Task, depth: u32) -> Launch {
+    let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
+    launch.reach.clone_from(&task.add_dirs);
+    launch.env.extend(task.env.iter().cloned());
+    launch.env.push((backend::DEPTH.to_owned(), depth.to_string()));
+    launch.unset.extend(task.unset.iter().cloned());
+    launch.unset.extend(never.map(|name| (*name).to_owned()));
+    launch
 }
 
 /// What of a session decides how it is continued.
@@ -183,6 +250,8 @@ struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
     run: Option<Run>,
+    /// The session of a good turn, and its turns with this one.
+    saved: Option<(String, u64)>,
     /// How a user of the backend logs in, where that is known.
     login: Option<&'static str>,
     /// The schema that the answer has to follow, and what there is of it: the listener hears of none that does not.
@@ -312,6 +381,9 @@ impl Fold<'_> {
     fn save(&mut self) {
         let Some(mut run) = self.run.take() else { return };
         let saved = run.end(&self.outcome);
+        if saved.is_ok() && self.outcome.failure.is_none() {
+            self.saved = Some((run.session().id.clone(), run.session().turn_count + 1));
+        }
         self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
     }
 }

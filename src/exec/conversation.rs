@@ -2,13 +2,13 @@
 //! and how far a stop has come.
 
 use super::lines::{self, Cutter, TooLong};
-use super::live::{Clock, Live};
+use super::live::Clock;
 use super::terminals::ClientTools;
 use super::tree;
-use super::{Control, Report, Stop};
+use super::{Control, LONGEST_WORDS, Partner, Pipes, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::base::logging::DIALOGUE;
-use crate::base::sys::{self, Child, Exit, Watch};
+use crate::base::sys::{self, Exit, Watch};
 use crate::model::error::{Failure, Kind, Limit};
 use crate::model::event::{Event, Listener};
 use crate::model::outcome::Outcome;
@@ -25,8 +25,6 @@ const TICK: Duration = Duration::from_millis(100);
 const REAP: Duration = Duration::from_secs(5);
 /// How long pipes may stay open after the child is gone: a grandchild holds them.
 const LINGER: Duration = Duration::from_millis(200);
-/// How much of standard error is kept for messages.
-const STDERR_TAIL: usize = 8 << 10;
 /// How much is read at once: a little, because most answers are short, and once there is more, all that a pipe holds.
 const FIRST_READ: usize = 4 << 10;
 const READ: usize = 64 << 10;
@@ -47,7 +45,6 @@ enum Stage {
 
 /// One conversation with one child, from its first line to its exit.
 pub(super) struct Conversation<'a> {
-    pid: i32,
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
@@ -64,7 +61,7 @@ pub(super) struct Conversation<'a> {
     listener: &'a mut dyn Listener,
     /// The listener has heard no event since the last wait.
     is_idle: bool,
-    live: &'a Live,
+    partner: &'a dyn Partner,
     tools: ClientTools<'a>,
     stop_signal: StopSignal,
     watches_model: bool,
@@ -96,17 +93,16 @@ impl From<TooLong> for Halt {
 
 impl<'a> Conversation<'a> {
     pub(crate) fn new(
-        child: Child,
+        pipes: Pipes,
         launch: &Launch,
         dialogue: &'a mut dyn Dialogue,
         control: &'a Control,
         listener: &'a mut dyn Listener,
-        live: &'a Live,
+        partner: &'a dyn Partner,
         tools: ClientTools<'a>,
     ) -> Conversation<'a> {
-        let Child { pid, stdin, stdout, stderr } = child;
+        let Pipes { stdin, stdout, stderr } = pipes;
         Conversation {
-            pid,
             stdin,
             stdout,
             stderr,
@@ -120,7 +116,7 @@ impl<'a> Conversation<'a> {
             control,
             listener,
             is_idle: true,
-            live,
+            partner,
             tools,
             stop_signal: launch.stop,
             watches_model: launch.model_is_remote,
@@ -263,7 +259,7 @@ impl<'a> Conversation<'a> {
         }
         log::debug!("stopping: {stop:?}");
         self.stop = Some(stop);
-        self.live.tree().remember();
+        self.partner.remember();
         if !tree::sees_processes() {
             let message = "without /proc only the program's process group could be stopped: what it had started in \
                            sessions of its own may go on";
@@ -284,7 +280,7 @@ impl<'a> Conversation<'a> {
             StopSignal::Interrupt => sys::SIGINT,
             StopSignal::Terminate => sys::SIGTERM,
         };
-        self.live.tree().signal_group(signal);
+        self.partner.signal(signal);
         self.stage = Some((Stage::Signalled, self.clock.ran() + grace));
     }
 
@@ -326,11 +322,11 @@ impl<'a> Conversation<'a> {
             None | Some((Stage::Killed, _)) => {}
             Some((_, until)) if self.clock.ran() < until && !hurry => {}
             Some((Stage::Settling | Stage::Asked, _)) if !hurry => {
-                self.live.tree().remember();
+                self.partner.remember();
                 self.signal(self.control.grace / 2);
             }
             Some(_) => {
-                self.live.tree().signal_all(sys::SIGKILL);
+                self.partner.kill();
                 self.stage = Some((Stage::Killed, self.clock.ran()));
             }
         }
@@ -340,7 +336,7 @@ impl<'a> Conversation<'a> {
     fn is_over(&mut self) -> bool {
         let now = self.clock.ran();
         if self.exit.is_none() {
-            self.exit = sys::exited(self.pid).map(|exit| (exit, now));
+            self.exit = self.partner.exited().map(|exit| (exit, now));
         }
         match self.exit {
             None => false,
@@ -455,7 +451,7 @@ impl<'a> Conversation<'a> {
             Ok(read) => {
                 log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
                 self.stderr_tail.extend_from_slice(&buffer[..read]);
-                let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
+                let excess = self.stderr_tail.len().saturating_sub(LONGEST_WORDS);
                 self.stderr_tail.drain(..excess);
                 return read;
             }

@@ -120,17 +120,27 @@ fn what_it_needs(program: &Path) -> Option<String> {
 /// A run's tree, on the list of those under way.
 pub(super) struct Live {
     tree: Arc<Mutex<Tree>>,
-    _owned: Owned,
+    _owned: Option<Owned>,
 }
 
 impl Live {
     /// Starts the child. It is on the lists before any other run can look around for orphans.
     pub(crate) fn start(program: Program<'_>, marker: &str) -> io::Result<(Child, Live)> {
         let _together = with_other_starts();
-        let (child, _owned) = spawn(program)?;
-        let tree = Arc::new(Mutex::new(Tree::new(child.pid, marker)));
+        let (child, owned) = spawn(program)?;
+        let live = Live::of(Tree::new(Some(child.pid), marker), Some(owned));
+        Ok((child, live))
+    }
+
+    /// A run in a program that is not its own: what is started for it is its tree.
+    pub(crate) fn without_child(marker: &str) -> Live {
+        Live::of(Tree::new(None, marker), None)
+    }
+
+    fn of(tree: Tree, owned: Option<Owned>) -> Live {
+        let tree = Arc::new(Mutex::new(tree));
         lock(&LIVE).push(tree.clone());
-        Ok((child, Live { tree, _owned }))
+        Live { tree, _owned: owned }
     }
 
     /// Starts a program for the child, as a part of the run.
@@ -158,16 +168,18 @@ impl Live {
         lock(&self.tree)
     }
 
-    /// Kills what is left, the child too. The child is reaped only after its group had its last signal: until then
-    /// the number is ours.
-    pub(crate) fn end(&mut self, child: i32) {
-        if sys::exited(child).is_none() {
-            self.tree().signal_all(sys::SIGKILL);
+    /// Kills what is left, the child too, where it has one. The child is reaped only after its group had its last signal:
+    /// until then the number is ours.
+    pub(crate) fn end(&mut self, child: Option<i32>) {
+        if let Some(child) = child {
+            if sys::exited(child).is_none() {
+                self.tree().signal_all(sys::SIGKILL);
+            }
+            self.tree().signal_group(sys::SIGKILL);
+            // It has ended or was killed: this waits for the kernel only.
+            tree::reap(child);
+            self.tree().child_is_reaped();
         }
-        self.tree().signal_group(sys::SIGKILL);
-        // It has ended or was killed: this waits for the kernel only.
-        tree::reap(child);
-        self.tree().child_is_reaped();
         lock(&LIVE).retain(|tree| !Arc::ptr_eq(tree, &self.tree));
         // Each round finds at least the children of what the round before killed; a fork bomb has to be beaten too.
         for _ in 0..200 {

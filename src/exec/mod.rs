@@ -5,6 +5,7 @@
 
 mod conversation;
 mod depth;
+mod kept; // programs that outlive the runs in them
 mod leftovers;
 mod lines;
 mod live;
@@ -14,6 +15,7 @@ mod terminals;
 mod tree;
 
 pub(crate) use depth::depth_of_run;
+pub(crate) use kept::{Kept, Left, Standing, Start};
 pub use leftovers::{Leftover, end_leftovers, leftovers, marker};
 pub use live::{Clock, reap_orphans, suspend};
 pub use output::{Printed, output};
@@ -21,13 +23,13 @@ pub use output::{Printed, output};
 use crate::backend::{Dialogue, Ended, Launch, MARKER};
 use crate::base::sync::lock;
 use crate::base::sys;
-use crate::base::sys::Program;
+use crate::base::sys::{Child, Exit, Program};
 use crate::base::world::{self, World};
 use crate::model::error::{Error, Failure, Limit};
 use crate::model::event::Listener;
 use conversation::Conversation;
 use live::Live;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -169,6 +171,37 @@ pub struct Report {
     pub ended: Ended,
 }
 
+/// How much of what a program prints on standard error is kept for messages.
+const LONGEST_WORDS: usize = 8 << 10;
+
+/// Our ends of a program's pipes, or of what takes their place. They never block.
+struct Pipes {
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<File>,
+}
+
+impl Pipes {
+    fn of(child: Child) -> Pipes {
+        let Child { stdin, stdout, stderr, .. } = child;
+        Pipes { stdin, stdout, stderr }
+    }
+}
+
+/// The program that a conversation is held with, and what it set going.
+trait Partner {
+    /// Remembers the tree as it is, before the first signal scatters it.
+    fn remember(&self);
+
+    /// Lets it know that it has to stop.
+    fn signal(&self, signal: i32);
+
+    fn kill(&self);
+
+    /// How it ended, once it did.
+    fn exited(&self) -> Option<Exit>;
+}
+
 /// Runs `program` as `launch` says, lets `dialogue` talk to it and `listener` hear it. Returns when the child and
 /// all that it set going are gone. The result is heard as soon as it is known, while the child may still be flushing.
 ///
@@ -185,8 +218,7 @@ pub fn run(
     listener: &mut dyn Listener,
 ) -> Result<Report, Error> {
     let _files = Files::write(launch, world)?;
-    let dir = open_directory(&launch.dir)?;
-    launch.reach.iter().try_for_each(|dir| open_directory(dir).map(drop))?;
+    let dir = open_directories(launch)?;
     let start = |error| Error::Start { program: program.display().to_string(), error };
     let (child, mut live) =
         Live::start(as_program(program, launch, dir, marker, world), marker).map_err(start)?;
@@ -200,9 +232,42 @@ pub fn run(
         launch.args
     );
     let tools = ClientTools::new(launch, marker, world, &live);
-    let result = Conversation::new(child, launch, dialogue, control, listener, &live, tools).hold();
-    live.end(pid);
+    let alone = Alone { pid, live: &live };
+    let result =
+        Conversation::new(Pipes::of(child), launch, dialogue, control, listener, &alone, tools).hold();
+    live.end(Some(pid));
     result.map_err(|error| Error::System { what: "listen to a program", error })
+}
+
+/// A program that has one run and ends with it.
+struct Alone<'a> {
+    pid: i32,
+    live: &'a Live,
+}
+
+impl Partner for Alone<'_> {
+    fn remember(&self) {
+        self.live.tree().remember();
+    }
+
+    fn signal(&self, signal: i32) {
+        self.live.tree().signal_group(signal);
+    }
+
+    fn kill(&self) {
+        self.live.tree().signal_all(sys::SIGKILL);
+    }
+
+    fn exited(&self) -> Option<Exit> {
+        sys::exited(self.pid)
+    }
+}
+
+/// The directory that a program starts in, where all that it is to reach is there.
+fn open_directories(launch: &Launch) -> Result<OwnedFd, Error> {
+    let dir = open_directory(&launch.dir)?;
+    launch.reach.iter().try_for_each(|dir| open_directory(dir).map(drop))?;
+    Ok(dir)
 }
 
 /// A directory by the path that was checked. Where a name in it has become a link since, it is refused.

@@ -147,6 +147,17 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
     found
 }
 
+/// The memory that a process and what is below it has in use, in bytes.
+pub(super) fn memory(pid: i32) -> u64 {
+    let resident = |pid: i32| -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    let all = below(pid, &processes());
+    all.iter().map(|process| process.pid).chain([pid]).filter_map(resident).sum::<u64>() << 10
+}
+
 /// The markers of runs, with colons between them, in the environment that a process was started with.
 pub(super) fn markers(pid: i32) -> Option<String> {
     variable(pid, crate::backend::MARKER)
@@ -186,13 +197,8 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(child: i32, marker: &str) -> Tree {
-        Tree {
-            child: Some(child),
-            terminals: Vec::new(),
-            marker: marker.to_owned(),
-            remembered: HashSet::new(),
-        }
+    pub(crate) fn new(child: Option<i32>, marker: &str) -> Tree {
+        Tree { child, terminals: Vec::new(), marker: marker.to_owned(), remembered: HashSet::new() }
     }
 
     /// Finds what belongs to this run now, and keeps in mind what belonged to it before: once the child is gone its
@@ -235,6 +241,12 @@ impl Tree {
     /// Remembers the tree as it is, before the first signal scatters it.
     pub(crate) fn remember(&mut self) {
         self.find(OtherRuns::MayBe);
+    }
+
+    /// Whether something of it runs in another group than the child, `leader` of its own: there a program starts the commands
+    /// of its tools, and not the servers that it keeps for itself.
+    pub(crate) fn has_strays(&mut self, leader: i32) -> bool {
+        self.find(OtherRuns::MayBe).iter().any(|process| !process.zombie && process.group != leader)
     }
 
     /// A signal to the child's group.

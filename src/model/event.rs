@@ -154,6 +154,25 @@ impl Event {
         }
     }
 
+    /// It is a part of what was asked for, or may have had effects: once a client has it, there is no way back.
+    pub(crate) fn delivers(&self) -> bool {
+        match self {
+            Event::Text(_)
+            | Event::Void(_)
+            | Event::Thinking(_)
+            | Event::ToolUse { .. }
+            | Event::ToolResult { .. } => true,
+            Event::Done(_)
+            | Event::Started { .. }
+            | Event::Model { .. }
+            | Event::PermissionDenied { .. }
+            | Event::Plan(_)
+            | Event::Progress { .. }
+            | Event::Usage(_)
+            | Event::Line(_) => false,
+        }
+    }
+
     /// Does to the answer so far what this means for it.
     pub fn add_to(&self, answer: &mut String) {
         match self {

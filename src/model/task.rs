@@ -68,7 +68,9 @@ pub struct Task {
     pub outer_runs: u32,
     /// No listing shows the session that is begun.
     pub hidden: bool,
-    /// Environment variables for the backend, such as the trace that it belongs to.
+    /// The variable that names the trace of this task, and its value. A program that has the tasks of several traces has none.
+    pub trace: Option<(String, String)>,
+    /// Environment variables for the backend.
     pub env: Vec<(String, String)>,
     /// Environment variables that the backend must not inherit.
     pub unset: Vec<String>,

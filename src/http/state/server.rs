@@ -131,6 +131,7 @@ impl Server {
     /// To be called every few seconds.
     pub(crate) fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
+        self.engine.pool.iter().for_each(|pool| pool.look_after(&self.engine));
         self.runs.expire();
         self.idempotency.expire();
         self.forget(Which::Over, Instant::now() + FORGETTING);
@@ -207,7 +208,7 @@ impl Server {
         }
         task.unset.extend(self.loops.iter().map(|(name, _)| name.clone()));
         task.owner = who.owner();
-        task.env.extend(who.trace.iter().map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())));
+        task.trace = who.trace.clone().map(|trace| (TRACE_VARIABLE.to_owned(), trace));
         self.policy(who).admit(request, task, &*backend)
     }
 

@@ -1,0 +1,541 @@
+//! The programs that are kept for further runs: which one a run goes on in, which are started and which are ended. A run that
+//! finds no place in them has a program of its own.
+
+use super::Engine;
+use super::run::completed;
+use crate::backend::{Backend, Keeping, Launch};
+use crate::base::sync::lock;
+use crate::base::world::{self, World};
+use crate::config::{Config, PoolConfig};
+use crate::exec::{self, Kept, Left, Standing, Start};
+use crate::model::error::Error;
+use crate::model::task::Task;
+use crate::session::Session;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a program that has to end may take to do it by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The kept programs of an engine.
+pub(crate) struct Pool {
+    pools: BTreeMap<String, PoolConfig>,
+    world: Arc<World>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    members: Vec<Member>,
+    last_number: u64,
+    /// What was asked for last, by key: for spares.
+    recipes: BTreeMap<String, Recipe>,
+    counts: Counts,
+    is_closed: bool,
+}
+
+/// One kept program. While it is being started it holds its place without one.
+struct Member {
+    number: u64,
+    backend: String,
+    /// Runs of the same key can share a program.
+    key: String,
+    owner: Option<String>,
+    is_shared: bool,
+    kept: Option<Arc<Kept>>,
+    since: Instant,
+    /// When its last run ended.
+    last_used: Instant,
+    /// The runs in it.
+    runs: usize,
+    turns: u64,
+    /// What can go on in it, by the ids of our sessions.
+    conversations: BTreeMap<String, Conversation>,
+}
+
+/// A conversation as its last run left it.
+struct Conversation {
+    /// The vendor's id.
+    id: String,
+    /// The turns that our session had then. With another count another program has gone on with it.
+    turns: u64,
+}
+
+/// How a program of a key is started.
+struct Recipe {
+    backend: Arc<dyn Backend>,
+    task: Task,
+    program: PathBuf,
+    depth: u32,
+    used: Instant,
+}
+
+/// What the pool has done.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counts {
+    /// Runs that went on with a conversation in the program that holds it.
+    pub(crate) continued: u64,
+    /// Runs that began a conversation in a program that was there.
+    pub(crate) warm: u64,
+    /// Runs whose program was started and then kept.
+    pub(crate) started: u64,
+    /// Runs that had to have a program of their own.
+    pub(crate) cold: u64,
+    /// Runs that were tried once more, because a kept program failed.
+    pub(crate) retried: u64,
+    /// Spares that were started.
+    pub(crate) spares: u64,
+    /// Programs that were ended, by reason.
+    pub(crate) ended: BTreeMap<&'static str, u64>,
+}
+
+/// A kept program as it is told of.
+#[allow(dead_code)] // until it is told
+#[derive(Debug, Clone)]
+pub(crate) struct Child {
+    pub(crate) backend: String,
+    pub(crate) pid: i32,
+    /// The API key whose runs it takes.
+    pub(crate) owner: Option<String>,
+    /// `starting`, `busy`, `idle` or `ending`.
+    pub(crate) state: &'static str,
+    /// Runs in it now.
+    pub(crate) runs: usize,
+    /// Conversations that can go on in it.
+    pub(crate) conversations: usize,
+    pub(crate) turns: u64,
+    pub(crate) age: Duration,
+    pub(crate) idle: Duration,
+    /// Bytes.
+    pub(crate) memory: u64,
+}
+
+/// What a run asks of the pool.
+pub(super) struct Wanted<'a> {
+    pub(super) backend: &'a Arc<dyn Backend>,
+    pub(super) task: &'a Task,
+    /// With all that a run's program gets.
+    pub(super) launch: &'a Launch,
+    pub(super) program: &'a Path,
+    pub(super) depth: u32,
+    /// The session that it continues, as it is now.
+    pub(super) session: Option<&'a Session>,
+}
+
+/// A run has a place in a kept program, until this is dropped.
+pub(super) struct Lease<'a> {
+    pool: &'a Pool,
+    number: u64,
+    pub(super) kept: Arc<Kept>,
+    /// The vendor's id of the conversation that goes on in it.
+    pub(super) conversation: Option<String>,
+    /// The program was there before the run.
+    pub(super) is_warm: bool,
+}
+
+impl Pool {
+    /// The pool of a configuration, with no program yet.
+    pub(crate) fn of(config: &Config, world: &Arc<World>) -> Pool {
+        let pools = config.backends.keys().map(|name| (name.clone(), config.pool(name))).collect();
+        Pool { pools, world: world.clone(), state: Mutex::default() }
+    }
+
+    /// Finds a place for a run, or makes one; none where its program cannot be kept, or there are as many as there may be.
+    ///
+    /// # Errors
+    /// When a program cannot be started.
+    pub(super) fn lease(&self, wanted: &Wanted<'_>) -> Result<Option<Lease<'_>>, Error> {
+        let name = wanted.backend.name();
+        let config = self.pools.get(name).cloned().unwrap_or_default();
+        if config.max == 0 {
+            return Ok(None);
+        }
+        let Some(keeping) = wanted.backend.keeps(wanted.task) else { return Ok(None) };
+        let key = key(wanted.task, wanted.depth, &keeping);
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return Ok(None);
+        }
+        state.forget_ended();
+        if config.min_idle > 0 {
+            state.recipes.insert(key.clone(), Recipe::of(wanted));
+        }
+        if let Some((number, conversation)) = state.find(&key, wanted, &config) {
+            match &conversation {
+                Some(_) => state.counts.continued += 1,
+                None => state.counts.warm += 1,
+            }
+            let Some(kept) = state.enter(number, conversation.as_deref()) else { return Ok(None) };
+            return Ok(Some(Lease { pool: self, number, kept, conversation, is_warm: true }));
+        }
+        let Some(number) = state.reserve(name, key, wanted.task.owner.clone(), &keeping, config.max) else {
+            state.counts.cold += 1;
+            return Ok(None);
+        };
+        drop(state);
+        let launch = wanted.launch.clone();
+        let kept = self.start(number, wanted.program, launch, keeping)?;
+        let mut state = lock(&self.state);
+        state.counts.started += 1;
+        state.enter(number, None);
+        Ok(Some(Lease { pool: self, number, kept, conversation: None, is_warm: false }))
+    }
+
+    /// A run meets a failure of a kept program, and is tried once more.
+    pub(super) fn count_retry(&self) {
+        lock(&self.state).counts.retried += 1;
+    }
+
+    /// Starts the program of a member that was reserved.
+    fn start(
+        &self,
+        number: u64,
+        program: &Path,
+        launch: Launch,
+        keeping: Keeping,
+    ) -> Result<Arc<Kept>, Error> {
+        let started = exec::marker(&self.world).and_then(|marker| {
+            Kept::start(Start {
+                program: program.to_owned(),
+                launch,
+                marker,
+                world: self.world.clone(),
+                mux: keeping.mux,
+                grace: GRACE,
+            })
+        });
+        let mut state = lock(&self.state);
+        match started {
+            Ok(kept) => {
+                let kept = Arc::new(kept);
+                if let Some(member) = state.member(number) {
+                    member.kept = Some(kept.clone());
+                }
+                Ok(kept)
+            }
+            Err(error) => {
+                state.members.retain(|member| member.number != number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends what has waited too long, is too old, has done too much or grown too large, and starts a spare where one is
+    /// missing. To be called every few seconds.
+    pub(crate) fn look_after(&self, engine: &Engine) {
+        let measured: Vec<(u64, Arc<Kept>)> = {
+            let mut state = lock(&self.state);
+            state.forget_ended();
+            let started = |member: &Member| Some((member.number, member.kept.clone()?));
+            state.members.iter().filter_map(started).collect()
+        };
+        let memory: BTreeMap<u64, u64> =
+            measured.iter().map(|(number, kept)| (*number, kept.memory())).collect();
+        let mut state = lock(&self.state);
+        let reasons: Vec<(u64, &'static str)> = (state.members.iter())
+            .filter_map(|member| {
+                let config = self.pools.get(&member.backend)?;
+                let memory = memory.get(&member.number).copied().unwrap_or_default();
+                Some((member.number, member.outlived(config, memory)?))
+            })
+            .collect();
+        for (number, reason) in reasons {
+            state.end(number, reason);
+        }
+        let missing = state.missing_spare(&self.pools);
+        drop(state);
+        if let Some(key) = missing {
+            if let Err(error) = self.start_spare(engine, &key) {
+                log::warn!("no spare could be started: {error}");
+                lock(&self.state).recipes.remove(&key);
+            }
+        }
+    }
+
+    /// Starts a program before a run asks for it.
+    fn start_spare(&self, engine: &Engine, key: &str) -> Result<(), Error> {
+        let (backend, task, program, depth) = {
+            let state = lock(&self.state);
+            let Some(recipe) = state.recipes.get(key) else { return Ok(()) };
+            (recipe.backend.clone(), recipe.task.clone(), recipe.program.clone(), recipe.depth)
+        };
+        let scratch = engine.world.temp.join(format!("clinvk-{}", world::random_id()?));
+        let task = Task { scratch, ..task };
+        let launch = completed(backend.launch(&task)?, &task, depth);
+        let Some(keeping) = backend.keeps(&task) else { return Ok(()) };
+        let max = self.pools.get(backend.name()).map_or(0, |config| config.max);
+        let reserved =
+            lock(&self.state).reserve_free(backend.name(), key.to_owned(), task.owner, &keeping, max);
+        let Some(number) = reserved else { return Ok(()) };
+        self.start(number, &program, launch, keeping)?;
+        lock(&self.state).counts.spares += 1;
+        Ok(())
+    }
+
+    /// What there is, and what was done.
+    #[allow(dead_code)] // until it is told
+    pub(crate) fn look(&self) -> (Vec<Child>, Counts) {
+        let mut state = lock(&self.state);
+        state.forget_ended();
+        (state.members.iter().map(Member::tell).collect(), state.counts.clone())
+    }
+
+    /// A session is removed: no program holds a conversation for it any more.
+    pub(crate) fn forget(&self, session: &str) {
+        for member in &mut lock(&self.state).members {
+            member.conversations.remove(session);
+        }
+    }
+
+    /// Ends all programs, and waits until they are gone. Those that hang are killed.
+    pub(crate) fn end(&self) {
+        self.close().iter().for_each(|kept| kept.await_end());
+    }
+
+    /// Asks all programs to end when the runs in them are over, and takes no further run.
+    fn close(&self) -> Vec<Arc<Kept>> {
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        let kept: Vec<Arc<Kept>> = state.members.drain(..).filter_map(|member| member.kept).collect();
+        kept.iter().for_each(|kept| kept.end());
+        kept
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Lease<'_> {
+    /// The run is over. `saved`: the session that it belongs to and its turns now, where the turn was good.
+    pub(super) fn leave(self, left: Left, saved: Option<&(String, u64)>) {
+        let mut state = lock(&self.pool.state);
+        let Some(member) = state.member(self.number) else { return };
+        if let (Some(id), Some((session, turns))) = (left.conversation, saved) {
+            member.conversations.insert(session.clone(), Conversation { id, turns: *turns });
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.pool.state);
+        if let Some(member) = state.member(self.number) {
+            (member.runs, member.last_used) = (member.runs - 1, Instant::now());
+        }
+    }
+}
+
+impl Recipe {
+    fn of(wanted: &Wanted<'_>) -> Recipe {
+        let mut task = wanted.task.clone();
+        // What is one turn's.
+        (task.prompt, task.images, task.resume, task.session, task.begins) = Default::default();
+        Recipe {
+            backend: wanted.backend.clone(),
+            task,
+            program: wanted.program.to_owned(),
+            depth: wanted.depth,
+            used: Instant::now(),
+        }
+    }
+}
+
+impl Member {
+    fn can_take(&self, config: &PoolConfig) -> bool {
+        let most = if self.is_shared { config.per_process } else { 1 };
+        let is_good = self.kept.as_ref().is_some_and(|kept| kept.standing() == Standing::Good);
+        self.runs < most && (config.max_turns == 0 || self.turns < config.max_turns.into()) && is_good
+    }
+
+    /// Why it is ended now, where it is: only a wait can be too long for one with runs in it, and that has none.
+    fn outlived(&self, config: &PoolConfig, memory: u64) -> Option<&'static str> {
+        let over = |limit: u64, is: Duration| limit > 0 && is.as_secs() >= limit;
+        match () {
+            () if config.max_turns > 0 && self.turns >= config.max_turns.into() => Some("turns"),
+            () if over(config.max_age_secs, self.since.elapsed()) => Some("age"),
+            () if config.max_rss_mb > 0 && memory > config.max_rss_mb << 20 => Some("memory"),
+            () if self.runs == 0 && over(config.idle_secs, self.last_used.elapsed()) => Some("idle"),
+            () => None,
+        }
+    }
+
+    fn tell(&self) -> Child {
+        let standing = self.kept.as_ref().map(|kept| kept.standing());
+        let state = match standing {
+            None => "starting",
+            Some(Standing::Good) if self.runs == 0 => "idle",
+            Some(Standing::Good | Standing::Unsettled) => "busy",
+            Some(Standing::Spoilt(_) | Standing::Ended) => "ending",
+        };
+        Child {
+            backend: self.backend.clone(),
+            pid: self.kept.as_ref().map_or(0, |kept| kept.pid()),
+            owner: self.owner.clone(),
+            state,
+            runs: self.runs,
+            conversations: self.conversations.len(),
+            turns: self.turns,
+            age: self.since.elapsed(),
+            idle: if self.runs == 0 { self.last_used.elapsed() } else { Duration::ZERO },
+            memory: self.kept.as_ref().map_or(0, |kept| kept.memory()),
+        }
+    }
+}
+
+impl State {
+    fn member(&mut self, number: u64) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.number == number)
+    }
+
+    /// Lets go of those that take no run any more. They end with the last run in them.
+    fn forget_ended(&mut self) {
+        let counts = &mut self.counts.ended;
+        self.members.retain(|member| {
+            let standing = member.kept.as_ref().map(|kept| kept.standing());
+            let reason = match standing {
+                Some(Standing::Ended) => "died",
+                Some(Standing::Spoilt(why)) if member.runs == 0 => {
+                    log::info!(
+                        "{} (pid {}) is not kept: {why}",
+                        member.backend,
+                        member.kept.as_ref().map_or(0, |kept| kept.pid())
+                    );
+                    "spoilt"
+                }
+                _ => return true,
+            };
+            *counts.entry(reason).or_default() += 1;
+            false
+        });
+    }
+
+    /// A program with room for the run: the one that holds its conversation, else the one of its key that is missed least.
+    fn find(&self, key: &str, wanted: &Wanted<'_>, config: &PoolConfig) -> Option<(u64, Option<String>)> {
+        let fits = |member: &&Member| member.key == key && member.can_take(config);
+        let may_go_on = !wanted.task.session.as_ref().is_some_and(|session| session.replay);
+        let continued = wanted.session.filter(|_| may_go_on && !wanted.task.ephemeral);
+        if let Some(session) = continued {
+            for member in self.members.iter().filter(fits) {
+                let conversation = member.conversations.get(&session.id);
+                let conversation = conversation.filter(|held| held.turns == session.turn_count);
+                let (Some(held), Some(kept)) = (conversation, &member.kept) else { continue };
+                if kept.holds(&held.id) {
+                    return Some((member.number, Some(held.id.clone())));
+                }
+            }
+        }
+        // Only at its start can a program that holds one conversation at a time take up one that it has not.
+        let can_begin = |member: &&Member| member.is_shared || wanted.task.resume.is_none();
+        let member = self.members.iter().filter(fits).filter(can_begin);
+        // Those that share one fill it up, so that the others may end.
+        let missed =
+            |member: &&Member| (!member.is_shared && !member.conversations.is_empty(), member.last_used);
+        member.min_by_key(missed).map(|member| (member.number, None))
+    }
+
+    /// A run takes a place in a member. One that holds a single conversation loses those that do not go on.
+    fn enter(&mut self, number: u64, conversation: Option<&str>) -> Option<Arc<Kept>> {
+        let member = self.member(number)?;
+        (member.runs, member.turns) = (member.runs + 1, member.turns + 1);
+        match (member.is_shared, conversation) {
+            (false, _) => member.conversations.clear(),
+            // It is as this run leaves it.
+            (true, Some(id)) => member.conversations.retain(|_, held| held.id != id),
+            (true, None) => {}
+        }
+        member.kept.clone()
+    }
+
+    /// A place for a program that is about to be started: a free one, or that of one that has waited longest.
+    fn reserve(
+        &mut self,
+        backend: &str,
+        key: String,
+        owner: Option<String>,
+        keeping: &Keeping,
+        max: usize,
+    ) -> Option<u64> {
+        let of_backend = |member: &&Member| member.backend == backend;
+        if self.members.iter().filter(of_backend).count() >= max {
+            let idle = |member: &&Member| member.runs == 0 && member.kept.is_some();
+            let idle = self.members.iter().filter(of_backend).filter(idle);
+            let number = idle.min_by_key(|member| member.last_used).map(|member| member.number)?;
+            self.end(number, "replaced");
+        }
+        self.reserve_free(backend, key, owner, keeping, max)
+    }
+
+    fn reserve_free(
+        &mut self,
+        backend: &str,
+        key: String,
+        owner: Option<String>,
+        keeping: &Keeping,
+        max: usize,
+    ) -> Option<u64> {
+        if self.is_closed || self.members.iter().filter(|member| member.backend == backend).count() >= max {
+            return None;
+        }
+        self.last_number += 1;
+        let now = Instant::now();
+        self.members.push(Member {
+            number: self.last_number,
+            backend: backend.to_owned(),
+            key,
+            owner,
+            is_shared: keeping.is_shared,
+            kept: None,
+            since: now,
+            last_used: now,
+            runs: 0,
+            turns: 0,
+            conversations: BTreeMap::new(),
+        });
+        Some(self.last_number)
+    }
+
+    /// Asks a program to end with the last run in it.
+    fn end(&mut self, number: u64, reason: &'static str) {
+        let Some(index) = self.members.iter().position(|member| member.number == number) else { return };
+        if let Some(kept) = &self.members[index].kept {
+            kept.end();
+            *self.counts.ended.entry(reason).or_default() += 1;
+            log::debug!("{} (pid {}) is not kept: {reason}", self.members[index].backend, kept.pid());
+        }
+        self.members.swap_remove(index);
+    }
+
+    /// A key whose backend has fewer that wait than it should: the one that was asked for last. None while the machine is busy
+    /// with runs.
+    fn missing_spare(&mut self, pools: &BTreeMap<String, PoolConfig>) -> Option<String> {
+        let runs: usize = self.members.iter().map(|member| member.runs).sum();
+        if self.is_closed || runs >= std::thread::available_parallelism().map_or(1, usize::from) {
+            return None;
+        }
+        self.recipes.retain(|_, recipe| {
+            let idle = pools.get(recipe.backend.name()).map_or(0, |config| config.idle_secs);
+            idle == 0 || recipe.used.elapsed().as_secs() < idle
+        });
+        let is_missing = |(key, recipe): &(&String, &Recipe)| {
+            let least = pools.get(recipe.backend.name()).map_or(0, |config| config.min_idle);
+            let waits = |member: &&Member| {
+                member.key == **key
+                    && member.runs == 0
+                    && (member.is_shared || member.conversations.is_empty())
+            };
+            self.members.iter().filter(waits).count() < least
+        };
+        let last = self.recipes.iter().filter(is_missing).max_by_key(|(_, recipe)| recipe.used);
+        last.map(|(key, _)| key.clone())
+    }
+}
+
+/// What two runs must have in common to share a program.
+fn key(task: &Task, depth: u32, keeping: &Keeping) -> String {
+    format!("{} {:?} {depth} {:?} {:?} {}", task.backend, task.owner, task.env, task.unset, keeping.shape)
+}

@@ -1,0 +1,729 @@
+//! Programs that outlive the runs in them. One thread holds each: it hears the program and passes on what is said, as the
+//! backend's `Mux` says. A run in it has pipes of its own and talks through them as to a program that it started.
+
+use super::conversation::Conversation;
+use super::lines::{Cutter, TooLong};
+use super::live::Live;
+use super::terminals::ClientTools;
+use super::{
+    Control, Files, LONGEST_WORDS, Partner, Pipes, Report, as_program, marker, open_directories, tree,
+};
+use crate::backend::{Dialogue, Launch, Mux, Route, Routes, Seat, StopSignal};
+use crate::base::logging::DIALOGUE;
+use crate::base::sync::lock;
+use crate::base::sys::{self, Exit, Watch};
+use crate::base::world::World;
+use crate::model::error::Error;
+use crate::model::event::Listener;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a program that has been heard before may say nothing to a run that enters: then it is taken for dead.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How often a program is looked at while runs are in it, and while none is.
+const TICK: Duration = Duration::from_millis(100);
+const IDLE_TICK: Duration = Duration::from_secs(2);
+/// How long what a turn started may take to end after it.
+const STRAYS_END_WITHIN: Duration = Duration::from_secs(1);
+/// How much is held for a run that does not read. With more the program is not read either, and waits as for a reader of its own.
+const MOST_UNREAD: usize = 4 << 20;
+/// How long its pipes may stay open when the program is gone: another process holds them.
+const LINGER: Duration = Duration::from_millis(200);
+const READ: usize = 64 << 10;
+
+/// What a kept program is started with.
+pub(crate) struct Start {
+    pub(crate) program: PathBuf,
+    pub(crate) launch: Launch,
+    pub(crate) marker: String,
+    pub(crate) world: Arc<World>,
+    pub(crate) mux: Box<dyn Mux>,
+    /// After this a program that was asked to end is killed.
+    pub(crate) grace: Duration,
+}
+
+/// A program that outlives the runs in it.
+pub(crate) struct Kept {
+    pid: i32,
+    shared: Arc<Shared>,
+}
+
+/// What a run leaves in a program.
+pub(crate) struct Left {
+    /// The vendor's id of the conversation that a further run can go on with there.
+    pub(crate) conversation: Option<String>,
+}
+
+/// What the thread of a program and the runs in it have in common.
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    mux: Mutex<Box<dyn Mux>>,
+    /// Wakes the thread.
+    wake: (File, File),
+}
+
+#[derive(Default)]
+struct State {
+    /// What the thread has to do.
+    orders: Vec<Order>,
+    last_seat: Seat,
+    /// The runs in it.
+    seats: usize,
+    /// Runs whose part is over, until they have looked.
+    over: BTreeMap<Seat, Over>,
+    /// What the last turn started has not ended yet.
+    unsettled: bool,
+    /// It takes no further run, and why.
+    spoilt: Option<String>,
+    /// It is gone, and all that it set going.
+    ended: Option<Exit>,
+}
+
+/// How a run's part in a program ended.
+struct Over {
+    exit: Exit,
+    /// The vendor's id of the conversation that can go on.
+    conversation: Option<String>,
+}
+
+enum Order {
+    Enter {
+        seat: Seat,
+        conversation: Option<String>,
+        ends: Ends,
+    },
+    /// The run's program is to be stopped, and there is but this one.
+    Expel(Seat),
+    End,
+}
+
+/// The other ends of a run's pipes.
+struct Ends {
+    stdin: File,
+    stdout: File,
+    stderr: File,
+}
+
+impl Shared {
+    fn order(&self, order: Order) {
+        lock(&self.state).orders.push(order);
+        // A full pipe wakes it as well.
+        let _ = (&self.wake.1).write(&[0]);
+    }
+}
+
+impl Kept {
+    /// Starts a program, on a thread that is its own until it has ended.
+    ///
+    /// # Errors
+    /// As `exec::run`.
+    pub(crate) fn start(start: Start) -> Result<Kept, Error> {
+        let wake = || -> io::Result<(File, File)> {
+            let (read, write) = sys::pipe()?;
+            sys::set_nonblocking(read.as_fd())?;
+            sys::set_nonblocking(write.as_fd())?;
+            Ok((read.into(), write.into()))
+        };
+        let wake = wake().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let Start { program, launch, marker, world, mux, grace } = start;
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), mux: Mutex::new(mux), wake });
+        let (tell, started) = std::sync::mpsc::sync_channel(1);
+        let of_thread = shared.clone();
+        let thread = move || {
+            let files = match Files::write(&launch, &world) {
+                Ok(files) => files,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let child = open_directories(&launch).and_then(|dir| {
+                let fail = |error| Error::Start { program: program.display().to_string(), error };
+                Live::start(as_program(&program, &launch, dir, &marker, &world), &marker).map_err(fail)
+            });
+            let (child, mut live) = match child {
+                Ok(child) => child,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let pid = child.pid;
+            log::debug!(target: DIALOGUE, "started pid {pid} to be kept: {} {:?}", program.display(), launch.args);
+            let pipes = Pipes::of(child);
+            // Who started it waits for this.
+            let _ = tell.send(Ok(pid));
+            let exit = Hub::new(pid, pipes, &launch, &of_thread, &live, grace).hold();
+            live.end(Some(pid));
+            drop(files);
+            of_thread.close(exit);
+        };
+        let thread = std::thread::Builder::new().name("kept".to_owned()).spawn(thread);
+        thread.map_err(|error| Error::System { what: "start a thread", error })?;
+        let pid =
+            started.recv().map_err(|_| Error::Internal("a kept program was not started".to_owned()))??;
+        Ok(Kept { pid, shared })
+    }
+
+    /// The program's number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Runs in it what would else be run in a program of its own: as `exec::run`. `conversation`: the one that it holds and
+    /// that goes on.
+    pub(crate) fn run(
+        &self,
+        conversation: Option<&str>,
+        launch: &Launch,
+        world: &World,
+        dialogue: &mut dyn Dialogue,
+        control: &Control,
+        listener: &mut dyn Listener,
+    ) -> Result<(Report, Left), Error> {
+        let marker = marker(world)?;
+        let (pipes, ends) =
+            pipes().map_err(|error| Error::System { what: "make the pipes of a run", error })?;
+        let seat = self.enter(conversation, ends);
+        let mut live = Live::without_child(&marker);
+        let tools = ClientTools::new(launch, &marker, world, &live);
+        let seated = Seated { shared: &self.shared, seat, live: &live };
+        let result = Conversation::new(pipes, launch, dialogue, control, listener, &seated, tools).hold();
+        live.end(None);
+        let left = self.leave(seat);
+        let report = result.map_err(|error| Error::System { what: "listen to a program", error })?;
+        Ok((report, left))
+    }
+
+    fn enter(&self, conversation: Option<&str>, ends: Ends) -> Seat {
+        let mut state = lock(&self.shared.state);
+        state.last_seat += 1;
+        let seat = state.last_seat;
+        match state.ended {
+            Some(exit) => _ = state.over.insert(seat, Over { exit, conversation: None }),
+            None => {
+                state.seats += 1;
+                drop(state);
+                self.shared.order(Order::Enter { seat, conversation: conversation.map(str::to_owned), ends });
+            }
+        }
+        seat
+    }
+
+    /// The run has had its end. One that takes no further run ends with the last one in it, and what it set going may be that run's.
+    fn leave(&self, seat: Seat) -> Left {
+        let mut state = lock(&self.shared.state);
+        let conversation = state.over.remove(&seat).and_then(|over| over.conversation);
+        while state.spoilt.is_some() && state.seats == 0 && state.ended.is_none() {
+            state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        Left { conversation }
+    }
+
+    /// Why it takes no run now, or not any more.
+    pub(crate) fn standing(&self) -> Standing {
+        let state = lock(&self.shared.state);
+        match (&state.spoilt, state.ended) {
+            (_, Some(_)) => Standing::Ended,
+            (Some(why), None) => Standing::Spoilt(why.clone()),
+            (None, None) if state.unsettled => Standing::Unsettled,
+            (None, None) => Standing::Good,
+        }
+    }
+
+    /// Whether a run can go on in it with the conversation of that vendor's id.
+    pub(crate) fn holds(&self, conversation: &str) -> bool {
+        lock(&self.shared.mux).holds(conversation)
+    }
+
+    /// The memory that it and what is below it has in use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        tree::memory(self.pid)
+    }
+
+    /// Asks it to end, when the last run in it is over.
+    pub(crate) fn end(&self) {
+        self.shared.order(Order::End);
+    }
+
+    /// Waits until it is gone.
+    pub(crate) fn await_end(&self) {
+        let mut state = lock(&self.shared.state);
+        while state.ended.is_none() {
+            state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What can be expected of a kept program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// What the last turn started has not ended yet.
+    Unsettled,
+    /// It takes no further run, for this reason.
+    Spoilt(String),
+    Ended,
+}
+
+impl Shared {
+    /// The program is gone.
+    fn close(&self, exit: Exit) {
+        let mut state = lock(&self.state);
+        for order in std::mem::take(&mut state.orders) {
+            if let Order::Enter { seat, .. } = order {
+                state.over.insert(seat, Over { exit, conversation: None });
+            }
+        }
+        (state.ended, state.seats) = (Some(exit), 0);
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+/// A run's part in a kept program, as its conversation sees it.
+struct Seated<'a> {
+    shared: &'a Shared,
+    seat: Seat,
+    /// What was started for the run.
+    live: &'a Live,
+}
+
+impl Partner for Seated<'_> {
+    fn remember(&self) {
+        self.live.tree().remember();
+    }
+
+    fn signal(&self, _signal: i32) {
+        self.shared.order(Order::Expel(self.seat));
+    }
+
+    fn kill(&self) {
+        self.live.tree().signal_all(sys::SIGKILL);
+        self.shared.order(Order::Expel(self.seat));
+    }
+
+    fn exited(&self) -> Option<Exit> {
+        lock(&self.shared.state).over.get(&self.seat).map(|over| over.exit)
+    }
+}
+
+/// Pipes for a run, and their other ends. None of them blocks.
+fn pipes() -> io::Result<(Pipes, Ends)> {
+    let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = sys::pipe()?;
+        sys::set_nonblocking(read.as_fd())?;
+        sys::set_nonblocking(write.as_fd())?;
+        Ok((read, write))
+    };
+    let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?, pipe()?);
+    let ours = |end: OwnedFd| Some(File::from(end));
+    let ends = Ends { stdin: their_stdin.into(), stdout: their_stdout.into(), stderr: their_stderr.into() };
+    Ok((Pipes { stdin: ours(stdin), stdout: ours(stdout), stderr: ours(stderr) }, ends))
+}
+
+/// What waits to be written, from where it is.
+#[derive(Default)]
+struct Outbox {
+    lines: VecDeque<String>,
+    written: usize,
+    bytes: usize,
+}
+
+impl Outbox {
+    fn push(&mut self, line: String) {
+        self.bytes += line.len() + 1;
+        self.lines.push_back(line + "\n");
+    }
+
+    /// Writes what there is room for; false where the other side does not read any more.
+    fn write(&mut self, out: &mut File) -> bool {
+        while let Some(line) = self.lines.front() {
+            match out.write(&line.as_bytes()[self.written..]) {
+                Ok(wrote) => {
+                    (self.written, self.bytes) = (self.written + wrote, self.bytes - wrote);
+                    if self.written == line.len() {
+                        (_, self.written) = (self.lines.pop_front(), 0);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+/// A run in a program, as the program's thread sees it.
+struct Guest {
+    ends: Ends,
+    /// What it has said of a line whose end has not come.
+    partial: Vec<u8>,
+    outbox: Outbox,
+    since: Instant,
+    /// The program has said something since.
+    heard: bool,
+}
+
+/// How far the end of a program has come. Each stage has its end, and then the next one begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Its input is closed.
+    Closed,
+    Signalled,
+    Killed,
+}
+
+/// The thread of a kept program.
+struct Hub<'a> {
+    pid: i32,
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<File>,
+    outbox: Outbox,
+    cutter: Cutter,
+    last_words: Vec<u8>,
+    guests: BTreeMap<Seat, Guest>,
+    shared: &'a Shared,
+    live: &'a Live,
+    stop_signal: StopSignal,
+    grace: Duration,
+    /// It has said something: from then on it is expected to.
+    is_awake: bool,
+    /// Since when what a turn started is waited for.
+    unsettled: Option<Instant>,
+    /// It was asked for its end.
+    is_unwanted: bool,
+    stage: Option<(Ending, Instant)>,
+    exit: Option<(Exit, Instant)>,
+}
+
+impl<'a> Hub<'a> {
+    fn new(
+        pid: i32,
+        pipes: Pipes,
+        launch: &Launch,
+        shared: &'a Shared,
+        live: &'a Live,
+        grace: Duration,
+    ) -> Hub<'a> {
+        let Pipes { stdin, stdout, stderr } = pipes;
+        Hub {
+            pid,
+            stdin,
+            stdout,
+            stderr,
+            outbox: Outbox::default(),
+            cutter: Cutter::new(launch.framing),
+            last_words: Vec::new(),
+            guests: BTreeMap::new(),
+            shared,
+            live,
+            stop_signal: launch.stop,
+            grace,
+            is_awake: false,
+            unsettled: None,
+            is_unwanted: false,
+            stage: None,
+            exit: None,
+        }
+    }
+
+    /// Passes on what is said until the program is gone; says how it ended.
+    fn hold(mut self) -> Exit {
+        self.mux(|mux, routes| mux.start(routes));
+        loop {
+            self.obey();
+            self.look_after_guests();
+            self.look_for_strays();
+            if let Some(exit) = self.has_ended() {
+                return exit;
+            }
+            self.advance_end();
+            if let Err(error) = self.wait() {
+                self.spoil(&format!("it cannot be listened to: {error}"));
+                self.guests.clear();
+            }
+        }
+    }
+
+    /// Lets the mux speak, and does what it wants.
+    fn mux(&mut self, say: impl FnOnce(&mut dyn Mux, &mut Routes)) {
+        let mut routes = Routes::new();
+        say(&mut **lock(&self.shared.mux), &mut routes);
+        for route in routes {
+            match route {
+                Route::ToProgram(line) => self.outbox.push(line),
+                Route::ToRun(seat, line) => {
+                    if let Some(guest) = self.guests.get_mut(&seat) {
+                        guest.outbox.push(line);
+                    }
+                }
+                Route::Spoilt(why) => self.spoil(&why),
+            }
+        }
+    }
+
+    fn spoil(&self, why: &str) {
+        let mut state = lock(&self.shared.state);
+        if state.spoilt.is_none() {
+            log::debug!(target: DIALOGUE, "pid {} is not kept: {why}", self.pid);
+            state.spoilt = Some(why.to_owned());
+        }
+    }
+
+    /// Does what it was ordered to.
+    fn obey(&mut self) {
+        let orders = std::mem::take(&mut lock(&self.shared.state).orders);
+        for order in orders {
+            match order {
+                Order::Enter { seat, conversation, ends } => {
+                    let (partial, outbox) = Default::default();
+                    // What runs before it were told does not count.
+                    let guest = Guest { ends, partial, outbox, since: Instant::now(), heard: !self.is_awake };
+                    self.guests.insert(seat, guest);
+                    self.mux(|mux, routes| mux.enter(seat, conversation.as_deref(), routes));
+                }
+                Order::Expel(seat) if self.guests.contains_key(&seat) => {
+                    self.spoil("a run in it had to be stopped by force");
+                    self.let_go(seat, Exit::Signal(sys::SIGTERM));
+                }
+                Order::Expel(_) => {}
+                Order::End => {
+                    self.spoil("it is not wanted any more");
+                    self.is_unwanted = true;
+                }
+            }
+        }
+    }
+
+    /// A run's part is over.
+    fn let_go(&mut self, seat: Seat, exit: Exit) {
+        let mut conversation = None;
+        self.mux(|mux, routes| conversation = mux.leave(seat, routes));
+        let guest = self.guests.remove(&seat);
+        // Before the next run: what this one has left behind.
+        if self.guests.is_empty() && self.exit.is_none() && self.live.tree().has_strays(self.pid) {
+            self.unsettled = Some(Instant::now());
+        }
+        let mut state = lock(&self.shared.state);
+        state.unsettled = self.unsettled.is_some();
+        state.over.insert(seat, Over { exit, conversation });
+        state.seats -= 1;
+        drop(state);
+        self.shared.changed.notify_all();
+        // Its output ends only when all that is known: the run looks then.
+        drop(guest);
+    }
+
+    /// Hears the runs, and notices a program that says nothing.
+    fn look_after_guests(&mut self) {
+        let silent: Vec<Seat> = (self.guests.iter())
+            .filter(|(_, guest)| !guest.heard && guest.since.elapsed() > ANSWERS_WITHIN)
+            .map(|(seat, _)| *seat)
+            .collect();
+        for seat in silent {
+            let sentence = format!("it has said nothing for {ANSWERS_WITHIN:?}");
+            if let Some(guest) = self.guests.get_mut(&seat) {
+                // Where that pipe is full the run has words enough.
+                let _ = guest.ends.stderr.write(sentence.as_bytes());
+            }
+            self.spoil(&sentence);
+            self.let_go(seat, Exit::Signal(sys::SIGKILL));
+        }
+    }
+
+    /// What a turn has started may end by itself soon after it.
+    fn look_for_strays(&mut self) {
+        let Some(since) = self.unsettled else { return };
+        let is_settled = !self.live.tree().has_strays(self.pid);
+        if !is_settled && since.elapsed() > STRAYS_END_WITHIN {
+            self.spoil("a turn left processes behind");
+        }
+        if is_settled || since.elapsed() > STRAYS_END_WITHIN {
+            self.unsettled = None;
+            lock(&self.shared.state).unsettled = false;
+        }
+    }
+
+    /// How the program ended, once it did and all is read. Runs that are still in it hear of it.
+    fn has_ended(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
+            self.exit = sys::exited(self.pid).map(|exit| (exit, Instant::now()));
+        }
+        let (exit, at) = self.exit?;
+        if self.stdout.is_some() && at.elapsed() < LINGER {
+            return None;
+        }
+        self.spoil("it has ended");
+        for seat in self.guests.keys().copied().collect::<Vec<_>>() {
+            // What it said last is still to be read.
+            if let Some(guest) = self.guests.get_mut(&seat) {
+                guest.outbox.write(&mut guest.ends.stdout);
+            }
+            self.let_go(seat, exit);
+        }
+        Some(exit)
+    }
+
+    /// Goes on with the end of a program that takes no further run, once the last one is over.
+    fn advance_end(&mut self) {
+        if !self.guests.is_empty() || lock(&self.shared.state).spoilt.is_none() {
+            return;
+        }
+        let next = match self.stage {
+            // Where a run was stopped, or something runs on, it is not asked first.
+            None if self.is_unwanted => Ending::Closed,
+            None => Ending::Signalled,
+            Some((_, since)) if since.elapsed() < self.grace => return,
+            Some((Ending::Closed, _)) => Ending::Signalled,
+            Some((Ending::Signalled, _)) => Ending::Killed,
+            Some((Ending::Killed, _)) => return,
+        };
+        self.stage = Some((next, Instant::now()));
+        self.stdin = None;
+        let mut tree = self.live.tree();
+        match next {
+            Ending::Closed => tree.remember(),
+            Ending::Signalled => {
+                tree.remember();
+                tree.signal_group(match self.stop_signal {
+                    StopSignal::Interrupt => sys::SIGINT,
+                    StopSignal::Terminate => sys::SIGTERM,
+                });
+            }
+            Ending::Killed => tree.signal_all(sys::SIGKILL),
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        if let Some(stdin) = &mut self.stdin {
+            if !self.outbox.write(stdin) {
+                self.stdin = None;
+            }
+        }
+        let is_read = self.guests.values().all(|guest| guest.outbox.bytes < MOST_UNREAD);
+        let mut watches = vec![Watch::readable(self.shared.wake.0.as_fd())];
+        let out = self.stdout.as_ref().filter(|_| is_read);
+        watches.extend(out.map(|fd| Watch::readable(fd.as_fd())));
+        watches.extend(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
+        let stdin = self.stdin.as_ref().filter(|_| !self.outbox.is_empty());
+        watches.extend(stdin.map(|fd| Watch::writable(fd.as_fd())));
+        // A run that says much waits for the program as it would for its own.
+        let hears = self.outbox.bytes < MOST_UNREAD;
+        for guest in self.guests.values() {
+            watches.extend(hears.then(|| Watch::readable(guest.ends.stdin.as_fd())));
+            let unread = !guest.outbox.is_empty();
+            watches.extend(unread.then(|| Watch::writable(guest.ends.stdout.as_fd())));
+        }
+        let is_quiet = self.guests.is_empty() && self.stage.is_none() && self.unsettled.is_none();
+        let is_ending = self.exit.is_some() || self.stdout.is_none();
+        let limit = match () {
+            () if is_ending => Duration::from_millis(5),
+            () if is_quiet => IDLE_TICK,
+            () => TICK,
+        };
+        sys::poll(&mut watches, limit)?;
+        while matches!((&self.shared.wake.0).read(&mut [0; 64]), Ok(64)) {}
+        self.hear_stderr();
+        if is_read {
+            self.hear_program();
+        }
+        if hears {
+            self.hear_runs();
+        }
+        for guest in self.guests.values_mut() {
+            // One that does not read any more is about to leave.
+            guest.outbox.write(&mut guest.ends.stdout);
+        }
+        Ok(())
+    }
+
+    fn hear_stderr(&mut self) {
+        let Some(stderr) = &mut self.stderr else { return };
+        let mut buffer = [0; 4096];
+        match stderr.read(&mut buffer) {
+            Ok(0) => self.stderr = None,
+            Ok(read) => {
+                let words = &buffer[..read];
+                log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(words).trim_end());
+                for guest in self.guests.values_mut() {
+                    // As much as there is room for: the rest is in the log.
+                    let _ = guest.ends.stderr.write(words);
+                }
+                self.last_words.extend_from_slice(words);
+                let excess = self.last_words.len().saturating_sub(LONGEST_WORDS);
+                self.last_words.drain(..excess);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.stderr = None,
+        }
+    }
+
+    fn hear_program(&mut self) {
+        let Some(stdout) = &mut self.stdout else { return };
+        let mut buffer = [0; READ];
+        let read = match stdout.read(&mut buffer) {
+            Ok(read @ 1..) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            _ => return self.stdout = None,
+        };
+        self.is_awake = true;
+        self.guests.values_mut().for_each(|guest| guest.heard = true);
+        let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
+        let taken = cutter.take(&buffer[..read], |line| {
+            if self.guests.is_empty() {
+                log::debug!(target: DIALOGUE, "< {line}");
+            }
+            self.mux(|mux, routes| mux.program_says(line, routes));
+            Ok::<(), TooLong>(())
+        });
+        self.cutter = cutter;
+        if taken.is_err() {
+            self.spoil("a line of its output is too long");
+            self.stdout = None;
+            self.live.tree().signal_all(sys::SIGKILL);
+        }
+    }
+
+    fn hear_runs(&mut self) {
+        let seats: Vec<Seat> = self.guests.keys().copied().collect();
+        for seat in seats {
+            let mut buffer = [0; READ];
+            let Some(guest) = self.guests.get_mut(&seat) else { continue };
+            match guest.ends.stdin.read(&mut buffer) {
+                // The run has had its result.
+                Ok(0) => self.let_go(seat, Exit::Code(0)),
+                Ok(read) => {
+                    let mut rest = &buffer[..read];
+                    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                        let Some(guest) = self.guests.get_mut(&seat) else { break };
+                        guest.partial.extend_from_slice(&rest[..end]);
+                        rest = &rest[end + 1..];
+                        let line = String::from_utf8(std::mem::take(&mut guest.partial));
+                        let line = line
+                            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+                        self.mux(|mux, routes| mux.run_says(seat, line, routes));
+                    }
+                    if let Some(guest) = self.guests.get_mut(&seat) {
+                        guest.partial.extend_from_slice(rest);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => self.let_go(seat, Exit::Code(1)),
+            }
+        }
+    }
+}
