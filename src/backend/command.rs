@@ -1,8 +1,8 @@
 //! Backends that the configuration declares: any program that takes a prompt and prints an answer. One way: the
-//! prompt goes in, its input is closed, text or JSON lines come out.
+//! prompt goes in, its input is closed, text or JSON lines come out. One that is kept takes a line for each prompt instead.
 
 use super::reader::Reader;
-use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
+use super::{Backend, Dialogue, Ended, Framing, Keeping, Launch, Mux, Route, Routes, Seat, Step, Steps};
 use crate::config::{AnswerAs, Declared, Fields, PromptBy};
 use crate::model::error::{Error, Failure, Kind, words_of_stderr};
 use crate::model::event::{Event, Usage};
@@ -137,6 +137,7 @@ impl Backend for Command {
 
     fn launch(&self, task: &Task) -> Result<Launch, Error> {
         let spec = &self.0;
+        self.check_keep()?;
         let mut args = spec.command_line(task)?;
         if let Some(system) = &task.system {
             args.extend(fill(&spec.declared.system_args, "{system}", system));
@@ -169,6 +170,7 @@ impl Backend for Command {
         Box::new(OneWay {
             reader: Reader::new(self.name()),
             prompt: self.reads_prompt().then(|| task.prompt.clone()),
+            is_kept: self.0.declared.keep,
             fields: (self.0.declared.output == AnswerAs::Jsonl).then(|| self.0.declared.fields.clone()),
             started: Event::Started { model: task.model.clone(), session: task.resume.clone() },
             usage: Usage::default(),
@@ -177,6 +179,17 @@ impl Backend for Command {
             done: false,
         })
     }
+
+    /// What it was started with for the session of one run is nothing for the next.
+    fn keeps(&self, task: &Task) -> Option<Keeping> {
+        if !self.0.declared.keep || task.resume.is_some() {
+            return None;
+        }
+        let launch = self.launch(task).ok()?;
+        let done = self.0.declared.fields.done.clone();
+        let mux = OneByOne { done, seat: None, is_asked: false };
+        Some(Keeping { shape: format!("{launch:?}"), is_shared: false, mux: Box::new(mux) })
+    }
 }
 
 impl Command {
@@ -184,6 +197,21 @@ impl Command {
     fn reads_prompt(&self) -> bool {
         let declared = &self.0.declared;
         declared.prompt == PromptBy::Stdin && !declared.command.iter().any(|word| word.contains(PROMPT))
+    }
+
+    /// Whether it can be kept, where it is to be.
+    fn check_keep(&self) -> Result<(), Error> {
+        let Declared { keep, output, fields, .. } = &self.0.declared;
+        if !keep || (*output == AnswerAs::Jsonl && !fields.done.is_empty() && self.reads_prompt()) {
+            return Ok(());
+        }
+        Err(Error::Config {
+            origin: format!("backends.{}.keep", self.0.name),
+            position: None,
+            problem: "a program is kept only where it reads its prompts, prints JSON lines and says when an answer is \
+                      complete: it needs `\"prompt\": \"stdin\"`, `\"output\": \"jsonl\"` and `fields.done`"
+                .to_owned(),
+        })
     }
 
     /// Whether the prompt can be an argument with so many bytes more in it. `remedy`: what to do about one that begins like a
@@ -215,6 +243,8 @@ impl Command {
 struct OneWay {
     reader: Reader,
     prompt: Option<Arc<str>>,
+    /// Its input stays open behind the prompt.
+    is_kept: bool,
     /// None: the output is the answer itself.
     fields: Option<Fields>,
     started: Event,
@@ -228,6 +258,10 @@ struct OneWay {
 impl Dialogue for OneWay {
     fn start(&mut self, steps: &mut Steps) {
         steps.push(Step::Event(self.started.clone()));
+        if self.is_kept {
+            steps.extend(self.prompt.take().map(|prompt| Step::Send(Value::from(&*prompt).to_string())));
+            return;
+        }
         steps.extend(self.prompt.take().map(Step::SendRaw));
         steps.push(Step::CloseStdin);
     }
@@ -305,6 +339,53 @@ impl OneWay {
                 self.failure.take().map_or(Ok(()), |message| Err(Failure::new(Kind::Crash, message)));
             steps.push(Step::Finished(result));
         }
+    }
+}
+
+/// One run after the other, each with one prompt.
+struct OneByOne {
+    /// The path to what says that an answer is complete.
+    done: String,
+    /// The run that is in the program.
+    seat: Option<Seat>,
+    /// It has a prompt, and its answer is not complete.
+    is_asked: bool,
+}
+
+impl Mux for OneByOne {
+    fn start(&mut self, _routes: &mut Routes) {}
+
+    fn enter(&mut self, seat: Seat, _conversation: Option<&str>, routes: &mut Routes) {
+        self.seat = Some(seat);
+        routes.push(Route::MayBeSilent(seat));
+    }
+
+    fn run_says(&mut self, _seat: Seat, line: String, routes: &mut Routes) {
+        self.is_asked = true;
+        routes.push(Route::ToProgram(line));
+    }
+
+    fn program_says(&mut self, line: &str, routes: &mut Routes) {
+        let is_done = |value: Value| at(&value, &self.done).is_some_and(|done| !means_nothing(done));
+        match self.seat.filter(|_| self.is_asked) {
+            Some(seat) => {
+                self.is_asked = !serde_json::from_str(line).is_ok_and(is_done);
+                routes.push(Route::ToRun(seat, line.to_owned()));
+            }
+            None => routes.push(Route::Spoilt("it said something unasked".to_owned())),
+        }
+    }
+
+    fn leave(&mut self, _seat: Seat, routes: &mut Routes) -> Option<String> {
+        self.seat = None;
+        if self.is_asked {
+            routes.push(Route::Spoilt("a run left before its answer was complete".to_owned()));
+        }
+        None
+    }
+
+    fn holds(&self, _conversation: &str) -> bool {
+        false
     }
 }
 

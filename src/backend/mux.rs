@@ -48,6 +48,8 @@ pub(crate) type Routes = Vec<Route>;
 pub(crate) enum Route {
     ToProgram(String),
     ToRun(Seat, String),
+    /// Nothing need come soon for this run: the program could not be asked for a sign of life.
+    MayBeSilent(Seat),
     /// The program shall take no further run, for this reason. Those in it go on.
     Spoilt(String),
 }

@@ -31,7 +31,9 @@ const HEAD: Duration = Duration::from_secs(10);
 /// Descriptors of the server's own: listeners, logs, the session store, requests that wait for their turn.
 const OWN_FILES: u64 = 48;
 /// Descriptors of a run: its pipes, its switch, its session's lock, its directory.
-const FILES_OF_RUN: u64 = 10;
+const FILES_OF_RUN: u64 = 12;
+/// Descriptors of a kept program: its pipes, and what wakes its thread.
+const FILES_OF_KEPT: u64 = 5;
 
 /// How often the server looks after itself: keys that changed, results that no client came for.
 const ROUND: Duration = Duration::from_secs(5);
@@ -151,6 +153,7 @@ fn is_local(socket: &OwnedFd) -> bool {
 
 fn limits(config: &Config) -> Limits {
     let of_server = &config.server;
+    let kept: usize = config.pools.values().map(|pool| pool.max).sum();
     Limits {
         head: HEAD,
         idle: Duration::from_secs(of_server.idle_timeout_secs),
@@ -158,7 +161,7 @@ fn limits(config: &Config) -> Limits {
         write: Duration::from_secs(of_server.write_timeout_secs),
         connections: of_server.max_connections,
         per_address: of_server.max_connections_per_address,
-        descriptors: OWN_FILES + FILES_OF_RUN * of_server.max_runs as u64,
+        descriptors: OWN_FILES + FILES_OF_RUN * of_server.max_runs as u64 + FILES_OF_KEPT * kept as u64,
         memory: Memory::new(of_server.max_memory_bytes),
         wait: Duration::from_secs(of_server.queue_timeout_secs),
         drain: Duration::from_secs(of_server.drain_secs),

@@ -317,6 +317,7 @@ table! {
         prompt: PromptBy = "stdin", "how the program gets the prompt";
         prompt_separator: bool = "false", "put `--` before the prompt argument";
         output: AnswerAs = "text", "what the program prints";
+        keep: bool = "false", "the program takes one prompt after the other, a line with a JSON string each, and outlives its runs; for output jsonl with fields.done";
         model_args: Vec<String> = "", "arguments that are added when there is a model, with {model}";
         system_args: Vec<String> = "", "arguments that are added when there is a system prompt, with {system}";
         resume_args: Vec<String> = "", "arguments that are added to continue a session, with {session}";

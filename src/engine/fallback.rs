@@ -69,7 +69,7 @@ impl Attempts {
         let (mut attempt, mut stand_ins) = (Ok(self.first), self.stand_ins.into_iter());
         loop {
             let next = stand_ins.next();
-            let mut held = HeldBack::new(listener, &tried, passes_on);
+            let mut held = HeldBack::new(listener, &tried, &passes_on);
             held.delivered = next.is_none();
             let result = attempt
                 .and_then(|prepared| engine.open(prepared, &control.cancel))
@@ -120,7 +120,7 @@ pub(super) struct HeldBack<'a> {
     over: bool,
     tried: &'a [(String, Failure)],
     /// Failures of these kinds are no end.
-    passes_on: fn(Kind) -> bool,
+    passes_on: &'a dyn Fn(Kind) -> bool,
 }
 
 enum Held {
@@ -132,7 +132,7 @@ impl<'a> HeldBack<'a> {
     pub(super) fn new(
         listener: &'a mut dyn Listener,
         tried: &'a [(String, Failure)],
-        passes_on: fn(Kind) -> bool,
+        passes_on: &'a dyn Fn(Kind) -> bool,
     ) -> HeldBack<'a> {
         HeldBack { listener, held: Vec::new(), delivered: false, over: false, tried, passes_on }
     }

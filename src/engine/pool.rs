@@ -311,12 +311,13 @@ impl Drop for Pool {
 }
 
 impl Lease<'_> {
-    /// The run is over. `saved`: the session that it belongs to and its turns now, where the turn was good.
-    pub(super) fn leave(self, left: Left, saved: Option<&(String, u64)>) {
+    /// The run is over. `session`: the one that it belongs to, and its turns where this one was good. Where it was not they do
+    /// not agree, and the conversation is not found.
+    pub(super) fn leave(self, left: Left, session: Option<(String, u64)>) {
         let mut state = lock(&self.pool.state);
         let Some(member) = state.member(self.number) else { return };
-        if let (Some(id), Some((session, turns))) = (left.conversation, saved) {
-            member.conversations.insert(session.clone(), Conversation { id, turns: *turns });
+        if let (Some(id), Some((session, turns))) = (left.conversation, session) {
+            member.conversations.insert(session, Conversation { id, turns });
         }
     }
 }

@@ -121,7 +121,6 @@ impl Engine {
                 ..Outcome::default()
             },
             run,
-            saved: None,
             login: self.registry.agent(name).map(|agent| &*agent.login),
             formed: task.schema.clone().map(|schema| (schema, Collector::default())),
             refusal: None,
@@ -164,26 +163,26 @@ impl Engine {
                     backend.dialogue(&Task { resume, prompt, ..task.clone() })
                 }
             };
-            let mut hold = |listener: &mut dyn Listener| {
-                let (kept, dialogue) = (&lease.kept, &mut *dialogue);
-                kept.run(conversation, &launch, &self.world, dialogue, control, listener)
-            };
-            if !lease.is_warm {
-                let (report, left) = hold(fold)?;
-                lease.leave(left, fold.saved.as_ref());
-                return Ok(report.stop);
-            }
+            let saved = session.map(|session| (session.id.clone(), session.turn_count + 1));
             // A program that was there before may have been broken by what was there before.
-            let mut held = HeldBack::new(fold, &[], |kind| matches!(kind, Kind::Crash | Kind::Unreadable));
-            let (report, left) = hold(&mut held)?;
-            if held.is_released() {
-                lease.leave(left, fold.saved.as_ref());
-                return Ok(report.stop);
-            }
-            let is_failure = matches!(report.stop, Stop::Finished(Err(_)));
-            if !is_failure {
-                // What was said before it was stopped is said of this run.
+            let is_warm = lease.is_warm;
+            let tries_again = move |kind| is_warm && matches!(kind, Kind::Crash | Kind::Unreadable);
+            let mut held = HeldBack::new(&mut *fold, &[], &tries_again);
+            if !is_warm {
                 held.release().map_err(|_| Error::ReaderGone)?;
+            }
+            let mut all_but_end = AllButEnd { listener: &mut held, end: None };
+            let (kept, dialogue) = (&lease.kept, &mut *dialogue);
+            let (report, left) =
+                kept.run(conversation, &launch, &self.world, dialogue, control, &mut all_but_end)?;
+            let end = all_but_end.end;
+            // Before the listener hears of the end: its next run finds the program free, and the conversation in it.
+            lease.leave(left, saved);
+            match end {
+                Some(end) => held.event(&end).map_err(|_| Error::ReaderGone)?,
+                None => held.release().map_err(|_| Error::ReaderGone)?,
+            }
+            if held.is_released() {
                 return Ok(report.stop);
             }
             log::warn!("a kept program of {} failed before it answered: trying once more", backend.name());
@@ -245,13 +244,35 @@ fn stopped(stop: &Stop) -> Result<(), Error> {
     }
 }
 
+/// Keeps the end of a run for later.
+struct AllButEnd<'a> {
+    listener: &'a mut dyn Listener,
+    end: Option<Event>,
+}
+
+impl Listener for AllButEnd<'_> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if matches!(event, Event::Done(_)) {
+            self.end = Some(event.clone());
+            return Ok(());
+        }
+        self.listener.event(event)
+    }
+
+    fn permission(&mut self, asked: &Permission) -> io::Result<bool> {
+        self.listener.permission(asked)
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.listener.idle()
+    }
+}
+
 /// Folds the events of a run into its outcome while they pass to the listener.
 struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
     run: Option<Run>,
-    /// The session of a good turn, and its turns with this one.
-    saved: Option<(String, u64)>,
     /// How a user of the backend logs in, where that is known.
     login: Option<&'static str>,
     /// The schema that the answer has to follow, and what there is of it: the listener hears of none that does not.
@@ -381,9 +402,6 @@ impl Fold<'_> {
     fn save(&mut self) {
         let Some(mut run) = self.run.take() else { return };
         let saved = run.end(&self.outcome);
-        if saved.is_ok() && self.outcome.failure.is_none() {
-            self.saved = Some((run.session().id.clone(), run.session().turn_count + 1));
-        }
         self.outcome.session_failure = saved.err().as_ref().map(Failure::from);
     }
 }

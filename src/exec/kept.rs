@@ -28,7 +28,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a program is looked at while runs are in it, and while none is.
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICK: Duration = Duration::from_secs(2);
-/// How long what a turn started may take to end after it.
+/// How long what a turn started may take to end after it, or to begin.
 const STRAYS_END_WITHIN: Duration = Duration::from_secs(1);
 /// How much is held for a run that does not read. With more the program is not read either, and waits as for a reader of its own.
 const MOST_UNREAD: usize = 4 << 20;
@@ -81,6 +81,8 @@ struct State {
     unsettled: bool,
     /// It takes no further run, and why.
     spoilt: Option<String>,
+    /// What it or a turn in it does has to end before that turn's run is over.
+    is_stopped: bool,
     /// It is gone, and all that it set going.
     ended: Option<Exit>,
 }
@@ -211,11 +213,12 @@ impl Kept {
         seat
     }
 
-    /// The run has had its end. One that takes no further run ends with the last one in it, and what it set going may be that run's.
+    /// The run has had its end. Where it was stopped by force, what it set going in the program is gone before this returns,
+    /// unless another run is in there.
     fn leave(&self, seat: Seat) -> Left {
         let mut state = lock(&self.shared.state);
         let conversation = state.over.remove(&seat).and_then(|over| over.conversation);
-        while state.spoilt.is_some() && state.seats == 0 && state.ended.is_none() {
+        while state.is_stopped && state.seats == 0 && state.ended.is_none() {
             state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         Left { conversation }
@@ -404,6 +407,8 @@ struct Hub<'a> {
     is_awake: bool,
     /// Since when what a turn started is waited for.
     unsettled: Option<Instant>,
+    /// When the last run left, until it is known that nothing of it was started behind it.
+    left: Option<Instant>,
     /// It was asked for its end.
     is_unwanted: bool,
     stage: Option<(Ending, Instant)>,
@@ -435,6 +440,7 @@ impl<'a> Hub<'a> {
             grace,
             is_awake: false,
             unsettled: None,
+            left: None,
             is_unwanted: false,
             stage: None,
             exit: None,
@@ -471,6 +477,11 @@ impl<'a> Hub<'a> {
                         guest.outbox.push(line);
                     }
                 }
+                Route::MayBeSilent(seat) => {
+                    if let Some(guest) = self.guests.get_mut(&seat) {
+                        guest.heard = true;
+                    }
+                }
                 Route::Spoilt(why) => self.spoil(&why),
             }
         }
@@ -498,6 +509,7 @@ impl<'a> Hub<'a> {
                 }
                 Order::Expel(seat) if self.guests.contains_key(&seat) => {
                     self.spoil("a run in it had to be stopped by force");
+                    lock(&self.shared.state).is_stopped = true;
                     self.let_go(seat, Exit::Signal(sys::SIGTERM));
                 }
                 Order::Expel(_) => {}
@@ -515,8 +527,9 @@ impl<'a> Hub<'a> {
         self.mux(|mux, routes| conversation = mux.leave(seat, routes));
         let guest = self.guests.remove(&seat);
         // Before the next run: what this one has left behind.
-        if self.guests.is_empty() && self.exit.is_none() && self.live.tree().has_strays(self.pid) {
-            self.unsettled = Some(Instant::now());
+        if self.guests.is_empty() && self.exit.is_none() {
+            self.left = Some(Instant::now());
+            self.unsettled = self.left.filter(|_| self.live.tree().has_strays(self.pid));
         }
         let mut state = lock(&self.shared.state);
         state.unsettled = self.unsettled.is_some();
@@ -528,8 +541,11 @@ impl<'a> Hub<'a> {
         drop(guest);
     }
 
-    /// Hears the runs, and notices a program that says nothing.
+    /// Notices a program that says nothing.
     fn look_after_guests(&mut self) {
+        if !self.is_read() {
+            self.guests.values_mut().for_each(|guest| guest.since = Instant::now());
+        }
         let silent: Vec<Seat> = (self.guests.iter())
             .filter(|(_, guest)| !guest.heard && guest.since.elapsed() > ANSWERS_WITHIN)
             .map(|(seat, _)| *seat)
@@ -547,6 +563,13 @@ impl<'a> Hub<'a> {
 
     /// What a turn has started may end by itself soon after it.
     fn look_for_strays(&mut self) {
+        let late = self.left.filter(|left| left.elapsed() > STRAYS_END_WITHIN);
+        if late.is_some() {
+            self.left = None;
+            if self.guests.is_empty() && self.unsettled.is_none() && self.live.tree().has_strays(self.pid) {
+                self.spoil("a turn started processes behind its end");
+            }
+        }
         let Some(since) = self.unsettled else { return };
         let is_settled = !self.live.tree().has_strays(self.pid);
         if !is_settled && since.elapsed() > STRAYS_END_WITHIN {
@@ -614,7 +637,7 @@ impl<'a> Hub<'a> {
                 self.stdin = None;
             }
         }
-        let is_read = self.guests.values().all(|guest| guest.outbox.bytes < MOST_UNREAD);
+        let is_read = self.is_read();
         let mut watches = vec![Watch::readable(self.shared.wake.0.as_fd())];
         let out = self.stdout.as_ref().filter(|_| is_read);
         watches.extend(out.map(|fd| Watch::readable(fd.as_fd())));
@@ -649,6 +672,11 @@ impl<'a> Hub<'a> {
             guest.outbox.write(&mut guest.ends.stdout);
         }
         Ok(())
+    }
+
+    /// Whether all runs take what is said to them.
+    fn is_read(&self) -> bool {
+        self.guests.values().all(|guest| guest.outbox.bytes < MOST_UNREAD)
     }
 
     fn hear_stderr(&mut self) {
