@@ -38,6 +38,12 @@ pub(crate) trait Mux: Send {
 
     /// Whether a run can still go on with a conversation that `leave` has named.
     fn holds(&self, conversation: &str) -> bool;
+
+    /// Whether a run that enters a conversation of its own can have that session loaded: not where the program has it still,
+    /// as it was before another program went on with it.
+    fn can_load(&self, _session: &str) -> bool {
+        true
+    }
 }
 
 /// Where lines go, in order.

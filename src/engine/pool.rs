@@ -13,7 +13,7 @@ use crate::model::task::Task;
 use crate::session::Session;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long a program that has to end may take to do it by itself.
@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     pools: BTreeMap<String, PoolConfig>,
     world: Arc<World>,
     state: Mutex<State>,
+    /// A program was started, or could not be.
+    started: Condvar,
 }
 
 #[derive(Default)]
@@ -70,6 +72,13 @@ struct Recipe {
     program: PathBuf,
     depth: u32,
     used: Instant,
+}
+
+/// For what a program is started.
+enum First {
+    /// A run, which is the first in it.
+    Run,
+    Spare,
 }
 
 /// What the pool has done.
@@ -139,7 +148,7 @@ impl Pool {
     /// The pool of a configuration, with no program yet.
     pub(crate) fn of(config: &Config, world: &Arc<World>) -> Pool {
         let pools = config.backends.keys().map(|name| (name.clone(), config.pool(name))).collect();
-        Pool { pools, world: world.clone(), state: Mutex::default() }
+        Pool { pools, world: world.clone(), state: Mutex::default(), started: Condvar::new() }
     }
 
     /// Finds a place for a run, or makes one; none where its program cannot be kept, or there are as many as there may be.
@@ -152,34 +161,40 @@ impl Pool {
         if config.max == 0 {
             return Ok(None);
         }
-        let Some(keeping) = wanted.backend.keeps(wanted.task) else { return Ok(None) };
+        let Some(mut keeping) = wanted.backend.keeps(wanted.task) else { return Ok(None) };
+        // A server that the task brings is the program's, and remembers what it likes of a conversation.
+        keeping.is_shared &= wanted.task.mcp.is_empty();
         let key = key(wanted.task, wanted.depth, &keeping);
         let mut state = lock(&self.state);
-        if state.is_closed {
-            return Ok(None);
-        }
-        state.forget_ended();
         if config.min_idle > 0 {
             state.recipes.insert(key.clone(), Recipe::of(wanted));
         }
-        if let Some((number, conversation)) = state.find(&key, wanted, &config) {
-            match &conversation {
-                Some(_) => state.counts.continued += 1,
-                None => state.counts.warm += 1,
+        loop {
+            if state.is_closed {
+                return Ok(None);
             }
-            let Some(kept) = state.enter(number, conversation.as_deref()) else { return Ok(None) };
-            return Ok(Some(Lease { pool: self, number, kept, conversation, is_warm: true }));
+            state.forget_ended();
+            if let Some((number, conversation)) = state.find(&key, wanted, &config) {
+                match &conversation {
+                    Some(_) => state.counts.continued += 1,
+                    None => state.counts.warm += 1,
+                }
+                let Some(kept) = state.enter(number, conversation.as_deref()) else { return Ok(None) };
+                return Ok(Some(Lease { pool: self, number, kept, conversation, is_warm: true }));
+            }
+            // One that several can share is there in a moment, and takes this run before it is ready.
+            if !state.is_starting(&key, &config) {
+                break;
+            }
+            state = self.started.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let Some(number) = state.reserve(name, key, wanted.task.owner.clone(), &keeping, config.max) else {
             state.counts.cold += 1;
             return Ok(None);
         };
         drop(state);
-        let launch = wanted.launch.clone();
-        let kept = self.start(number, wanted.program, launch, keeping)?;
-        let mut state = lock(&self.state);
-        state.counts.started += 1;
-        state.enter(number, None);
+        let kept = self.start(number, wanted.program, wanted.launch.clone(), keeping, First::Run)?;
+        lock(&self.state).counts.started += 1;
         Ok(Some(Lease { pool: self, number, kept, conversation: None, is_warm: false }))
     }
 
@@ -195,6 +210,7 @@ impl Pool {
         program: &Path,
         launch: Launch,
         keeping: Keeping,
+        first: First,
     ) -> Result<Arc<Kept>, Error> {
         let started = exec::marker(&self.world).and_then(|marker| {
             Kept::start(Start {
@@ -207,11 +223,15 @@ impl Pool {
             })
         });
         let mut state = lock(&self.state);
+        self.started.notify_all();
         match started {
             Ok(kept) => {
                 let kept = Arc::new(kept);
                 if let Some(member) = state.member(number) {
                     member.kept = Some(kept.clone());
+                }
+                if let First::Run = first {
+                    state.enter(number, None);
                 }
                 Ok(kept)
             }
@@ -269,7 +289,7 @@ impl Pool {
         let reserved =
             lock(&self.state).reserve_free(backend.name(), key.to_owned(), task.owner, &keeping, max);
         let Some(number) = reserved else { return Ok(()) };
-        self.start(number, &program, launch, keeping)?;
+        self.start(number, &program, launch, keeping, First::Spare)?;
         lock(&self.state).counts.spares += 1;
         Ok(())
     }
@@ -430,13 +450,25 @@ impl State {
                 }
             }
         }
-        // Only at its start can a program that holds one conversation at a time take up one that it has not.
-        let can_begin = |member: &&Member| member.is_shared || wanted.task.resume.is_none();
+        let resume = wanted.task.resume.as_deref();
+        let can_begin = |member: &&Member| match (member.is_shared, resume) {
+            // Only at its start can a program that holds one conversation at a time take up one that it has not.
+            (false, _) => resume.is_none() && wanted.task.mcp.is_empty(),
+            (true, Some(session)) => member.kept.as_ref().is_some_and(|kept| kept.can_load(session)),
+            (true, None) => true,
+        };
         let member = self.members.iter().filter(fits).filter(can_begin);
         // Those that share one fill it up, so that the others may end.
         let missed =
             |member: &&Member| (!member.is_shared && !member.conversations.is_empty(), member.last_used);
         member.min_by_key(missed).map(|member| (member.number, None))
+    }
+
+    /// A program that this run could share is being started.
+    fn is_starting(&self, key: &str, config: &PoolConfig) -> bool {
+        self.members.iter().any(|member| {
+            member.key == key && member.is_shared && member.kept.is_none() && config.per_process > 1
+        })
     }
 
     /// A run takes a place in a member. One that holds a single conversation loses those that do not go on.

@@ -5,7 +5,7 @@ use super::lines::{self, Cutter, TooLong};
 use super::live::Clock;
 use super::terminals::ClientTools;
 use super::tree;
-use super::{Control, LONGEST_WORDS, Partner, Pipes, Report, Stop};
+use super::{Control, Partner, Pipes, Report, Stop};
 use crate::backend::{Dialogue, Ended, Launch, Step, Steps, StopSignal};
 use crate::base::logging::DIALOGUE;
 use crate::base::sys::{self, Exit, Watch};
@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(100);
 const REAP: Duration = Duration::from_secs(5);
 /// How long pipes may stay open after the child is gone: a grandchild holds them.
 const LINGER: Duration = Duration::from_millis(200);
+/// How much of standard error is kept for messages.
+const STDERR_TAIL: usize = 8 << 10;
 /// How much is read at once: a little, because most answers are short, and once there is more, all that a pipe holds.
 const FIRST_READ: usize = 4 << 10;
 const READ: usize = 64 << 10;
@@ -451,7 +453,7 @@ impl<'a> Conversation<'a> {
             Ok(read) => {
                 log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(&buffer[..read]).trim_end());
                 self.stderr_tail.extend_from_slice(&buffer[..read]);
-                let excess = self.stderr_tail.len().saturating_sub(LONGEST_WORDS);
+                let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL);
                 self.stderr_tail.drain(..excess);
                 return read;
             }

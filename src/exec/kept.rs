@@ -5,9 +5,7 @@ use super::conversation::Conversation;
 use super::lines::{Cutter, TooLong};
 use super::live::Live;
 use super::terminals::ClientTools;
-use super::{
-    Control, Files, LONGEST_WORDS, Partner, Pipes, Report, as_program, marker, open_directories, tree,
-};
+use super::{Control, Files, Partner, Pipes, Report, as_program, marker, open_directories, tree};
 use crate::backend::{Dialogue, Launch, Mux, Route, Routes, Seat, StopSignal};
 use crate::base::logging::DIALOGUE;
 use crate::base::sync::lock;
@@ -240,6 +238,11 @@ impl Kept {
         lock(&self.shared.mux).holds(conversation)
     }
 
+    /// Whether a run that begins in it can load that session of the vendor's.
+    pub(crate) fn can_load(&self, session: &str) -> bool {
+        lock(&self.shared.mux).can_load(session)
+    }
+
     /// The memory that it and what is below it has in use, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         tree::memory(self.pid)
@@ -397,7 +400,6 @@ struct Hub<'a> {
     stderr: Option<File>,
     outbox: Outbox,
     cutter: Cutter,
-    last_words: Vec<u8>,
     guests: BTreeMap<Seat, Guest>,
     shared: &'a Shared,
     live: &'a Live,
@@ -432,7 +434,6 @@ impl<'a> Hub<'a> {
             stderr,
             outbox: Outbox::default(),
             cutter: Cutter::new(launch.framing),
-            last_words: Vec::new(),
             guests: BTreeMap::new(),
             shared,
             live,
@@ -687,13 +688,12 @@ impl<'a> Hub<'a> {
             Ok(read) => {
                 let words = &buffer[..read];
                 log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(words).trim_end());
-                for guest in self.guests.values_mut() {
+                // Of which of several runs it speaks is not known.
+                let runs = self.guests.len();
+                if let (1, Some(guest)) = (runs, self.guests.values_mut().next()) {
                     // As much as there is room for: the rest is in the log.
                     let _ = guest.ends.stderr.write(words);
                 }
-                self.last_words.extend_from_slice(words);
-                let excess = self.last_words.len().saturating_sub(LONGEST_WORDS);
-                self.last_words.drain(..excess);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => self.stderr = None,

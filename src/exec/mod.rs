@@ -171,9 +171,6 @@ pub struct Report {
     pub ended: Ended,
 }
 
-/// How much of what a program prints on standard error is kept for messages.
-const LONGEST_WORDS: usize = 8 << 10;
-
 /// Our ends of a program's pipes, or of what takes their place. They never block.
 struct Pipes {
     stdin: Option<File>,
