@@ -287,6 +287,30 @@ pub(crate) fn set_tcp_keepalive(fd: BorrowedFd<'_>, every: Duration) -> io::Resu
     set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
 }
 
+/// The process on the other side of a Unix socket when that began to listen: its number, and its user.
+pub(crate) fn peer(fd: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let to = std::ptr::from_mut(&mut peer).cast();
+    // SAFETY: at most `size` bytes are written into `peer`.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, to, &mut size) })?;
+    Ok((peer.pid, peer.uid))
+}
+
+/// No program that is started from now on has one of the descriptors that this process was given, but for the first three.
+pub(crate) fn keep_descriptors() -> io::Result<()> {
+    for entry in std::fs::read_dir("/dev/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        if fd > libc::STDERR_FILENO {
+            // SAFETY: fcntl with a plain flag; a descriptor that is not open any more is an error and no harm.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
 fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
     let (from, size) = (std::ptr::from_ref(&value).cast(), size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: `value` lives through the call, and `size` is its size.
@@ -391,6 +415,12 @@ pub(crate) fn stdout_fd() -> BorrowedFd<'static> {
     const STDOUT: RawFd = 1;
     // SAFETY: std keeps descriptors 0 to 2 open for the life of the process (it opens /dev/null in their place).
     unsafe { BorrowedFd::borrow_raw(STDOUT) }
+}
+
+/// From now on what is written to standard output, or to standard error, goes to that file.
+pub(crate) fn redirect(stream: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open for the length of the call; who reads the stream's old file sees that it is closed.
+    check(unsafe { libc::dup2(to.as_raw_fd(), stream.as_raw_fd()) }).map(drop)
 }
 
 /// Rows and columns of the terminal on standard error; 24 and 80 where it does not know.

@@ -3,12 +3,15 @@
 #![allow(clippy::disallowed_methods)]
 
 use crate::base::collect::inserted;
+use crate::base::encoding::{base64, from_base64};
 use crate::base::sys;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A path below which there can be nothing.
@@ -40,40 +43,88 @@ pub struct World {
     pub exe: PathBuf,
     /// Where short-lived files go.
     pub temp: PathBuf,
+    /// What programs inherit, where that is the environment of another process than this one.
+    pub environment: Option<Arc<BTreeMap<OsString, OsString>>>,
 }
 
 impl World {
     /// Reads everything once. What is missing is told by what needs it.
     pub fn read() -> Result<World, Missing> {
+        let world = World::of(&inserted(std::env::vars_os()), std::env::current_dir().unwrap_or_default());
+        // A program that we start is never given them, and is not to find them in /proc either.
+        sys::wipe_variable(c"CLINVK_API_KEYS");
+        sys::wipe_variable(c"CLINVK_API_KEY");
+        // Without /proc only the second way is left.
+        let exe = std::env::current_exe().ok().or_else(sys::executed_as);
+        world.map(|world| World { exe: world.cwd.join(exe.unwrap_or("clinvk".into())), ..world })
+    }
+
+    /// That of a process with these variables in that directory, but for its program.
+    fn of(variables: &BTreeMap<OsString, OsString>, cwd: PathBuf) -> Result<World, Missing> {
         let mut env = BTreeMap::new();
-        for (name, value) in std::env::vars_os() {
-            match (name.into_string(), value.into_string()) {
-                (Ok(name), Ok(value)) => _ = env.insert(name, value),
+        for (name, value) in variables {
+            match (name.to_str(), value.to_str()) {
+                (Some(name), Some(value)) => _ = env.insert(name.to_owned(), value.to_owned()),
                 // One of ours that is left out would be a setting, or API keys, that the user did not make.
-                (Ok(name), Err(_)) if name.starts_with("CLINVK_") => {
+                (Some(name), None) if name.starts_with("CLINVK_") => {
                     return Err(Missing::Setting(format!("the variable {name} is not valid UTF-8")));
                 }
                 _ => {}
             }
         }
-        // A program that we start is never given them, and is not to find them in /proc either.
-        sys::wipe_variable(c"CLINVK_API_KEYS");
-        sys::wipe_variable(c"CLINVK_API_KEY");
-        let cwd = std::env::current_dir().unwrap_or_default();
-        let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let user_home = given("HOME").or_else(sys::home_of_user);
-        let (home, no_home) = match find_home(given("CLINVK_HOME"), user_home.as_deref(), &cwd) {
+        let given = |name: &str| variables.get(OsStr::new(name)).map(PathBuf::from);
+        let named = |name: &str| given(name).filter(|value| !value.as_os_str().is_empty());
+        let user_home = named("HOME").or_else(sys::home_of_user);
+        let (home, no_home) = match find_home(named("CLINVK_HOME"), user_home.as_deref(), &cwd) {
             Ok(home) => (home, None),
             Err(why) => (Path::new(NOWHERE).join(".clinvk"), Some(why)),
         };
         let user_home = user_home.filter(|home| home.is_absolute()).unwrap_or(NOWHERE.into());
         // A program that we start in another directory has to find it there.
-        let temp = Some(cwd.join(std::env::temp_dir())).filter(|temp| temp.is_absolute());
-        let temp = temp.unwrap_or("/tmp".into());
-        // Without /proc only the second way is left.
-        let exe = std::env::current_exe().ok().or_else(sys::executed_as).map(|exe| cwd.join(exe));
-        let exe = exe.unwrap_or_else(|| PathBuf::from("clinvk"));
-        Ok(World { home, no_home, temp, env, user_home, cwd, exe })
+        let temp = cwd.join(given("TMPDIR").unwrap_or("/tmp".into()));
+        let temp = Some(temp).filter(|temp| temp.is_absolute()).unwrap_or("/tmp".into());
+        Ok(World { home, no_home, temp, env, user_home, cwd, exe: PathBuf::new(), environment: None })
+    }
+
+    /// What a program of ours inherits, and the working directory, as text, so that another process can be given it.
+    pub(crate) fn carried<'a>(&self, without: impl IntoIterator<Item = &'a str>) -> String {
+        let variables = self.inherited(without);
+        let mut bytes = self.cwd.as_os_str().as_bytes().to_vec();
+        for (name, value) in &variables {
+            bytes.extend([b"\0", name.as_bytes(), b"=", value.as_bytes()].concat());
+        }
+        base64(&bytes)
+    }
+
+    /// That of the process which has made this text by `carried`; none where no process has. `exe`: this very program.
+    pub(crate) fn of_carried(text: &str, exe: &Path) -> Option<Result<World, Missing>> {
+        let bytes = from_base64(text)?;
+        let mut parts = bytes.split(|byte| *byte == 0);
+        let cwd = PathBuf::from(OsStr::from_bytes(parts.next()?));
+        let pair = |part: &[u8]| {
+            let end = part.iter().position(|byte| *byte == b'=').filter(|end| *end > 0)?;
+            let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+            Some((text(&part[..end]), text(&part[end + 1..])))
+        };
+        let variables: BTreeMap<_, _> = parts.map(pair).collect::<Option<_>>()?;
+        let world = World::of(&variables, cwd);
+        Some(world.map(|world| World {
+            exe: exe.to_owned(),
+            environment: Some(Arc::new(variables)),
+            ..world
+        }))
+    }
+
+    /// The environment as a program that we start inherits it, but for these.
+    pub(crate) fn inherited<'a>(
+        &self,
+        without: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeMap<OsString, OsString> {
+        let own = || inserted(std::env::vars_os());
+        let mut env: BTreeMap<_, _> =
+            self.environment.as_deref().map_or_else(own, |environment| environment.clone());
+        without.into_iter().for_each(|name| _ = env.remove(OsStr::new(name)));
+        env
     }
 
     /// Where clinvk keeps its things.
@@ -94,13 +145,6 @@ impl World {
             .map(|dir| self.cwd.join(dir).join(program))
             .find(|path| is_executable(path))
     }
-}
-
-/// The environment as a program that we start inherits it, but for these.
-pub(crate) fn inherited<'a>(without: impl IntoIterator<Item = &'a str>) -> BTreeMap<OsString, OsString> {
-    let mut env: BTreeMap<_, _> = inserted(std::env::vars_os());
-    without.into_iter().for_each(|name| _ = env.remove(OsStr::new(name)));
-    env
 }
 
 /// Where clinvk keeps its things, or why that is nowhere. The user's home is never made.

@@ -1,7 +1,6 @@
 //! `clinvk backends`: who can be asked here, and with `--all` who else is known.
 
 use super::flags::{Name, Typed};
-use super::prompt::engine;
 use super::{say_either, table};
 use crate::backend::{Agents, Backend, Trust};
 use crate::base::json::json;
@@ -20,7 +19,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     // Those that are switched off are told of as well.
     let mut all = config.clone();
     all.backends.values_mut().for_each(|part| part.enabled = true);
-    let engine = engine(world, &all, Agents::Known);
+    let engine = Engine::of(world, &all, Agents::Known);
     let mut names: Vec<String> = config.backends.keys().cloned().collect();
     names.extend(agents::names().map(str::to_owned).filter(|name| !config.backends.contains_key(name)));
     names.sort();

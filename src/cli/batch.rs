@@ -4,7 +4,8 @@
 use super::flags::{Name, Typed};
 use super::print::Out;
 use super::progress::{Progress, Show};
-use super::{asks_json, complain, exit, prompt, signals};
+use super::prompt::{self, Where};
+use super::{asks_json, complain, exit, signals};
 use crate::backend::{Agents, Trust};
 use crate::base::sync::lock;
 use crate::base::sys;
@@ -12,9 +13,10 @@ use crate::base::text;
 use crate::base::world::{self, World};
 use crate::batch::place::{Here, Place};
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
-use crate::client::{Server, There};
+use crate::client::{Auto, Server, There};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::caller::Caller;
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
 use crate::engine::request::{Defaults, Request};
@@ -35,7 +37,8 @@ pub(crate) struct Ready<'a> {
     typed: &'a Typed,
     /// With the server's default backend, where runs happen there.
     config: Cow<'a, Config>,
-    server: Option<Arc<Server>>,
+    /// The server where runs happen, and what it is told of this process where it is the user's own.
+    server: Option<(Arc<Server>, Option<Caller>)>,
     /// What the flags ask of every run.
     given: Request,
     cancel: Arc<Cancel>,
@@ -48,10 +51,15 @@ impl<'a> Ready<'a> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
         let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
-        let server = prompt::server(typed, config);
-        let server = server.map(|server| Server::at(server, &world)).transpose()?.map(Arc::new);
-        let engine = prompt::engine(world, config, Agents::Known);
-        let config = match server.as_ref().and_then(|server| server.default_backend()) {
+        let engine = Engine::of(world, config, Agents::Known);
+        let server = match prompt::place(typed, &engine.world, config)? {
+            Where::Here => None,
+            Where::Auto => Some(prompt::own(typed, &engine.world))
+                .transpose()?
+                .map(|(server, caller)| (server, Some(caller))),
+            Where::At(server) => Some((Arc::new(Server::at(server, &engine.world)?), None)),
+        };
+        let config = match server.as_ref().and_then(|(server, _)| server.default_backend()) {
             Some(default) => Cow::Owned(Config { default_backend: default.to_owned(), ..config.clone() }),
             None => Cow::Borrowed(config),
         };
@@ -60,14 +68,16 @@ impl<'a> Ready<'a> {
 
     /// What requests are completed from.
     pub(crate) fn defaults(&self) -> Defaults<'_> {
-        prompt::defaults(&self.engine, &self.config, None)
+        self.engine.defaults(&self.config, None)
     }
 
     /// Where runs happen.
     pub(crate) fn place(&self) -> Box<dyn Place + '_> {
-        match &self.server {
-            None => Box::new(Here { engine: &self.engine, runner: self }),
-            Some(server) => Box::new(There { server: server.clone(), defaults: self.defaults() }),
+        let here = Here { engine: &self.engine, runner: self };
+        match self.server.clone() {
+            None => Box::new(here),
+            Some((server, Some(caller))) => Box::new(Auto { server, caller, here }),
+            Some((server, None)) => Box::new(There { server, defaults: self.defaults() }),
         }
     }
 

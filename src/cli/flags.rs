@@ -166,7 +166,7 @@ flags! {
     Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list";
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
-    Server             "server",                None,      "URL",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "a running server to have it done by: http://HOST:PORT or unix:PATH";
+    Server             "server",                None,      "URL",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
     Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session; with sessions: only those with it (may be repeated)";
     Status             "status",                None,      "STATUS",       SESSIONS, "only those that stand so: active, completed, error";
     Since              "since",                 None,      "AGE|DATE",     SESSIONS, "only those used since: 7d, 12h, 2026-01-31";
@@ -181,6 +181,7 @@ flags! {
     Host               "host",                  None,      "ADDRESS",      SERVE, "the address to listen on (127.0.0.1)";
     Port               "port",                  Some('p'), "PORT",         SERVE, "the port to listen on (8080); 0 takes a free one";
     Socket             "socket",                None,      "PATH",         SERVE, "a Unix socket to listen on instead";
+    Auto               "auto",                  None,      "",             SERVE, "be the server that `--server auto` starts: for this user's command lines alone";
     LogFormat          "log-format",            None,      "FORMAT",       SERVE, "text or json";
     LogLevel           "log-level",             None,      "LEVEL",        SERVE, "off, error, warn, info or debug";
     Origin             "origin",                None,      "",             CONFIG, "say where each value comes from";
@@ -315,6 +316,9 @@ const EXCLUSIVE: &[(Name, Name)] = &[
     (Name::Backends, Name::AllBackends),
     (Name::Markdown, Name::Json),
     (Name::All, Name::OlderThan),
+    (Name::Auto, Name::Host),
+    (Name::Auto, Name::Port),
+    (Name::Auto, Name::Socket),
 ];
 
 fn check(typed: &Typed) -> Result<(), Error> {

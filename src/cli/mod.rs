@@ -129,8 +129,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 (false, true) => LevelFilter::Off,
                 (false, false) => LevelFilter::Warn,
             });
-            let explicit = typed.value(Name::Config).or(world.env.get("CLINVK_CONFIG").map(String::as_str));
-            let explicit = explicit.filter(|path| !path.is_empty()).map(PathBuf::from);
+            let explicit = named_config(typed, &world);
             if command == "config" {
                 return config::run(typed, &world, explicit.as_deref());
             }
@@ -171,6 +170,12 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             result
         }
     }
+}
+
+/// The configuration file that is named, by the flag or the variable.
+fn named_config(typed: &Typed, world: &World) -> Option<PathBuf> {
+    let named = typed.value(Name::Config).or(world.env.get("CLINVK_CONFIG").map(String::as_str));
+    named.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn say_help(typed: &Typed, command: &str) -> Result<u8, Error> {

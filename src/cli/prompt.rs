@@ -5,27 +5,27 @@ use super::input::Parts;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
-use crate::backend::{Agents, Registry};
+use crate::backend::Agents;
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
-use crate::client::{Server, There};
+use crate::client::{self, Auto, Server, There};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::request::{AllDirectories, Defaults, Picture, Request, Servers, Span, Tools, list};
+use crate::engine::caller::Caller;
+use crate::engine::request::{Picture, Request, Servers, Span, Tools, list};
 use crate::engine::site::{Asked, Checked, Facts, Here, Site};
-use crate::exec::Cancel;
+use crate::exec::{self, Cancel};
 use crate::model::error::Error;
 use crate::model::fields::Word;
 use crate::model::mcp::McpSource;
 use crate::model::task::OutputFormat;
-use crate::session::{Keep, Session, Store};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let format = output_format(typed)?.unwrap_or(config.output.format);
-    let engine = engine(world, config, Agents::Known);
+    let engine = Engine::of(world, config, Agents::Known);
     // The configuration may ask for JSON, too.
     let refuse = |backend: Option<&str>, error: &Error| {
         print::refusal(format, backend, error);
@@ -52,7 +52,6 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         return Ok(0);
     }
     warn(warnings);
-    signals::watch(control.cancel.clone())?;
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
@@ -90,22 +89,52 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     }
 }
 
-/// The server that is named, where one is: none of that name is this process.
-pub(crate) fn server<'a>(typed: &'a Typed, config: &'a Config) -> Option<&'a str> {
-    Some(typed.value(Name::Server).unwrap_or(&config.client.server)).filter(|server| !server.is_empty())
+/// Where what is typed is to happen.
+pub(crate) enum Where<'a> {
+    /// In this process.
+    Here,
+    /// On the server of this user's command lines.
+    Auto,
+    /// On the server at that address.
+    At(&'a str),
 }
 
-/// Where what is typed is to happen: on the server that is named, or here.
+/// Where that is, by the flag, the variable or the file. Inside of a run it is never the user's own server: whoever stops the
+/// outer run would leave the inner one running.
+pub(crate) fn place<'a>(typed: &'a Typed, world: &World, config: &'a Config) -> Result<Where<'a>, Error> {
+    Ok(match typed.value(Name::Server).unwrap_or(&config.client.server) {
+        "" => Where::Here,
+        client::AUTO if exec::depth_of_run(world, 0)? > 1 => Where::Here,
+        client::AUTO => Where::Auto,
+        server => Where::At(server),
+    })
+}
+
+/// The place where it is.
 pub(crate) fn site<'a>(
     typed: &Typed,
     engine: &'a Engine,
     config: &'a Config,
 ) -> Result<Box<dyn Site + 'a>, Error> {
-    let defaults = defaults(engine, config, None);
-    Ok(match server(typed, config) {
-        None => Box::new(Here { engine, defaults }),
-        Some(server) => Box::new(There { server: Arc::new(Server::at(server, &engine.world)?), defaults }),
+    let defaults = engine.defaults(config, None);
+    let here = Here { engine, defaults };
+    Ok(match place(typed, &engine.world, config)? {
+        Where::Here => Box::new(here),
+        Where::Auto => {
+            let (server, caller) = own(typed, &engine.world)?;
+            Box::new(Auto { server, caller, here })
+        }
+        Where::At(server) => {
+            Box::new(There { server: Arc::new(Server::at(server, &engine.world)?), defaults })
+        }
     })
+}
+
+/// The server of this user's command lines, and what it is told of this one.
+pub(crate) fn own(typed: &Typed, world: &Arc<World>) -> Result<(Arc<Server>, Caller), Error> {
+    let file = super::named_config(typed, world);
+    let server = Server::own(world, file.as_deref())?;
+    Ok((Arc::new(server), Caller::of(world, file.as_deref())))
 }
 
 /// All that can be refused before anything is started.
@@ -130,39 +159,15 @@ fn check<'a>(
     let request = request(typed)?;
     let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
     let (lines, cancel) = (typed.has(Name::Raw), Arc::new(cancel));
+    let stopped = cancel.clone();
     let asked = Asked { request: &request, session, wait_limit, replay, lines, cancel };
-    let prompt = || parts.prompt(request.files.as_deref(), &defaults(engine, config, None)).map(Arc::from);
-    site.check(asked, Box::new(prompt))
-}
-
-/// What requests are completed from; with a session that is continued.
-pub(crate) fn defaults<'a>(
-    engine: &'a Engine,
-    config: &'a Config,
-    session: Option<&'a Session>,
-) -> Defaults<'a> {
-    Defaults {
-        config,
-        registry: &engine.registry,
-        base: &engine.world.cwd,
-        temp: &engine.world.temp,
-        home: &engine.world.home,
-        session,
-        directories: &AllDirectories,
-        reads_files: true,
-    }
-}
-
-/// The engine of this configuration.
-pub(crate) fn engine(world: World, config: &Config, agents: Agents) -> Engine {
-    let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy(), agents);
-    let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
-    let store = match &world.no_home {
-        None => Store::at(&world.home),
-        Some(why) => Store::nowhere(&world.home, why.clone()),
+    let prompt = || {
+        let text = parts.prompt(request.files.as_deref(), &engine.defaults(config, None))?;
+        // From here on there is something to stop, wherever it is.
+        signals::watch(stopped)?;
+        Ok(Arc::from(text))
     };
-    let replay_limit = config.session.replay_limit;
-    Engine { store, keep, replay_limit, registry, disabled, pool: None, world: Arc::new(world) }
+    site.check(asked, Box::new(prompt))
 }
 
 /// What the flags ask for.

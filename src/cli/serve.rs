@@ -1,25 +1,30 @@
 //! `clinvk serve`: opens its listeners, says where they are, and serves until a signal stops it.
 
 use super::flags::{Name, Typed, known};
-use super::{leftovers, prompt, say, signals};
+use super::{leftovers, say, signals};
 use crate::backend::Agents;
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
-use crate::base::sys;
 use crate::base::world::World;
-use crate::config::Config;
+use crate::base::{disk, sys};
+use crate::client;
+use crate::config::{self, Config};
+use crate::engine::Engine;
 use crate::engine::pool::Pool;
 use crate::exec;
-use crate::http::front::keys::Keys;
+use crate::http::front::keys::{Keys, VARIABLE as KEYS};
 use crate::http::layers::Front;
 use crate::http::net::memory::Memory;
 use crate::http::net::{Acceptor, Limits, Listen};
 use crate::http::state::reuse::Which;
 use crate::http::state::server::Server;
 use crate::model::error::Error;
+use std::fs::{self, OpenOptions};
 use std::net::{TcpListener, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -41,10 +46,17 @@ const ROUND: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
 /// Returns when a signal stopped it and nothing is left.
-pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(typed: &Typed, mut world: World, config: &Config) -> Result<u8, Error> {
     sys::keep_little_memory();
-    world.home()?;
+    let home = world.home()?.to_owned();
+    let is_auto = typed.has(Name::Auto);
     let mut config = config.clone();
+    if is_auto {
+        config.server = of_command_lines(&home);
+        // A command line that may open its socket is let in.
+        world.env.remove(KEYS);
+        log_to(&home.join(client::LOG))?;
+    }
     logging(typed, &world)?;
     if let Some(host) = typed.value(Name::Host) {
         host.clone_into(&mut config.server.host);
@@ -56,8 +68,8 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     if let Some(socket) = typed.value(Name::Socket) {
         socket.clone_into(&mut config.server.socket);
     }
-    let listen = listen(&world, &config);
-    let mut engine = prompt::engine(world, &config, Agents::Configured);
+    let listen = if is_auto { Listen::Unix(home.join(client::SOCKET)) } else { listen(&world, &config) };
+    let mut engine = Engine::of(world, &config, Agents::Configured);
     engine.pool = Some(Pool::of(&config, &engine.world));
     let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -71,7 +83,10 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     let limits = limits(&config);
     let acceptor = Acceptor::open(vec![listen])?;
     let addresses = acceptor.addresses();
-    let server = Arc::new(Server::new(config, engine, keys, acceptor.gauges(), &addresses)?);
+    let idle = is_auto.then(|| Duration::from_secs(config.client.idle_secs));
+    let mut server = Server::new(config, engine, keys, acceptor.gauges(), &addresses)?;
+    server.has_callers = is_auto;
+    let server = Arc::new(server);
     // A program that reads the address reads a line.
     match typed.has(Name::Json) {
         true => say(&format!("{}\n", json!({"listening": addresses})))?,
@@ -79,8 +94,14 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         false if sys::stdout_was_closed() => 0,
         false => say(&banner(&addresses))?,
     };
+    if is_auto {
+        // The command line that started it has read that, and goes its way.
+        let nowhere = OpenOptions::new().write(true).open("/dev/null");
+        let quiet = nowhere.and_then(|nowhere| sys::redirect(sys::stdout_fd(), nowhere.as_fd()));
+        quiet.map_err(|error| Error::System { what: "close standard output", error })?;
+    }
     let over = Arc::new(AtomicBool::new(false));
-    let rounds = look_after(&server, &over)?;
+    let rounds = look_after(&server, &over, idle)?;
     let served = acceptor.serve(limits, Arc::new(Front(server.clone())), stop);
     end_detached(&server);
     server.engine.pool.iter().for_each(Pool::end);
@@ -89,6 +110,35 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     let _ = rounds.join();
     server.forget(Which::All, Instant::now() + LAST_MOMENT);
     served.map(|()| 0).map_err(|error| Error::System { what: "serve", error })
+}
+
+/// What holds of the server of this user's command lines, which may do what those may: the bounds that keep others from its
+/// runs are for others.
+fn of_command_lines(home: &Path) -> config::Server {
+    /// As many runs, and connections, as there are descriptors and processes for.
+    const MANY: usize = 1024;
+    config::Server {
+        socket: home.join(client::SOCKET).to_string_lossy().into_owned(),
+        max_runs: MANY,
+        max_connections: 4 * MANY,
+        max_request_body_bytes: u32::MAX as usize,
+        max_memory_bytes: 64 << 30,
+        // What runs has no limit but its own, also when the server is to end.
+        drain_secs: 0,
+        ..config::Server::default()
+    }
+}
+
+/// From now on what is logged is in that file: the new behind the old, unless there is too much of that.
+fn log_to(path: &Path) -> Result<(), Error> {
+    const MOST: u64 = 1 << 20;
+    let fail = |error| Error::File { verb: "write", path: path.to_owned(), error };
+    let is_long = fs::symlink_metadata(path).is_ok_and(|meta| meta.len() > MOST);
+    if is_long {
+        fs::remove_file(path).map_err(fail)?;
+    }
+    let file = disk::open(path, OpenOptions::new().append(true).create(true).mode(0o600)).map_err(fail)?;
+    sys::redirect(sys::stderr_fd(), file.as_fd()).map_err(fail)
 }
 
 /// What is logged, and how: flags, then `CLINVK_LOG`, then a line for each request.
@@ -104,6 +154,7 @@ fn logging(typed: &Typed, world: &World) -> Result<(), Error> {
     };
     let of_world = world.env.get("CLINVK_LOG").map(String::as_str).filter(|level| !level.is_empty());
     let level = match typed.value(Name::LogLevel).or(of_flags).or(of_world) {
+        None if typed.has(Name::Auto) => LogLevel::Warn,
         None => LogLevel::Info,
         Some(given) => known("log level", given)?,
     };
@@ -177,15 +228,29 @@ fn banner(addresses: &[String]) -> String {
     text
 }
 
-/// Looks after the server until it is over.
-fn look_after(server: &Arc<Server>, over: &Arc<AtomicBool>) -> Result<JoinHandle<()>, Error> {
+/// Looks after the server until it is over. `idle`: it ends by itself when it has had nothing to do for so long.
+fn look_after(
+    server: &Arc<Server>,
+    over: &Arc<AtomicBool>,
+    idle: Option<Duration>,
+) -> Result<JoinHandle<()>, Error> {
     let (server, over) = (server.clone(), over.clone());
     let rounds = move || {
         server.sweep();
+        let (mut idle, mut since) = (idle, Instant::now());
         while !over.load(Ordering::SeqCst) {
-            thread::park_timeout(ROUND);
+            thread::park_timeout(idle.map_or(ROUND, |idle| idle.min(ROUND)));
             server.look_after();
             exec::reap_orphans();
+            match idle {
+                Some(_) if server.was_used() => since = Instant::now(),
+                // As when it is asked to end. A client that comes just now starts another one.
+                Some(most) if since.elapsed() >= most => {
+                    idle = None;
+                    sys::raise(sys::SIGTERM);
+                }
+                _ => {}
+            }
         }
     };
     let started = thread::Builder::new().name("rounds".to_owned()).spawn(rounds);

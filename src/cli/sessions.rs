@@ -1,7 +1,8 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
 use super::flags::{Name, Typed, bad_subcommand, known};
-use super::{complain, prompt, say, say_either, say_json, table};
+use super::prompt::{self, Where};
+use super::{complain, say, say_either, say_json, table};
 use crate::backend::Agents;
 use crate::base::collect::inserted;
 use crate::base::json::{self, json};
@@ -11,6 +12,7 @@ use crate::base::sys;
 use crate::base::time;
 use crate::base::world::{self, World};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::site::Site;
 use crate::exec;
 use crate::model::error::{Error, Kind};
@@ -60,10 +62,12 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     if let Some(flag) = typed.names().find(is_of_others) {
         return Err(Error::Invalid(format!("`--{flag}` is no flag of `sessions {name}`: see clinvk(1)")));
     }
-    if prompt::server(typed, config).is_none() {
-        world.home()?;
+    let engine = Engine::of(world, config, Agents::Known);
+    // The user's own server has those of this process.
+    let is_there = matches!(prompt::place(typed, &engine.world, config)?, Where::At(_));
+    if !is_there {
+        engine.world.home()?;
     }
-    let engine = prompt::engine(world, config, Agents::Known);
     let site = prompt::site(typed, &engine, config)?;
     let (site, sessions) = (&*site, site.sessions());
     match operands[..] {
@@ -76,7 +80,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         ["tag", id, _, ..] => edit(typed, sessions, id, Edit::AddTags(typed.operands[2..].to_vec())),
         ["untag", id, _, ..] => edit(typed, sessions, id, Edit::RemoveTags(typed.operands[2..].to_vec())),
         ["export", id] => export(typed, sessions, id),
-        ["import" | "fsck", ..] if prompt::server(typed, config).is_some() => Err(Error::Invalid(format!(
+        ["import" | "fsck", ..] if is_there => Err(Error::Invalid(format!(
             "`sessions {name}` is for the sessions of this machine: not with --server"
         ))),
         ["import", file] => import(typed, &engine.store, file),

@@ -8,6 +8,7 @@ use crate::backend::Agents;
 use crate::base::sys::{self, Watch};
 use crate::base::world::{self, World};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::policy::{Bounds, Policy};
 use crate::engine::request::{Request, directory, list};
 use crate::exec::{Cancel, Control};
@@ -25,7 +26,7 @@ use std::time::Duration;
 /// `clinvk acp`
 pub(crate) fn acp(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let request = prompt::request(typed)?;
-    let engine = prompt::engine(world, config, Agents::Known);
+    let engine = Engine::of(world, config, Agents::Known);
     let Streams { input, out, cancel } = Streams::open()?;
     acp::serve(&engine, config, &request, input, out, cancel)?;
     Ok(status())
@@ -34,7 +35,7 @@ pub(crate) fn acp(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
 /// `clinvk mcp`: the flags say what calls are completed from, and they are the most that calls may ask for.
 pub(crate) fn mcp(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let given = Request { workdir: None, add_dirs: None, ..prompt::request(typed)? };
-    let engine = prompt::engine(world, config, Agents::Known);
+    let engine = Engine::of(world, config, Agents::Known);
     let directory = |name: &str| directory(&engine.world.cwd, Path::new(name));
     let dir = directory(typed.value(Name::Workdir).unwrap_or("."))?;
     let further = typed.values(Name::AddDir).map(directory);

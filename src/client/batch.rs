@@ -2,7 +2,7 @@
 //! request.
 
 use super::run::{Opened, open, order};
-use super::site::There;
+use super::site::{Server, There};
 use crate::base::json::json;
 use crate::base::sha256;
 use crate::batch::compare::Candidate;
@@ -33,7 +33,7 @@ impl Place for There<'_> {
         order.insert("prompt".to_owned(), json!(prompt.as_ref()));
         order.insert("hidden".to_owned(), json!(hidden));
         order.insert("tidy".to_owned(), json!(tidy));
-        Ok(Box::new(Ordered { there: self, order: Value::Object(order), control }))
+        Ok(Box::new(Ordered { there: &self.server, order: Value::Object(order), control }))
     }
 
     fn all(&self) -> (Vec<Candidate>, Vec<String>) {
@@ -64,10 +64,10 @@ impl Place for There<'_> {
 }
 
 /// A run that is ordered.
-struct Ordered<'a> {
-    there: &'a There<'a>,
-    order: Value,
-    control: Control,
+pub(super) struct Ordered<'a> {
+    pub(super) there: &'a Server,
+    pub(super) order: Value,
+    pub(super) control: Control,
 }
 
 impl Ordered<'_> {

@@ -1,6 +1,7 @@
 //! An HTTP/1.1 client, as small as a server of ours needs: a connection a request, no TLS, no redirects. No server is
 //! trusted: heads, chunks, lines and silences have bounds, and an answer that ends too soon is an error.
 
+use super::own::{self, OwnServer};
 use crate::base::sys::{self, Watch};
 use crate::exec::Cancel;
 use crate::model::error::Error;
@@ -9,12 +10,16 @@ use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long it may be silent while it owes us something. In a stream it says every 15 s that it is alive.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How many bytes a second it has to send beyond that.
+const SLOWEST: u64 = 1 << 10;
 /// How often a reader that waits looks around.
 const LOOK: Duration = Duration::from_millis(100);
 /// How much is read at once.
@@ -38,11 +43,26 @@ pub(crate) struct Address {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Place {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
+    /// The one of this user's command lines, which is started where it is not there.
+    Own(OwnServer),
 }
 
 impl Address {
+    /// That of the server of this user's command lines.
+    pub(super) fn own(server: OwnServer) -> Address {
+        Address { shown: own::NAME.to_owned(), place: Place::Own(server), prefix: String::new() }
+    }
+
+    /// It is started where it is not there, so that one that ends is none that fails.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.place, Place::Own(_))
+    }
+
     /// Reads `http://HOST[:PORT][/PREFIX]` or `unix:PATH`.
     pub(crate) fn parse(word: &str, cwd: &Path) -> Result<Address, Error> {
         let wrong = |why: &str| Error::Invalid(format!("`{word}` is no server: {why}"));
@@ -85,7 +105,7 @@ impl Address {
     /// The server is on this machine, and the paths of its files are ours.
     pub(crate) fn is_local(&self) -> bool {
         match &self.place {
-            Place::Unix(_) => true,
+            Place::Unix(_) | Place::Own(_) => true,
             Place::Tcp { host, .. } => {
                 let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
                 host == "localhost" || address.is_ok_and(|address| address.is_loopback())
@@ -98,34 +118,67 @@ impl Address {
         Error::Remote { server: self.shown.clone(), problem: problem.into() }
     }
 
-    fn connect(&self) -> io::Result<Socket> {
-        let (host, port) = match &self.place {
-            Place::Unix(path) => return UnixStream::connect(path).map(Socket::Unix),
-            Place::Tcp { host, port } => (host.trim_matches(['[', ']']), *port),
-        };
-        let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-        for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Socket::Tcp(stream));
+    /// Connects to it, unless the switch is thrown before.
+    fn connect(&self, cancel: Option<&Cancel>) -> Result<Socket, Error> {
+        let unreachable = |error| self.unreachable(error);
+        let socket = match &self.place {
+            Place::Own(server) => Socket::Unix(server.connect(cancel)?),
+            Place::Unix(path) => Socket::Unix(UnixStream::connect(path).map_err(unreachable)?),
+            Place::Tcp { host, port } => {
+                let (tell, told) = mpsc::channel();
+                let (host, port) = (host.trim_matches(['[', ']']).to_owned(), *port);
+                // Neither the question after a name nor a connection can be called off: what it comes to is dropped then.
+                let connect = move || tell.send(connected(&host, port));
+                thread::Builder::new().name("connect".to_owned()).spawn(connect).map_err(unreachable)?;
+                loop {
+                    match told.recv_timeout(LOOK) {
+                        Ok(result) => break Socket::Tcp(result.map_err(unreachable)?),
+                        Err(RecvTimeoutError::Timeout) if is_thrown(cancel) => return Err(Error::Cancelled),
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => {
+                            return Err(self.failed("it cannot be reached"));
+                        }
+                    }
                 }
-                Err(error) => last = error,
             }
-        }
-        Err(last)
+        };
+        sys::set_nonblocking(socket.fd()).map_err(unreachable)?;
+        Ok(socket)
+    }
+
+    fn unreachable(&self, error: io::Error) -> Error {
+        self.failed(format!("it cannot be reached: {error}"))
     }
 
     fn host(&self) -> String {
         match &self.place {
-            Place::Unix(_) => "localhost".to_owned(),
+            Place::Unix(_) | Place::Own(_) => "localhost".to_owned(),
             Place::Tcp { host, port } => format!("{host}:{port}"),
         }
     }
 }
 
+/// The first address of a host that accepts a connection.
+fn connected(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn is_thrown(cancel: Option<&Cancel>) -> bool {
+    cancel.is_some_and(Cancel::is_thrown)
+}
+
 /// A request.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
     /// Path and query, escaped.
@@ -135,14 +188,16 @@ pub(crate) struct Ask<'a> {
     pub(crate) key: Option<&'a str>,
     /// The JSON that goes along.
     pub(crate) body: Option<&'a [u8]>,
+    /// Calls it off before the head of the answer is here.
+    pub(crate) cancel: Option<&'a Cancel>,
+    /// How long the server may be silent, where that is not `SILENCE`.
+    pub(crate) silence: Option<Duration>,
 }
 
 impl Ask<'_> {
     /// Sends it, and waits for the head of the answer.
     pub(crate) fn send(&self, address: &Address) -> Result<Reply, Error> {
-        let unreachable = |error: io::Error| address.failed(format!("it cannot be reached: {error}"));
-        let socket = address.connect().map_err(unreachable)?;
-        socket.limit_writes().map_err(unreachable)?;
+        let socket = address.connect(self.cancel)?;
         let mut head = format!(
             "{} {}{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: {}\r\n",
             self.method,
@@ -158,8 +213,11 @@ impl Ask<'_> {
             head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         }
         head += "\r\n";
-        let body = self.body.unwrap_or_default();
-        let sent = (&socket).write_all(head.as_bytes()).and_then(|()| (&socket).write_all(body));
+        let silence = self.silence.unwrap_or(SILENCE);
+        let sent = match self.write(&socket, head.as_bytes(), silence) {
+            Ok(()) => self.write(&socket, self.body.unwrap_or_default(), silence),
+            failed => failed,
+        };
         let mut reply = Reply {
             address: address.clone(),
             socket,
@@ -168,14 +226,72 @@ impl Ask<'_> {
             seen: 0,
             rest: Rest::Nothing,
             is_over: false,
-            heard: Instant::now(),
+            pace: Pace { silence, since: Instant::now(), bytes: 0 },
             status: 0,
             is_json: false,
         };
+        if is_thrown(self.cancel) {
+            return Err(Error::Cancelled);
+        }
         // A server that refuses a body need not read it.
-        match (reply.read_head(), sent) {
-            (Err(_), Err(error)) => Err(unreachable(error)),
+        match (reply.read_head(self.cancel), sent) {
+            (Err(Error::Cancelled), _) => Err(Error::Cancelled),
+            // It was about to end.
+            (Err(_), _) if address.is_own() && reply.is_silent() => Err(Error::Draining),
+            (Err(_), Err(error)) => Err(address.unreachable(error)),
             (head, _) => head.map(|()| reply),
+        }
+    }
+
+    /// Writes as fast as the server reads, until the switch is thrown.
+    fn write(&self, mut socket: &Socket, mut bytes: &[u8], silence: Duration) -> io::Result<()> {
+        let mut since = Instant::now();
+        while !bytes.is_empty() && !is_thrown(self.cancel) {
+            match socket.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => (bytes, since) = (&bytes[written..], Instant::now()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if since.elapsed() > silence {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    wait(Watch::writable(socket.fd()), self.cancel)?;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits a moment for it, or until the switch is thrown; says whether it woke.
+fn wait(watch: Watch, cancel: Option<&Cancel>) -> io::Result<bool> {
+    let mut watches = vec![watch];
+    // One that was thrown would wake for ever.
+    watches.extend(cancel.filter(|cancel| !cancel.is_thrown()).map(Cancel::watch));
+    sys::poll(&mut watches, LOOK)?;
+    Ok(watches[0].woke())
+}
+
+/// Whether a server says what it owes us fast enough: a byte now and then is no sign of life.
+struct Pace {
+    silence: Duration,
+    /// The last line ended, or the request was sent.
+    since: Instant,
+    /// So much came since then.
+    bytes: u64,
+}
+
+impl Pace {
+    fn is_too_slow(&self) -> bool {
+        self.since.elapsed() > self.silence + Duration::from_secs(self.bytes / SLOWEST)
+    }
+
+    fn problem(&self) -> String {
+        let seconds = self.since.elapsed().as_secs();
+        match self.bytes {
+            0 => format!("it has said nothing for {seconds} s"),
+            bytes => format!("it is too slow: {bytes} bytes in {seconds} s"),
         }
     }
 }
@@ -186,13 +302,6 @@ enum Socket {
 }
 
 impl Socket {
-    fn limit_writes(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(stream) => stream.set_write_timeout(Some(SILENCE)),
-            Socket::Unix(stream) => stream.set_write_timeout(Some(SILENCE)),
-        }
-    }
-
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Socket::Tcp(stream) => stream.as_fd(),
@@ -252,8 +361,7 @@ pub(crate) struct Reply {
     rest: Rest,
     /// The server has closed the connection.
     is_over: bool,
-    /// When the server said something last.
-    heard: Instant,
+    pace: Pace,
     pub(crate) status: u16,
     /// The body is one JSON value.
     pub(crate) is_json: bool,
@@ -276,6 +384,7 @@ impl Reply {
             while let Some(end) = self.body[self.seen..].iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.body.drain(..=self.seen + end).collect();
                 self.seen = 0;
+                (self.pace.since, self.pace.bytes) = (Instant::now(), 0);
                 let line = String::from_utf8(line)
                     .map_err(|_| self.address.failed("it sent a line that is not valid UTF-8"))?;
                 if !line.trim().is_empty() {
@@ -303,6 +412,11 @@ impl Reply {
         Ok(self.body)
     }
 
+    /// Nothing came of it at all, and nothing will.
+    fn is_silent(&self) -> bool {
+        self.pace.bytes == 0 && !self.pace.is_too_slow()
+    }
+
     fn cut(&self) -> Error {
         self.address.failed("its answer broke off")
     }
@@ -325,15 +439,10 @@ impl Reply {
     /// Reads what has come, and waits a moment for it.
     fn read(&mut self, cancel: Option<&Cancel>, is_patient: bool) -> Result<bool, Error> {
         let broke = |error: io::Error| self.address.failed(format!("the connection to it broke: {error}"));
-        let mut watches = vec![Watch::readable(self.socket.fd())];
-        // One that was thrown would wake for ever.
-        watches.extend(cancel.filter(|cancel| !cancel.is_thrown()).map(Cancel::watch));
-        sys::poll(&mut watches, LOOK).map_err(broke)?;
-        if !watches[0].woke() {
-            if !is_patient && self.heard.elapsed() > SILENCE {
-                let seconds = SILENCE.as_secs();
-                return Err(self.address.failed(format!("it has said nothing for {seconds} s")));
-            }
+        if !is_patient && self.pace.is_too_slow() {
+            return Err(self.address.failed(self.pace.problem()));
+        }
+        if !wait(Watch::readable(self.socket.fd()), cancel).map_err(broke)? {
             return Ok(false);
         }
         let before = self.raw.len();
@@ -343,9 +452,11 @@ impl Reply {
         match read {
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(error) => return Err(broke(error)),
-            Ok(read) => self.is_over = read == 0,
+            Ok(read) => {
+                self.is_over = read == 0;
+                self.pace.bytes += read as u64;
+            }
         }
-        self.heard = Instant::now();
         Ok(true)
     }
 
@@ -414,7 +525,7 @@ impl Reply {
         Ok(Some(line))
     }
 
-    fn read_head(&mut self) -> Result<(), Error> {
+    fn read_head(&mut self, cancel: Option<&Cancel>) -> Result<(), Error> {
         let no_http = |what: &str| format!("its answer is no HTTP: {what}");
         loop {
             let mut lines = Vec::new();
@@ -430,7 +541,8 @@ impl Reply {
                         lines.push(String::from_utf8_lossy(&line).into_owned());
                     }
                     None if self.is_over => return Err(self.cut()),
-                    None => _ = self.read(None, false)?,
+                    None if is_thrown(cancel) => return Err(Error::Cancelled),
+                    None => _ = self.read(cancel, false)?,
                 }
                 if length > MOST_HEAD {
                     return Err(self.address.failed(no_http("its head does not end")));

@@ -2,11 +2,17 @@
 //! happened here. Knows the native API from outside, as any client does.
 
 mod events; // what happens there, read back
+mod auto; // the server of this user's command lines as the place where runs happen
 mod batch; // a run of several over there
 mod http; // one request and its answer
+mod own; // that server itself, which is started
 mod request; // what is asked for, as the API has it
 mod run; // a run over there
 mod sessions; // the sessions over there
 mod site; // the server
 
+pub(crate) use auto::Auto;
+pub(crate) use own::NAME as AUTO;
+#[cfg(feature = "serve")]
+pub(crate) use own::{LOG, SOCKET};
 pub(crate) use site::{Server, There};

@@ -1,7 +1,7 @@
 //! A run on a server: its request is sent when it is checked, and its events are heard as they come.
 
 use super::events;
-use super::http::{Next, Reply};
+use super::http::{Ask, Next, Reply};
 use super::request::{body, span};
 use super::site::{Server, There};
 use crate::backend::Framing;
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Where runs are begun.
 const PROMPT: &str = "/api/v1/prompt";
+/// What runs, and what was detached.
+pub(super) const RUNS: &str = "/api/v1/runs";
 /// A line for each event.
 const LINES: &str = "application/x-ndjson";
 /// Longer than this no session is waited for.
@@ -51,8 +53,11 @@ pub(super) enum Opened<'a> {
 }
 
 /// Sends a request for a run, and hears how it begins.
-pub(super) fn open<'a>(there: &'a There<'_>, order: &Value, control: Control) -> Result<Opened<'a>, Error> {
-    let mut reply = there.send("POST", PROMPT, LINES, Some(&order.to_string()))?;
+pub(super) fn open<'a>(there: &'a Server, order: &Value, control: Control) -> Result<Opened<'a>, Error> {
+    let (text, cancel) = (order.to_string(), control.cancel.clone());
+    let (body, cancel) = (Some(text.as_bytes()), Some(&*cancel));
+    let mut reply =
+        there.send(&Ask { method: "POST", path: PROMPT, accept: LINES, body, cancel, ..Ask::default() })?;
     // A dry run has no events.
     if reply.is_json {
         let answer = there.value(reply)?;
@@ -94,14 +99,19 @@ pub(super) fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, 
     // A user who has configured it wants nothing to be executed, wherever that is.
     request.dry_run = request.dry_run.or(there.defaults.config.unified_flags.dry_run.then_some(true));
     let mut order = body(&request);
-    order.insert("attach".to_owned(), json!(true));
     order.insert("depth".to_owned(), json!(there.depth));
+    continue_session(&mut order, asked);
+    Ok(order)
+}
+
+/// How the run is attached to its client, and the session that it continues.
+pub(super) fn continue_session(order: &mut Map<String, Value>, asked: &Asked<'_>) {
+    order.insert("attach".to_owned(), json!(true));
     if let Some(session) = asked.session {
         order.insert("session_id".to_owned(), json!(session.id));
         order.insert("replay".to_owned(), json!(asked.replay));
         order.insert("wait_secs".to_owned(), json!(span(asked.wait_limit.unwrap_or(FOR_EVER))));
     }
-    Ok(order)
 }
 
 impl Server {
@@ -223,8 +233,9 @@ impl Begun<'_> {
 
     /// Has the server stop it.
     fn stop(&self) {
-        let path = format!("/api/v1/runs/{}", self.id);
-        if let Err(error) = self.there.ask("DELETE", &path, None) {
+        let path = format!("{RUNS}/{}", self.id);
+        let (method, accept, silence) = ("DELETE", "application/json", Some(LAST_WORDS));
+        if let Err(error) = self.there.send(&Ask { method, path: &path, accept, silence, ..Ask::default() }) {
             log::debug!("the run could not be stopped: {error}");
         }
     }

@@ -1,6 +1,7 @@
 //! A server as the place where runs happen, and what every request to it has in common.
 
 use super::http::{Address, Ask, Reply};
+use super::own::OwnServer;
 use super::run;
 use crate::base::json;
 use crate::base::world::World;
@@ -13,6 +14,13 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// So often a server of ours may be about to end when it is asked for something.
+const MOST_ENDS: u32 = 5;
+/// How long it has to be gone by then.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The variable with the API key of the server that is asked.
 const KEY: &str = "CLINVK_API_KEY";
@@ -44,6 +52,12 @@ impl Server {
         Ok(Server { backends, ..server })
     }
 
+    /// The server of this user's command lines, which is started when it is asked for something.
+    pub(crate) fn own(world: &Arc<World>, config: Option<&Path>) -> Result<Server, Error> {
+        let address = Address::own(OwnServer::of(world, config)?);
+        Ok(Server { address, key: None, depth: 0, backends: Value::Null })
+    }
+
     /// Who is asked there when no backend is named.
     pub(crate) fn default_backend(&self) -> Option<&str> {
         self.backends["default"].as_str()
@@ -52,20 +66,30 @@ impl Server {
     /// Sends a request whose answer is one JSON value.
     pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let body = body.map(Value::to_string);
-        let reply = self.send(method, path, "application/json", body.as_deref())?;
-        self.value(reply)
+        let body = body.as_ref().map(String::as_bytes);
+        self.value(self.send(&Ask { method, path, accept: "application/json", body, ..Ask::default() })?)
     }
 
     /// Sends a request. An answer that is a failure is an error.
-    pub(super) fn send(
-        &self,
-        method: &str,
-        path: &str,
-        accept: &str,
-        body: Option<&str>,
-    ) -> Result<Reply, Error> {
-        let body = body.map(str::as_bytes);
-        let reply = Ask { method, path, accept, key: self.key.as_deref(), body }.send(&self.address)?;
+    pub(super) fn send(&self, ask: &Ask<'_>) -> Result<Reply, Error> {
+        let ask = Ask { key: self.key.as_deref(), ..*ask };
+        let mut times = 0;
+        loop {
+            match self.send_once(&ask) {
+                // It was about to end when it was found, and has begun nothing: the next one is started.
+                Err(error)
+                    if error.kind() == Kind::Draining && self.address.is_own() && times < MOST_ENDS =>
+                {
+                    times += 1;
+                    thread::sleep(PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn send_once(&self, ask: &Ask<'_>) -> Result<Reply, Error> {
+        let reply = ask.send(&self.address)?;
         match reply.status {
             200..300 => Ok(reply),
             status => {

@@ -221,7 +221,8 @@ table! {
 
     /// How the command line uses a running server.
     Client "client." All {
-        server: String = "", "the server that runs what is asked for, http://HOST:PORT or unix:PATH; empty is this process";
+        server: String = "", "the server that runs what is asked for: http://HOST:PORT, unix:PATH, or `auto` for one of this user's own; empty is this process";
+        idle_secs: u64 [1, YEAR] = "300", "how long the server that `auto` starts stays without runs and connections";
     }
 
     /// How the HTTP server listens and what it refuses.

@@ -3,6 +3,7 @@
 //! session that it continues. It is run (`run`).
 
 pub mod answer; // one that is kept whole
+pub(crate) mod caller; // a command line whose runs happen in another process
 pub mod dry_run; // what would be executed
 pub mod fallback; // who is asked when one cannot answer for now
 mod forget; // sessions and what vendors keep of them
@@ -16,8 +17,9 @@ pub(crate) mod site; // where runs happen
 pub use prepare::Prepared;
 pub use run::Opened;
 
-use crate::backend::{Backend, Registry, Trust};
+use crate::backend::{Agents, Backend, Registry, Trust};
 use crate::base::world::World;
+use crate::config::Config;
 use crate::config::agents::Agent;
 use crate::model::error::Error;
 use crate::session::{Keep, Store};
@@ -46,6 +48,18 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// The engine of this configuration.
+    pub(crate) fn of(world: World, config: &Config, agents: Agents) -> Engine {
+        let (registry, disabled) = Registry::of(config, &world.exe.to_string_lossy(), agents);
+        let keep = Keep { turns: config.session.store_turns, tokens: config.session.store_token_usage };
+        let store = match &world.no_home {
+            None => Store::at(&world.home),
+            Some(why) => Store::nowhere(&world.home, why.clone()),
+        };
+        let replay_limit = config.session.replay_limit;
+        Engine { store, keep, replay_limit, registry, disabled, pool: None, world: Arc::new(world) }
+    }
+
     /// Where the program of a backend is.
     pub(crate) fn locate(&self, backend: &dyn Backend, trust: Trust) -> Option<PathBuf> {
         let find = |program: &str| self.world.find_program(program);

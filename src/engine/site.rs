@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A run as it is asked for, but for its prompt.
+#[derive(Clone)]
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a Request,
     /// The session that it continues, and how.

@@ -3,6 +3,7 @@
 //! Knows dialogues, but no backend by name.
 #![allow(clippy::disallowed_methods)] // the one place that starts processes
 
+mod background;
 mod conversation;
 mod depth;
 mod kept; // programs that outlive the runs in them
@@ -14,6 +15,7 @@ mod overlay;
 mod terminals;
 mod tree;
 
+pub(crate) use background::{is_this_program, start_in_background};
 pub(crate) use depth::depth_of_run;
 pub(crate) use kept::{Kept, Left, Standing, Start};
 pub use leftovers::{Leftover, end_leftovers, leftovers, marker};
@@ -24,7 +26,7 @@ use crate::backend::{Dialogue, Ended, Launch, MARKER};
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::sys::{Child, Exit, Program};
-use crate::base::world::{self, World};
+use crate::base::world::World;
 use crate::model::error::{Error, Failure, Limit};
 use crate::model::event::Listener;
 use conversation::Conversation;
@@ -283,7 +285,7 @@ fn as_program<'a>(
     marker: &str,
     world: &World,
 ) -> Program<'a> {
-    let mut env = world::inherited(launch.unset.iter().map(String::as_str));
+    let mut env = world.inherited(launch.unset.iter().map(String::as_str));
     let mut set = |name: &str, value: &str| _ = env.insert(name.into(), value.into());
     launch.env.iter().for_each(|(name, value)| set(name, value));
     match world.env.get(MARKER).filter(|outer| !outer.is_empty()) {

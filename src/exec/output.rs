@@ -5,7 +5,7 @@ use super::live::Live;
 use super::tree;
 use crate::backend::Ended;
 use crate::base::sys::{self, Child, Exit, Program, Watch};
-use crate::base::world::{self, World};
+use crate::base::world::World;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -38,7 +38,7 @@ pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Print
     let missing = || io::Error::new(ErrorKind::NotFound, format!("`{name}` is not on PATH"));
     let path = world.find_program(name).ok_or_else(missing)?;
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    let env = world::inherited(NEVER_INHERITED.iter().copied());
+    let env = world.inherited(NEVER_INHERITED.iter().copied());
     let stdin = Some(File::open("/dev/null")?.into());
     let program = Program { path: &path, args: &args, env, dir: None, tag: None, stdin };
     let (mut child, _owned) = Live::start_apart(program)?;

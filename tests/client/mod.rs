@@ -1,5 +1,7 @@
 //! The command line as a client of a running server.
 
+#[cfg(feature = "serve")]
+mod auto;
 mod hostile;
 #[cfg(feature = "serve")]
 mod same;

@@ -96,12 +96,12 @@ fn mask(value: &mut Value) {
     }
 }
 
-/// Each of these does the same here and on a server, over TCP and over a Unix socket. Those that come later see the
-/// sessions of those before them; each way has a scene of its own.
+/// Each of these does the same here and on a server: over TCP, over a Unix socket, and by the user's own. Those that come
+/// later see the sessions of those before them; each way has a scene of its own.
 #[track_caller]
 fn are_the_same(commands: &[(&[&str], &str)]) {
-    let (here, tcp, unix) = (scene(), scene(), scene());
-    for scene in [&here, &tcp, &unix] {
+    let (here, tcp, unix, auto) = (scene(), scene(), scene(), scene());
+    for scene in [&here, &tcp, &unix, &auto] {
         scene.file("work/notes.txt", "a note\n");
         scene.file("work/schema.json", "{\"type\": \"object\"}");
         scene.file("work/p.gif", "GIF89a-picture");
@@ -119,9 +119,12 @@ fn are_the_same(commands: &[(&[&str], &str)]) {
             let run = scene.clinvk(*args).stdin(stdin).env("CLINVK_SERVER", server).env("CLINVK_HOME", own);
             masked(run.seen())
         };
-        for (way, seen) in
-            [("tcp", elsewhere(&tcp, &url)), ("unix", elsewhere(&unix, &format!("unix:{socket}")))]
-        {
+        let own = auto.clinvk(*args).stdin(stdin).env("CLINVK_SERVER", "auto");
+        for (way, seen) in [
+            ("tcp", elsewhere(&tcp, &url)),
+            ("unix", elsewhere(&unix, &format!("unix:{socket}"))),
+            ("auto", masked(own.seen())),
+        ] {
             assert!(seen == expected, "{args:?} over {way}: expected {expected}\nsaw {seen}");
         }
     }

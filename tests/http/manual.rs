@@ -50,7 +50,7 @@ fn in_words(kind: &str) -> &'static str {
         "bool" => "true or false",
         "u32" | "Workers" => "number",
         "Value" => "JSON",
-        "Pairs" | "Servers" => "object",
+        "Pairs" | "Servers" | "Caller" => "object",
         "Vec<String>" => "list",
         "Vec<Picture>" => "list of pictures",
         "Span" => "time",

@@ -82,8 +82,14 @@ impl RunRequest<'_> {
         let answer = Collector::default();
         let mut listener =
             StreamListener { asked: self, frames, response, bytes: 0, answer, broken: false, denials: 0 };
-        let outcome =
-            self.work.server.run(self.work, attempts, self.control, &mut listener, Claimant::Request)?;
+        let outcome = self.work.server.run(
+            self.work,
+            &self.work.server.engine,
+            attempts,
+            self.control,
+            &mut listener,
+            Claimant::Request,
+        )?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
 
@@ -92,8 +98,14 @@ impl RunRequest<'_> {
         let (mut tasks, mut tries) = (self.tasks.to_vec(), 0);
         loop {
             tries += 1;
-            let result =
-                self.work.server.run(self.work, attempts, self.control, &mut listener, Claimant::Request);
+            let result = self.work.server.run(
+                self.work,
+                &self.work.server.engine,
+                attempts,
+                self.control,
+                &mut listener,
+                Claimant::Request,
+            );
             let (text, found) = (mem::take(&mut listener.answer).text, listener.problem.take());
             let failure = match (result?.failure, found) {
                 (_, Some(failure)) => failure,

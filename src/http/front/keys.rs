@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-const VARIABLE: &str = "CLINVK_API_KEYS";
+pub(crate) const VARIABLE: &str = "CLINVK_API_KEYS";
 /// A shorter secret can be guessed.
 const SHORTEST: usize = 8;
 /// More in a file is no list of keys.

@@ -284,7 +284,7 @@ impl Runner for Admitted<'_> {
     ) -> Result<Outcome, Error> {
         let control = self.0.who.limits.over(control.clone(), self.0.streamed);
         let attempts = Attempts::of(&self.0.server.engine, tasks, session)?;
-        self.0.server.run(self.0, attempts, &control, listener, Claimant::Batch)
+        self.0.server.run(self.0, &self.0.server.engine, attempts, &control, listener, Claimant::Batch)
     }
 
     fn rehearse(&self, task: Task, session: Option<&Session>) -> Result<String, Error> {

@@ -6,15 +6,17 @@ use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::world;
 use crate::batch::place::tidied;
-use crate::engine::Prepared;
 use crate::engine::answer::Collector;
+use crate::engine::caller::{Caller, Setup};
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
 use crate::engine::request::{OfSession, Request};
+use crate::engine::{Engine, Prepared};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
 use crate::http::state::admission::Claimant;
 use crate::http::state::call::{Call, Work, read_object};
+use crate::model::error::Kind;
 use crate::model::event::{Event, Listener};
 use crate::model::fields::{Word, fields};
 use crate::model::outcome::Outcome;
@@ -34,6 +36,7 @@ fields! {
         tidy: bool, "leave no session behind where the backend can do without one";
         hidden: bool, "no list has the session that is begun";
         depth: u32, "how many runs the client is inside of";
+        caller: Caller, "what a command line was given, whose own server this is: its environment, directory and configuration";
     }
 }
 
@@ -73,7 +76,23 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
         (None, Some(problem)) => return Err(Fault::invalid("session_id", problem)),
         (None, None) => None,
     };
-    let mut tasks = call.server.tasks(&call.who, &request, session.as_ref())?;
+    let setup = extra.caller.as_ref().map(|caller| setup(call, caller)).transpose()?;
+    let (config, engine) = match &setup {
+        None => (&call.server.config, &call.server.engine),
+        Some(setup) => (&setup.config, &setup.engine),
+    };
+    let mut tasks = match &setup {
+        None => call.server.tasks(&call.who, &request, session.as_ref())?,
+        Some(_) => {
+            let defaults = engine.defaults(config, session.as_ref());
+            request.tasks(&defaults, || request.text(&defaults))?
+        }
+    };
+    let lines = extra.caller.as_ref().is_some_and(|caller| caller.lines);
+    if lines {
+        // As where it runs by itself.
+        tasks.truncate(1);
+    }
     for task in &mut tasks {
         task.session = session.as_ref().map(|session| of_session.continued(session));
     }
@@ -82,16 +101,34 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
         task.hidden = extra.hidden.unwrap_or(false);
         task.outer_runs = extra.depth.unwrap_or(0);
         if extra.tidy.unwrap_or(false) {
-            warnings.extend(tidied(task, &call.server.engine.registry));
+            warnings.extend(tidied(task, &engine.registry));
         }
     }
-    let mut attempts = Attempts::checked(&call.server.engine, tasks, session.as_ref())?;
+    let mut attempts = Attempts::checked(engine, tasks, session.as_ref())?;
     attempts.warn(warnings);
-    if request.dry_run.unwrap_or(call.server.config.unified_flags.dry_run) {
+    if request.dry_run.unwrap_or(config.unified_flags.dry_run) {
         return dry(call, attempts.first(), attach);
     }
-    let job: Job = Box::new(move |work, feed| answer(work, feed, request, attempts, attach));
+    let job: Job = Box::new(move |work, feed| {
+        let cancel = work.cancel.clone();
+        let (engine, control) = match &setup {
+            None => (&work.server.engine, work.server.control(work.who, &request, cancel, work.streamed)),
+            Some(setup) => (&setup.engine, Control { lines, ..request.control(&setup.config, cancel) }),
+        };
+        drop(request);
+        answer(work, feed, engine, &control, attempts, attach)
+    });
     deliver(call, key, format, detach, job)
+}
+
+/// What the runs of a command line of this user's are made of.
+fn setup(call: &Call<'_, '_>, caller: &Caller) -> Result<Setup, Fault> {
+    if !call.server.has_callers {
+        let sentence = "`caller`: this server was not started by `--server auto`: stop it, or name it, as by \
+             `--server unix:PATH`";
+        return Err(Fault::of(Kind::Policy, sentence));
+    }
+    Ok(caller.setup(&call.server.engine)?)
 }
 
 /// Says what would be executed. Like clinvk 0.2, it begins a session all the same, unless it is to leave none or the client is
@@ -132,12 +169,11 @@ fn dry(call: &mut Call<'_, '_>, prepared: &Prepared, attach: bool) -> Result<(),
 fn answer(
     work: &Work<'_>,
     feed: &mut dyn Feed,
-    request: Request,
+    engine: &Engine,
+    control: &Control,
     attempts: Attempts,
     attach: bool,
 ) -> Result<String, Failed> {
-    let control: Control = work.server.control(work.who, &request, work.cancel.clone(), work.streamed);
-    drop(request);
     let task = &attempts.first().task;
     let events = Events::new(Some(&task.backend), &task.dir);
     if attach {
@@ -146,7 +182,7 @@ fn answer(
     }
     let answer = Collector::default();
     let mut listener = PromptListener { work, feed: &mut *feed, events, answer, known: json!({}) };
-    let result = work.server.run(work, attempts, &control, &mut listener, Claimant::Request);
+    let result = work.server.run(work, engine, attempts, control, &mut listener, Claimant::Request);
     let known = listener.known;
     if let (true, Err(error)) = (attach, &result) {
         let _ = feed.event(&unified::refusal(error), true);

@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,8 @@ impl Limits {
 #[derive(Debug, Default)]
 pub struct Gauges {
     connections: AtomicUsize,
+    /// Some were opened or closed.
+    changed: AtomicBool,
 }
 
 impl Gauges {
@@ -89,8 +91,14 @@ impl Gauges {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// There are connections, or there were some since the last time that this was asked.
+    pub(crate) fn was_used(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed) || self.connections() > 0
+    }
+
     pub(crate) fn add(&self, connections: isize) {
         self.connections.fetch_add(connections as usize, Ordering::Relaxed);
+        self.changed.store(true, Ordering::Relaxed);
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct Server {
     pub(crate) gauges: Arc<Gauges>,
     /// Where a request works that names no directory.
     pub(crate) workdir: PathBuf,
+    /// Command lines of this user have it run what they ask for with what they were given: `caller`.
+    pub(crate) has_callers: bool,
     /// Since when it serves.
     pub(crate) since: Instant,
     /// Variables that point at this very server, and where to.
@@ -119,6 +121,7 @@ impl Server {
             metrics: Metrics::default(),
             gauges,
             workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
+            has_callers: false,
             since: Instant::now(),
             loops: self_reference::variables(&engine.world, addresses),
             versions: Mutex::default(),
@@ -126,6 +129,11 @@ impl Server {
             config,
             engine,
         })
+    }
+
+    /// It is used, or was since the last time that this was asked: a client, a run, a result for which one may come.
+    pub(crate) fn was_used(&self) -> bool {
+        self.gauges.was_used() || self.slots.used() != (0, 0) || !self.runs.all().is_empty()
     }
 
     /// To be called every few seconds.
@@ -228,10 +236,11 @@ impl Server {
         who.limits.over(request.control(&self.config, cancel), streamed)
     }
 
-    /// Runs tasks for a client: the one way in which the server runs anything. They are admitted.
+    /// Runs tasks for a client: the one way in which the server runs anything. They are admitted, and of that engine.
     pub(crate) fn run(
         &self,
         work: &Work<'_>,
+        engine: &Engine,
         attempts: Attempts,
         control: &Control,
         listener: &mut dyn Listener,
@@ -246,7 +255,7 @@ impl Server {
         let held = Some(work.held).filter(|_| work.keeps_answer);
         let mut meter =
             Meter { listener, since: Instant::now(), first_event: None, held, cancel: &control.cancel };
-        let result = attempts.run(&self.engine, control, &mut meter);
+        let result = attempts.run(engine, control, &mut meter);
         let (took, first_event) = (meter.since.elapsed(), meter.first_event);
         let backend = result.as_ref().map_or(&first, |outcome| &outcome.backend);
         let kind = match &result {

@@ -139,7 +139,7 @@ fn schema(kind: &str) -> Value {
         "u32" => json!({"type": "integer", "minimum": 0}),
         "Workers" => json!({"type": "integer", "minimum": 1, "maximum": 1024}),
         "Value" => json!({}),
-        "Servers" => json!({"type": "object"}),
+        "Servers" | "Caller" => json!({"type": "object"}),
         "Pairs" => json!({"type": "object", "maxProperties": 16}),
         "Vec<String>" => json!({"type": "array", "items": text}),
         "Vec<Picture>" => json!({"type": "array", "items": named("Picture")}),
