@@ -4,6 +4,7 @@
 
 use crate::base::collect::inserted;
 use crate::base::encoding::{base64, from_base64};
+use crate::base::sha256;
 use crate::base::sys;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -94,6 +95,18 @@ impl World {
             bytes.extend([b"\0", name.as_bytes(), b"=", value.as_bytes()].concat());
         }
         base64(&bytes)
+    }
+
+    /// Stands for the environment of another process, without what differs from one command of a shell to the next and
+    /// nothing depends on; empty for this process' own.
+    pub(crate) fn environment_digest(&self) -> String {
+        const OF_SHELL: &[&str] = &["_", "SHLVL", "PWD", "OLDPWD"];
+        let Some(environment) = &self.environment else { return String::new() };
+        let counts = |(name, _): &(&OsString, &OsString)| !OF_SHELL.iter().any(|own| *name == *own);
+        let variables = environment.iter().filter(counts);
+        let bytes =
+            variables.flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat());
+        sha256::hex(&bytes.collect::<Vec<u8>>())
     }
 
     /// That of the process which has made this text by `carried`; none where no process has. `exe`: this very program.

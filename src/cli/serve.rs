@@ -70,7 +70,7 @@ pub(crate) fn run(typed: &Typed, mut world: World, config: &Config) -> Result<u8
     }
     let listen = if is_auto { Listen::Unix(home.join(client::SOCKET)) } else { listen(&world, &config) };
     let mut engine = Engine::of(world, &config, Agents::Configured);
-    engine.pool = Some(Pool::of(&config, &engine.world));
+    engine.pool = Some(Arc::new(Pool::of(&config)));
     let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     if !keys.is_empty() {
@@ -104,7 +104,7 @@ pub(crate) fn run(typed: &Typed, mut world: World, config: &Config) -> Result<u8
     let rounds = look_after(&server, &over, idle)?;
     let served = acceptor.serve(limits, Arc::new(Front(server.clone())), stop);
     end_detached(&server);
-    server.engine.pool.iter().for_each(Pool::end);
+    server.engine.pool.iter().for_each(|pool| pool.end());
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();

@@ -60,8 +60,8 @@ impl Caller {
         // It is inside of no run, whatever this process is inside of.
         world.env.entry(DEPTH.to_owned()).or_insert_with(|| "0".to_owned());
         let config = Config::load(&world.home, self.config.as_deref(), &world.env)?.config;
-        let store = engine.store.clone();
-        let engine = Engine { store, ..Engine::of(world, &config, Agents::Known) };
+        let (store, pool) = (engine.store.clone(), engine.pool.clone());
+        let engine = Engine { store, pool, ..Engine::of(world, &config, Agents::Known) };
         Ok(Setup { config, engine })
     }
 }

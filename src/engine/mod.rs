@@ -42,7 +42,7 @@ pub(crate) struct Engine {
     /// Backends that the configuration switches off.
     pub(crate) disabled: BTreeSet<String>,
     /// Programs that are kept for further runs, where this process lives long enough for that.
-    pub(crate) pool: Option<Pool>,
+    pub(crate) pool: Option<Arc<Pool>>,
     /// Where programs and scratch files are found.
     pub(crate) world: Arc<World>,
 }

@@ -1,7 +1,6 @@
 //! The programs that are kept for further runs: which one a run goes on in, which are started and which are ended. A run that
 //! finds no place in them has a program of its own.
 
-use super::Engine;
 use super::run::completed;
 use crate::backend::{Backend, Keeping, Launch};
 use crate::base::sync::lock;
@@ -22,7 +21,6 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The kept programs of an engine.
 pub(crate) struct Pool {
     pools: BTreeMap<String, PoolConfig>,
-    world: Arc<World>,
     state: Mutex<State>,
     /// A program was started, or could not be.
     started: Condvar,
@@ -66,7 +64,9 @@ struct Conversation {
 }
 
 /// How a program of a key is started.
+#[derive(Clone)]
 struct Recipe {
+    world: Arc<World>,
     backend: Arc<dyn Backend>,
     task: Task,
     program: PathBuf,
@@ -123,6 +123,8 @@ pub(crate) struct Child {
 
 /// What a run asks of the pool.
 pub(super) struct Wanted<'a> {
+    /// Whose environment the program gets.
+    pub(super) world: &'a Arc<World>,
     pub(super) backend: &'a Arc<dyn Backend>,
     pub(super) task: &'a Task,
     /// With all that a run's program gets.
@@ -146,9 +148,9 @@ pub(super) struct Lease<'a> {
 
 impl Pool {
     /// The pool of a configuration, with no program yet.
-    pub(crate) fn of(config: &Config, world: &Arc<World>) -> Pool {
+    pub(crate) fn of(config: &Config) -> Pool {
         let pools = config.backends.keys().map(|name| (name.clone(), config.pool(name))).collect();
-        Pool { pools, world: world.clone(), state: Mutex::default(), started: Condvar::new() }
+        Pool { pools, state: Mutex::default(), started: Condvar::new() }
     }
 
     /// Finds a place for a run, or makes one; none where its program cannot be kept, or there are as many as there may be.
@@ -164,7 +166,7 @@ impl Pool {
         let Some(mut keeping) = wanted.backend.keeps(wanted.task) else { return Ok(None) };
         // A server that the task brings is the program's, and remembers what it likes of a conversation.
         keeping.is_shared &= wanted.task.mcp.is_empty();
-        let key = key(wanted.task, wanted.depth, &keeping);
+        let key = key(wanted, &keeping);
         let mut state = lock(&self.state);
         if config.min_idle > 0 {
             state.recipes.insert(key.clone(), Recipe::of(wanted));
@@ -193,7 +195,8 @@ impl Pool {
             return Ok(None);
         };
         drop(state);
-        let kept = self.start(number, wanted.program, wanted.launch.clone(), keeping, First::Run)?;
+        let kept =
+            self.start(number, wanted.world, wanted.program, wanted.launch.clone(), keeping, First::Run)?;
         lock(&self.state).counts.started += 1;
         Ok(Some(Lease { pool: self, number, kept, conversation: None, is_warm: false }))
     }
@@ -207,17 +210,18 @@ impl Pool {
     fn start(
         &self,
         number: u64,
+        world: &Arc<World>,
         program: &Path,
         launch: Launch,
         keeping: Keeping,
         first: First,
     ) -> Result<Arc<Kept>, Error> {
-        let started = exec::marker(&self.world).and_then(|marker| {
+        let started = exec::marker(world).and_then(|marker| {
             Kept::start(Start {
                 program: program.to_owned(),
                 launch,
                 marker,
-                world: self.world.clone(),
+                world: world.clone(),
                 mux: keeping.mux,
                 grace: GRACE,
             })
@@ -244,7 +248,7 @@ impl Pool {
 
     /// Ends what has waited too long, is too old, has done too much or grown too large, and starts a spare where one is
     /// missing. To be called every few seconds.
-    pub(crate) fn look_after(&self, engine: &Engine) {
+    pub(crate) fn look_after(&self) {
         let measured: Vec<(u64, Arc<Kept>)> = {
             let mut state = lock(&self.state);
             state.forget_ended();
@@ -267,7 +271,7 @@ impl Pool {
         let missing = state.missing_spare(&self.pools);
         drop(state);
         if let Some(key) = missing {
-            if let Err(error) = self.start_spare(engine, &key) {
+            if let Err(error) = self.start_spare(&key) {
                 log::warn!("no spare could be started: {error}");
                 lock(&self.state).recipes.remove(&key);
             }
@@ -275,13 +279,10 @@ impl Pool {
     }
 
     /// Starts a program before a run asks for it.
-    fn start_spare(&self, engine: &Engine, key: &str) -> Result<(), Error> {
-        let (backend, task, program, depth) = {
-            let state = lock(&self.state);
-            let Some(recipe) = state.recipes.get(key) else { return Ok(()) };
-            (recipe.backend.clone(), recipe.task.clone(), recipe.program.clone(), recipe.depth)
-        };
-        let scratch = engine.world.temp.join(format!("clinvk-{}", world::random_id()?));
+    fn start_spare(&self, key: &str) -> Result<(), Error> {
+        let Some(recipe) = lock(&self.state).recipes.get(key).cloned() else { return Ok(()) };
+        let Recipe { world, backend, task, program, depth, .. } = recipe;
+        let scratch = world.temp.join(format!("clinvk-{}", world::random_id()?));
         let task = Task { scratch, ..task };
         let launch = completed(backend.launch(&task)?, &task, depth);
         let Some(keeping) = backend.keeps(&task) else { return Ok(()) };
@@ -289,7 +290,7 @@ impl Pool {
         let reserved =
             lock(&self.state).reserve_free(backend.name(), key.to_owned(), task.owner, &keeping, max);
         let Some(number) = reserved else { return Ok(()) };
-        self.start(number, &program, launch, keeping, First::Spare)?;
+        self.start(number, &world, &program, launch, keeping, First::Spare)?;
         lock(&self.state).counts.spares += 1;
         Ok(())
     }
@@ -357,6 +358,7 @@ impl Recipe {
         // What is one turn's.
         (task.prompt, task.images, task.resume, task.session, task.begins) = Default::default();
         Recipe {
+            world: wanted.world.clone(),
             backend: wanted.backend.clone(),
             task,
             program: wanted.program.to_owned(),
@@ -569,6 +571,9 @@ impl State {
 }
 
 /// What two runs must have in common to share a program.
-fn key(task: &Task, depth: u32, keeping: &Keeping) -> String {
-    format!("{} {:?} {depth} {:?} {:?} {}", task.backend, task.owner, task.env, task.unset, keeping.shape)
+fn key(wanted: &Wanted<'_>, keeping: &Keeping) -> String {
+    let Wanted { world, task, program, depth, .. } = wanted;
+    let Task { backend, owner, env, unset, .. } = task;
+    let environment = world.environment_digest();
+    format!("{backend} {owner:?} {depth} {env:?} {unset:?} {program:?} {environment} {}", keeping.shape)
 }

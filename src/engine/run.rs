@@ -153,7 +153,8 @@ impl Engine {
         // A caller that wants the program's own lines wants those of a program that was started for it.
         for pool in self.pool.iter().filter(|_| !control.lines) {
             let session = fold.run.as_ref().map(Run::session);
-            let wanted = Wanted { backend, task: &task, launch: &launch, program, depth, session };
+            let wanted =
+                Wanted { world: &self.world, backend, task: &task, launch: &launch, program, depth, session };
             let Some(lease) = pool.lease(&wanted)? else { continue };
             let conversation = lease.conversation.as_deref();
             let mut dialogue = match conversation {

@@ -236,3 +236,26 @@ fn a_signal_ends_the_run_and_not_the_server() {
     assert!(seen.status == 0 && seen.out.ends_with("again\n"), "{seen}");
     assert_eq!(server(&scene), pid);
 }
+
+#[test]
+fn a_kept_program_goes_on_with_runs_of_its_own_environment_alone() {
+    let keys = json!({"output": "jsonl", "fields": {"text": "text", "done": "done"}, "keep": true});
+    let scene = Scene::declaring(
+        keys,
+        "while read -r prompt; do say \"{\\\"text\\\": \\\"$$ $A\\\"}\"; say '{\"done\": true}'; done",
+    );
+    let said = |run: Run| {
+        let seen = run.seen();
+        assert_eq!(seen.status, 0, "{seen}");
+        seen.out
+    };
+    let first = said(own(&scene, &["x"]).env("A", "1").env("SHLVL", "1"));
+    assert!(first.ends_with(" 1\n"), "{first}");
+    assert_eq!(said(own(&scene, &["y"]).env("A", "1").env("SHLVL", "2").env("OLDPWD", "/")), first);
+    let other = said(own(&scene, &["x"]).env("A", "2"));
+    assert!(other.ends_with(" 2\n"), "{other}");
+    assert_eq!(said(own(&scene, &["y"]).env("A", "1")), first);
+    // They end with the server.
+    sys::kill(server(&scene), sys::SIGTERM).unwrap();
+    until("their end", || scene.processes().is_empty());
+}

@@ -139,7 +139,7 @@ impl Server {
     /// To be called every few seconds.
     pub(crate) fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
-        self.engine.pool.iter().for_each(|pool| pool.look_after(&self.engine));
+        self.engine.pool.iter().for_each(|pool| pool.look_after());
         self.runs.expire();
         self.idempotency.expire();
         self.forget(Which::Over, Instant::now() + FORGETTING);
