@@ -6,6 +6,7 @@ mod choices;
 mod client; // files and terminals for the agent
 mod failure;
 mod message;
+mod mux; // runs that share an agent's process
 mod permission;
 mod prompt;
 mod quirks; // what differs from one to the next
@@ -13,20 +14,21 @@ mod tools;
 mod turn;
 mod usage;
 
+pub(super) use client::Offers;
 pub(super) use failure::{kind_of_words, sentence_in};
+pub(super) use mux::{AcpMux, GoingOn};
 pub(super) use permission::Answers;
 pub(super) use prompt::{Guards, begins_like_a_command, blocks};
 pub(super) use quirks::Quirks;
 pub(super) use turn::{AcpTurn, TurnParams};
 
 use super::command::Spec;
-use super::{Backend, Dialogue, Launch};
+use super::{Backend, Dialogue, Keeping, Launch};
 use crate::base::json::{Value, json};
 use crate::config::SystemBy;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 use choices::Choice;
-use client::Offers;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -104,6 +106,23 @@ impl Backend for Acp {
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(AcpTurn::new(Box::new(quirks::Plain(self.0.name.clone())), self.params(task)))
+    }
+
+    fn keeps(&self, task: &Task) -> Option<Keeping> {
+        if self.0.declared.locks_sessions || (task.interpret && begins_like_a_command(&task.prompt)) {
+            return None;
+        }
+        let task = Keeping::of_all_turns(task);
+        // What belongs to a session is among it, the choices of model and mode too: then an agent in which a session goes on
+        // has nothing of what it was for other tasks.
+        let TurnParams { offers, add_dirs, servers, session, auth_method, choices, .. } = self.params(&task);
+        let opening = (offers, add_dirs, servers, session, &auth_method, choices);
+        let agent = Box::new(quirks::Plain(self.0.name.clone()));
+        Some(Keeping {
+            shape: format!("{:?} {opening:?}", self.launch(&task).ok()?),
+            is_shared: true,
+            mux: Box::new(AcpMux::new(agent, GoingOn::Possible, offers, auth_method)),
+        })
     }
 
     /// As if the agent could do all, and listed what is chosen.

@@ -6,8 +6,10 @@ mod dialogue;
 mod failure;
 mod policy;
 
-use super::acp::{AcpTurn, Answers, Guards, TurnParams, begins_like_a_command, blocks};
-use super::{Backend, Dialogue, File, Launch, Overlay, StopSignal, Unusable, narrowed};
+use super::acp::{
+    AcpMux, AcpTurn, Answers, GoingOn, Guards, Offers, TurnParams, begins_like_a_command, blocks,
+};
+use super::{Backend, Dialogue, File, Keeping, Launch, Overlay, StopSignal, Unusable, narrowed};
 use crate::backend::{DEPTH, MARKER};
 use crate::base::json::json;
 use crate::model::error::Error;
@@ -184,10 +186,27 @@ impl Backend for Gemini {
             dir: display(&task.dir),
             answers: Answers::of(task),
             servers: task.mcp.clone(),
+            // In a process that has the session still: in no other way it goes on.
+            resume: task.resume.clone(),
             is_command: task.interpret && begins_like_a_command(&task.prompt),
             ..TurnParams::default()
         };
         Box::new(AcpTurn::new(Box::new(dialogue::GeminiQuirks::new(task)), params))
+    }
+
+    fn keeps(&self, task: &Task) -> Option<Keeping> {
+        if task.interpret && begins_like_a_command(&task.prompt) {
+            return None;
+        }
+        let task = Keeping::of_all_turns(task);
+        // It counts the turns of a session, whoever asks for them.
+        let going_on = if task.max_turns.is_some() { GoingOn::Never } else { GoingOn::Possible };
+        let agent = Box::new(dialogue::GeminiQuirks::new(&task));
+        Some(Keeping {
+            shape: format!("{:?} {:?}", self.launch(&task).ok()?, task.mcp),
+            is_shared: true,
+            mux: Box::new(AcpMux::new(agent, going_on, Offers::Nothing, None)),
+        })
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {

@@ -55,6 +55,23 @@ pub(crate) fn is_awaited(line: &str) -> bool {
     line.trim_start().starts_with('{') && line[..end].contains("\"id\"")
 }
 
+/// The id and the method of a request that `Rpc::request` has made, found without reading what may be long.
+pub(crate) fn head(line: &str) -> Option<(u64, &str)> {
+    let (id, rest) = line.strip_prefix(BEFORE_ID)?.split_once(',')?;
+    let rest = rest.strip_prefix(r#""jsonrpc":"2.0","#).unwrap_or(rest);
+    let (method, _) = rest.strip_prefix(r#""method":""#)?.split_once('"')?;
+    Some((id.parse().ok()?, method))
+}
+
+/// The same request under another id.
+pub(crate) fn renumbered(line: &str, id: u64) -> String {
+    let at = line.find(',').unwrap_or_default();
+    format!("{BEFORE_ID}{id}{}", &line[at..])
+}
+
+/// How a request of ours begins.
+const BEFORE_ID: &str = r#"{"id":"#;
+
 /// Makes the lines that we say, without their ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rpc {
@@ -146,6 +163,24 @@ mod tests {
             ),
         ] {
             assert_eq!(line, said);
+        }
+    }
+
+    #[test]
+    fn a_request_of_ours_is_known_by_its_head_and_gets_another_id() {
+        let params = || json!({"prompt": [{"text": "{\"id\":7,\"method\":\"x\""}]});
+        for rpc in [Rpc::V2, Rpc::Unmarked] {
+            let line = rpc.request(12, "session/prompt", params());
+            assert_eq!(head(&line), Some((12, "session/prompt")));
+            assert_eq!(renumbered(&line, 345), rpc.request(345, "session/prompt", params()));
+            for other in [
+                rpc.notification("session/cancel", params()),
+                rpc.answer(json!(7), params()),
+                rpc.answer(json!("a"), json!({"method": "x"})),
+                rpc.error(json!(7), -1, "no"),
+            ] {
+                assert_eq!(head(&other), None, "{other}");
+            }
         }
     }
 

@@ -18,9 +18,7 @@ use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 pub use client_tool::{ClientTool, ToolError, ToolReply};
-pub use mux::Keeping;
-#[allow(unused_imports)] // until the pool is there
-pub(crate) use mux::{Mux, Route, Routes, Seat};
+pub use mux::{Keeping, Mux, Route, Routes, Seat};
 pub use registry::{Agents, Registry, Trust};
 use serde_json::Value;
 use std::borrow::Cow;

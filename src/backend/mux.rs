@@ -1,23 +1,31 @@
 //! How runs share a program that outlives them: at once or one after the other, each as if it had started it alone. Pure, as
 //! the dialogues are, which know nothing of it.
-#![allow(dead_code)] // until the pool is there
+use crate::model::task::Task;
 
 /// How the program of a task is kept for further runs.
 pub struct Keeping {
     /// Programs of one backend with equal ones are interchangeable: it has everything that a task gives its program and that
     /// the program has still when the next task comes, and nothing that is a single turn's.
-    pub(crate) shape: String,
+    pub shape: String,
     /// It can hold several conversations at once.
-    pub(crate) is_shared: bool,
+    pub is_shared: bool,
     /// What stands between the runs and the program.
-    pub(crate) mux: Box<dyn Mux>,
+    pub mux: Box<dyn Mux>,
+}
+
+impl Keeping {
+    /// A task without what is one turn's alone.
+    pub(super) fn of_all_turns(task: &Task) -> Task {
+        let (prompt, images, resume, scratch) = Default::default();
+        Task { prompt, images, resume, scratch, ..task.clone() }
+    }
 }
 
 /// The number of a run in its program: 1, 2, 3 ...
-pub(crate) type Seat = u64;
+pub type Seat = u64;
 
 /// What stands between runs and their common program, as a state machine without I/O: lines in, routes out. Lines have no ends.
-pub(crate) trait Mux: Send {
+pub trait Mux: Send {
     /// The program was started, and no run is there yet: what it can be asked for already is asked now.
     fn start(&mut self, routes: &mut Routes);
 
@@ -47,11 +55,11 @@ pub(crate) trait Mux: Send {
 }
 
 /// Where lines go, in order.
-pub(crate) type Routes = Vec<Route>;
+pub type Routes = Vec<Route>;
 
 /// Where a line goes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Route {
+pub enum Route {
     ToProgram(String),
     ToRun(Seat, String),
     /// Nothing need come soon for this run: the program could not be asked for a sign of life.

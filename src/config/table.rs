@@ -328,6 +328,7 @@ table! {
         usage: UsageOf = "turn", "acp: what the agent's numbers of tokens count: turn, total (sums of the session), none";
         failure_texts: Vec<String> = "", "acp: beginnings of answers that are failures";
         client_tools: bool = "false", "acp: let the agent read, write and run through clinvk, inside the working directory";
+        locks_sessions: bool = "false", "acp: nothing else can go on with its sessions as long as its program lives: it is not kept";
         start_timeout_secs: u64 [0, YEAR] = "30", "acp: longest time until its first answer; 0 is no limit";
         + modes: Modes = "/modes", "The agent's modes for our words.";
         + fields: Fields = "/fields", "Where things stand in the lines of a `jsonl` program.";

@@ -39,16 +39,17 @@ impl Offers {
             _ => Offers::All,
         }
     }
+
+    /// The same as the protocol has it.
+    pub(super) fn capabilities(self) -> Value {
+        let (reads, does) = (self != Offers::Nothing, self == Offers::All);
+        json!({"fs": {"readTextFile": reads, "writeTextFile": does}, "terminal": does})
+    }
 }
 
 impl Client {
     pub(super) fn new(offers: Offers) -> Client {
         Client { offers, questions: BTreeMap::new(), yeses: Vec::new() }
-    }
-
-    pub(super) fn capabilities(&self) -> Value {
-        let (reads, does) = (self.offers != Offers::Nothing, self.offers == Offers::All);
-        json!({"fs": {"readTextFile": reads, "writeTextFile": does}, "terminal": does})
     }
 
     /// Whether a request is one for what is offered, or would be in another mode.

@@ -149,12 +149,8 @@ impl AcpTurn {
 
 impl Dialogue for AcpTurn {
     fn start(&mut self, steps: &mut Steps) {
-        let params = json!({
-            "protocolVersion": 1,
-            "clientCapabilities": self.client.capabilities(),
-            "clientInfo": {"name": "clinvk", "version": env!("CARGO_PKG_VERSION")},
-        });
-        steps.push(Step::Send(Rpc::V2.request(self.number, "initialize", params)));
+        let line = Rpc::V2.request(self.number, "initialize", greeting(self.params.offers));
+        steps.push(Step::Send(line));
         self.limit(steps);
     }
 
@@ -303,7 +299,7 @@ impl AcpTurn {
         self.abilities = result["agentCapabilities"].clone();
         match self.params.auth_method.take() {
             Some(method) => {
-                self.request(Stage::Authenticate, "authenticate", json!({"methodId": method}), steps);
+                self.request(Stage::Authenticate, "authenticate", authentication(&method), steps);
             }
             None => self.open(steps),
         }
@@ -371,7 +367,7 @@ impl AcpTurn {
     }
 
     fn is_able(&self, ability: &str) -> bool {
-        !matches!(self.abilities["sessionCapabilities"][ability], Value::Null | Value::Bool(false))
+        is_able(&self.abilities, ability)
     }
 
     fn reaches(&self, server: &McpServer) -> bool {
@@ -751,6 +747,25 @@ impl AcpTurn {
         self.stage = Stage::Over;
         steps.push(Step::Finished(result));
     }
+}
+
+/// What `initialize` is asked with.
+pub(super) fn greeting(offers: Offers) -> Value {
+    json!({
+        "protocolVersion": 1,
+        "clientCapabilities": offers.capabilities(),
+        "clientInfo": {"name": "clinvk", "version": env!("CARGO_PKG_VERSION")},
+    })
+}
+
+/// What `authenticate` is asked with.
+pub(super) fn authentication(method: &str) -> Value {
+    json!({"methodId": method})
+}
+
+/// Whether an agent can do this with its sessions, by its own word.
+pub(super) fn is_able(abilities: &Value, ability: &str) -> bool {
+    !matches!(abilities["sessionCapabilities"][ability], Value::Null | Value::Bool(false))
 }
 
 fn word(choice: Choice) -> &'static str {

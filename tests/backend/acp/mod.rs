@@ -1,5 +1,6 @@
 //! Agents that speak the Agent Client Protocol: what recorded ones said, and the traps that none of the recordings has.
 
+mod mux;
 mod recorded;
 mod run;
 mod said;
