@@ -30,8 +30,8 @@ pub(crate) struct Pool {
 struct State {
     members: Vec<Member>,
     last_number: u64,
-    /// What was asked for last, by key: for spares.
-    recipes: BTreeMap<String, Recipe>,
+    /// What was asked for last: for spares.
+    recipes: BTreeMap<Key, Recipe>,
     counts: Counts,
     is_closed: bool,
 }
@@ -40,8 +40,7 @@ struct State {
 struct Member {
     number: u64,
     backend: String,
-    /// Runs of the same key can share a program.
-    key: String,
+    key: Key,
     owner: Option<String>,
     is_shared: bool,
     kept: Option<Arc<Kept>>,
@@ -53,6 +52,13 @@ struct Member {
     turns: u64,
     /// What can go on in it, by the ids of our sessions.
     conversations: BTreeMap<String, Conversation>,
+}
+
+/// What two runs must have in common to share a program, whole and but for the model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    whole: String,
+    without_model: String,
 }
 
 /// A conversation as its last run left it.
@@ -166,7 +172,7 @@ impl Pool {
         let Some(mut keeping) = wanted.backend.keeps(wanted.task) else { return Ok(None) };
         // A server that the task brings is the program's, and remembers what it likes of a conversation.
         keeping.is_shared &= wanted.task.mcp.is_empty();
-        let key = key(wanted, &keeping);
+        let Some(key) = Key::of(wanted, &keeping) else { return Ok(None) };
         let mut state = lock(&self.state);
         if config.min_idle > 0 {
             state.recipes.insert(key.clone(), Recipe::of(wanted));
@@ -279,7 +285,7 @@ impl Pool {
     }
 
     /// Starts a program before a run asks for it.
-    fn start_spare(&self, key: &str) -> Result<(), Error> {
+    fn start_spare(&self, key: &Key) -> Result<(), Error> {
         let Some(recipe) = lock(&self.state).recipes.get(key).cloned() else { return Ok(()) };
         let Recipe { world, backend, task, program, depth, .. } = recipe;
         let scratch = world.temp.join(format!("clinvk-{}", world::random_id()?));
@@ -287,8 +293,7 @@ impl Pool {
         let launch = completed(backend.launch(&task)?, &task, depth);
         let Some(keeping) = backend.keeps(&task) else { return Ok(()) };
         let max = self.pools.get(backend.name()).map_or(0, |config| config.max);
-        let reserved =
-            lock(&self.state).reserve_free(backend.name(), key.to_owned(), task.owner, &keeping, max);
+        let reserved = lock(&self.state).reserve_free(backend.name(), key.clone(), task.owner, &keeping, max);
         let Some(number) = reserved else { return Ok(()) };
         self.start(number, &world, &program, launch, keeping, First::Spare)?;
         lock(&self.state).counts.spares += 1;
@@ -438,12 +443,17 @@ impl State {
     }
 
     /// A program with room for the run: the one that holds its conversation, else the one of its key that is missed least.
-    fn find(&self, key: &str, wanted: &Wanted<'_>, config: &PoolConfig) -> Option<(u64, Option<String>)> {
-        let fits = |member: &&Member| member.key == key && member.can_take(config);
+    fn find(&self, key: &Key, wanted: &Wanted<'_>, config: &PoolConfig) -> Option<(u64, Option<String>)> {
         let may_go_on = !wanted.task.session.as_ref().is_some_and(|session| session.replay);
         let continued = wanted.session.filter(|_| may_go_on && !wanted.task.ephemeral);
         if let Some(session) = continued {
-            for member in self.members.iter().filter(fits) {
+            // It goes on with the model that has led it, whether that was asked for or is the program's own choice.
+            let is_led = wanted.task.model.is_none() || session.model == wanted.task.model;
+            let fits = |member: &&Member| match is_led {
+                true => member.key.without_model == key.without_model,
+                false => member.key == *key,
+            };
+            for member in self.members.iter().filter(fits).filter(|member| member.can_take(config)) {
                 let conversation = member.conversations.get(&session.id);
                 let conversation = conversation.filter(|held| held.turns == session.turn_count);
                 let (Some(held), Some(kept)) = (conversation, &member.kept) else { continue };
@@ -459,6 +469,7 @@ impl State {
             (true, Some(session)) => member.kept.as_ref().is_some_and(|kept| kept.can_load(session)),
             (true, None) => true,
         };
+        let fits = |member: &&Member| member.key == *key && member.can_take(config);
         let member = self.members.iter().filter(fits).filter(can_begin);
         // Those that share one fill it up, so that the others may end.
         let missed =
@@ -467,9 +478,9 @@ impl State {
     }
 
     /// A program that this run could share is being started.
-    fn is_starting(&self, key: &str, config: &PoolConfig) -> bool {
+    fn is_starting(&self, key: &Key, config: &PoolConfig) -> bool {
         self.members.iter().any(|member| {
-            member.key == key && member.is_shared && member.kept.is_none() && config.per_process > 1
+            member.key == *key && member.is_shared && member.kept.is_none() && config.per_process > 1
         })
     }
 
@@ -490,7 +501,7 @@ impl State {
     fn reserve(
         &mut self,
         backend: &str,
-        key: String,
+        key: Key,
         owner: Option<String>,
         keeping: &Keeping,
         max: usize,
@@ -508,7 +519,7 @@ impl State {
     fn reserve_free(
         &mut self,
         backend: &str,
-        key: String,
+        key: Key,
         owner: Option<String>,
         keeping: &Keeping,
         max: usize,
@@ -547,7 +558,7 @@ impl State {
 
     /// A key whose backend has fewer that wait than it should: the one that was asked for last. None while the machine is busy
     /// with runs.
-    fn missing_spare(&mut self, pools: &BTreeMap<String, PoolConfig>) -> Option<String> {
+    fn missing_spare(&mut self, pools: &BTreeMap<String, PoolConfig>) -> Option<Key> {
         let runs: usize = self.members.iter().map(|member| member.runs).sum();
         if self.is_closed || runs >= std::thread::available_parallelism().map_or(1, usize::from) {
             return None;
@@ -556,7 +567,7 @@ impl State {
             let idle = pools.get(recipe.backend.name()).map_or(0, |config| config.idle_secs);
             idle == 0 || recipe.used.elapsed().as_secs() < idle
         });
-        let is_missing = |(key, recipe): &(&String, &Recipe)| {
+        let is_missing = |(key, recipe): &(&Key, &Recipe)| {
             let least = pools.get(recipe.backend.name()).map_or(0, |config| config.min_idle);
             let waits = |member: &&Member| {
                 member.key == **key
@@ -570,10 +581,18 @@ impl State {
     }
 }
 
-/// What two runs must have in common to share a program.
-fn key(wanted: &Wanted<'_>, keeping: &Keeping) -> String {
-    let Wanted { world, task, program, depth, .. } = wanted;
-    let Task { backend, owner, env, unset, .. } = task;
-    let environment = world.environment_digest();
-    format!("{backend} {owner:?} {depth} {env:?} {unset:?} {program:?} {environment} {}", keeping.shape)
+impl Key {
+    fn of(wanted: &Wanted<'_>, keeping: &Keeping) -> Option<Key> {
+        let Wanted { backend, world, task, program, depth, .. } = wanted;
+        let environment = world.environment_digest();
+        let with = |shape: &str| {
+            let Task { backend, owner, env, unset, mcp, .. } = task;
+            format!("{backend} {owner:?} {depth} {env:?} {unset:?} {program:?} {environment} {mcp:?} {shape}")
+        };
+        let without_model = match task.model {
+            None => with(&keeping.shape),
+            Some(_) => with(&backend.keeps(&Task { model: None, ..(*task).clone() })?.shape),
+        };
+        Some(Key { whole: with(&keeping.shape), without_model })
+    }
 }

@@ -228,6 +228,8 @@ impl Kept {
         match (&state.spoilt, state.ended) {
             (_, Some(_)) => Standing::Ended,
             (Some(why), None) => Standing::Spoilt(why.clone()),
+            // Its thread looks only now and then.
+            (None, None) if sys::exited(self.pid).is_some() => Standing::Ended,
             (None, None) if state.unsettled => Standing::Unsettled,
             (None, None) => Standing::Good,
         }
