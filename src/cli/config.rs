@@ -1,6 +1,6 @@
 //! `clinvk config`: shows and changes the configuration.
 
-use super::flags::{Name, Typed, bad_subcommand};
+use super::flags::{Name, Typed, bad_verb};
 use super::{say, say_either};
 use crate::base::collect::inserted;
 use crate::base::json::json;
@@ -46,7 +46,7 @@ pub(crate) fn run(typed: &Typed, world: &World, explicit: Option<&Path>) -> Resu
             let data = json!({"key": key, "removed": removed, "path": path});
             say_either(typed, data, &format!("{key} {how} {path}\n"))
         }
-        _ => Err(bad_subcommand(typed, "config command", "`clinvk config -h`")),
+        _ => Err(bad_verb(typed)),
     }
 }
 

@@ -1,5 +1,7 @@
-//! The table of commands and flags, and the parser over it. Parser, `-h` and the manual page's test read the same table.
+//! The table of flags, and the parser over it and over that of commands. Parser, `-h` and the manual page's test read the
+//! same tables.
 
+use super::commands::{COMMANDS, Command, command_of, named};
 use crate::base::text::nearest;
 use crate::base::words::Worded;
 use crate::model::error::Error;
@@ -7,60 +9,11 @@ use lexopt::{Arg, ValueExt};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Formatter};
 
-pub struct Command {
-    /// What is typed; empty for a prompt.
-    pub name: &'static str,
-    /// What follows it, for help.
-    pub(crate) operands: &'static str,
-    /// What it does, in one line.
-    pub(crate) help: &'static str,
-}
-
-/// Every command. A prompt is the one without a name.
-pub const COMMANDS: &[Command] = &[
-    Command { name: "", operands: "[PROMPT]", help: "run a prompt" },
-    Command { name: "resume", operands: "[ID] [PROMPT]", help: "continue a session" },
-    Command {
-        name: "sessions",
-        operands: "list|show|delete|clean|fork|rename|tag|untag|export|import|fsck",
-        help: "look at sessions and look after them",
-    },
-    Command {
-        name: "config",
-        operands: "show|get KEY|set KEY VALUE|unset KEY|path|validate",
-        help: "read and change the configuration",
-    },
-    Command { name: "backends", operands: "", help: "list who can be asked" },
-    Command { name: "parallel", operands: "[-]", help: "run the tasks of a file" },
-    Command { name: "map", operands: "PROMPT", help: "run a prompt for each item of a list" },
-    Command { name: "compare", operands: "[PROMPT]", help: "put a prompt to several backends" },
-    Command { name: "chain", operands: "[-]", help: "run the steps of a file one after the other" },
-    Command {
-        name: "acp",
-        operands: "",
-        help: "be an agent for an editor: the Agent Client Protocol on standard input",
-    },
-    Command {
-        name: "mcp",
-        operands: "",
-        help: "be a server of tools for an agent: the Model Context Protocol on standard input",
-    },
-    Command {
-        name: "serve",
-        operands: "",
-        help: if cfg!(feature = "serve") {
-            "serve HTTP: our own API, OpenAI's and Anthropic's"
-        } else {
-            "serve HTTP: not in this build"
-        },
-    },
-    Command { name: "version", operands: "", help: "print the version" },
-    Command { name: "help", operands: "[COMMAND]", help: "print help" },
-];
-
 pub struct Flag {
     /// What it is looked up by.
-    id: Name,
+    pub(crate) id: Name,
+    /// What it is about, with others.
+    pub(crate) group: &'static str,
     /// Its name without the dashes.
     pub name: &'static str,
     /// Its letter.
@@ -70,13 +23,28 @@ pub struct Flag {
     /// The commands that have it; empty for all.
     pub commands: &'static [&'static str],
     /// What it does, in one line.
-    pub(crate) help: &'static str,
+    help: &'static str,
 }
 
 impl Flag {
-    pub(crate) fn is_of(&self, command: &str) -> bool {
-        self.commands.is_empty() || self.commands.contains(&command)
+    /// The command has it, or one of the command's own commands.
+    pub fn is_of(&self, command: &str) -> bool {
+        self.commands.is_empty() || self.commands.iter().any(|own| is_within(own, command))
     }
+
+    /// What it does with this command.
+    pub(crate) fn help(&self, command: &str) -> &'static str {
+        let is_here = |(id, commands, _): &&(Name, &[&str], _)| {
+            *id == self.id && commands.iter().any(|own| is_within(own, command))
+        };
+        ELSEWHERE.iter().find(is_here).map_or(self.help, |(_, _, help)| help)
+    }
+}
+
+/// They are the same command, or one is the other's.
+fn is_within(one: &str, other: &str) -> bool {
+    let has = |whole: &str, part: &str| part.strip_prefix(whole).is_some_and(|rest| rest.starts_with(' '));
+    one == other || has(one, other) || has(other, one)
 }
 
 const PROMPT: &[&str] = &["", "resume"];
@@ -94,104 +62,139 @@ const COMPARE: &[&str] = &["compare"];
 const CHAIN: &[&str] = &["chain"];
 const MAP: &[&str] = &["map"];
 const RESUME: &[&str] = &["resume"];
-const SESSIONS: &[&str] = &["sessions"];
-const CONFIG: &[&str] = &["config"];
+/// Whatever chooses sessions.
+const FOUND: &[&str] = &["sessions list", "sessions clean"];
+const CLEAN: &[&str] = &["sessions clean"];
 const SERVE: &[&str] = &["serve"];
+const MCP: &[&str] = &["mcp"];
 
 macro_rules! flags {
-    ($($id:ident $name:literal, $short:expr, $value:literal, $commands:expr, $help:literal;)+) => {
+    ($($group:literal: $($id:ident $name:literal, $short:expr, $value:literal, $commands:expr, $help:literal;)+)+) => {
         /// The flags, so that the name of one that is not there does not compile.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Name { $($id),+ }
+        pub enum Name { $($($id),+),+ }
 
         /// Every flag, in the order in which help lists them.
-        pub const FLAGS: &[Flag] = &[$(
-            Flag { id: Name::$id, name: $name, short: $short, value: $value, commands: $commands, help: $help }
-        ),+];
+        pub const FLAGS: &[Flag] = &[$($(Flag {
+            id: Name::$id, group: $group, name: $name, short: $short, value: $value, commands: $commands, help: $help
+        }),+),+];
     };
 }
 
 #[rustfmt::skip]
 flags! {
-    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions", "parallel", "map", "chain", "acp", "mcp"], "who answers; with --last, --here and sessions: only that one's";
-    Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
-    Workdir            "workdir",               Some('w'), "DIR",          &["", "resume", "parallel", "map", "compare", "chain", "mcp"], "where the backend works";
-    OutputFormat       "output-format",         Some('o'), "FORMAT",       RUN, "text, json or stream-json";
-    Raw                "raw",                   None,      "",             PROMPT, "print the backend's own lines";
-    Approval           "approval",              None,      "MODE",         EVERY, "what needs a yes: default, auto (edits), none (never ask), always";
-    Sandbox            "sandbox",               None,      "MODE",         EVERY, "what tools reach: default, read-only, workspace, full";
+    "backend and model":
+    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions list", "sessions clean", "parallel", "map", "chain", "acp", "mcp"], "who answers";
+    Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
+    Effort             "effort",                None,      "LEVEL",        ANY, "how hard the model thinks: low, medium, high";
+    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
+    Backends           "backends",              None,      "LIST",         &["compare", "mcp"], "who is asked: backend or backend:model";
+    AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
+    Server             "server",                None,      "URL",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
+    "the prompt":
+    File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated)";
+    Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
+    NoStdin            "no-stdin",              Some('n'), "",             &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it";
+    Null               "null",                  Some('0'), "",             MAP,   "items end with NUL, not with the line";
+    Replace            "replace",               Some('I'), "TEXT",         MAP,   "what stands for the item in the prompt; {} otherwise";
+    Input              "input",                 None,      "TEXT",         CHAIN, "what {{input}} stands for; standard input otherwise";
     SystemPrompt       "system-prompt",         None,      "TEXT",         ANY, "replace the backend's system prompt";
     AppendSystemPrompt "append-system-prompt",  None,      "TEXT",         ANY, "add to the backend's system prompt";
-    MaxTurns           "max-turns",             None,      "N",            ANY, "most model turns";
-    MaxTokens          "max-tokens",            None,      "N",            ANY, "most output tokens of one model answer";
+    JsonSchema         "json-schema",           None,      "JSON|@FILE",   RUN, "the schema that the answer follows";
+    Interpret          "interpret",             None,      "",             ANY, "let the backend interpret /commands, @files and $skills in the prompt";
+    "what the agent may do":
+    Workdir            "workdir",               Some('w'), "DIR",          &["", "resume", "parallel", "map", "compare", "chain", "mcp"], "where the backend works";
+    AddDir             "add-dir",               None,      "DIR",          EVERY, "a further directory for the agent (may be repeated)";
+    Approval           "approval",              None,      "MODE",         EVERY, "what needs a yes: default, auto (edits), none (never ask), always";
+    Sandbox            "sandbox",               None,      "MODE",         EVERY, "what tools reach: default, read-only, workspace, full";
     AllowedTools       "allowed-tools",         None,      "LIST",         ANY, "only these tools exist, and they need no approval";
     DeniedTools        "denied-tools",          None,      "LIST",         ANY, "these tools do not exist";
-    AddDir             "add-dir",               None,      "DIR",          EVERY, "a further directory for the agent (may be repeated)";
-    JsonSchema         "json-schema",           None,      "JSON|@FILE",   RUN, "the schema that the answer follows";
-    Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
-    File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated); with parallel, map and chain: the tasks, items or steps";
-    NoStdin            "no-stdin",              Some('n'), "",             &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it";
-    Effort             "effort",                None,      "LEVEL",        ANY, "how hard the model thinks: low, medium, high";
-    Ephemeral          "ephemeral",             None,      "",             RUN, "leave no session behind";
+    Mcp                "mcp",                   None,      "FILE|JSON",    ANY, "MCP servers whose tools the agent has (may be repeated)";
+    NoProjectConfig    "no-project-config",     None,      "",             ANY, "ignore project files that run code: hooks, .mcp.json, .env";
     Extra              "extra",                 None,      "FLAG",         ANY, "a flag for the backend's own command line (may be repeated)";
     Lenient            "lenient",               None,      "",             ANY, "go on without an option that the backend cannot honour";
-    Interpret          "interpret",             None,      "",             ANY, "let the backend interpret /commands, @files and $skills in the prompt";
-    NoProjectConfig    "no-project-config",     None,      "",             ANY, "ignore project files that run code: hooks, .mcp.json, .env";
-    Mcp                "mcp",                   None,      "FILE|JSON",    ANY, "MCP servers whose tools the agent has (may be repeated)";
+    "limits":
     Timeout            "timeout",               None,      "DURATION",     EVERY, "longest time of the run, such as 90s or 5m";
     StallTimeout       "stall-timeout",         None,      "DURATION",     EVERY, "longest time without any output";
     FirstByteTimeout   "first-byte-timeout",    None,      "DURATION",     EVERY, "longest time until the first of the answer";
-    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
-    MaxParallel        "max-parallel",          Some('P'), "N",            LISTS, "most runs at once";
-    FailFast           "fail-fast",             None,      "",             LISTS, "stop everything after the first failure";
-    Retry              "retry",                 None,      "N",            BATCH, "try again, so often, what failed for a reason that passes: quota, overload, a time limit";
-    KeepSessions       "keep-sessions",         None,      "",             BATCH, "leave sessions behind";
-    OutputDir          "output-dir",            None,      "DIR",          KEPT,  "keep the results there: a file each, and summary.json";
-    Resume             "resume",                None,      "DIR",          LISTS, "the same, without what has succeeded there already";
-    Jsonl              "jsonl",                 None,      "",             LISTS, "print each result as it ends, a JSON line each";
-    Null               "null",                  Some('0'), "",             MAP,   "items end with NUL, not with the line";
-    Replace            "replace",               Some('I'), "TEXT",         MAP,   "what stands for the item in the prompt; {} otherwise";
-    Backends           "backends",              None,      "LIST",         &["compare", "mcp"], "who is asked: backend or backend:model; with mcp: who may be asked";
-    AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
-    Sequential         "sequential",            None,      "",             COMPARE, "ask one after the other";
-    Race               "race",                  None,      "",             COMPARE, "take the first answer, and stop the others";
-    Agree              "agree",                 None,      "",             COMPARE, "fail unless all answers agree";
-    Input              "input",                 None,      "TEXT",         CHAIN, "what {{input}} stands for; standard input otherwise";
-    From               "from",                  None,      "STEP",         CHAIN, "begin there, with the answers before it from --output-dir";
-    ShowTokens         "show-tokens",           None,      "",             PROMPT, "print token counts on standard error";
-    ShowTiming         "show-timing",           None,      "",             PROMPT, "print the time it took on standard error";
+    MaxTurns           "max-turns",             None,      "N",            ANY, "most model turns";
+    MaxTokens          "max-tokens",            None,      "N",            ANY, "most output tokens of one model answer";
+    "sessions":
     Continue           "continue",              Some('c'), "",             &[""],  "continue the newest session of the working directory";
     Last               "last",                  None,      "",             RESUME, "continue the newest session of all";
-    Here               "here",                  None,      "",             &["resume", "sessions"], "only sessions of the working directory";
+    Here               "here",                  None,      "",             &["resume", "sessions list", "sessions clean"], "only sessions of the working directory";
     Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list";
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
-    Server             "server",                None,      "URL",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
-    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session; with sessions: only those with it (may be repeated)";
-    Status             "status",                None,      "STATUS",       SESSIONS, "only those that stand so: active, completed, error";
-    Since              "since",                 None,      "AGE|DATE",     SESSIONS, "only those used since: 7d, 12h, 2026-01-31";
-    Search             "search",                None,      "TEXT",         SESSIONS, "only those with this text in title or prompts";
-    Limit              "limit",                 Some('n'), "N",            SESSIONS, "at most so many";
-    Offset             "offset",                None,      "N",            SESSIONS, "without the first so many";
-    Turns              "turns",                 None,      "",             SESSIONS, "with prompts and answers";
-    Markdown           "markdown",              None,      "",             SESSIONS, "export as text for people";
-    OlderThan          "older-than",            None,      "AGE",          SESSIONS, "clean those not used for so long: 30d, 12h, 2w";
-    All                "all",                   None,      "",             &["sessions", "backends"], "clean all; with backends: also the known agents that are not installed";
-    DryRun             "dry-run",               None,      "",             &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "print what would be done, and do nothing";
+    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session (may be repeated)";
+    Ephemeral          "ephemeral",             None,      "",             RUN, "leave no session behind";
+    KeepSessions       "keep-sessions",         None,      "",             BATCH, "leave sessions behind";
+    "which sessions":
+    Status             "status",                None,      "STATUS",       FOUND, "only those that stand so: active, completed, error";
+    Since              "since",                 None,      "AGE|DATE",     FOUND, "only those used since: 7d, 12h, 2026-01-31";
+    Search             "search",                None,      "TEXT",         FOUND, "only those with this text in title or prompts";
+    OlderThan          "older-than",            None,      "AGE",          CLEAN, "those not used for so long: 30d, 12h, 2w";
+    All                "all",                   None,      "",             &["sessions clean", "backends"], "those of any age";
+    Limit              "limit",                 Some('n'), "N",            &["sessions list"], "at most so many (20); 0 for all";
+    Offset             "offset",                None,      "N",            &["sessions list"], "without the first so many";
+    "many runs":
+    MaxParallel        "max-parallel",          Some('P'), "N",            LISTS, "most runs at once";
+    Sequential         "sequential",            None,      "",             COMPARE, "ask one after the other";
+    FailFast           "fail-fast",             None,      "",             LISTS, "stop everything after the first failure";
+    Retry              "retry",                 None,      "N",            BATCH, "try again, so often, what failed for a reason that passes: quota, overload, a time limit";
+    Race               "race",                  None,      "",             COMPARE, "take the first answer, and stop the others";
+    Agree              "agree",                 None,      "",             COMPARE, "fail unless all answers agree";
+    OutputDir          "output-dir",            None,      "DIR",          KEPT,  "keep the results there: a file each, and summary.json";
+    Resume             "resume",                None,      "DIR",          LISTS, "the same, without what has succeeded there already";
+    From               "from",                  None,      "STEP",         CHAIN, "begin there, with the answers before it from --output-dir";
+    "the server":
     Host               "host",                  None,      "ADDRESS",      SERVE, "the address to listen on (127.0.0.1)";
     Port               "port",                  Some('p'), "PORT",         SERVE, "the port to listen on (8080); 0 takes a free one";
     Socket             "socket",                None,      "PATH",         SERVE, "a Unix socket to listen on instead";
     Auto               "auto",                  None,      "",             SERVE, "be the server that `--server auto` starts: for this user's command lines alone";
     LogFormat          "log-format",            None,      "FORMAT",       SERVE, "text or json";
     LogLevel           "log-level",             None,      "LEVEL",        SERVE, "off, error, warn, info or debug";
-    Origin             "origin",                None,      "",             CONFIG, "say where each value comes from";
-    Json               "json",                  None,      "",             &[],    "print JSON, errors too; of a prompt: the same as -o json";
-    Config             "config",                None,      "FILE",         &[],    "the configuration file";
+    "output":
+    OutputFormat       "output-format",         Some('o'), "FORMAT",       RUN, "text, json or stream-json";
+    Raw                "raw",                   None,      "",             PROMPT, "print the backend's own lines";
+    Json               "json",                  None,      "",             &[],    "print JSON, errors too";
+    Jsonl              "jsonl",                 None,      "",             LISTS, "print each result as it ends, a JSON line each";
+    Turns              "turns",                 None,      "",             &["sessions show"], "with prompts and answers";
+    Markdown           "markdown",              None,      "",             &["sessions export"], "text for people, not JSON";
+    Origin             "origin",                None,      "",             &["config show"], "say where each value comes from";
+    ShowTokens         "show-tokens",           None,      "",             PROMPT, "print token counts on standard error";
+    ShowTiming         "show-timing",           None,      "",             PROMPT, "print the time it took on standard error";
+    DryRun             "dry-run",               None,      "",             &["", "resume", "sessions clean", "sessions fsck", "parallel", "map", "compare", "chain"], "print what would be executed, and run nothing";
     Quiet              "quiet",                 Some('q'), "",             &[],    "print no warnings and no spinner";
     Verbose            "verbose",               Some('v'), "",             &[],    "say on standard error what is done";
+    "always":
+    Config             "config",                None,      "FILE",         &[],    "the configuration file";
     Version            "version",               Some('V'), "",             &[],    "print the version";
     Help               "help",                  Some('h'), "",             &[],    "print help";
 }
+
+/// What a flag does with some commands, where that is not what it does with the others.
+#[rustfmt::skip]
+const ELSEWHERE: &[(Name, &[&str], &str)] = &[
+    (Name::Backend,   RESUME,        "who answers; with --last, --here and -i: only that one's sessions"),
+    (Name::Backend,   FOUND,         "only those of this backend"),
+    (Name::Backend,   MCP,           "who answers when a call names none"),
+    (Name::Model,     FOUND,         "only those of this model"),
+    (Name::Backends,  MCP,           "who may be asked"),
+    (Name::File,      &["parallel"], "the tasks: JSON, or one a line; standard input otherwise"),
+    (Name::File,      MAP,           "the items, one a line; standard input otherwise"),
+    (Name::File,      CHAIN,         "the steps; standard input otherwise"),
+    (Name::Workdir,   MCP,           "the directory that calls stay in"),
+    (Name::AddDir,    MCP,           "a further directory that calls may use (may be repeated)"),
+    (Name::Approval,  MCP,           "the most that a call may ask for: default, auto (edits), none (never ask), always"),
+    (Name::Sandbox,   MCP,           "the most that a call may ask for: default, read-only, workspace, full"),
+    (Name::Here,      FOUND,         "only those of the working directory"),
+    (Name::Tag,       FOUND,         "only those with this tag (may be repeated)"),
+    (Name::All,       &["backends"], "also the known agents that are not installed"),
+    (Name::DryRun,    CLEAN,         "say what would be deleted, and delete nothing"),
+    (Name::DryRun,    &["sessions fsck"], "say what is wrong, and change nothing"),
+    (Name::Json,      PROMPT,        "print JSON, errors too: the same as -o json"),
+];
 
 impl Name {
     /// The flag's line of the table.
@@ -220,6 +223,11 @@ pub(crate) struct Typed {
 }
 
 impl Typed {
+    /// The command, or the one of its own that stands behind it.
+    pub(crate) fn what(&self) -> &'static Command {
+        command_of(self.command, &self.operands)
+    }
+
     /// The switch was given.
     pub(crate) fn has(&self, name: Name) -> bool {
         self.flags.iter().any(|(given, _)| *given == name)
@@ -284,7 +292,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> (Typed, Result
 impl Typed {
     fn take_word(&mut self, word: &OsStr, may_be_command: bool) -> Result<(), Error> {
         let word = word.to_str().ok_or_else(|| not_text(word))?;
-        match COMMANDS.iter().find(|command| may_be_command && !word.is_empty() && command.name == word) {
+        match named(word).filter(|_| may_be_command && !word.is_empty()) {
             Some(command) => self.command = command.name,
             None => self.operands.push(word.to_owned()),
         }
@@ -325,8 +333,9 @@ fn check(typed: &Typed) -> Result<(), Error> {
     if typed.has(Name::Help) || typed.has(Name::Version) {
         return Ok(());
     }
-    if let Some(other) = typed.names().find(|name| !name.flag().is_of(typed.command)) {
-        let (whose, command) = match typed.command {
+    let command = typed.what().name;
+    if let Some(other) = typed.names().find(|name| !name.flag().is_of(command)) {
+        let (whose, command) = match command {
             "" => ("a prompt".to_owned(), "clinvk".to_owned()),
             name => (format!("`{name}`"), format!("clinvk {name}")),
         };
@@ -344,16 +353,19 @@ pub(crate) fn known<T: Worded>(what: &'static str, given: &str) -> Result<T, Err
     T::of_word(given).ok_or_else(|| Error::Unknown { what, given: given.to_owned(), known: known() })
 }
 
-/// What is wrong with the words behind a command that has subcommands. `what`: what it calls one; `see`: where they stand.
-pub(crate) fn bad_subcommand(typed: &Typed, what: &'static str, see: &str) -> Error {
-    let command = typed.command;
-    let operands = COMMANDS.iter().find(|known| known.name == command).map_or("", |known| known.operands);
-    let names = operands.split('|').map(|words| words.split(' ').next().unwrap_or(words).to_owned());
-    let known: Vec<String> = names.collect();
+/// What is wrong with the words behind a command that has commands of its own.
+pub(crate) fn bad_verb(typed: &Typed) -> Error {
+    let (command, what) = (typed.command, typed.what());
+    let known = || what.verbs.iter().map(|verb| verb.word().to_owned()).collect::<Vec<_>>();
     match typed.operands.first() {
-        None => Error::Invalid(format!("`{command}` needs one of: {}", known.join(", "))),
-        Some(given) if !known.contains(given) => Error::Unknown { what, given: given.clone(), known },
-        Some(name) => Error::Invalid(format!("wrong number of words behind `{command} {name}`: see {see}")),
+        None => Error::Invalid(format!("`{command}` needs one of: {}", known().join(", "))),
+        Some(given) if !what.verbs.is_empty() => {
+            let what = if command == "sessions" { "sessions command" } else { "config command" };
+            Error::Unknown { what, given: given.clone(), known: known() }
+        }
+        Some(_) => {
+            Error::Invalid(format!("wrong number of words behind `{0}`: see `clinvk {0} -h`", what.name))
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! `help` and `-h`: from the flag table.
+//! `help` and `-h`: a page for each command, from the tables of commands and flags.
 
-use super::flags::{COMMANDS, Command, FLAGS, Flag};
+use super::commands::{COMMANDS, Command};
+use super::flags::{FLAGS, Flag};
 use crate::base::json::json;
-use crate::model::error::Error;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -16,32 +16,28 @@ clinvk: one interface to AI command-line tools
     clinvk -h                                all commands and flags
 ";
 
-/// The command of that name; the empty one is the prompt.
-pub(crate) fn find(name: &str) -> Result<&'static Command, Error> {
-    COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Error::Unknown {
-        what: "command",
-        given: name.to_owned(),
-        known: COMMANDS.iter().skip(1).map(|command| command.name.to_owned()).collect(),
-    })
+/// The commands that a page lists: that of the prompt has all.
+fn listed(command: &Command) -> &'static [Command] {
+    if command.name.is_empty() { &COMMANDS[1..] } else { command.verbs }
 }
 
-/// The help of a command as data: that of the prompt has all commands.
+/// The help of a command as data.
 pub(crate) fn data(command: &Command) -> Value {
-    let of = |command: &Command| {
-        let flags = flags_of(command).map(|flag| {
-            let value = Some(flag.value).filter(|value| !value.is_empty());
-            json!({"name": flag.name, "letter": flag.short, "value": value, "help": flag.help})
-        });
-        json!({
-            "command": command.name,
-            "operands": command.operands,
-            "help": command.help,
-            "flags": flags.collect::<Vec<_>>(),
-        })
-    };
-    let mut help = of(command);
-    if command.name.is_empty() {
-        help["commands"] = COMMANDS.iter().skip(1).map(of).collect();
+    let flags = flags_of(command).map(|flag| {
+        let value = Some(flag.value).filter(|value| !value.is_empty());
+        let help = flag.help(command.name);
+        json!({"name": flag.name, "letter": flag.short, "value": value, "help": help, "group": flag.group})
+    });
+    let examples = command.examples.iter().map(|(line, does)| json!({"line": line, "help": does}));
+    let mut help = json!({
+        "command": command.name,
+        "operands": command.usage(),
+        "help": command.help,
+        "flags": flags.collect::<Vec<_>>(),
+        "examples": examples.collect::<Vec<_>>(),
+    });
+    if !listed(command).is_empty() {
+        help["commands"] = listed(command).iter().map(data).collect();
     }
     help
 }
@@ -50,28 +46,39 @@ fn flags_of(command: &Command) -> impl Iterator<Item = &'static Flag> {
     FLAGS.iter().filter(|flag| flag.is_of(command.name))
 }
 
-/// The help of a command: that of the prompt lists all commands.
+/// The help of a command as a page.
 pub(crate) fn text(command: &Command) -> String {
-    let name = command.name;
-    let words = ["clinvk", command.name, "[FLAGS]", command.operands];
-    let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    let mut text = format!("usage: {}\n\n{}\n", line.join(" "), command.help);
-    if name.is_empty() {
-        text += "\nThe prompt is the argument, or standard input (`-`), or both: argument, blank line, standard input.\n";
-        text += "\ncommands:\n";
-        for command in COMMANDS.iter().filter(|command| !command.name.is_empty()) {
-            let _ = writeln!(text, "  {:<26} {}", command.name, command.help);
-        }
+    let usage = command.usage();
+    let line = ["clinvk", command.name, "[FLAGS]", &usage].into_iter().filter(|word| !word.is_empty());
+    let mut text = format!("usage: {}\n\n{}\n", line.collect::<Vec<_>>().join(" "), command.help);
+    if command.name.is_empty() {
+        text += "\nThe prompt is the argument, or standard input (`-`), or both: argument, blank line, standard input.\n\
+                 In a loop that reads its list from standard input, -n leaves the list to the loop.\n";
     }
-    text += "\nflags:\n";
+    if !listed(command).is_empty() {
+        text += "\ncommands:\n";
+    }
+    for command in listed(command) {
+        let _ = writeln!(text, "  {:<26} {}", command.name, command.help);
+    }
+    let mut group = "";
     for flag in flags_of(command) {
+        if group != flag.group {
+            group = flag.group;
+            let _ = writeln!(text, "\n{group}:");
+        }
         let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
         let gap = if flag.value.starts_with('[') { "" } else { " " };
         let long = format!("--{}{gap}{}", flag.name, flag.value);
-        let _ = writeln!(text, "  {short}{long:<28} {}", flag.help);
+        let _ = writeln!(text, "  {short}{long:<28} {}", flag.help(command.name));
     }
-    if name.is_empty() {
-        text += "\nexit status: 0 done, 1 failed, 2 no such backend, 3 configuration, 4 session, 5 remote server, 6 timed out,\n\
+    text += "\nexamples:\n";
+    for (line, does) in command.examples {
+        let _ = writeln!(text, "  {line}\n      {does}");
+    }
+    if command.name.is_empty() {
+        text += "\n`clinvk help COMMAND` has more of each.\n\
+                 exit status: 0 done, 1 failed, 2 no such backend, 3 configuration, 4 session, 5 remote server, 6 timed out,\n\
                  7 cancelled, 8 and above the backend's own. See clinvk(1) and clinvk-config(5).\n";
     }
     text

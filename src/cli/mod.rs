@@ -4,6 +4,7 @@
 mod backends;
 mod batch;
 mod chain;
+mod commands;
 mod compare;
 mod config;
 mod exit;
@@ -45,8 +46,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+pub use commands::COMMANDS;
+use commands::Command;
+pub use flags::FLAGS;
 use flags::Name;
-pub use flags::{COMMANDS, FLAGS};
 
 /// Behind a command that took so long, we look for what is left of others.
 const LONG: Duration = Duration::from_secs(1);
@@ -101,13 +104,13 @@ fn asks_json(typed: &Typed) -> bool {
 
 fn dispatch(typed: &Typed) -> Result<u8, Error> {
     if typed.has(Name::Help) {
-        return say_help(typed, typed.command);
+        return say_help(typed, typed.what());
     }
     if typed.has(Name::Version) {
         return say_version(typed);
     }
     let most = match typed.command {
-        "help" => 1,
+        "help" => 2,
         "version" | "backends" | "acp" | "mcp" => 0,
         _ => usize::MAX,
     };
@@ -115,10 +118,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
         return Err(Error::Invalid(format!("`{}` takes no `{word}`: see `clinvk {0} -h`", typed.command)));
     }
     match typed.command {
-        "help" => say_help(typed, typed.operands.first().map_or("", String::as_str)),
+        "help" => say_help(typed, commands::find(&typed.operands)?),
         "version" => say_version(typed),
         "" if typed.operands.is_empty() && world::stdin_is_terminal() && !typed.has(Name::File) => {
-            say_either(typed, help::data(help::find("")?), help::SHORT)
+            say_either(typed, help::data(typed.what()), help::SHORT)
         }
         command => {
             let world = World::read()?;
@@ -178,8 +181,7 @@ fn named_config(typed: &Typed, world: &World) -> Option<PathBuf> {
     named.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-fn say_help(typed: &Typed, command: &str) -> Result<u8, Error> {
-    let command = help::find(command)?;
+fn say_help(typed: &Typed, command: &Command) -> Result<u8, Error> {
     say_either(typed, help::data(command), &help::text(command))
 }
 

@@ -1,6 +1,6 @@
 //! `clinvk sessions`: looks at sessions and looks after them.
 
-use super::flags::{Name, Typed, bad_subcommand, known};
+use super::flags::{Name, Typed, bad_verb, known};
 use super::prompt::{self, Where};
 use super::{complain, say, say_either, say_json, table};
 use crate::backend::Agents;
@@ -24,24 +24,6 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The flags that choose sessions.
-const FILTER: &[Name] =
-    &[Name::Backend, Name::Model, Name::Here, Name::Tag, Name::Status, Name::Since, Name::Search];
-/// Every subcommand, and the flags it has: another one would do nothing, which may be the opposite of what was meant.
-const SUBCOMMANDS: &[(&str, [&[Name]; 2])] = &[
-    ("list", [FILTER, &[Name::Limit, Name::Offset]]),
-    ("show", [&[Name::Turns], &[]]),
-    ("delete", [&[]; 2]),
-    ("clean", [FILTER, &[Name::OlderThan, Name::All, Name::DryRun]]),
-    ("fork", [&[]; 2]),
-    ("rename", [&[]; 2]),
-    ("tag", [&[]; 2]),
-    ("untag", [&[]; 2]),
-    ("export", [&[Name::Markdown], &[]]),
-    ("import", [&[]; 2]),
-    ("fsck", [&[Name::DryRun], &[]]),
-];
-
 /// How many sessions a list shows when nothing is said.
 const SHOWN: usize = 20;
 /// How many are counted for people.
@@ -51,16 +33,8 @@ const SHORTEST_TO_DELETE: usize = 8;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
     let operands: Vec<&str> = typed.operands.iter().map(String::as_str).collect();
-    let name = operands.first().copied().unwrap_or_default();
-    let Some((name, flags)) = SUBCOMMANDS.iter().find(|(known, _)| *known == name) else {
-        return Err(bad_subcommand(typed, "sessions command", "clinvk(1)"));
-    };
-    // One of all commands does no harm, and all of them may be asked of a server.
-    let is_of_others = |flag: &Name| {
-        !flag.flag().commands.is_empty() && *flag != Name::Server && !flags.concat().contains(flag)
-    };
-    if let Some(flag) = typed.names().find(is_of_others) {
-        return Err(Error::Invalid(format!("`--{flag}` is no flag of `sessions {name}`: see clinvk(1)")));
+    if typed.what().name == typed.command {
+        return Err(bad_verb(typed));
     }
     let engine = Engine::of(world, config, Agents::Known);
     // The user's own server has those of this process.
@@ -81,11 +55,12 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         ["untag", id, _, ..] => edit(typed, sessions, id, Edit::RemoveTags(typed.operands[2..].to_vec())),
         ["export", id] => export(typed, sessions, id),
         ["import" | "fsck", ..] if is_there => Err(Error::Invalid(format!(
-            "`sessions {name}` is for the sessions of this machine: not with --server"
+            "`{}` is for the sessions of this machine: not with --server",
+            typed.what().name
         ))),
         ["import", file] => import(typed, &engine.store, file),
         ["fsck"] => fsck(typed, &engine.world, &engine.store),
-        _ => Err(bad_subcommand(typed, "sessions command", "clinvk(1)")),
+        _ => Err(bad_verb(typed)),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::util::run::Run;
 use crate::util::scene::Scene;
+use clinvk::cli::{COMMANDS, FLAGS};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The backend that repeats the prompt, with these keys.
 fn echo(keys: Value) -> Scene {
@@ -217,7 +219,13 @@ fn words_that_nobody_knows_are_errors() {
         (&["--origin", "hi"], 1, "`--origin` is no flag of a prompt: see `clinvk -h`"),
         (&["version", "-b", "echo"], 1, "`--backend` is no flag of `version`: see `clinvk version -h`"),
         (&["version", "please"], 1, "`version` takes no `please`: see `clinvk version -h`"),
-        (&["help", "config", "set"], 1, "`help` takes no `set`: see `clinvk help -h`"),
+        (&["help", "map", "set"], 1, "`help` takes no `set`: see `clinvk help -h`"),
+        (&["help", "config", "sett"], 1, "unknown command `config sett`: did you mean `config set`?"),
+        (
+            &["config", "get", "--origin", "x"],
+            1,
+            "`--origin` is no flag of `config get`: see `clinvk config get -h`",
+        ),
         (&["help", "confg"], 1, "unknown command `confg`: did you mean `config`?"),
     ] {
         scene.clinvk(args).fails(status, &format!("clinvk: {error}\n"));
@@ -317,6 +325,43 @@ fn help_is_there_for_all_and_for_each_command() {
     for args in [["config", "-h"], ["-h", "config"]] {
         assert_eq!(scene.clinvk(args).seen(), config, "{args:?}");
     }
+}
+
+#[test]
+fn each_command_has_a_page_with_its_own_flags_in_groups_and_examples() {
+    let scene = Scene::new();
+    let verbs = COMMANDS.iter().flat_map(|command| command.verbs);
+    for command in COMMANDS.iter().chain(verbs) {
+        let words = || command.name.split(' ').filter(|word| !word.is_empty());
+        let page = scene.clinvk(std::iter::once("help").chain(words())).seen();
+        assert_eq!(scene.clinvk(words().chain(["-h"])).seen(), page);
+        let rest = page.out.strip_prefix(format!("usage: clinvk {}", command.name).trim_end());
+        assert!(rest.is_some_and(|rest| rest.starts_with(" [FLAGS]")) && page.status == 0, "{page}");
+        let lines: Vec<&str> = page.out.lines().collect();
+        for flag in FLAGS {
+            let is_there = lines.iter().any(|line| {
+                let name = line.split_once("--").and_then(|(_, rest)| rest.split([' ', '[']).next());
+                line.starts_with("  ") && !line.contains("clinvk") && name == Some(flag.name)
+            });
+            assert_eq!(is_there, flag.is_of(command.name), "{}: {page}", flag.name);
+        }
+        let groups: Vec<&&str> =
+            lines.iter().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
+        assert_eq!(BTreeSet::from_iter(&groups).len(), groups.len(), "{groups:?}");
+        assert!(groups.contains(&&"output:") && groups.contains(&&"always:"), "{groups:?}");
+        let examples = lines.iter().skip_while(|line| **line != "examples:").skip(1);
+        assert_eq!(examples.take_while(|line| line.starts_with("  ")).count(), 4, "{page}");
+    }
+    // What a flag means where it stands.
+    let says = |words: &[&str], line: &str| {
+        let page = scene.clinvk(words).seen();
+        assert!(page.out.lines().any(|shown| shown.split_whitespace().eq(line.split_whitespace())), "{page}");
+    };
+    says(&["help"], "-b, --backend NAME who answers");
+    says(&["help", "sessions", "list"], "-b, --backend NAME only those of this backend");
+    says(&["help", "sessions", "clean"], "--all those of any age");
+    says(&["help", "backends"], "--all also the known agents that are not installed");
+    says(&["help", "config"], "config get print the value of a key");
 }
 
 #[test]

@@ -36,9 +36,10 @@ fn the_page_names_every_letter() {
 #[test]
 fn the_page_names_every_command() {
     let page = page("clinvk.1");
-    for command in COMMANDS.iter().filter(|command| !command.name.is_empty()) {
-        let item = format!(".It Cm {}", command.name);
-        assert!(page.lines().any(|line| line.starts_with(&item)), "{item}");
+    let verbs = COMMANDS.iter().flat_map(|command| command.verbs);
+    for command in COMMANDS.iter().chain(verbs).filter(|command| !command.name.is_empty()) {
+        let item = format!("Cm {}", command.name);
+        assert!(page.lines().any(|line| line.starts_with(".It ") && line.contains(&item)), "{item}");
     }
 }
 
@@ -63,8 +64,7 @@ fn flags_have_one_name_and_letters_are_not_taken_twice() {
     let names: BTreeSet<&str> = FLAGS.iter().map(|flag| flag.name).collect();
     assert_eq!(names.len(), FLAGS.len());
     for command in COMMANDS {
-        let own =
-            FLAGS.iter().filter(|flag| flag.commands.is_empty() || flag.commands.contains(&command.name));
+        let own = FLAGS.iter().filter(|flag| flag.is_of(command.name));
         let letters: Vec<char> = own.filter_map(|flag| flag.short).collect();
         let different: BTreeSet<&char> = letters.iter().collect();
         assert_eq!(different.len(), letters.len(), "{}: {letters:?}", command.name);

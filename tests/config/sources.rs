@@ -164,8 +164,8 @@ fn what_cannot_be_set_changes_nothing() {
         (&["set", "server", "1"], 1, "`server` is a section: name a key in it"),
         (&["get", "server.prot"], 1, "unknown key `server.prot`: did you mean `server.port`?"),
         (&["unset", "server.prot"], 1, "unknown key `server.prot`: did you mean `server.port`?"),
-        (&["get"], 1, "wrong number of words behind `config get`: see `clinvk config -h`"),
-        (&["set", "server.port"], 1, "wrong number of words behind `config set`: see `clinvk config -h`"),
+        (&["get"], 1, "wrong number of words behind `config get`: see `clinvk config get -h`"),
+        (&["set", "server.port"], 1, "wrong number of words behind `config set`: see `clinvk config set -h`"),
         (&[], 1, "`config` needs one of: show, get, set, unset, path, validate"),
         (&["shwo"], 1, "unknown config command `shwo`: did you mean `show`?"),
     ] {

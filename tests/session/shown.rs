@@ -100,12 +100,15 @@ fn words_that_mean_nothing_are_refused() {
         ),
         (&["clean", "--older-than", "0d"], "`--older-than` 0 would clean all: `--all` is for that"),
         (&["clean", "--all", "--older-than", "1d"], "`--all` and `--older-than` exclude each other"),
-        (&["delete", "--dry-run", "x"], "`--dry-run` is no flag of `sessions delete`: see clinvk(1)"),
-        (&["fsck", "--all"], "`--all` is no flag of `sessions fsck`: see clinvk(1)"),
+        (
+            &["delete", "--dry-run", "x"],
+            "`--dry-run` is no flag of `sessions delete`: see `clinvk sessions delete -h`",
+        ),
+        (&["fsck", "--all"], "`--all` is no flag of `sessions fsck`: see `clinvk sessions fsck -h`"),
         (&["lst"], "unknown sessions command `lst`: did you mean `list`?"),
-        (&["show"], "wrong number of words behind `sessions show`: see clinvk(1)"),
-        (&["show", "a", "b"], "wrong number of words behind `sessions show`: see clinvk(1)"),
-        (&["rename", "a"], "wrong number of words behind `sessions rename`: see clinvk(1)"),
+        (&["show"], "wrong number of words behind `sessions show`: see `clinvk sessions show -h`"),
+        (&["show", "a", "b"], "wrong number of words behind `sessions show`: see `clinvk sessions show -h`"),
+        (&["rename", "a"], "wrong number of words behind `sessions rename`: see `clinvk sessions rename -h`"),
     ];
     for (args, error) in table {
         home.clinvk([&["sessions"], *args].concat()).fails(1, &format!("clinvk: {error}\n"));
