@@ -44,6 +44,11 @@ pub trait Mux: Send {
     /// conversation, where a further run can go on with it in this program and need not have it loaded.
     fn leave(&mut self, seat: Seat, routes: &mut Routes) -> Option<String>;
 
+    /// Whether the program is still asked to do something for a run that has left: until then its conversation is not free.
+    fn is_leaving(&self, _seat: Seat) -> bool {
+        false
+    }
+
     /// Whether a run can still go on with a conversation that `leave` has named.
     fn holds(&self, conversation: &str) -> bool;
 

@@ -383,6 +383,8 @@ struct Guest {
     since: Instant,
     /// The program has said something since.
     heard: bool,
+    /// It has left, and its part is over when the program has done what that takes.
+    left: Option<Over>,
 }
 
 /// How far the end of a program has come. Each stage has its end, and then the next one begins.
@@ -413,8 +415,6 @@ struct Hub<'a> {
     unsettled: Option<Instant>,
     /// When the last run left, until it is known that nothing of it was started behind it.
     left: Option<Instant>,
-    /// It was asked for its end.
-    is_unwanted: bool,
     stage: Option<(Ending, Instant)>,
     exit: Option<(Exit, Instant)>,
 }
@@ -444,7 +444,6 @@ impl<'a> Hub<'a> {
             is_awake: false,
             unsettled: None,
             left: None,
-            is_unwanted: false,
             stage: None,
             exit: None,
         }
@@ -506,7 +505,8 @@ impl<'a> Hub<'a> {
                 Order::Enter { seat, conversation, ends } => {
                     let (partial, outbox) = Default::default();
                     // What runs before it were told does not count.
-                    let guest = Guest { ends, partial, outbox, since: Instant::now(), heard: !self.is_awake };
+                    let (since, heard) = (Instant::now(), !self.is_awake);
+                    let guest = Guest { ends, partial, outbox, since, heard, left: None };
                     self.guests.insert(seat, guest);
                     self.mux(|mux, routes| mux.enter(seat, conversation.as_deref(), routes));
                 }
@@ -516,19 +516,26 @@ impl<'a> Hub<'a> {
                     self.let_go(seat, Exit::Signal(sys::SIGTERM));
                 }
                 Order::Expel(_) => {}
-                Order::End => {
-                    self.spoil("it is not wanted any more");
-                    self.is_unwanted = true;
-                }
+                Order::End => self.spoil("it is not wanted any more"),
             }
         }
     }
 
-    /// A run's part is over.
-    fn let_go(&mut self, seat: Seat, exit: Exit) {
+    fn leave(&mut self, seat: Seat, exit: Exit) {
         let mut conversation = None;
         self.mux(|mux, routes| conversation = mux.leave(seat, routes));
-        let guest = self.guests.remove(&seat);
+        if let Some(guest) = self.guests.get_mut(&seat) {
+            guest.left = Some(Over { exit, conversation });
+        }
+    }
+
+    /// A run's part is over, whether it has left or not.
+    fn let_go(&mut self, seat: Seat, exit: Exit) {
+        if self.guests.get(&seat).is_some_and(|guest| guest.left.is_none()) {
+            self.leave(seat, exit);
+        }
+        let Some(mut guest) = self.guests.remove(&seat) else { return };
+        let over = guest.left.take().unwrap_or(Over { exit, conversation: None });
         // Before the next run: what this one has left behind.
         if self.guests.is_empty() && self.exit.is_none() {
             self.left = Some(Instant::now());
@@ -536,7 +543,7 @@ impl<'a> Hub<'a> {
         }
         let mut state = lock(&self.shared.state);
         state.unsettled = self.unsettled.is_some();
-        state.over.insert(seat, Over { exit, conversation });
+        state.over.insert(seat, over);
         state.seats -= 1;
         drop(state);
         self.shared.changed.notify_all();
@@ -544,8 +551,16 @@ impl<'a> Hub<'a> {
         drop(guest);
     }
 
-    /// Notices a program that says nothing.
+    /// Lets go of those that have left, and notices a program that says nothing.
     fn look_after_guests(&mut self) {
+        let exit = |guest: &Guest| guest.left.as_ref().map(|over| over.exit);
+        let left: Vec<(Seat, Exit)> =
+            self.guests.iter().filter_map(|(seat, guest)| Some((*seat, exit(guest)?))).collect();
+        for (seat, exit) in left {
+            if !lock(&self.shared.mux).is_leaving(seat) {
+                self.let_go(seat, exit);
+            }
+        }
         if !self.is_read() {
             self.guests.values_mut().for_each(|guest| guest.since = Instant::now());
         }
@@ -610,9 +625,9 @@ impl<'a> Hub<'a> {
             return;
         }
         let next = match self.stage {
-            // Where a run was stopped, or something runs on, it is not asked first.
-            None if self.is_unwanted => Ending::Closed,
-            None => Ending::Signalled,
+            // Where a run was stopped it is not asked first.
+            None if lock(&self.shared.state).is_stopped => Ending::Signalled,
+            None => Ending::Closed,
             Some((_, since)) if since.elapsed() < self.grace => return,
             Some((Ending::Closed, _)) => Ending::Signalled,
             Some((Ending::Signalled, _)) => Ending::Killed,
@@ -650,7 +665,8 @@ impl<'a> Hub<'a> {
         // A run that says much waits for the program as it would for its own.
         let hears = self.outbox.bytes < MOST_UNREAD;
         for guest in self.guests.values() {
-            watches.extend(hears.then(|| Watch::readable(guest.ends.stdin.as_fd())));
+            let speaks = hears && guest.left.is_none();
+            watches.extend(speaks.then(|| Watch::readable(guest.ends.stdin.as_fd())));
             let unread = !guest.outbox.is_empty();
             watches.extend(unread.then(|| Watch::writable(guest.ends.stdout.as_fd())));
         }
@@ -732,10 +748,12 @@ impl<'a> Hub<'a> {
         let seats: Vec<Seat> = self.guests.keys().copied().collect();
         for seat in seats {
             let mut buffer = [0; READ];
-            let Some(guest) = self.guests.get_mut(&seat) else { continue };
+            let Some(guest) = self.guests.get_mut(&seat).filter(|guest| guest.left.is_none()) else {
+                continue;
+            };
             match guest.ends.stdin.read(&mut buffer) {
                 // The run has had its result.
-                Ok(0) => self.let_go(seat, Exit::Code(0)),
+                Ok(0) => self.leave(seat, Exit::Code(0)),
                 Ok(read) => {
                     let mut rest = &buffer[..read];
                     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -752,7 +770,7 @@ impl<'a> Hub<'a> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => self.let_go(seat, Exit::Code(1)),
+                Err(_) => self.leave(seat, Exit::Code(1)),
             }
         }
     }

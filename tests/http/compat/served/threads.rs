@@ -317,6 +317,6 @@ fn a_client_that_leaves_at_the_very_end_has_had_its_answer() {
     let metrics = server.get("/metrics").body;
     assert!(metrics.contains(r#"kind="ok"} 1"#) || metrics.contains(r#"outcome="ok"} 1"#), "{metrics}");
     assert!(!metrics.contains(r#""cancelled"} 1"#), "{metrics}");
-    assert!(scene.path("bin/flushed").exists(), "it was let flush");
+    until("it was let flush", || scene.path("bin/flushed").exists());
     assert_eq!(kept(&scene), 1, "and the conversation can go on");
 }
