@@ -5,11 +5,12 @@
 mod answer;
 mod dialogue;
 mod failure;
+mod mux;
 mod opening;
 mod usage;
 
 use self::dialogue::Turn;
-use super::{Backend, Dialogue, File, Launch, StopSignal, VendorSessions, narrowed};
+use super::{Backend, Dialogue, File, Keeping, Launch, StopSignal, VendorSessions, narrowed};
 use crate::base::collect::inserted;
 use crate::base::json::{Value, json};
 use crate::model::error::Error;
@@ -193,6 +194,23 @@ impl Backend for Claude {
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(Turn::of(&narrowed(task)))
+    }
+
+    fn keeps(&self, task: &Task) -> Option<Keeping> {
+        // A command of the user's could change the program for good; a budget is the process's; and the conversations in it
+        // are kept apart by a command.
+        let is_alone =
+            |flag: &String| flag.starts_with("--max-budget-usd") || flag == "--disable-slash-commands";
+        if task.interpret || task.extra.iter().any(is_alone) {
+            return None;
+        }
+        let of_all = Keeping::of_all_turns(task);
+        let launch = self.launch(&of_all).ok()?;
+        Some(Keeping {
+            shape: format!("{launch:?} {:?}", opening::opening(&of_all)),
+            is_shared: false,
+            mux: Box::new(mux::Conversations::new(task.resume.is_some())),
+        })
     }
 }
 

@@ -7,9 +7,10 @@ mod dialogue;
 mod failure;
 mod items;
 mod model;
+mod mux;
 mod provider;
 
-use super::{Backend, Dialogue, Launch, StopSignal, VendorSessions, narrowed};
+use super::{Backend, Dialogue, Keeping, Launch, StopSignal, VendorSessions, narrowed};
 use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::model::error::Error;
@@ -152,12 +153,14 @@ impl Backend for Codex {
             )));
         }
         // With analytics on and no way to reach them codex lingers for 5 s after a turn.
+        // Where it is kept, a thread that no run uses any more is to be gone at once: see `mux`.
+        let own = ["app-server", "-c", "analytics.enabled=false", "-c", "thread_unload_delay_secs=0"];
         // The snapshot of the user's shell is a file of the session, which codex does not always remove at its end.
-        let own = ["app-server", "-c", "analytics.enabled=false", "--disable", "shell_snapshot"];
-        let own = if task.ephemeral { &own[..] } else { &own[..3] };
+        let without_files: &[&str] = if task.ephemeral { &["--disable", "shell_snapshot"] } else { &[] };
+        let own = own.iter().chain(without_files);
         Ok(Launch {
             program: self.program.clone(),
-            args: own.iter().map(|word| (*word).to_owned()).chain(task.extra.iter().cloned()).collect(),
+            args: own.map(|word| (*word).to_owned()).chain(task.extra.iter().cloned()).collect(),
             // Its last words on standard error become messages: without colours.
             env: vec![("NO_COLOR".to_owned(), "1".to_owned())],
             unset: OUTER_SESSION.iter().map(|name| (*name).to_owned()).collect(),
@@ -170,6 +173,12 @@ impl Backend for Codex {
 
     fn dialogue(&self, task: &Task) -> Box<dyn Dialogue> {
         Box::new(dialogue::AppServer::new(Plan::new(&narrowed(task))))
+    }
+
+    fn keeps(&self, task: &Task) -> Option<Keeping> {
+        // All else is a thread's.
+        let shape = format!("{:?}", self.launch(&Keeping::of_all_turns(task)).ok()?);
+        Some(Keeping { shape, is_shared: true, mux: Box::new(mux::Threads::default()) })
     }
 
     fn rehearsal(&self, task: &Task) -> Vec<String> {

@@ -7,6 +7,7 @@ mod client_tools;
 mod codex;
 mod declared;
 mod gemini;
+mod kept;
 mod options;
 
 use clinvk::model::mcp::{McpServer, Transport};

@@ -14,7 +14,7 @@ fn answering(answer: &str) -> Scene {
         json!({"method": "turn/completed", "params": {"threadId": "T", "turn": {"id": "U", "status": "completed"}}}),
     ];
     let play = format!(
-        "while read -r line; do case $line in\n*'\"initialize\"'*) {} ;;\n*config/read*) {} ;;\n*thread/*) {} ;;\n*turn/start*) {} ;;\nesac; done",
+        "while read -r line; do case $line in\n*'\"initialize\"'*) {} ;;\n*config/read*) {} ;;\n*thread/unsubscribe*) exit ;;\n*thread/*) {} ;;\n*turn/start*) {} ;;\nesac; done",
         line(json!({"id": 1, "result": {"userAgent": "clinvk/0.171.0 (x)"}})),
         line(json!({"id": 6, "result": {"config": {}}})),
         line(json!({"id": 2, "result": {"thread": {"id": "T"}, "model": "m"}})),

@@ -439,7 +439,7 @@ fn decide(message: &Value, answer: Value, steps: &mut Steps) {
 
 /// What is told of the background tasks that are waited for. Watchers that run along (`ambient`), and what goes on outside
 /// the program (`off_host`), are not.
-fn open_tasks(tasks: &Value) -> Vec<String> {
+pub(super) fn open_tasks(tasks: &Value) -> Vec<String> {
     let is_ours = |task: &&Value| task["ambient"] != json!(true) && task["off_host"] != json!(true);
     let name = |task: &Value| format!("`{}`", text(&task["description"]));
     tasks.as_array().into_iter().flatten().filter(is_ours).map(name).collect()

@@ -35,6 +35,24 @@ pub(super) fn opening(task: &Task) -> Vec<String> {
     }
     let has_settings = request.as_object().is_some_and(|request| request.len() > 1);
     let initialize = json!({"type": "control_request", "request_id": "initialize", "request": request});
-    let user = ordered!({"message": {"content": content, "role": "user"}, "type": "user"});
-    has_settings.then(|| initialize.to_string()).into_iter().chain([user.text()]).collect()
+    has_settings.then(|| initialize.to_string()).into_iter().chain([user(content)]).collect()
+}
+
+/// The command that ends a conversation and begins another.
+pub(super) fn clear() -> String {
+    user(vec![ordered!({"text": "/clear", "type": "text"})])
+}
+
+fn user(content: Vec<Json>) -> String {
+    ordered!({"message": {"content": content, "role": "user"}, "type": "user"}).text()
+}
+
+/// Whether one of our lines is the settings. They are known by their end: what stands before may be long.
+pub(super) fn is_initialize(line: &str) -> bool {
+    line.ends_with(r#","request_id":"initialize","type":"control_request"}"#)
+}
+
+/// Whether one of our lines is a prompt.
+pub(super) fn is_prompt(line: &str) -> bool {
+    line.ends_with(r#","role":"user"},"type":"user"}"#)
 }

@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 // The numbers of our requests.
-const INITIALIZE: u64 = 1;
-const OPEN: u64 = 2;
-const TURN: u64 = 3;
+pub(super) const INITIALIZE: u64 = 1;
+pub(super) const OPEN: u64 = 2;
+pub(super) const TURN: u64 = 3;
 const INTERRUPT: u64 = 4;
 const INJECT: u64 = 5;
 const SETTINGS: u64 = 6;
@@ -113,8 +113,7 @@ impl AppServer {
 
 impl Dialogue for AppServer {
     fn start(&mut self, steps: &mut Steps) {
-        let us = json!({"name": "clinvk", "title": "clinvk", "version": env!("CARGO_PKG_VERSION")});
-        request(INITIALIZE, "initialize", json!({"clientInfo": us}), steps);
+        steps.push(Step::Send(initialize()));
     }
 
     fn line(&mut self, line: &str, steps: &mut Steps) {
@@ -218,7 +217,7 @@ impl AppServer {
             let message = format!("codex {version} is too old: clinvk needs {OLDEST} or newer");
             return self.finish(Err(Failure::new(Kind::NotInstalled, message)), steps);
         }
-        steps.push(Step::Send(Rpc::Unmarked.notification("initialized", Value::Null)));
+        steps.push(Step::Send(initialized()));
         request(SETTINGS, "config/read", json!({"includeLayers": false}), steps);
     }
 
@@ -320,7 +319,7 @@ impl AppServer {
                 self.progress("warning", "no answer: codex asked a person".to_owned(), steps);
                 (Ok(json!({"answers": {}})), None)
             }
-            _ => (Err(format!("clinvk does not answer `{method}`")), None),
+            _ => (Err(not_answered(method)), None),
         };
         let reply = match reply {
             Ok(result) => Rpc::Unmarked.answer(id, result),
@@ -612,6 +611,22 @@ fn permission(id: &Value, method: &str, params: &Value) -> Option<Permission> {
         None => name.clone(),
     };
     Some(Permission { id: id.to_string(), tool_use: text(&params["itemId"]).to_owned(), name, title, input })
+}
+
+/// What codex is asked first, once in its life.
+pub(super) fn initialize() -> String {
+    let us = json!({"name": "clinvk", "title": "clinvk", "version": env!("CARGO_PKG_VERSION")});
+    Rpc::Unmarked.request(INITIALIZE, "initialize", json!({"clientInfo": us}))
+}
+
+/// ... and is told when it has answered.
+pub(super) fn initialized() -> String {
+    Rpc::Unmarked.notification("initialized", Value::Null)
+}
+
+/// The sentence for a question that has no other answer.
+pub(super) fn not_answered(method: &str) -> String {
+    format!("clinvk does not answer `{method}`")
 }
 
 fn request(id: u64, method: &str, params: Value, steps: &mut Steps) {

@@ -1,6 +1,7 @@
 //! Claude: what a task becomes on its command line and in its dialogue, and what recorded dialogues mean.
 
 mod attended;
+mod kept;
 mod newest;
 mod surfaces;
 

@@ -9,11 +9,13 @@ use clinvk::model::event::Event;
 use clinvk::model::task::{Approval, Effort, Image, Sandbox, Task, TaskOption, ToolUse};
 use serde_json::{Value, json};
 
+const ARGS: [&str; 5] = ["app-server", "-c", "analytics.enabled=false", "-c", "thread_unload_delay_secs=0"];
+
 #[test]
 fn the_launch_is_the_app_server_whatever_is_asked() {
     let launch = codex().launch(&task("-x; rm -rf /")).unwrap();
     assert_eq!(launch.program, "codex");
-    assert_eq!(launch.args, ["app-server", "-c", "analytics.enabled=false"]);
+    assert_eq!(launch.args, ARGS);
     assert_eq!(
         (launch.dir.to_str(), launch.stop, launch.model_is_remote),
         (Some("/src/project"), StopSignal::Terminate, true)
@@ -22,7 +24,7 @@ fn the_launch_is_the_app_server_whatever_is_asked() {
     assert!(!launch.unset.iter().any(|name| name == "CODEX_HOME"), "{:?}", launch.unset);
 
     let extra = Task { extra: vec!["--disable".into(), "goals".into()], ..task("hi") };
-    assert_eq!(codex().launch(&extra).unwrap().args[3..], ["--disable", "goals"]);
+    assert_eq!(codex().launch(&extra).unwrap().args[ARGS.len()..], ["--disable", "goals"]);
     assert_eq!(Codex::new(Some("/opt/codex".into()), &[]).launch(&extra).unwrap().program, "/opt/codex");
 }
 
@@ -311,7 +313,7 @@ fn tools_are_bound_by_settings_of_the_thread() {
         }
         let web = if tools == ToolUse::None { json!("disabled") } else { Value::Null };
         assert_eq!(config["web_search"], web, "{tools:?}");
-        assert_eq!(codex().launch(&asked).unwrap().args, ["app-server", "-c", "analytics.enabled=false"]);
+        assert_eq!(codex().launch(&asked).unwrap().args, ARGS);
         let granted = Task { approval: Approval::None, sandbox: Sandbox::Full, ..asked };
         let widest = params(&granted, "thread/start")["sandbox"].clone();
         assert_eq!(

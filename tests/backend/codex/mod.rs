@@ -3,6 +3,7 @@
 mod background;
 mod events;
 mod failures;
+mod kept;
 mod launch;
 mod messages;
 mod models;

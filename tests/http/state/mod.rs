@@ -1,4 +1,3 @@
 //! The server's own state.
 
-mod reload;
 mod self_reference;

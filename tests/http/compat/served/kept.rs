@@ -318,6 +318,7 @@ while read -r line; do
   case $line in
     *'"method":"initialize"'*) say '{"id":1,"result":{"userAgent":"clinvk/0.169.0 (x)"}}' ;;
     *'"method":"config/read"'*) say '{"id":6,"result":{"config":{"mcp_servers":{"my.server":{"command":"x"}}}}}' ;;
+    *'"method":"thread/unsubscribe"'*) exit ;;
     *'"method":"thread/'*) say '{"id":2,"result":{"thread":{"id":"01a20432-1292-7ee1-b251-b9d2139ecc6e"},"model":"gpt-fake"}}' ;;
     *'"method":"turn/start"'*)
       say '{"id":3,"result":{"turn":{"id":"U"}}}'
