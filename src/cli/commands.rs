@@ -128,10 +128,13 @@ pub const COMMANDS: &[Command] = commands! {
     "serve" "": SERVE,
         ["clinvk serve", "http://127.0.0.1:8080, for this machine only"],
         ["clinvk serve --socket ~/.clinvk/socket", "a Unix socket, for this user only"];
+    "completions" "SHELL": "print the script by which a shell completes command lines of clinvk",
+        ["clinvk completions bash", "bash, zsh or fish: for its folder of completions, or to be sourced"],
+        ["clinvk completions -- sessions show ''", "what may stand in the place of the last word"];
     "version" "": "print the version",
         ["clinvk version", "version and commit"],
         ["clinvk version --json", "with the features of the build"];
-    "help" "[COMMAND]": "print help",
+    "help" "[COMMAND...]": "print help",
         ["clinvk help map", "what a command does, and its flags"],
         ["clinvk help sessions clean", "the same of a command's command"];
 };

@@ -5,6 +5,7 @@ mod backends;
 mod batch;
 mod chain;
 mod commands;
+mod completions;
 mod compare;
 mod config;
 mod exit;
@@ -118,6 +119,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
         return Err(Error::Invalid(format!("`{}` takes no `{word}`: see `clinvk {0} -h`", typed.command)));
     }
     match typed.command {
+        "completions" => completions::run(typed),
         "help" => say_help(typed, commands::find(&typed.operands)?),
         "version" => say_version(typed),
         "" if typed.operands.is_empty() && world::stdin_is_terminal() && !typed.has(Name::File) => {

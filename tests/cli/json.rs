@@ -117,6 +117,7 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     ok("version", &["version"]);
     ok("version", &["--version"]);
     ok("version", &["-V"]);
+    assert!(ok("completions", &["completions", "zsh"])["script"].as_str().unwrap().starts_with("#compdef"));
     let help = ok("help", &["help"]);
     assert_eq!(help["commands"].as_array().map(Vec::len), Some(COMMANDS.len() - 1), "{help}");
     assert_eq!(ok("help", &["help", "map"])["command"], "map");

@@ -2,6 +2,7 @@
 
 mod backends;
 mod command_line;
+mod completions;
 mod input;
 mod json;
 pub mod manual;
