@@ -113,9 +113,11 @@ impl Backend for Acp {
             return None;
         }
         let task = Keeping::of_all_turns(task);
-        // What belongs to a session is among it, the choices of model and mode too: then an agent in which a session goes on
-        // has nothing of what it was for other tasks.
-        let TurnParams { offers, add_dirs, servers, session, auth_method, choices, .. } = self.params(&task);
+        let TurnParams { offers, add_dirs, servers, session, auth_method, mut choices, .. } =
+            self.params(&task);
+        // What belongs to a session is among it, so that none goes on with less than its task asks for. Only a model is
+        // chosen anew in each run: one that goes on asks for the model that it has.
+        choices.retain(|(choice, _)| *choice != Choice::Model);
         let opening = (offers, add_dirs, servers, session, &auth_method, choices);
         let agent = Box::new(quirks::Plain(self.0.name.clone()));
         Some(Keeping {

@@ -11,7 +11,8 @@ mod tag;
 pub use epoll::Epoll;
 pub use place::{FileAccess, open_directory, open_file, open_file_at};
 pub use signals::{
-    die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
+    count_hangups, die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
+    wait_for_hangup,
 };
 pub use spawn::{Child, Program};
 pub use streams::{Stdout, Waiting, stdout_was_closed};
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 /// There is no such kind of address here.
 pub use libc::EAFNOSUPPORT;
-pub use libc::{EISDIR, ELOOP, ENXIO, O_NOFOLLOW, O_NONBLOCK};
+pub use libc::{EISDIR, ELOOP, ENXIO, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 
 /// Turns libc's -1 into the error behind it.

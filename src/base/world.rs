@@ -8,9 +8,10 @@ use crate::base::sha256;
 use crate::base::sys;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -216,6 +217,12 @@ pub(crate) fn stdout_is_terminal() -> bool {
 /// Standard error is a terminal.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// This process has a terminal that it can be controlled from, whatever its standard streams are: one that was closed is none.
+pub(crate) fn has_terminal() -> bool {
+    let flags = sys::O_NONBLOCK | sys::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags).open("/dev/tty").is_ok()
 }
 
 /// Standard error is a terminal on which a line can be drawn over.

@@ -161,7 +161,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "acp" => stdio::acp(typed, world, &loaded.config),
                 "mcp" => stdio::mcp(typed, world, &loaded.config),
                 #[cfg(feature = "serve")]
-                "serve" => serve::run(typed, world, &loaded.config),
+                "serve" => serve::run(typed, world, explicit.as_deref(), loaded.config),
                 #[cfg(not(feature = "serve"))]
                 "serve" => Err(Error::Invalid(
                     "this build has no server: it was made without the feature `serve`".to_owned(),

@@ -1,25 +1,27 @@
 //! `clinvk serve`: opens its listeners, says where they are, and serves until a signal stops it.
 
+mod reload; // the configuration: with the flags over it, and again
+
+use self::reload::{Overrides, Reload};
 use super::flags::{Name, Typed, known};
 use super::{leftovers, say, signals};
-use crate::backend::Agents;
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
-use crate::base::world::World;
+use crate::base::sync::Current;
+use crate::base::world::{self, World};
 use crate::base::{disk, sys};
 use crate::client;
-use crate::config::{self, Config};
-use crate::engine::Engine;
-use crate::engine::pool::Pool;
+use crate::config::Config;
 use crate::exec;
-use crate::http::front::keys::{Keys, VARIABLE as KEYS};
+use crate::http::front::keys::VARIABLE as KEYS;
 use crate::http::layers::Front;
 use crate::http::net::memory::Memory;
 use crate::http::net::{Acceptor, Limits, Listen};
 use crate::http::state::reuse::Which;
-use crate::http::state::server::Server;
+use crate::http::state::server::{Lasting, Server};
 use crate::model::error::Error;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -46,47 +48,35 @@ const ROUND: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
 /// Returns when a signal stopped it and nothing is left.
-pub(crate) fn run(typed: &Typed, mut world: World, config: &Config) -> Result<u8, Error> {
+pub(crate) fn run(
+    typed: &Typed,
+    mut world: World,
+    explicit: Option<&Path>,
+    config: Config,
+) -> Result<u8, Error> {
     sys::keep_little_memory();
     let home = world.home()?.to_owned();
     let is_auto = typed.has(Name::Auto);
-    let mut config = config.clone();
     if is_auto {
-        config.server = of_command_lines(&home);
         // A command line that may open its socket is let in.
         world.env.remove(KEYS);
         log_to(&home.join(client::LOG))?;
     }
     logging(typed, &world)?;
-    if let Some(host) = typed.value(Name::Host) {
-        host.clone_into(&mut config.server.host);
-    }
-    let port = "a number from 0 to 65535; 0 takes a free port";
-    if let Some(port) = typed.read(Name::Port, port, |word| word.parse().ok())? {
-        config.server.port = port;
-    }
-    if let Some(socket) = typed.value(Name::Socket) {
-        socket.clone_into(&mut config.server.socket);
-    }
+    let overrides = Overrides::of(typed, &home)?;
+    let config = overrides.over(config);
     let listen = if is_auto { Listen::Unix(home.join(client::SOCKET)) } else { listen(&world, &config) };
-    let mut engine = Engine::of(world, &config, Agents::Configured);
-    engine.pool = Some(Arc::new(Pool::of(&config)));
-    let (keys, warnings) = Keys::load(&config.server, &engine.world)?;
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    if !keys.is_empty() {
-        // The programs that it runs are of the same user.
-        sys::hide_memory();
-    }
-    guard(&listen, &keys, &config)?;
-    leftovers::warn(&engine.world);
-    let stop = signals::pipe_of(&sys::ending_signals())?;
-    let limits = limits(&config);
+    let others_come_by = others_come_by(&listen, &config);
+    let world = Arc::new(world);
+    let (engine, keys) = reload::open(&world, &config, others_come_by.as_deref())?;
+    leftovers::warn(&world);
+    let stop = signals()?;
     let acceptor = Acceptor::open(vec![listen])?;
     let addresses = acceptor.addresses();
-    let idle = is_auto.then(|| Duration::from_secs(config.client.idle_secs));
-    let mut server = Server::new(config, engine, keys, acceptor.gauges(), &addresses)?;
-    server.has_callers = is_auto;
-    let server = Arc::new(server);
+    let started = config.server.clone();
+    let limits = Current::new(limits(&config, Memory::new(config.server.max_memory_bytes)));
+    let lasting = Arc::new(Lasting { has_callers: is_auto, ..Lasting::new(acceptor.gauges()) });
+    let server = Current::new(Server::new(config, engine, keys, lasting, &addresses)?);
     // A program that reads the address reads a line.
     match typed.has(Name::Json) {
         true => say(&format!("{}\n", json!({"listening": addresses})))?,
@@ -98,35 +88,46 @@ pub(crate) fn run(typed: &Typed, mut world: World, config: &Config) -> Result<u8
         // The command line that started it has read that, and goes its way.
         let nowhere = OpenOptions::new().write(true).open("/dev/null");
         let quiet = nowhere.and_then(|nowhere| sys::redirect(sys::stdout_fd(), nowhere.as_fd()));
-        quiet.map_err(|error| Error::System { what: "close standard output", error })?;
+        quiet.map_err(lacks("close standard output"))?;
     }
+    let reload = Reload {
+        world,
+        explicit: explicit.map(Path::to_owned),
+        overrides,
+        started,
+        others_come_by,
+        has_terminal: world::has_terminal(),
+        addresses,
+        server: server.clone(),
+        limits: limits.clone(),
+    };
+    // Never joined: it waits for signals until the process ends.
+    spawn("reload", move || reload.when_told())?;
     let over = Arc::new(AtomicBool::new(false));
-    let rounds = look_after(&server, &over, idle)?;
+    let rounds = look_after(&server, &over)?;
     let served = acceptor.serve(limits, Arc::new(Front(server.clone())), stop);
-    end_detached(&server);
-    server.engine.pool.iter().for_each(|pool| pool.end());
+    end_detached(&server.get());
+    server.get().engine.pool.iter().for_each(|pool| pool.end());
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();
-    server.forget(Which::All, Instant::now() + LAST_MOMENT);
-    served.map(|()| 0).map_err(|error| Error::System { what: "serve", error })
+    server.get().forget(Which::All, Instant::now() + LAST_MOMENT);
+    served.map(|()| 0).map_err(lacks("serve"))
 }
 
-/// What holds of the server of this user's command lines, which may do what those may: the bounds that keep others from its
-/// runs are for others.
-fn of_command_lines(home: &Path) -> config::Server {
-    /// As many runs, and connections, as there are descriptors and processes for.
-    const MANY: usize = 1024;
-    config::Server {
-        socket: home.join(client::SOCKET).to_string_lossy().into_owned(),
-        max_runs: MANY,
-        max_connections: 4 * MANY,
-        max_request_body_bytes: u32::MAX as usize,
-        max_memory_bytes: 64 << 30,
-        // What runs has no limit but its own, also when the server is to end.
-        drain_secs: 0,
-        ..config::Server::default()
-    }
+fn spawn(name: &str, does: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    thread::Builder::new().name(name.to_owned()).spawn(does).map_err(lacks("start a thread"))
+}
+
+fn lacks(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::System { what, error }
+}
+
+/// Where the requests to stop come from. SIGHUP is none.
+fn signals() -> Result<OwnedFd, Error> {
+    sys::count_hangups().map_err(lacks("listen for signals"))?;
+    let ending = sys::ending_signals().into_iter().filter(|signal| *signal != sys::SIGHUP);
+    signals::pipe_of(&ending.collect::<Vec<_>>())
 }
 
 /// From now on what is logged is in that file: the new behind the old, unless there is too much of that.
@@ -171,8 +172,8 @@ fn listen(world: &World, config: &Config) -> Listen {
     })
 }
 
-/// Without keys only this machine's users may come in.
-fn guard(listen: &Listen, keys: &Keys, config: &Config) -> Result<(), Error> {
+/// The host by which users of other machines may come, if they may.
+fn others_come_by(listen: &Listen, config: &Config) -> Option<String> {
     let others_may_come = match listen {
         Listen::Unix(_) => false,
         Listen::Tcp(host, port) => {
@@ -181,15 +182,7 @@ fn guard(listen: &Listen, keys: &Keys, config: &Config) -> Result<(), Error> {
         }
         Listen::Inherited(sockets) => !sockets.iter().all(is_local),
     };
-    if !others_may_come || !keys.is_empty() {
-        return Ok(());
-    }
-    let sentence = format!(
-        "without API keys only this machine may be let in, and `{}` lets others in: set CLINVK_API_KEYS or \
-         server.api_keys_file, or use --host 127.0.0.1",
-        config.server.host
-    );
-    Err(Error::Config { origin: "serve".to_owned(), position: None, problem: sentence })
+    others_may_come.then(|| config.server.host.clone())
 }
 
 /// Whether only this machine can connect to a socket.
@@ -202,10 +195,11 @@ fn is_local(socket: &OwnedFd) -> bool {
         || clone().map(UnixListener::from).and_then(is_unix).is_ok()
 }
 
-fn limits(config: &Config) -> Limits {
+/// What the configuration says of connections.
+fn limits(config: &Config, memory: Arc<Memory>) -> Limits {
     let of_server = &config.server;
     let kept: usize = config.pools.values().map(|pool| pool.max).sum();
-    Limits {
+    let limits = Limits {
         head: HEAD,
         idle: Duration::from_secs(of_server.idle_timeout_secs),
         read: Duration::from_secs(of_server.read_timeout_secs),
@@ -213,10 +207,11 @@ fn limits(config: &Config) -> Limits {
         connections: of_server.max_connections,
         per_address: of_server.max_connections_per_address,
         descriptors: OWN_FILES + FILES_OF_RUN * of_server.max_runs as u64 + FILES_OF_KEPT * kept as u64,
-        memory: Memory::new(of_server.max_memory_bytes),
+        memory,
         wait: Duration::from_secs(of_server.queue_timeout_secs),
         drain: Duration::from_secs(of_server.drain_secs),
-    }
+    };
+    limits.within_open_files()
 }
 
 fn banner(addresses: &[String]) -> String {
@@ -228,42 +223,39 @@ fn banner(addresses: &[String]) -> String {
     text
 }
 
-/// Looks after the server until it is over. `idle`: it ends by itself when it has had nothing to do for so long.
-fn look_after(
-    server: &Arc<Server>,
-    over: &Arc<AtomicBool>,
-    idle: Option<Duration>,
-) -> Result<JoinHandle<()>, Error> {
+/// Looks after the server until it is over. One of command lines ends by itself when it has had nothing to do for long enough.
+fn look_after(server: &Arc<Current<Server>>, over: &Arc<AtomicBool>) -> Result<JoinHandle<()>, Error> {
     let (server, over) = (server.clone(), over.clone());
-    let rounds = move || {
-        server.sweep();
-        let (mut idle, mut since) = (idle, Instant::now());
+    spawn("rounds", move || {
+        server.get().sweep();
+        let (mut since, mut is_ending) = (Instant::now(), false);
         while !over.load(Ordering::SeqCst) {
-            thread::park_timeout(idle.map_or(ROUND, |idle| idle.min(ROUND)));
+            let idle = Duration::from_secs(server.get().config.client.idle_secs);
+            let may_end = server.get().lasting.has_callers && !is_ending;
+            thread::park_timeout(if may_end { idle.min(ROUND) } else { ROUND });
+            let server = server.get();
             server.look_after();
             exec::reap_orphans();
-            match idle {
-                Some(_) if server.was_used() => since = Instant::now(),
+            if server.lasting.was_used() {
+                since = Instant::now();
+            } else if may_end && since.elapsed() >= idle {
                 // As when it is asked to end. A client that comes just now starts another one.
-                Some(most) if since.elapsed() >= most => {
-                    idle = None;
-                    sys::raise(sys::SIGTERM);
-                }
-                _ => {}
+                is_ending = true;
+                sys::raise(sys::SIGTERM);
             }
         }
-    };
-    let started = thread::Builder::new().name("rounds".to_owned()).spawn(rounds);
-    started.map_err(|error| Error::System { what: "start a thread", error })
+    })
 }
 
 /// Runs without clients end with the server too.
 fn end_detached(server: &Server) {
-    server.runs.cancel_all();
+    server.lasting.runs.cancel_all();
     let since = Instant::now();
     // An answer may be known before the last process is gone, and a slot free before the answer is.
-    let is_at_work =
-        || server.slots.used().0 > 0 || server.runs.all().iter().any(|run| run.status().is_none());
+    let is_at_work = || {
+        server.lasting.slots.used().0 > 0
+            || server.lasting.runs.all().iter().any(|run| run.status().is_none())
+    };
     while is_at_work() && since.elapsed() < LAST_MOMENT {
         thread::sleep(Duration::from_millis(20));
     }

@@ -33,6 +33,8 @@ struct State {
     /// What was asked for last: for spares.
     recipes: BTreeMap<Key, Recipe>,
     counts: Counts,
+    /// Those that take no run any more, until they are gone.
+    leaving: Vec<Arc<Kept>>,
     is_closed: bool,
 }
 
@@ -315,24 +317,28 @@ impl Pool {
         }
     }
 
-    /// Ends all programs, and waits until they are gone. Those that hang are killed.
-    pub(crate) fn end(&self) {
-        self.close().iter().for_each(|kept| kept.await_end());
+    /// Takes the place of a pool of another configuration. What is kept there ends when the runs in it are over.
+    pub(crate) fn succeed(&self, other: &Pool) {
+        let mut theirs = lock(&other.state);
+        theirs.close("reload");
+        let mut state = lock(&self.state);
+        (state.counts, state.leaving) = (theirs.counts.clone(), std::mem::take(&mut theirs.leaving));
     }
 
-    /// Asks all programs to end when the runs in them are over, and takes no further run.
-    fn close(&self) -> Vec<Arc<Kept>> {
-        let mut state = lock(&self.state);
-        state.is_closed = true;
-        let kept: Vec<Arc<Kept>> = state.members.drain(..).filter_map(|member| member.kept).collect();
-        kept.iter().for_each(|kept| kept.end());
-        kept
+    /// Ends all programs, and waits until they are gone. Those that hang are killed.
+    pub(crate) fn end(&self) {
+        let leaving = {
+            let mut state = lock(&self.state);
+            state.close("stop");
+            std::mem::take(&mut state.leaving)
+        };
+        leaving.iter().for_each(|kept| kept.await_end());
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.close();
+        lock(&self.state).close("stop");
     }
 }
 
@@ -422,6 +428,7 @@ impl State {
 
     /// Lets go of those that take no run any more. They end with the last run in them.
     fn forget_ended(&mut self) {
+        self.leaving.retain(|kept| kept.standing() != Standing::Ended);
         let counts = &mut self.counts.ended;
         self.members.retain(|member| {
             let standing = member.kept.as_ref().map(|kept| kept.standing());
@@ -548,12 +555,21 @@ impl State {
     /// Asks a program to end with the last run in it.
     fn end(&mut self, number: u64, reason: &'static str) {
         let Some(index) = self.members.iter().position(|member| member.number == number) else { return };
-        if let Some(kept) = &self.members[index].kept {
+        let member = self.members.swap_remove(index);
+        if let Some(kept) = member.kept {
             kept.end();
             *self.counts.ended.entry(reason).or_default() += 1;
-            log::debug!("{} (pid {}) is not kept: {reason}", self.members[index].backend, kept.pid());
+            log::debug!("{} (pid {}) is not kept: {reason}", member.backend, kept.pid());
+            self.leaving.push(kept);
         }
-        self.members.swap_remove(index);
+    }
+
+    /// Asks all programs to end, and takes no further run.
+    fn close(&mut self, reason: &'static str) {
+        self.is_closed = true;
+        while let Some(number) = self.members.last().map(|member| member.number) {
+            self.end(number, reason);
+        }
     }
 
     /// A key whose backend has fewer that wait than it should: the one that was asked for last. None while the machine is busy

@@ -3,6 +3,7 @@
 
 use super::routes;
 use crate::base::json::json;
+use crate::base::sync::Current;
 use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys;
 use crate::http::front::origin::OriginHeaders;
@@ -38,12 +39,12 @@ impl Next<'_> {
     }
 }
 
-/// The server as a connection sees it.
-pub(crate) struct Front(pub(crate) Arc<Server>);
+/// The server as a connection sees it: by the configuration that holds when a request begins.
+pub(crate) struct Front(pub(crate) Arc<Current<Server>>);
 
 impl Service for Front {
     fn serve(&self, exchange: &mut Exchange<'_>) {
-        serve(&self.0, exchange);
+        serve(&self.0.get(), exchange);
     }
 
     fn tells_health(&self, path: &str) -> bool {
@@ -52,7 +53,7 @@ impl Service for Front {
     }
 
     fn is_of_many(&self, address: IpAddr) -> bool {
-        self.0.proxies.trusts(address)
+        self.0.get().proxies.trusts(address)
     }
 }
 
@@ -151,7 +152,7 @@ fn note(call: &Call<'_, '_>) {
     let (head, took) = (&call.exchange.head, call.since.elapsed());
     // 499 is what is noted for a client that left without an answer.
     let (status, bytes) = call.exchange.sent().map_or((499, 0), |sent| (sent.status, sent.bytes));
-    call.server.metrics.request(call.who.route, &head.method, status, took);
+    call.server.lasting.metrics.request(call.who.route, &head.method, status, took);
     let key = call.who.key.as_ref().map_or("", |key| &*key.name);
     crate::base::logging::record(
         "request",
@@ -193,7 +194,7 @@ fn rate_limit(call: &mut Call<'_, '_>, next: Next<'_>) -> Result<(), Fault> {
         None => (rate::Who::at(address), Rate::of(&call.server.config.server, None)),
     };
     let (who, Some(rate)) = counted else { return next.go(call) };
-    match call.server.buckets.take(who, rate, Instant::now()) {
+    match call.server.lasting.buckets.take(who, rate, Instant::now()) {
         Ok(()) => next.go(call),
         Err(seconds) => {
             let fault = Fault::of(Kind::RateLimited, "too many requests: slow down");

@@ -75,6 +75,7 @@ impl Server {
 }
 
 /// A request that is being written.
+#[derive(Clone)]
 pub struct Ask {
     address: String,
     head: String,
@@ -109,20 +110,30 @@ impl Ask {
     }
 
     /// Sends it, and leaves the answer to be read.
-    pub fn send(mut self) -> Stream {
+    pub fn send(self) -> Stream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = Stream(BufReader::new(stream));
+        self.send_on(&mut stream);
+        stream
+    }
+
+    /// The same on a connection whose last answer was read.
+    pub fn send_on(mut self, stream: &mut Stream) {
         if !self.has_host {
             let host = self.address.clone();
             self = self.header("Host", &host);
         }
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = if self.is_chunked {
             "\r\n".to_owned()
         } else {
             format!("Content-Length: {}\r\n\r\n", self.body.len())
         };
-        stream.write_all(&[self.head.as_bytes(), length.as_bytes(), &self.body].concat()).unwrap();
-        Stream(BufReader::new(stream))
+        stream
+            .0
+            .get_mut()
+            .write_all(&[self.head.as_bytes(), length.as_bytes(), &self.body].concat())
+            .unwrap();
     }
 
     /// Sends it, and waits for the whole answer.

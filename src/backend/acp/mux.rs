@@ -58,7 +58,7 @@ pub(in crate::backend) enum GoingOn {
 /// A session that is open in the agent.
 struct Session {
     seat: Option<Seat>,
-    /// The agent's answer when it was opened; none before that.
+    /// The agent's answer when it was opened, without what was chosen in it then; none before that.
     opened: Option<Value>,
     /// The agent works on a prompt in it.
     is_busy: bool,
@@ -391,7 +391,7 @@ impl AcpMux {
 
     /// A run has its session.
     fn opened(&mut self, seat: Seat, id: String, opened: &Value, routes: &mut Routes) {
-        self.seat(seat, id.clone(), Some(opened.clone()));
+        self.seat(seat, id.clone(), Some(without_current(opened.clone())));
         if !self.runs.contains_key(&seat) {
             return self.let_go(&id, routes);
         }
@@ -460,6 +460,18 @@ impl AcpMux {
         let id = self.runs.get(&seat)?.as_ref()?;
         self.sessions.get_mut(id)
     }
+}
+
+/// What lists the choices that there are in a session, without which of them are made.
+fn without_current(mut opened: Value) -> Value {
+    for (list, current) in [("models", "currentModelId"), ("modes", "currentModeId")] {
+        opened.get_mut(list).and_then(Value::as_object_mut).map(|list| list.remove(current));
+    }
+    let options = opened.get_mut("configOptions").and_then(Value::as_array_mut);
+    for option in options.into_iter().flatten().filter_map(Value::as_object_mut) {
+        option.remove("currentValue");
+    }
+    opened
 }
 
 fn answer(seat: Seat, number: u64, result: Result<Value, Value>) -> Route {

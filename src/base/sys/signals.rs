@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::{check, pipe};
+use std::cell::UnsafeCell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -69,21 +71,62 @@ pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
     }
     let (read, write) = pipe()?;
     SIGNAL_PIPE.store(write.into_raw_fd(), Ordering::Relaxed);
-    for &signal in signals {
-        // SAFETY: a zeroed sigaction is a valid one; the handler is async-signal-safe.
+    signals.iter().try_for_each(|signal| handle(*signal, note))?;
+    Ok(read)
+}
+
+/// Calls this, which is async-signal-safe, when the signal comes.
+fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: a zeroed sigaction is a valid one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        check(libc::sigaction(signal, std::ptr::null(), &mut action))?;
+        // The parent wants it so: `nohup`, or `&` in a script.
+        if action.sa_sigaction == libc::SIG_IGN {
+            return Ok(());
+        }
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_RESTART;
+        check(libc::sigaction(signal, &action, std::ptr::null_mut())).map(drop)
+    }
+}
+
+/// How many SIGHUP have come that no thread has seen. A semaphore costs no descriptor.
+static HANGUPS: Semaphore = Semaphore(UnsafeCell::new(MaybeUninit::zeroed()));
+
+struct Semaphore(UnsafeCell<MaybeUninit<libc::sem_t>>);
+
+// SAFETY: a semaphore is made to be used by several threads.
+unsafe impl Sync for Semaphore {}
+
+impl Semaphore {
+    fn ptr(&self) -> *mut libc::sem_t {
+        self.0.get().cast()
+    }
+}
+
+/// From now on SIGHUP ends nothing: `wait_for_hangup` returns. To be called once a process.
+pub fn count_hangups() -> io::Result<()> {
+    extern "C" fn count(_: libc::c_int) {
+        // SAFETY: sem_post is async-signal-safe, and the semaphore is there before the handler.
         unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            check(libc::sigaction(signal, std::ptr::null(), &mut action))?;
-            // The parent wants it so: `nohup`, or `&` in a script.
-            if action.sa_sigaction == libc::SIG_IGN {
-                continue;
-            }
-            action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
-            action.sa_flags = libc::SA_RESTART;
-            check(libc::sigaction(signal, &action, std::ptr::null_mut()))?;
+            let errno = *libc::__errno_location();
+            libc::sem_post(HANGUPS.ptr());
+            *libc::__errno_location() = errno;
         }
     }
-    Ok(read)
+    // SAFETY: no other thread uses it yet.
+    check(unsafe { libc::sem_init(HANGUPS.ptr(), 0, 0) })?;
+    handle(libc::SIGHUP, count)
+}
+
+/// Waits until SIGHUP has come once or more since the last time. After `count_hangups`.
+pub fn wait_for_hangup() {
+    // SAFETY: the semaphore is initialised and lives as long as the process.
+    unsafe {
+        while libc::sem_wait(HANGUPS.ptr()) != 0 {}
+        while libc::sem_trywait(HANGUPS.ptr()) == 0 {}
+    }
 }
 
 /// A write beyond the limit of a file's size (`ulimit -f`) is an error from now on and does not kill us. A handler that

@@ -120,7 +120,7 @@ fn run(
     let attempts = Attempts::of(&server.engine, tasks.clone(), thread.session.as_ref())?;
     let cancel = call.cancel()?;
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
-    let run = server.runs.add(run);
+    let run = server.lasting.runs.add(run);
     let control = server.control(&who, &request, cancel, chat.stream);
     let held = call.exchange.held().clone();
     let streamed = chat.stream;

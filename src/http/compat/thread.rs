@@ -93,7 +93,7 @@ impl Thread {
         let last = chat.turns.len().saturating_sub(1);
         if let Some(session) = named {
             chat.store = false;
-            thread.way = match server.reuse.by_name(&session.id) {
+            thread.way = match server.lasting.reuse.by_name(&session.id) {
                 true => Way::Kept,
                 false if session.hidden => {
                     return Err(Error::SessionBusy { id: session.id, pid: None }.into());
@@ -103,12 +103,12 @@ impl Thread {
             (thread.session, thread.known) = (Some(session), last);
             return Ok(thread);
         }
-        let is_on = server.reuse.is_on() && header(call).is_none();
+        let is_on = server.lasting.reuse.is_on() && header(call).is_none();
         chat.store &= is_on;
         thread.by_id = chat.store;
         if let Some(id) = &chat.previous {
             let gone = || Fault::no_response(id);
-            match server.reuse.by_response(&thread.parties.key_of_response(id), !chat.store) {
+            match server.lasting.reuse.by_response(&thread.parties.key_of_response(id), !chat.store) {
                 None => return Err(gone()),
                 Some(Previous::End(session)) => {
                     thread.session = Some(loaded(server, &session).ok_or_else(gone)?);
@@ -133,7 +133,7 @@ impl Thread {
         );
         if thread.by_history && goes_on {
             let key = thread.parties.key(chat, &chat.turns[..last]);
-            let session = server.reuse.by_history(&key).and_then(|session| loaded(server, &session));
+            let session = server.lasting.reuse.by_history(&key).and_then(|session| loaded(server, &session));
             if session.is_some() {
                 (thread.session, thread.way, thread.known) = (session, Way::History, last);
             }
@@ -183,7 +183,7 @@ impl Thread {
         let history = by_history.then(|| self.parties.key(chat, &history::with_answer(&chat.turns, answer)));
         let response = self.by_id.then(|| self.parties.key_of_response(response));
         if history.is_some() || response.is_some() || self.way == Way::Kept {
-            self.server.reuse.keep(session, history, response);
+            self.server.lasting.reuse.keep(session, history, response);
             lock(&self.sessions).kept = Some(session.clone());
         }
     }
@@ -206,7 +206,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        let (reuse, sessions) = (&self.server.reuse, lock(&self.sessions));
+        let (reuse, sessions) = (&self.server.lasting.reuse, lock(&self.sessions));
         let Sessions { kept, begun } = &*sessions;
         let own = self.session.as_ref().map(|session| &session.id);
         // A try that was not what had been asked for.
@@ -227,7 +227,7 @@ impl Drop for Thread {
 fn loaded(server: &Server, id: &str) -> Option<Session> {
     let session = server.engine.store.load(id).ok();
     if session.is_none() {
-        server.reuse.forget(id);
+        server.lasting.reuse.forget(id);
     }
     session
 }

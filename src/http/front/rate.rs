@@ -1,6 +1,7 @@
 //! How many requests may come: a token bucket for each API key, and for each address that has none. The time is
 //! handed in.
 
+use crate::base::sync::lock;
 use crate::config::{KeyPolicy, Server};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -57,14 +58,15 @@ impl Who {
     }
 }
 
+#[derive(Default)]
 pub(crate) struct Buckets {
-    /// How long a silent client is remembered.
-    memory: Duration,
     held: Mutex<RateState>,
 }
 
 #[derive(Default)]
 struct RateState {
+    /// How long a silent client is remembered.
+    memory: Duration,
     /// As many as there are keys.
     keys: HashMap<Who, Bucket>,
     /// Clients without a key, up to a bound: they must not push out a key.
@@ -92,21 +94,22 @@ impl Bucket {
 }
 
 impl Buckets {
-    pub(crate) fn new(server: &Server) -> Buckets {
-        let memory = Duration::from_secs(server.rate_limit_cleanup_secs);
-        Buckets { memory, held: Mutex::new(RateState::default()) }
+    /// From now on a silent client is remembered for so long.
+    pub(crate) fn bound(&self, memory: Duration) {
+        lock(&self.held).memory = memory;
     }
 
     /// Counts one request. One too many fails: after so many seconds (`Retry-After`, at least 1) there is room for one.
     pub(crate) fn take(&self, who: Who, rate: Rate, now: Instant) -> Result<(), u64> {
-        let mut held = crate::base::sync::lock(&self.held);
+        let mut held = lock(&self.held);
         let held = &mut *held;
-        if held.cleaned.is_none_or(|last| now.saturating_duration_since(last) >= self.memory) {
+        let memory = held.memory;
+        if held.cleaned.is_none_or(|last| now.saturating_duration_since(last) >= memory) {
             held.cleaned = Some(now);
             for buckets in [&mut held.keys, &mut held.others] {
                 // One that is not full yet would be, if it were forgotten.
                 buckets.retain(|_, bucket| {
-                    now.saturating_duration_since(bucket.at) < self.memory || bucket.missing(now) > 0.0
+                    now.saturating_duration_since(bucket.at) < memory || bucket.missing(now) > 0.0
                 });
             }
         }
@@ -151,7 +154,9 @@ mod tests {
     const RATE: Rate = Rate { rps: 2, burst: 3 };
 
     fn buckets() -> (Buckets, Instant) {
-        (Buckets::new(&Server::default()), Instant::now())
+        let buckets = Buckets::default();
+        buckets.bound(Duration::from_secs(Server::default().rate_limit_cleanup_secs));
+        (buckets, Instant::now())
     }
 
     fn at(text: &str) -> Who {

@@ -164,7 +164,7 @@ fn text(body: &[u8]) -> Result<&str, Fault> {
 
 /// More at once than there are slots would only wait in them.
 fn within(work: &Work<'_>, workers: Workers) -> Workers {
-    Workers(workers.0.min(work.server.slots.bounds().runs))
+    Workers(workers.0.min(work.server.lasting.slots.bounds().runs))
 }
 
 /// A task's result.

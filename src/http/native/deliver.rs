@@ -133,7 +133,7 @@ pub(crate) fn deliver(
         None => begin(call, format, detach, job)?,
         Some((place, digest)) => {
             let server = call.server.clone();
-            server.idempotency.first(&place, digest, || begin(call, format, detach, job))?
+            server.lasting.idempotency.first(&place, digest, || begin(call, format, detach, job))?
         }
     };
     if detach {
@@ -149,7 +149,7 @@ fn directly(call: &mut Call<'_, '_>, format: Format, job: Job) -> Result<(), Fau
     let (server, who, cancel) = (call.server.clone(), call.who.clone(), call.cancel()?);
     let held = call.exchange.held().clone();
     let run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
-    let run = server.runs.add(run);
+    let run = server.lasting.runs.add(run);
     let mut feed =
         Direct { response: call.response(format.content_type()), format, number: 0, is_over: false };
     let streamed = format != Format::Json;
@@ -275,8 +275,8 @@ impl Feed for Logged<'_> {
 /// Begins the work in a thread of its own, so that clients may come and go.
 fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> Result<Arc<Run>, Fault> {
     // No client's leaving ends them: they are counted before they begin.
-    let bounds = call.server.slots.bounds();
-    if detached && call.server.runs.detached() >= bounds.runs + bounds.queue {
+    let bounds = call.server.lasting.slots.bounds();
+    if detached && call.server.lasting.runs.detached() >= bounds.runs + bounds.queue {
         let sentence =
             format!("too many runs at once: {} detached runs go on already", bounds.runs + bounds.queue);
         return Err(Error::Busy(sentence).into());
@@ -309,7 +309,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
         run.rest(held);
     };
     thread::Builder::new().name("run".to_owned()).spawn(work).map_err(lacks("start a thread"))?;
-    listed.runs.keep(run.clone());
+    listed.lasting.runs.keep(run.clone());
     Ok(run)
 }
 

@@ -123,7 +123,7 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
 
 /// What the runs of a command line of this user's are made of.
 fn setup(call: &Call<'_, '_>, caller: &Caller) -> Result<Setup, Fault> {
-    if !call.server.has_callers {
+    if !call.server.lasting.has_callers {
         let sentence = "`caller`: this server was not started by `--server auto`: stop it, or name it, as by \
              `--server unix:PATH`";
         return Err(Fault::of(Kind::Policy, sentence));

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 fn find(call: &Call<'_, '_>) -> Result<Arc<Run>, Fault> {
     let id = &call.params[0];
-    let found = call.server.runs.get(id).filter(|run| call.who.sees(run.owner.as_deref()));
+    let found = call.server.lasting.runs.get(id).filter(|run| call.who.sees(run.owner.as_deref()));
     found.ok_or_else(|| Fault::no_run(id))
 }
 
 /// `GET /runs`
 pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let all = call.server.runs.all();
+    let all = call.server.lasting.runs.all();
     let runs: Vec<Value> =
         all.iter().filter(|run| call.who.sees(run.owner.as_deref())).map(|run| run.to_json()).collect();
     call.json(json!({"runs": runs}))

@@ -1,6 +1,7 @@
 //! The acceptor: lets clients in, each on a thread of its own, as long as there is room; and the drain. The loop ends when it
 //! is told to, and for no other reason.
 
+use crate::base::sync::Current;
 use crate::base::sys::{self, Watch};
 use crate::exec::Cancel;
 use crate::http::net::Service;
@@ -62,7 +63,14 @@ pub struct Limits {
 
 impl Limits {
     /// No more connections than there are descriptors for. Whatever else is done, a quarter of those is for connections.
-    fn within(self, open_files: u64) -> Limits {
+    pub fn within_open_files(self) -> Limits {
+        let open_files = match sys::raise_open_files() {
+            Ok(open_files) => open_files,
+            Err(error) => {
+                log::warn!("cannot raise the limit of open files: {error}");
+                return self;
+            }
+        };
         let room = open_files.saturating_sub(self.descriptors).max(open_files / 4);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         if room >= self.connections {
@@ -104,7 +112,7 @@ impl Gauges {
 
 /// What the threads of all clients share.
 pub(crate) struct Shared {
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Current<Limits>>,
     pub(crate) service: Arc<dyn Service>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) watcher: Arc<Watcher>,
@@ -137,14 +145,12 @@ impl Acceptor {
     /// Serves until a byte comes from `stop`, or its end; then drains: no new client is let in, idle connections are closed,
     /// the others end with their next answer, and after the grace what still runs is cancelled. Returns when no connection
     /// is left. With a second byte nothing has a grace any more.
-    pub fn serve(self, limits: Limits, service: Arc<dyn Service>, stop: OwnedFd) -> io::Result<()> {
-        let limits = match sys::raise_open_files() {
-            Ok(open_files) => limits.within(open_files),
-            Err(error) => {
-                log::warn!("cannot raise the limit of open files: {error}");
-                limits
-            }
-        };
+    pub fn serve(
+        self,
+        limits: Arc<Current<Limits>>,
+        service: Arc<dyn Service>,
+        stop: OwnedFd,
+    ) -> io::Result<()> {
         let drain = Arc::new(Drain { asked: Cancel::new()?, over: Cancel::new()? });
         let (watcher, thread) = Watcher::start()?;
         let shared = Arc::new(Shared { limits, service, drain, watcher });
@@ -159,8 +165,7 @@ impl Acceptor {
         // Every connection holds the writing end: when the last one is gone, the reading end wakes.
         let (none_left, open_end) = sys::pipe()?;
         let open_end = Arc::new(open_end);
-        let Limits { connections: all, per_address, .. } = shared.limits;
-        let places = Places::new(Bounds { all, per_address }, self.gauges.clone());
+        let places = Places::new(self.gauges.clone());
         let mut rejected: Vec<RejectedConnection> = Vec::new();
         let (mut paused, mut failing) = (false, false);
         loop {
@@ -212,7 +217,7 @@ impl Acceptor {
         drop(self);
         shared.drain.asked.throw();
         drop(open_end);
-        let grace = shared.limits.drain;
+        let grace = shared.limits.get().drain;
         let mut end = (!grace.is_zero()).then(|| Instant::now() + grace);
         let mut is_over = false;
         // The byte that has woken us.
@@ -257,7 +262,8 @@ fn start_connection(
         Peer::Ip(address) => Some(address).filter(|address| !shared.service.is_of_many(*address)),
         Peer::Unix => None,
     };
-    if let Some(place) = places.take(address, &stream, open_end) {
+    let Limits { connections: all, per_address, .. } = *shared.limits.get();
+    if let Some(place) = places.take(Bounds { all, per_address }, address, &stream, open_end) {
         let (own, shared) = (stream.clone(), shared.clone());
         let serve = move || match Connection::new(own, peer, place, shared) {
             Ok(connection) => connection.serve(),

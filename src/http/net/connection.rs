@@ -77,20 +77,20 @@ impl Connection {
         shared: Arc<Shared>,
     ) -> io::Result<Connection> {
         let tcp = matches!(peer, Peer::Ip(_));
-        let socket = Socket::new(stream, shared.drain.clone(), tcp, shared.limits.write)?;
+        let socket = Socket::new(stream, shared.drain.clone(), tcp, shared.limits.get().write)?;
         Ok(Connection { reader: Reader::new(socket), peer, place, shared })
     }
 
     /// Serves the client until one of the two has had enough.
     pub(crate) fn serve(mut self) {
         // A client that connects has something to say; only a client that was served before may think about it.
-        let mut wait_limit = self.shared.limits.head;
+        let mut wait_limit = self.shared.limits.get().head;
         if self.place.is_for_health {
             wait_limit = wait_limit.min(FOR_HEALTH);
         }
         loop {
             match self.request(wait_limit) {
-                Next::Request => wait_limit = self.shared.limits.idle,
+                Next::Request => wait_limit = self.shared.limits.get().idle,
                 Next::Goodbye => return self.say_goodbye(),
                 Next::Cut => return,
             }
@@ -119,7 +119,7 @@ impl Connection {
         if !head::is_whole(self.reader.held()) {
             self.place.rest();
         }
-        self.reader.source().read_within(self.shared.limits.head);
+        self.reader.source().read_within(self.shared.limits.get().head);
         let request = match head::read(&mut self.reader) {
             Ok(request) => request,
             Err(Halt::Gone) => return Next::Cut,
@@ -206,7 +206,7 @@ impl Exchange<'_> {
         let keep_alive = request.keep_alive && !connection.place.is_for_health;
         Exchange {
             peer: connection.peer,
-            held: connection.shared.limits.memory.hold(),
+            held: connection.shared.limits.get().memory.hold(),
             connection,
             length: request.length,
             body: Body::new(request.length),
@@ -232,7 +232,7 @@ impl Exchange<'_> {
 
     /// All the memory that there is for requests.
     pub(crate) fn memory(&self) -> &Memory {
-        &self.connection.shared.limits.memory
+        self.held.memory()
     }
 
     /// Reads the whole body, at most `most` bytes, within its deadline. It waits for room in the memory first; a client
@@ -245,14 +245,13 @@ impl Exchange<'_> {
         if self.length.is_some_and(|length| length > most as u64) {
             return Err(BodyError::TooLarge);
         }
-        let limits = &self.connection.shared.limits;
-        let (wait, read, memory) = (limits.wait, limits.read, limits.memory.clone());
+        let limits = self.connection.shared.limits.get();
         // A body in chunks does not say how long it is: it claims what has come.
         if let Some(length @ 1..) = self.length {
             let (drain, leaving) = (self.connection.shared.drain.clone(), self.leaving());
             let stream = self.connection.reader.source().stream();
             let goes_on = || !drain.over.is_thrown() && !leaving.watch(&stream).is_awake();
-            if !self.held.claim(length as usize * COPIES, wait, goes_on) {
+            if !self.held.claim(length as usize * COPIES, limits.wait, goes_on) {
                 return Err(BodyError::NoRoom);
             }
         }
@@ -260,7 +259,7 @@ impl Exchange<'_> {
             self.write(response::CONTINUE).map_err(|_| BodyError::Gone)?;
         }
         let reader = &mut self.connection.reader;
-        reader.source().read_body_within(read, self.length.unwrap_or(0), memory);
+        reader.source().read_body_within(limits.read, self.length.unwrap_or(0), limits.memory.clone());
         let body = self.body.read(reader, most, |part| self.held.grow(part * COPIES, || false));
         self.gone |= body == Err(BodyError::Gone);
         body

@@ -24,7 +24,7 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 /// All the memory that there is for requests.
 #[derive(Debug)]
 pub struct Memory {
-    most: usize,
+    most: AtomicUsize,
     state: Mutex<MemoryState>,
     freed: Condvar,
 }
@@ -57,17 +57,23 @@ fn room(bytes: usize, most: usize) -> usize {
 impl Memory {
     /// So many bytes.
     pub fn new(most: usize) -> Arc<Memory> {
-        Arc::new(Memory { most, state: Mutex::default(), freed: Condvar::new() })
+        Arc::new(Memory { most: AtomicUsize::new(most), state: Mutex::default(), freed: Condvar::new() })
     }
 
     /// How much there is.
     pub(crate) fn most(&self) -> usize {
-        self.most
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// From now on, so many bytes. What has more already keeps it.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        self.freed.notify_all();
     }
 
     /// The longest body that can ever find room.
     pub(crate) fn longest_body(&self) -> usize {
-        room(usize::MAX, self.most).max(SMALL.min(self.most)) / COPIES
+        room(usize::MAX, self.most()).max(SMALL.min(self.most())) / COPIES
     }
 
     #[cfg(test)]
@@ -97,6 +103,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Of which it is a part.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Takes so much, and waits for it at most so long, as long as `goes_on` says so. False: there was no room.
     pub(crate) fn claim(&self, bytes: usize, wait_limit: Duration, goes_on: impl Fn() -> bool) -> bool {
         let (memory, place) = (&*self.memory, self.place);
@@ -104,7 +115,7 @@ impl Held {
         state.waiting.insert(place, bytes);
         let since = Instant::now();
         let is_granted = loop {
-            if state.is_turn_of(place, bytes, memory.most) {
+            if state.is_turn_of(place, bytes, memory.most()) {
                 break true;
             }
             let left = wait_limit.saturating_sub(since.elapsed());
@@ -128,7 +139,7 @@ impl Held {
     #[must_use]
     pub(crate) fn grow(&self, bytes: usize, goes_on: impl Fn() -> bool) -> bool {
         let (mut state, since) = (lock(&self.memory.state), Instant::now());
-        while state.used.saturating_add(bytes) > self.memory.most {
+        while state.used.saturating_add(bytes) > self.memory.most() {
             let is_first = state.holders.first() == Some(&self.place);
             let has_others = state.holders.iter().any(|place| *place != self.place);
             if !has_others || !(is_first || since.elapsed() < MOMENT) || !goes_on() {

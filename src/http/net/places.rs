@@ -23,7 +23,6 @@ pub(crate) struct Bounds {
 
 /// All connections.
 pub(crate) struct Places {
-    bounds: Bounds,
     gauges: Arc<Gauges>,
     state: Mutex<PlacesState>,
 }
@@ -45,19 +44,19 @@ struct Client {
 }
 
 impl Places {
-    pub(crate) fn new(bounds: Bounds, gauges: Arc<Gauges>) -> Arc<Places> {
-        Arc::new(Places { bounds, gauges, state: Mutex::default() })
+    pub(crate) fn new(gauges: Arc<Gauges>) -> Arc<Places> {
+        Arc::new(Places { gauges, state: Mutex::default() })
     }
 
     /// A place for a client, for whom another one may have to leave. `present` is held as long as it is taken.
     pub(crate) fn take(
         self: &Arc<Places>,
+        Bounds { all, per_address }: Bounds,
         address: Option<IpAddr>,
         stream: &Arc<TcpStream>,
         present: &Arc<OwnedFd>,
     ) -> Option<Place> {
         let (address, mut state) = (address.map(network), lock(&self.state));
-        let Bounds { all, per_address } = self.bounds;
         let is_ordinary = |client: &Client| !client.is_for_health;
         let is_own = |client: &Client| {
             is_ordinary(client) && address.is_some() && client.address == address && per_address > 0

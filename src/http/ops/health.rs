@@ -22,8 +22,8 @@ pub(crate) fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         (Ok(_), false) => "degraded",
         (Ok(_), true) => "ok",
     };
-    let (used, waiting) = server.slots.used();
-    let uptime = server.since.elapsed();
+    let (used, waiting) = server.lasting.slots.used();
+    let uptime = server.lasting.since.elapsed();
     let answer = json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
@@ -35,9 +35,9 @@ pub(crate) fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             "session_count": store.as_ref().ok(),
             "error": store.as_ref().err(),
         },
-        "slots": {"used": used, "total": server.slots.bounds().runs},
-        "queue": {"waiting": waiting, "length": server.slots.bounds().queue},
-        "connections": server.gauges.connections(),
+        "slots": {"used": used, "total": server.lasting.slots.bounds().runs},
+        "queue": {"waiting": waiting, "length": server.lasting.slots.bounds().queue},
+        "connections": server.lasting.gauges.connections(),
     });
     let code = if store.is_ok() { 200 } else { crate::http::front::errors::UNHEALTHY };
     call.answer(code, "application/json", answer.to_string());
@@ -63,17 +63,17 @@ pub(crate) fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     if !server.config.server.metrics_enabled {
         return Err(Fault::no_path("GET", "/metrics (server.metrics_enabled)", &[]));
     }
-    let (used, waiting) = server.slots.used();
+    let (used, waiting) = server.lasting.slots.used();
     let gauges = metrics::Gauges {
         sessions: server.sessions().unwrap_or(0),
         slots_used: used,
-        slots: server.slots.bounds().runs,
+        slots: server.lasting.slots.bounds().runs,
         queued: waiting,
-        connections: server.gauges.connections(),
+        connections: server.lasting.gauges.connections(),
         backends: server.backends().into_iter().map(|(name, there, _)| (name, there)).collect(),
         footprint: metrics::footprint(),
     };
-    let text = server.metrics.render(&gauges);
+    let text = server.lasting.metrics.render(&gauges);
     call.answer(200, metrics::CONTENT_TYPE, text);
     Ok(())
 }

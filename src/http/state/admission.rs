@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// How often a request that waits looks whether its client is still there.
 const LOOK: Duration = Duration::from_millis(50);
 
-#[derive(Debug, Clone, Copy)]
+/// Nothing may run as long as there are none.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bounds {
     /// Most runs at once.
     pub(crate) runs: usize,
@@ -24,14 +25,15 @@ pub(crate) struct Bounds {
 }
 
 /// The slots of the server.
+#[derive(Default)]
 pub(crate) struct Slots {
-    bounds: Bounds,
     state: Mutex<AdmissionState>,
     freed: Condvar,
 }
 
 #[derive(Default)]
 struct AdmissionState {
+    bounds: Bounds,
     used: usize,
     by_backend: HashMap<String, usize>,
     by_key: HashMap<String, usize>,
@@ -66,13 +68,14 @@ pub(crate) struct Slot<'a> {
 }
 
 impl Slots {
-    /// Slots within these bounds.
-    pub(crate) fn new(bounds: Bounds) -> Slots {
-        Slots { bounds, state: Mutex::default(), freed: Condvar::new() }
+    /// From now on these bounds hold, for what waits, too. What runs goes on.
+    pub(crate) fn bound(&self, bounds: Bounds) {
+        self.state().bounds = bounds;
+        self.freed.notify_all();
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
-        self.bounds
+        self.state().bounds
     }
 
     /// How many runs go on, and how many wait in the queue.
@@ -87,7 +90,7 @@ impl Slots {
     /// `busy` when the queue is full or the wait was too long, `cancelled` when the client left meanwhile.
     pub(crate) fn take(&self, claim: Claim, cancel: &Cancel) -> Result<Slot<'_>, Error> {
         let mut state = self.state();
-        let (place, is_full) = (state.next, state.queued() >= self.bounds.queue);
+        let (place, is_full) = (state.next, state.queued() >= state.bounds.queue);
         state.next += 1;
         state.line.insert(place, claim.clone());
         let since = Instant::now();
@@ -95,7 +98,7 @@ impl Slots {
             if cancel.is_thrown() {
                 break Some(Error::Cancelled);
             }
-            if self.whose_turn(&state) == Some(place) {
+            if state.whose_turn() == Some(place) {
                 break None;
             }
             if claim.claimant == Claimant::Request && is_full {
@@ -104,10 +107,10 @@ impl Slots {
                     "too many runs at once: {used} runs go on and {queued} wait: try again later"
                 )));
             }
-            if claim.claimant == Claimant::Request && since.elapsed() >= self.bounds.wait_limit {
+            if claim.claimant == Claimant::Request && since.elapsed() >= state.bounds.wait_limit {
                 let sentence = format!(
                     "too many runs at once: no run ended within {:?}: try again later",
-                    self.bounds.wait_limit
+                    state.bounds.wait_limit
                 );
                 break Some(Error::Busy(sentence));
             }
@@ -128,25 +131,25 @@ impl Slots {
         Ok(Slot { slots: self, claim })
     }
 
-    /// The place of the first one for whom there is a slot. One that waits for a bound of its own keeps no other.
-    fn whose_turn(&self, state: &AdmissionState) -> Option<u64> {
-        state.line.iter().find(|(_, claim)| self.is_free(state, claim)).map(|(place, _)| *place)
-    }
-
-    fn is_free(&self, state: &AdmissionState, claim: &Claim) -> bool {
-        let count = |counts: &HashMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0);
-        let Bounds { runs, per_backend, .. } = self.bounds;
-        state.used < runs
-            && (per_backend == 0 || count(&state.by_backend, &claim.backend) < per_backend)
-            && claim.key.as_ref().is_none_or(|(name, most)| *most == 0 || count(&state.by_key, name) < *most)
-    }
-
     fn state(&self) -> MutexGuard<'_, AdmissionState> {
         lock(&self.state)
     }
 }
 
 impl AdmissionState {
+    /// The place of the first one for whom there is a slot. One that waits for a bound of its own keeps no other.
+    fn whose_turn(&self) -> Option<u64> {
+        self.line.iter().find(|(_, claim)| self.is_free(claim)).map(|(place, _)| *place)
+    }
+
+    fn is_free(&self, claim: &Claim) -> bool {
+        let count = |counts: &HashMap<String, usize>, name: &str| counts.get(name).copied().unwrap_or(0);
+        let Bounds { runs, per_backend, .. } = self.bounds;
+        self.used < runs
+            && (per_backend == 0 || count(&self.by_backend, &claim.backend) < per_backend)
+            && claim.key.as_ref().is_none_or(|(name, most)| *most == 0 || count(&self.by_key, name) < *most)
+    }
+
     fn queued(&self) -> usize {
         self.line.values().filter(|claim| claim.claimant == Claimant::Request).count()
     }
@@ -184,10 +187,16 @@ mod tests {
         Claim { backend: backend.to_owned(), key, claimant: Claimant::Request }
     }
 
+    fn within(bounds: Bounds) -> Slots {
+        let slots = Slots::default();
+        slots.bound(bounds);
+        slots
+    }
+
     #[test]
     fn the_bounds_hold_in_all_by_backend_and_by_key() {
         let bounds = Bounds { runs: 3, per_backend: 2, queue: 0, wait_limit: Duration::ZERO };
-        let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
+        let (slots, cancel) = (within(bounds), Cancel::new().unwrap());
         let take = |claim| slots.take(claim, &cancel).map_err(|error| error.to_string());
         let first = take(claim("a", Some(("k", 1)))).ok().unwrap();
         assert!(take(claim("b", Some(("k", 1)))).is_err(), "the key has its run");
@@ -204,7 +213,7 @@ mod tests {
     #[test]
     fn whoever_waits_gets_the_slot_that_is_freed_and_leaves_when_its_client_does() {
         let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::from_secs(60) };
-        let slots = Slots::new(bounds);
+        let slots = within(bounds);
         let (here, gone) = (Cancel::new().unwrap(), Cancel::new().unwrap());
         let held = slots.take(claim("a", None), &here).ok().unwrap();
         std::thread::scope(|scope| {
@@ -226,7 +235,7 @@ mod tests {
     #[test]
     fn runs_of_a_batch_count_for_no_queue_and_leave_their_turn_to_others() {
         let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::from_secs(60) };
-        let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
+        let (slots, cancel) = (within(bounds), Cancel::new().unwrap());
         let of_batch = || Claim { claimant: Claimant::Batch, ..claim("a", None) };
         let waiting = || slots.state().line.len();
         let mut held = slots.take(of_batch(), &cancel).ok().unwrap();
@@ -258,7 +267,7 @@ mod tests {
     #[test]
     fn whoever_is_cancelled_takes_no_slot() {
         let bounds = Bounds { runs: 1, per_backend: 0, queue: 1, wait_limit: Duration::ZERO };
-        let (slots, cancel) = (Slots::new(bounds), Cancel::new().unwrap());
+        let (slots, cancel) = (within(bounds), Cancel::new().unwrap());
         cancel.throw();
         assert!(slots.take(claim("a", None), &cancel).is_err() && slots.used() == (0, 0));
     }

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn nobody_has_to_come_for_what_is_kept_to_be_forgotten() {
-        let (runs, known) = (Runs::new(Duration::ZERO, 0), Idempotency::default());
+        let (runs, known) = (Runs::default(), Idempotency::default());
         let cancel = Arc::new(Cancel::new().unwrap());
         let run = Run::new("id".to_owned(), "/x", String::new(), None, cancel);
         let place = Place { owner: None, route: "/x", key: "k".to_owned() };

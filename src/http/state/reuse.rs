@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 pub type Key = [u8; 32];
 
 /// The conversations.
+#[derive(Default)]
 pub(crate) struct Reuse {
     state: Mutex<ReuseState>,
-    memory: Duration,
-    most: usize,
 }
 
 /// Which sessions are removed.
@@ -26,6 +25,10 @@ pub(crate) enum Which {
 
 #[derive(Default)]
 struct ReuseState {
+    /// How long a conversation is remembered.
+    memory: Duration,
+    /// How many are at most.
+    most: usize,
     /// By the session that has them.
     kept: HashMap<String, Kept>,
     /// Sessions that have to be removed.
@@ -53,38 +56,45 @@ pub(crate) enum Previous {
 }
 
 impl Reuse {
-    /// At most so many, each for so long; nothing is kept for no time.
-    pub(crate) fn new(memory: Duration, most: usize) -> Reuse {
-        Reuse { state: Mutex::default(), memory, most }
+    /// From now on at most so many, each for so long; nothing is kept for no time.
+    pub(crate) fn bound(&self, memory: Duration, most: usize) {
+        let mut state = self.state();
+        (state.memory, state.most) = (memory, most);
+        state.leave_most();
     }
 
     /// Conversations are kept at all.
     pub(crate) fn is_on(&self) -> bool {
-        !self.memory.is_zero() && self.most > 0
+        let state = self.state();
+        !state.memory.is_zero() && state.most > 0
     }
 
     /// Takes the session with that history: it goes on for one only.
     pub(crate) fn by_history(&self, key: &Key) -> Option<String> {
         let mut state = self.state();
+        let memory = state.memory;
         let (session, kept) = state.kept.iter_mut().find(|(_, kept)| kept.history == Some(*key))?;
-        kept.take(self.memory).then(|| session.clone())
+        kept.take(memory).then(|| session.clone())
     }
 
     /// Takes the session with that response, if that is its last one and no request has it; not at all where it is only read.
     pub(crate) fn by_response(&self, key: &Key, only_reads: bool) -> Option<Previous> {
         let mut state = self.state();
+        let memory = state.memory;
         let turns_at =
             |kept: &Kept| kept.responses.iter().find(|(known, _)| known == key).map(|(_, turns)| *turns);
         let (session, kept) = state.kept.iter_mut().find(|(_, kept)| turns_at(kept).is_some())?;
         let turns = turns_at(kept)?;
-        let is_end = !only_reads && turns == kept.turns && kept.take(self.memory);
+        let is_end = !only_reads && turns == kept.turns && kept.take(memory);
         let session = session.clone();
         Some(if is_end { Previous::End(session) } else { Previous::Within(session, turns) })
     }
 
     /// Takes a session by its name; false where it is none of ours, or a request has it.
     pub(crate) fn by_name(&self, session: &str) -> bool {
-        self.state().kept.get_mut(session).is_some_and(|kept| kept.take(self.memory))
+        let mut state = self.state();
+        let memory = state.memory;
+        state.kept.get_mut(session).is_some_and(|kept| kept.take(memory))
     }
 
     /// Keeps a session that has one turn more.
@@ -95,12 +105,7 @@ impl Reuse {
         kept.history = history;
         kept.responses.extend(response.map(|key| (key, kept.turns)));
         (kept.is_taken, kept.at) = (false, Instant::now());
-        while state.kept.len() > self.most {
-            let free = state.kept.iter().filter(|(_, kept)| !kept.is_taken);
-            let oldest = free.min_by_key(|(_, kept)| kept.at).map(|(session, _)| session.clone());
-            let Some(oldest) = oldest else { return };
-            state.forget(oldest);
-        }
+        state.leave_most();
     }
 
     /// Lets a session go as it was taken: no turn was added.
@@ -118,8 +123,8 @@ impl Reuse {
     /// Takes out a session that has to be removed: one of these.
     pub(crate) fn next_gone(&self, which: Which) -> Option<String> {
         let mut state = self.state();
-        let is_over =
-            |kept: &Kept| which == Which::All || (!kept.is_taken && kept.at.elapsed() >= self.memory);
+        let memory = state.memory;
+        let is_over = |kept: &Kept| which == Which::All || (!kept.is_taken && kept.at.elapsed() >= memory);
         let over = state.kept.iter().find(|(_, kept)| is_over(kept)).map(|(session, _)| session.clone());
         over.into_iter().for_each(|session| state.forget(session));
         state.gone.pop()
@@ -131,6 +136,16 @@ impl Reuse {
 }
 
 impl ReuseState {
+    /// Forgets those that are too many.
+    fn leave_most(&mut self) {
+        while self.kept.len() > self.most {
+            let free = self.kept.iter().filter(|(_, kept)| !kept.is_taken);
+            let oldest = free.min_by_key(|(_, kept)| kept.at).map(|(session, _)| session.clone());
+            let Some(oldest) = oldest else { return };
+            self.forget(oldest);
+        }
+    }
+
     fn forget(&mut self, session: String) {
         self.kept.remove(&session);
         self.gone.push(session);
@@ -153,13 +168,19 @@ impl Kept {
 mod tests {
     use super::*;
 
+    fn within(memory: Duration, most: usize) -> Reuse {
+        let reuse = Reuse::default();
+        reuse.bound(memory, most);
+        reuse
+    }
+
     fn keys() -> [Key; 4] {
         [0, 1, 2, 3].map(|number| [number; 32])
     }
 
     #[test]
     fn a_conversation_goes_on_for_one_only_and_the_oldest_goes_first() {
-        let (reuse, [a, b, c, d]) = (Reuse::new(Duration::from_secs(60), 2), keys());
+        let (reuse, [a, b, c, d]) = (within(Duration::from_secs(60), 2), keys());
         reuse.keep("one", Some(a), None);
         assert_eq!(
             (reuse.by_history(&b), reuse.by_history(&a), reuse.by_history(&a)),
@@ -185,12 +206,12 @@ mod tests {
         let mut all = [reuse.next_gone(Which::All), reuse.next_gone(Which::All), reuse.next_gone(Which::All)];
         all.sort();
         assert_eq!(all, [None, Some("four".to_owned()), Some("two".to_owned())]);
-        assert!(!Reuse::new(Duration::ZERO, 2).is_on() && !Reuse::new(Duration::from_secs(1), 0).is_on());
+        assert!(!within(Duration::ZERO, 2).is_on() && !within(Duration::from_secs(1), 0).is_on());
     }
 
     #[test]
     fn a_response_can_be_gone_on_with_from_its_end_and_from_before_it() {
-        let (reuse, [a, b, c, _]) = (Reuse::new(Duration::from_secs(60), 2), keys());
+        let (reuse, [a, b, c, _]) = (within(Duration::from_secs(60), 2), keys());
         let (end, within) =
             (|| Some(Previous::End("s".to_owned())), |turns| Some(Previous::Within("s".to_owned(), turns)));
         reuse.keep("s", None, Some(a));
@@ -205,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_nobody_came_back_for_is_over() {
-        let (reuse, [a, ..]) = (Reuse::new(Duration::from_nanos(1), 2), keys());
+        let (reuse, [a, ..]) = (within(Duration::from_nanos(1), 2), keys());
         reuse.keep("s", Some(a), None);
         assert_eq!((reuse.by_history(&a), reuse.by_name("s")), (None, false));
         assert_eq!(

@@ -2,6 +2,7 @@
 //! where a client may come back for it.
 
 use crate::base::json::json;
+use crate::base::sync::lock;
 use crate::base::time::timestamp;
 use crate::base::world;
 use crate::exec::Cancel;
@@ -209,7 +210,7 @@ impl Run {
     }
 
     fn state(&self) -> MutexGuard<'_, RunState> {
-        crate::base::sync::lock(&self.state)
+        lock(&self.state)
     }
 }
 
@@ -227,16 +228,17 @@ impl Drop for Follower {
 }
 
 /// All runs of the server.
+#[derive(Default)]
 pub(crate) struct Runs {
     runs: Mutex<BTreeMap<String, Arc<Run>>>,
-    retention: Duration,
-    most_kept: usize,
+    /// How long those that are over are kept, and how many bytes of them at most.
+    bounds: Mutex<(Duration, usize)>,
 }
 
 impl Runs {
-    /// No runs. Those that are over are kept for so long, and no more than so many bytes of them: the oldest go first.
-    pub(crate) fn new(retention: Duration, most_kept: usize) -> Runs {
-        Runs { runs: Mutex::default(), retention, most_kept }
+    /// From now on those that are over are kept for so long, and no more than so many bytes of them: the oldest go first.
+    pub(crate) fn bound(&self, retention: Duration, most_kept: usize) {
+        *lock(&self.bounds) = (retention, most_kept);
     }
 
     /// Lists a run until what is returned is dropped; one with a log for the retention after its end.
@@ -279,8 +281,9 @@ impl Runs {
 
     /// The runs that are not to be forgotten yet.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Run>>> {
-        let mut runs = crate::base::sync::lock(&self.runs);
-        runs.retain(|_, run| run.over_for().is_none_or(|over| over < self.retention));
+        let (retention, most_kept) = *lock(&self.bounds);
+        let mut runs = lock(&self.runs);
+        runs.retain(|_, run| run.over_for().is_none_or(|over| over < retention));
         let mut over: Vec<(Duration, Arc<Run>)> =
             runs.values().filter_map(|run| Some((run.over_for()?, run.clone()))).collect();
         over.sort_unstable_by_key(|(over, _)| *over);
@@ -288,7 +291,7 @@ impl Runs {
         for (_, run) in over {
             let mut state = run.state();
             kept += run.kept(&state);
-            if kept > self.most_kept {
+            if kept > most_kept {
                 state.forgotten = true;
                 runs.remove(&run.id);
             }

@@ -1,11 +1,11 @@
-//! What all requests share, and the one way in which they run anything.
+//! What requests have to do with, and the one way in which they run anything.
 
 use crate::backend::Trust;
 use crate::base::json::json;
 use crate::base::sync::lock;
 use crate::base::time::timestamp;
 use crate::base::world;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::dry_run::Reader;
 use crate::engine::fallback::Attempts;
 use crate::engine::policy::{self, Policy};
@@ -49,7 +49,8 @@ const PART_FOR_RESULTS: usize = 4;
 /// How long what was found of the session store is true.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What all requests share.
+/// The server by one configuration. When that is read again, another one takes its place; a request, and what it runs, has
+/// the same one from its beginning to its end.
 pub(crate) struct Server {
     /// What the user configured.
     pub(crate) config: Config,
@@ -63,6 +64,18 @@ pub(crate) struct Server {
     pub(crate) proxies: Proxies,
     /// Which names and pages are ours.
     pub(crate) origins: OriginPolicy,
+    /// Where a request works that names no directory.
+    pub(crate) workdir: PathBuf,
+    /// What is the same by every configuration.
+    pub(crate) lasting: Arc<Lasting>,
+    /// Variables that point at this very server, and where to.
+    loops: Vec<(String, String)>,
+    versions: Mutex<HashMap<PathBuf, Option<String>>>,
+    store: Mutex<Option<(Result<usize, String>, Instant)>>,
+}
+
+/// What lasts as long as the process, whatever configuration is read.
+pub(crate) struct Lasting {
     /// How often each client may ask.
     pub(crate) buckets: Buckets,
     /// How many runs at once.
@@ -76,59 +89,26 @@ pub(crate) struct Server {
     pub(crate) metrics: Metrics,
     /// What the listeners count.
     pub(crate) gauges: Arc<Gauges>,
-    /// Where a request works that names no directory.
-    pub(crate) workdir: PathBuf,
     /// Command lines of this user have it run what they ask for with what they were given: `caller`.
     pub(crate) has_callers: bool,
     /// Since when it serves.
     pub(crate) since: Instant,
-    /// Variables that point at this very server, and where to.
-    loops: Vec<(String, String)>,
-    versions: Mutex<HashMap<PathBuf, Option<String>>>,
-    store: Mutex<Option<(Result<usize, String>, Instant)>>,
 }
 
-impl Server {
-    /// Everything that can be wrong is found out here, before a client is let in.
-    pub(crate) fn new(
-        config: Config,
-        engine: Engine,
-        keys: Keys,
-        gauges: Arc<Gauges>,
-        addresses: &[String],
-    ) -> Result<Server, Error> {
-        let of_server = &config.server;
-        let bounds = Bounds {
-            runs: of_server.max_runs,
-            per_backend: of_server.max_runs_per_backend,
-            queue: of_server.queue_length,
-            wait_limit: Duration::from_secs(of_server.queue_timeout_secs),
-        };
-        let origins = OriginPolicy::of(of_server)?;
-        Ok(Server {
-            policy: Policy::of(of_server)?,
-            proxies: Proxies::parse(&of_server.trusted_proxies)?,
-            origins: if keys.is_empty() { origins.without_keys()? } else { origins },
-            buckets: Buckets::new(of_server),
-            keys,
-            slots: Slots::new(bounds),
-            runs: Runs::new(
-                Duration::from_secs(of_server.run_retention_secs),
-                of_server.max_memory_bytes / PART_FOR_RESULTS,
-            ),
+impl Lasting {
+    /// Nothing has happened yet.
+    pub(crate) fn new(gauges: Arc<Gauges>) -> Lasting {
+        Lasting {
+            buckets: Buckets::default(),
+            slots: Slots::default(),
+            runs: Runs::default(),
             idempotency: Idempotency::default(),
-            reuse: Reuse::new(Duration::from_secs(of_server.reuse_secs), of_server.reuse_max),
+            reuse: Reuse::default(),
             metrics: Metrics::default(),
             gauges,
-            workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
             has_callers: false,
             since: Instant::now(),
-            loops: self_reference::variables(&engine.world, addresses),
-            versions: Mutex::default(),
-            store: Mutex::default(),
-            config,
-            engine,
-        })
+        }
     }
 
     /// It is used, or was since the last time that this was asked: a client, a run, a result for which one may come.
@@ -136,12 +116,56 @@ impl Server {
         self.gauges.was_used() || self.slots.used() != (0, 0) || !self.runs.all().is_empty()
     }
 
+    /// From now on the bounds of this configuration hold.
+    fn bound(&self, of_server: &config::Server) {
+        let secs = Duration::from_secs;
+        self.buckets.bound(secs(of_server.rate_limit_cleanup_secs));
+        self.slots.bound(Bounds {
+            runs: of_server.max_runs,
+            per_backend: of_server.max_runs_per_backend,
+            queue: of_server.queue_length,
+            wait_limit: secs(of_server.queue_timeout_secs),
+        });
+        self.runs.bound(secs(of_server.run_retention_secs), of_server.max_memory_bytes / PART_FOR_RESULTS);
+        self.reuse.bound(secs(of_server.reuse_secs), of_server.reuse_max);
+    }
+}
+
+impl Server {
+    /// Everything that can be wrong is found out here, before a client has to do with it. What lasts is held to the bounds of
+    /// this configuration then.
+    pub(crate) fn new(
+        config: Config,
+        engine: Engine,
+        keys: Keys,
+        lasting: Arc<Lasting>,
+        addresses: &[String],
+    ) -> Result<Server, Error> {
+        let of_server = &config.server;
+        let origins = OriginPolicy::of(of_server)?;
+        let server = Server {
+            policy: Policy::of(of_server)?,
+            proxies: Proxies::parse(&of_server.trusted_proxies)?,
+            origins: if keys.is_empty() { origins.without_keys()? } else { origins },
+            keys,
+            workdir: policy::default_workdir(of_server, &engine.world.cwd)?,
+            lasting,
+            loops: self_reference::variables(&engine.world, addresses),
+            versions: Mutex::default(),
+            store: Mutex::default(),
+            config,
+            engine,
+        };
+        server.lasting.bound(&server.config.server);
+        Ok(server)
+    }
+
     /// To be called every few seconds.
     pub(crate) fn look_after(&self) {
         self.keys.reload(Instant::now()).iter().for_each(|what| log::warn!("{what}"));
         self.engine.pool.iter().for_each(|pool| pool.look_after());
-        self.runs.expire();
-        self.idempotency.expire();
+        self.lasting.runs.expire();
+        self.lasting.idempotency.expire();
         self.forget(Which::Over, Instant::now() + FORGETTING);
     }
 
@@ -149,7 +173,7 @@ impl Server {
     /// vendor's, one after the other, until that moment. What is left then has its turn the next time, or is found by the
     /// next server.
     pub(crate) fn forget(&self, which: Which, until: Instant) {
-        while let Some(id) = self.reuse.next_gone(which) {
+        while let Some(id) = self.lasting.reuse.next_gone(which) {
             let forgotten = self.engine.store.load(&id).and_then(|session| self.engine.forget(&session));
             match forgotten {
                 Ok(()) | Err(Error::SessionNotFound { .. }) => {}
@@ -167,9 +191,10 @@ impl Server {
         let before = timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
         let old = Filter { before: Some(before), ..Filter::any() };
         match self.engine.store.entries(&old, 0, usize::MAX, &mut |_| {}) {
-            Ok(entries) => {
-                entries.iter().filter(|entry| entry.hidden).for_each(|entry| self.reuse.forget(&entry.id))
-            }
+            Ok(entries) => entries
+                .iter()
+                .filter(|entry| entry.hidden)
+                .for_each(|entry| self.lasting.reuse.forget(&entry.id)),
             Err(error) => log::warn!("{error}"),
         }
     }
@@ -251,7 +276,8 @@ impl Server {
         if self.config.server.log_commands {
             self.log_command(work, attempts.first());
         }
-        let _slot = self.slots.take(Claim { backend: first.clone(), key, claimant }, &control.cancel)?;
+        let _slot =
+            self.lasting.slots.take(Claim { backend: first.clone(), key, claimant }, &control.cancel)?;
         let held = Some(work.held).filter(|_| work.keeps_answer);
         let mut meter =
             Meter { listener, since: Instant::now(), first_event: None, held, cancel: &control.cancel };
@@ -263,7 +289,7 @@ impl Server {
             Err(error) => Some(error.kind()),
         };
         let usage = result.as_ref().map(|outcome| outcome.usage).unwrap_or_default();
-        self.metrics.run(backend, &Ran { kind, took, first_event, usage });
+        self.lasting.metrics.run(backend, &Ran { kind, took, first_event, usage });
         crate::base::logging::record(
             "run",
             json!({

@@ -219,6 +219,34 @@ fn a_conversation_goes_on_in_a_session_that_cannot_be_closed() {
     }
 }
 
+/// What was chosen when the session was opened says nothing of what is chosen now.
+#[test]
+fn a_run_that_goes_on_makes_its_choices_anew() {
+    for lists in [
+        json!({"models": {"currentModelId": "a", "availableModels": [{"modelId": "a"}, {"modelId": "b"}]}}),
+        json!({"configOptions": [{"id": "model", "category": "model", "currentValue": "a", "options": [{"value": "a"}, {"value": "b"}]}]}),
+    ] {
+        let mut like = repeating(json!({}));
+        let agent: Agent = Box::new(move |method, params, session| {
+            let mut said = like(method, params, session);
+            if method == "session/new" {
+                said[0]["result"].as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
+            }
+            said
+        });
+        let mut shared = Shared::new(declared(json!({})), &task("x"), agent);
+        let (conversation, _) = shared.run(1, &task("one"));
+        for (seat, model) in [(2, "b"), (3, "a")] {
+            shared.told.clear();
+            let (model, resume) = (Some(model.to_owned()), conversation.clone());
+            let (_, played) = shared.run(seat, &Task { resume, model: model.clone(), ..task("x") });
+            let set = &shared.told[1]["params"];
+            let value = if set["modelId"].is_null() { &set["value"] } else { &set["modelId"] };
+            assert_eq!((value.as_str(), played.ending()), (model.as_deref(), "ok"));
+        }
+    }
+}
+
 /// What is in memory may be older than what is on disk: where a session can be closed it is, and is loaded by the next run, once
 /// it is closed.
 #[test]
@@ -484,12 +512,15 @@ fn tasks_share_a_process_only_where_it_was_given_the_same() {
     let unlike = [
         Task { dir: "/elsewhere".into(), ..one.clone() },
         Task { system: Some("Be kind.".to_owned()), ..one.clone() },
-        Task { model: Some("m".to_owned()), ..one.clone() },
         Task { approval: Approval::Always, ..one.clone() },
         Task { sandbox: Sandbox::ReadOnly, ..one.clone() },
         Task { add_dirs: vec!["/more".into()], ..one.clone() },
         Task { mcp, ..one.clone() },
     ];
+    // Agents are told of a model in each session, gemini when it is started.
+    let other_model = Task { model: Some("m".to_owned()), ..one.clone() };
+    assert_eq!(shape(&*backend, &one), shape(&*backend, &other_model));
+    assert_ne!(shape(&*gemini(), &one), shape(&*gemini(), &other_model));
     for backend in [backend, gemini()] {
         assert_eq!(shape(&*backend, &one), shape(&*backend, &alike));
         for other in &unlike {

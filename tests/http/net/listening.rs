@@ -2,6 +2,7 @@
 
 use super::server::{Client, TestServer, limits, routes, text};
 use crate::util::scene::{PATIENCE, Scene};
+use clinvk::base::sync::Current;
 use clinvk::base::world::World;
 use clinvk::http::net::{Acceptor, Listen, Peer};
 use std::fs::{self, File, Permissions};
@@ -211,7 +212,7 @@ fn serve_inherited() {
         }
         exchange.respond(text(200, address.clone())).unwrap();
     };
-    acceptor.serve(limits(), super::server::service(serve), read).unwrap();
+    acceptor.serve(Current::new(limits().within_open_files()), super::server::service(serve), read).unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A listener with a service behind it, and clients that say bytes and hear answers.
 
 use crate::util::scene::PATIENCE;
+use clinvk::base::sync::Current;
 use clinvk::http::net::memory::Memory;
 use clinvk::http::net::{Acceptor, BodyError, Exchange, Gauges, Limits, Listen, Response, Service};
 use std::fmt;
@@ -137,7 +138,9 @@ impl TestServer {
         let acceptor = Acceptor::open(listens).unwrap();
         let (addresses, gauges) = (acceptor.addresses(), acceptor.gauges());
         let (read, write) = clinvk::base::sys::pipe().unwrap();
-        let thread = thread::spawn(move || acceptor.serve(limits, service(does), read));
+        let thread = thread::spawn(move || {
+            acceptor.serve(Current::new(limits.within_open_files()), service(does), read)
+        });
         TestServer { addresses, gauges, stop: File::from(write), thread: Some(thread) }
     }
 

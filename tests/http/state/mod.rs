@@ -1,3 +1,4 @@
 //! The server's own state.
 
+mod reload;
 mod self_reference;
