@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+/// The states of a kept program.
+pub(crate) const STATES: [&str; 4] = ["starting", "idle", "busy", "ending"];
+
 /// How long a program that has to end may take to do it by itself.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -32,7 +35,8 @@ struct State {
     last_number: u64,
     /// What was asked for last: for spares.
     recipes: BTreeMap<Key, Recipe>,
-    counts: Counts,
+    /// By backend.
+    counts: BTreeMap<String, Counts>,
     /// Those that take no run any more, until they are gone.
     leaving: Vec<Arc<Kept>>,
     is_closed: bool,
@@ -89,9 +93,9 @@ enum First {
     Spare,
 }
 
-/// What the pool has done.
+/// What the pool has done for a backend.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Runs that went on with a conversation in the program that holds it.
     pub(crate) continued: u64,
     /// Runs that began a conversation in a program that was there.
@@ -109,14 +113,12 @@ pub(crate) struct Counts {
 }
 
 /// A kept program as it is told of.
-#[allow(dead_code)] // until it is told
-#[derive(Debug, Clone)]
 pub(crate) struct Child {
     pub(crate) backend: String,
     pub(crate) pid: i32,
     /// The API key whose runs it takes.
     pub(crate) owner: Option<String>,
-    /// `starting`, `busy`, `idle` or `ending`.
+    /// One of `STATES`.
     pub(crate) state: &'static str,
     /// Runs in it now.
     pub(crate) runs: usize,
@@ -125,8 +127,14 @@ pub(crate) struct Child {
     pub(crate) turns: u64,
     pub(crate) age: Duration,
     pub(crate) idle: Duration,
-    /// Bytes.
-    pub(crate) memory: u64,
+    kept: Option<Arc<Kept>>,
+}
+
+impl Child {
+    /// The memory that it has in use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.memory())
+    }
 }
 
 /// What a run asks of the pool.
@@ -186,8 +194,8 @@ impl Pool {
             state.forget_ended();
             if let Some((number, conversation)) = state.find(&key, wanted, &config) {
                 match &conversation {
-                    Some(_) => state.counts.continued += 1,
-                    None => state.counts.warm += 1,
+                    Some(_) => state.count(name).continued += 1,
+                    None => state.count(name).warm += 1,
                 }
                 let Some(kept) = state.enter(number, conversation.as_deref()) else { return Ok(None) };
                 return Ok(Some(Lease { pool: self, number, kept, conversation, is_warm: true }));
@@ -199,19 +207,19 @@ impl Pool {
             state = self.started.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let Some(number) = state.reserve(name, key, wanted.task.owner.clone(), &keeping, config.max) else {
-            state.counts.cold += 1;
+            state.count(name).cold += 1;
             return Ok(None);
         };
         drop(state);
         let kept =
             self.start(number, wanted.world, wanted.program, wanted.launch.clone(), keeping, First::Run)?;
-        lock(&self.state).counts.started += 1;
+        lock(&self.state).count(name).started += 1;
         Ok(Some(Lease { pool: self, number, kept, conversation: None, is_warm: false }))
     }
 
     /// A run meets a failure of a kept program, and is tried once more.
-    pub(super) fn count_retry(&self) {
-        lock(&self.state).counts.retried += 1;
+    pub(super) fn count_retry(&self, backend: &str) {
+        lock(&self.state).count(backend).retried += 1;
     }
 
     /// Starts the program of a member that was reserved.
@@ -298,13 +306,12 @@ impl Pool {
         let reserved = lock(&self.state).reserve_free(backend.name(), key.clone(), task.owner, &keeping, max);
         let Some(number) = reserved else { return Ok(()) };
         self.start(number, &world, &program, launch, keeping, First::Spare)?;
-        lock(&self.state).counts.spares += 1;
+        lock(&self.state).count(backend.name()).spares += 1;
         Ok(())
     }
 
-    /// What there is, and what was done.
-    #[allow(dead_code)] // until it is told
-    pub(crate) fn look(&self) -> (Vec<Child>, Counts) {
+    /// What there is, and what was done, by backend.
+    pub(crate) fn look(&self) -> (Vec<Child>, BTreeMap<String, Counts>) {
         let mut state = lock(&self.state);
         state.forget_ended();
         (state.members.iter().map(Member::tell).collect(), state.counts.clone())
@@ -416,12 +423,16 @@ impl Member {
             turns: self.turns,
             age: self.since.elapsed(),
             idle: if self.runs == 0 { self.last_used.elapsed() } else { Duration::ZERO },
-            memory: self.kept.as_ref().map_or(0, |kept| kept.memory()),
+            kept: self.kept.clone(),
         }
     }
 }
 
 impl State {
+    fn count(&mut self, backend: &str) -> &mut Counts {
+        self.counts.entry(backend.to_owned()).or_default()
+    }
+
     fn member(&mut self, number: u64) -> Option<&mut Member> {
         self.members.iter_mut().find(|member| member.number == number)
     }
@@ -429,7 +440,7 @@ impl State {
     /// Lets go of those that take no run any more. They end with the last run in them.
     fn forget_ended(&mut self) {
         self.leaving.retain(|kept| kept.standing() != Standing::Ended);
-        let counts = &mut self.counts.ended;
+        let counts = &mut self.counts;
         self.members.retain(|member| {
             let standing = member.kept.as_ref().map(|kept| kept.standing());
             let reason = match standing {
@@ -444,7 +455,7 @@ impl State {
                 }
                 _ => return true,
             };
-            *counts.entry(reason).or_default() += 1;
+            *counts.entry(member.backend.clone()).or_default().ended.entry(reason).or_default() += 1;
             false
         });
     }
@@ -558,7 +569,7 @@ impl State {
         let member = self.members.swap_remove(index);
         if let Some(kept) = member.kept {
             kept.end();
-            *self.counts.ended.entry(reason).or_default() += 1;
+            *self.count(&member.backend).ended.entry(reason).or_default() += 1;
             log::debug!("{} (pid {}) is not kept: {reason}", member.backend, kept.pid());
             self.leaving.push(kept);
         }

@@ -187,7 +187,7 @@ impl Engine {
                 return Ok(report.stop);
             }
             log::warn!("a kept program of {} failed before it answered: trying once more", backend.name());
-            pool.count_retry();
+            pool.count_retry(backend.name());
         }
         launch.env.extend(task.trace.clone());
         let mut dialogue = backend.dialogue(&task);

@@ -30,6 +30,7 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/chain", &[("POST", native::batch::chain)]),
     get("/api/v1/backends", false, &[("GET", native::backends::list)]),
     get("/api/v1/backends/{name}", false, &[("GET", native::backends::one)]),
+    get("/api/v1/pool", false, &[("GET", native::pool::look)]),
     Route {
         query: &[
             "backend", "status", "model", "workdir", "tag", "search", "since", "before", "limit", "offset",

@@ -8,4 +8,4 @@ mod most_answer;
 mod permissions;
 mod places;
 mod policy;
-mod pool;
+pub mod pool;

@@ -10,10 +10,10 @@ use std::fs;
 const ANSWER: &str = r#"answer() { say "{\"text\":\"$$\"}"; say '{"done":true}'; }
 "#;
 /// A play that answers all prompts.
-const LOOP: &str = "while read -r line; do answer; done";
+pub const LOOP: &str = "while read -r line; do answer; done";
 
 /// A scene whose backend `fake` is kept, with these bounds.
-fn scene(pool: Value, play: &str) -> Scene {
+pub fn scene(pool: Value, play: &str) -> Scene {
     let keys = json!({"output": "jsonl", "fields": {"text": "text", "done": "done"}, "keep": true});
     let scene = Scene::declaring(keys, &format!("{ANSWER}{play}"));
     scene.edit_config(|config| config["pool"] = json!({ "fake": pool }));
@@ -22,7 +22,7 @@ fn scene(pool: Value, play: &str) -> Scene {
 
 /// The number of the program that answers.
 #[track_caller]
-fn pid(server: &Server, prompt: &str) -> i32 {
+pub fn pid(server: &Server, prompt: &str) -> i32 {
     let answer = server.post("/api/v1/prompt", &json!({"prompt": prompt, "ephemeral": true}));
     assert_eq!(answer.status, 200, "{answer}");
     answer.json()["content"].as_str().unwrap().parse().unwrap()

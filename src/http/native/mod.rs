@@ -3,6 +3,7 @@
 pub mod backends;
 pub mod batch;
 pub mod deliver;
+pub mod pool;
 pub mod prompt;
 pub mod runs;
 pub mod sessions;

@@ -1,6 +1,7 @@
 //! How the server is: for people, for its supervisor, for a load balancer, and for Prometheus.
 
 use crate::base::json::json;
+use crate::engine::pool::{Child, STATES};
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use crate::http::state::metrics;
@@ -37,11 +38,18 @@ pub(crate) fn health(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         },
         "slots": {"used": used, "total": server.lasting.slots.bounds().runs},
         "queue": {"waiting": waiting, "length": server.lasting.slots.bounds().queue},
+        "pool": in_states(&server.kept().0),
         "connections": server.lasting.gauges.connections(),
     });
     let code = if store.is_ok() { 200 } else { crate::http::front::errors::UNHEALTHY };
     call.answer(code, "application/json", answer.to_string());
     Ok(())
+}
+
+/// How many kept programs are in each state.
+fn in_states(children: &[Child]) -> Value {
+    let count = |state: &str| children.iter().filter(|child| child.state == state).count();
+    STATES.iter().map(|state| ((*state).to_owned(), json!(count(state)))).collect()
 }
 
 /// `GET /live`: the process answers.
@@ -64,7 +72,10 @@ pub(crate) fn metrics(call: &mut Call<'_, '_>) -> Result<(), Fault> {
         return Err(Fault::no_path("GET", "/metrics (server.metrics_enabled)", &[]));
     }
     let (used, waiting) = server.lasting.slots.used();
+    let (children, pool) = server.kept();
     let gauges = metrics::Gauges {
+        children: children.iter().map(|child| (child.backend.clone(), child.state, child.memory())).collect(),
+        pool,
         sessions: server.sessions().unwrap_or(0),
         slots_used: used,
         slots: server.lasting.slots.bounds().runs,

@@ -1,9 +1,10 @@
 //! What is counted while the server runs, and its text for Prometheus (exposition format 0.0.4). Counts what it is told;
 //! routes are told by their patterns, so that no path that a client makes up becomes a label.
 
+use crate::engine::pool;
 use crate::model::error::Kind;
 use crate::model::event::Usage;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::sync::{Mutex, MutexGuard};
@@ -57,8 +58,18 @@ pub struct Gauges {
     pub connections: usize,
     /// The backends, and whether their programs are there.
     pub backends: Vec<(String, bool)>,
+    /// The kept programs: backend, state, memory in bytes.
+    pub children: Vec<(String, &'static str, u64)>,
+    /// What was done with such, by backend.
+    pub pool: BTreeMap<String, pool::Counts>,
     /// The memory in use in bytes and the open file descriptors, where they are known: `footprint`.
     pub footprint: Option<(u64, u64)>,
+}
+
+impl Gauges {
+    fn children_of<'a>(&'a self, backend: &'a str) -> impl Iterator<Item = &'a (String, &'static str, u64)> {
+        self.children.iter().filter(move |(of, ..)| of == backend)
+    }
 }
 
 /// How a run went.
@@ -159,6 +170,7 @@ impl Metrics {
         for (backend, is_available) in &gauges.backends {
             text.sample("", &[("backend", backend)], f64::from(*is_available));
         }
+        text.kept(gauges);
         text.family("clinvk_build_info", "gauge", "Always 1: the version is in the labels.");
         let commit = option_env!("SOURCE_COMMIT").unwrap_or("unknown");
         text.sample("", &[("version", env!("CARGO_PKG_VERSION")), ("commit", commit)], 1.0);
@@ -208,6 +220,55 @@ impl Text {
             labels => format!("{{{}}}", labels.iter().map(label).collect::<Vec<_>>().join(",")),
         };
         let _ = writeln!(self.out, "{}{suffix}{labels} {value}", self.family);
+    }
+
+    fn kept(&mut self, gauges: &Gauges) {
+        let of_children = gauges.children.iter().map(|(backend, ..)| backend);
+        let backends: BTreeSet<&String> = of_children.chain(gauges.pool.keys()).collect();
+        self.family("clinvk_kept_children", "gauge", "Programs that are kept for further runs, by state.");
+        for backend in &backends {
+            for state in pool::STATES {
+                let count = gauges.children_of(backend).filter(|(_, is, _)| *is == state).count();
+                self.sample("", &[("backend", backend), ("state", state)], count as f64);
+            }
+        }
+        self.family("clinvk_kept_children_memory_bytes", "gauge", "Memory that kept programs have in use.");
+        for backend in &backends {
+            let bytes: u64 = gauges.children_of(backend).map(|(.., bytes)| bytes).sum();
+            self.sample("", &[("backend", backend)], bytes as f64);
+        }
+        self.family(
+            "clinvk_pool_runs_total",
+            "counter",
+            "Runs by where their program came from: `continued` and `warm` found it, `started` began one that is kept, \
+             `cold` had one of its own.",
+        );
+        for (backend, counts) in &gauges.pool {
+            let pool::Counts { continued, warm, started, cold, .. } = counts;
+            for (place, count) in
+                [("continued", continued), ("warm", warm), ("started", started), ("cold", cold)]
+            {
+                self.sample("", &[("backend", backend), ("place", place)], *count as f64);
+            }
+        }
+        self.family(
+            "clinvk_pool_retries_total",
+            "counter",
+            "Runs that were tried once more, because a kept program failed.",
+        );
+        for (backend, counts) in &gauges.pool {
+            self.sample("", &[("backend", backend)], counts.retried as f64);
+        }
+        self.family("clinvk_pool_spares_total", "counter", "Programs that were started before a run asked.");
+        for (backend, counts) in &gauges.pool {
+            self.sample("", &[("backend", backend)], counts.spares as f64);
+        }
+        self.family("clinvk_pool_ended_total", "counter", "Kept programs that were ended, by reason.");
+        for (backend, counts) in &gauges.pool {
+            for (reason, count) in &counts.ended {
+                self.sample("", &[("backend", backend), ("reason", reason)], *count as f64);
+            }
+        }
     }
 
     fn histogram(&mut self, label: &str, of: &str, times: &Histogram) {
@@ -272,6 +333,11 @@ mod tests {
             queued: 2,
             connections: 3,
             backends: vec![("claude".to_owned(), true), ("codex".to_owned(), false)],
+            children: vec![("claude".to_owned(), "idle", 5), ("claude".to_owned(), "busy", 6)],
+            pool: BTreeMap::from([(
+                "codex".to_owned(),
+                pool::Counts { warm: 4, ended: BTreeMap::from([("idle", 2)]), ..pool::Counts::default() },
+            )]),
             footprint: footprint(),
         }
     }
@@ -305,6 +371,11 @@ mod tests {
             "clinvk_connections 3",
             r#"clinvk_backend_available{backend="claude"} 1"#,
             r#"clinvk_backend_available{backend="codex"} 0"#,
+            r#"clinvk_kept_children{backend="claude",state="busy"} 1"#,
+            r#"clinvk_kept_children{backend="codex",state="idle"} 0"#,
+            r#"clinvk_kept_children_memory_bytes{backend="claude"} 11"#,
+            r#"clinvk_pool_runs_total{backend="codex",place="warm"} 4"#,
+            r#"clinvk_pool_ended_total{backend="codex",reason="idle"} 2"#,
         ] {
             assert_eq!(text.lines().filter(|seen| *seen == line).count(), 1, "{line}\n{text}");
         }

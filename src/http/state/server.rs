@@ -9,6 +9,7 @@ use crate::config::{self, Config};
 use crate::engine::dry_run::Reader;
 use crate::engine::fallback::Attempts;
 use crate::engine::policy::{self, Policy};
+use crate::engine::pool::{Child, Counts};
 use crate::engine::request::{Defaults, Request};
 use crate::engine::{Engine, Prepared};
 use crate::exec::{self, Cancel, Control};
@@ -31,7 +32,7 @@ use crate::model::event::{Event, Listener, Permission};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::session::{Filter, Session};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -317,6 +318,11 @@ impl Server {
             let facts = json!({"request_id": request, "program": program, "args": args, "dir": silent.dir});
             crate::base::logging::record("command", facts);
         }
+    }
+
+    /// The programs that are kept for further runs, and what was done with such, by backend.
+    pub(crate) fn kept(&self) -> (Vec<Child>, BTreeMap<String, Counts>) {
+        self.engine.pool.as_ref().map(|pool| pool.look()).unwrap_or_default()
     }
 
     /// The backends that are not switched off, whether each is there, and since when that is known.

@@ -3,6 +3,7 @@
 mod attach;
 mod batch;
 mod limits;
+mod pool;
 mod prompt;
 mod runs;
 mod status;

@@ -1,5 +1,6 @@
 //! SIGHUP: the configuration and the API keys are read again, and nothing that is under way is lost.
 
+use crate::engine::pool;
 use crate::util::http::Server;
 use crate::util::scene::{Scene, until};
 use clinvk::base::sys::{self, SIGHUP};
@@ -251,6 +252,33 @@ fn a_hundred_times_under_load_no_request_is_lost_and_nothing_is_left() {
     until("no descriptor is left", || open_files() <= before);
     let seen = server.stop();
     assert!(seen.status == 0 && !seen.err.contains("the configuration stays as it was"), "{seen}");
+    scene.is_deserted();
+}
+
+#[test]
+fn programs_that_are_kept_end_with_the_runs_in_them_and_others_take_their_place() {
+    let play = "while read -r line; do case $line in *wait*) tell up; await go ;; esac; answer; done";
+    let scene = pool::scene(json!({}), play);
+    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+    let mut server = scene.serve([]);
+    let first = pool::pid(&server, "x");
+    let mut asked = server.post_stream("/api/v1/prompt", &json!({"prompt": "wait", "ephemeral": true}));
+    up.told();
+    server.process.signal(SIGHUP);
+    server.process.warns("was read again");
+    let second = pool::pid(&server, "x");
+    assert_ne!(second, first);
+    let told = server.get("/api/v1/pool").json();
+    let fake = told["backends"].as_array().unwrap().iter().find(|of| of["name"] == "fake").unwrap();
+    assert_eq!((&fake["runs"]["started"], &fake["ended"]), (&json!(2), &json!({"reload": 1})), "{told}");
+    go.tell();
+    let head = asked.head();
+    let answer: Value = serde_json::from_str(&asked.rest(&head)).unwrap();
+    assert_eq!(answer["content"], json!(first.to_string()), "{answer}");
+    until("it is gone", || !scene.processes().contains_key(&first));
+    assert_eq!(pool::pid(&server, "x"), second);
+    server.process.signal(SIGHUP);
+    assert_eq!(server.stop().status, 0);
     scene.is_deserted();
 }
 
