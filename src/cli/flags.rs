@@ -54,6 +54,8 @@ const RUN: &[&str] = &["", "resume", "parallel", "map", "compare", "chain"];
 const ANY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp"];
 /// Those and what runs for an agent that calls tools: there they are the most that it may ask for.
 const EVERY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp", "mcp"];
+/// Whatever prints an answer.
+const ANSWER: &[&str] = &["", "resume", "wait"];
 const BATCH: &[&str] = &["parallel", "map", "compare", "chain"];
 /// Those that have results of many tasks to keep.
 const KEPT: &[&str] = &["parallel", "map", "chain"];
@@ -90,7 +92,7 @@ flags! {
     Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
     Backends           "backends",              None,      "LIST",         &["compare", "mcp"], "who is asked: backend or backend:model";
     AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
-    Server             "server",                None,      "URL",          &["", "resume", "sessions", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
+    Server             "server",                None,      "URL",          &["", "resume", "sessions", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
     "the prompt":
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated)";
     Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
@@ -125,6 +127,7 @@ flags! {
     Here               "here",                  None,      "",             &["resume", "sessions list", "sessions clean"], "only sessions of the working directory";
     Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list";
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
+    NoWait             "no-wait",               None,      "",             PROMPT, "print the id of the run, which goes on alone on a server";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
     Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session (may be repeated)";
     Ephemeral          "ephemeral",             None,      "",             RUN, "leave no session behind";
@@ -155,15 +158,15 @@ flags! {
     LogFormat          "log-format",            None,      "FORMAT",       SERVE, "text or json";
     LogLevel           "log-level",             None,      "LEVEL",        SERVE, "off, error, warn, info or debug";
     "output":
-    OutputFormat       "output-format",         Some('o'), "FORMAT",       RUN, "text, json or stream-json";
+    OutputFormat       "output-format",         Some('o'), "FORMAT",       &["", "resume", "parallel", "map", "compare", "chain", "wait"], "text, json or stream-json";
     Raw                "raw",                   None,      "",             PROMPT, "print the backend's own lines";
     Json               "json",                  None,      "",             &[],    "print JSON, errors too";
     Jsonl              "jsonl",                 None,      "",             LISTS, "print each result as it ends, a JSON line each";
     Turns              "turns",                 None,      "",             &["sessions show"], "with prompts and answers";
     Markdown           "markdown",              None,      "",             &["sessions export"], "text for people, not JSON";
     Origin             "origin",                None,      "",             &["config show"], "say where each value comes from";
-    ShowTokens         "show-tokens",           None,      "",             PROMPT, "print token counts on standard error";
-    ShowTiming         "show-timing",           None,      "",             PROMPT, "print the time it took on standard error";
+    ShowTokens         "show-tokens",           None,      "",             ANSWER, "print token counts on standard error";
+    ShowTiming         "show-timing",           None,      "",             ANSWER, "print the time it took on standard error";
     DryRun             "dry-run",               None,      "",             &["", "resume", "sessions clean", "sessions fsck", "parallel", "map", "compare", "chain"], "print what would be executed, and run nothing";
     Quiet              "quiet",                 Some('q'), "",             &[],    "print no warnings and no spinner";
     Verbose            "verbose",               Some('v'), "",             &[],    "say on standard error what is done";
@@ -324,6 +327,7 @@ const EXCLUSIVE: &[(Name, Name)] = &[
     (Name::Backends, Name::AllBackends),
     (Name::Markdown, Name::Json),
     (Name::All, Name::OlderThan),
+    (Name::NoWait, Name::Raw),
     (Name::Auto, Name::Host),
     (Name::Auto, Name::Port),
     (Name::Auto, Name::Socket),

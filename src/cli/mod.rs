@@ -19,6 +19,7 @@ mod print;
 mod progress;
 mod prompt;
 mod resume;
+mod runs;
 #[cfg(feature = "serve")]
 mod serve;
 mod sessions;
@@ -30,6 +31,7 @@ mod version;
 
 use crate::backend::echo;
 use crate::base::escapes::{Cleaner, Colours};
+use crate::base::json::json;
 use crate::base::logging;
 use crate::base::printable;
 use crate::base::sys;
@@ -87,7 +89,7 @@ fn refuse(typed: &Typed, error: &Error) {
         return;
     }
     match typed.command {
-        "" | "resume" => {
+        "" | "resume" | "wait" => {
             let format = prompt::output_format(typed).ok().flatten().unwrap_or(OutputFormat::Json);
             print::refusal(format, typed.value(Name::Backend), error);
         }
@@ -112,7 +114,8 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 2,
-        "version" | "backends" | "acp" | "mcp" => 0,
+        "version" | "backends" | "acp" | "mcp" | "runs" => 0,
+        "wait" | "cancel" => 1,
         _ => usize::MAX,
     };
     if let Some(word) = typed.operands.get(most) {
@@ -154,6 +157,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let result = match command {
                 "backends" => backends::run(typed, world, &loaded.config),
                 "sessions" => sessions::run(typed, world, &loaded.config),
+                "runs" | "wait" | "cancel" => runs::run(typed, world, &loaded.config),
                 "parallel" => parallel::run(typed, world, &loaded.config),
                 "map" => map::run(typed, world, &loaded.config),
                 "compare" => compare::run(typed, world, &loaded.config),
@@ -211,6 +215,14 @@ fn has_colours(env: &BTreeMap<String, String>, config: &Config) -> bool {
 /// Prints JSON for people and programs alike.
 fn say_json(value: &serde_json::Value) -> Result<u8, Error> {
     say(&printable::safe_json(format!("{value:#}\n")))
+}
+
+/// Prints the id of a run, for people and programs.
+fn say_id(format: OutputFormat, id: &str) -> Result<u8, Error> {
+    match format {
+        OutputFormat::Text => say(&format!("{id}\n")),
+        OutputFormat::Json | OutputFormat::StreamJson => say(&format!("{}\n", json!({"run_id": id}))),
+    }
 }
 
 fn unwritable(error: io::Error) -> Error {

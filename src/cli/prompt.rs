@@ -6,6 +6,7 @@ use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
 use super::{complain, exit, input, resume, signals};
 use crate::backend::Agents;
+use crate::base::logging;
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
 use crate::client::{self, Auto, Server, There};
@@ -13,13 +14,14 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::caller::Caller;
 use crate::engine::request::{Picture, Request, Servers, Span, Tools, list};
-use crate::engine::site::{Asked, Checked, Facts, Here, Site};
+use crate::engine::site::{Asked, Checked, Facts, Here, NO_SERVER, Site};
 use crate::exec::{self, Cancel};
 use crate::model::error::Error;
 use crate::model::fields::Word;
 use crate::model::mcp::McpSource;
 use crate::model::task::OutputFormat;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,14 +46,35 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
             return refuse(typed.value(Name::Backend).or(default), &error);
         }
     };
-    let warn = |warnings: &[String]| warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    let Facts { backend, dir, framing, warnings, control, dry_run } = checked.facts();
+    let Facts { warnings, dry_run, .. } = checked.facts();
     if *dry_run {
         super::say(&checked.describe(format))?;
         warn(warnings);
         return Ok(0);
     }
     warn(warnings);
+    if typed.has(Name::NoWait) {
+        return match checked.leave() {
+            Ok(id) => super::say_id(format, &id),
+            Err(error) => refuse(typed.value(Name::Backend), &error),
+        };
+    }
+    print(typed, &engine.world.env, config, format, checked)
+}
+
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+}
+
+/// Runs what was checked, and prints it as it comes.
+pub(crate) fn print(
+    typed: &Typed,
+    env: &BTreeMap<String, String>,
+    config: &Config,
+    format: OutputFormat,
+    checked: Box<dyn Checked + '_>,
+) -> Result<u8, Error> {
+    let Facts { backend, dir, framing, control, .. } = checked.facts();
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
         format,
@@ -63,7 +86,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     };
     let watched = world::stderr_can_be_drawn_on() && !typed.has(Name::Quiet) && !verbose && !style.raw;
     let spinner = watched.then(|| Spinner::new(backend));
-    let out = Out::new(control.clone(), super::cleaner(&engine.world.env, config));
+    let out = Out::new(control.clone(), super::cleaner(env, config));
     let mut printer = Printer::new(style, backend, dir, spinner, out);
     let result = checked.run(&mut printer);
     printer.check()?;
@@ -73,7 +96,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
             for failure in outcome.session_failure.iter().chain(&outcome.failure) {
                 let whose =
                     if Some(failure) == outcome.failure.as_ref() { &outcome.backend } else { "session" };
-                crate::base::logging::line(&format!("clinvk: {whose}: {}", failure.message));
+                logging::line(&format!("clinvk: {whose}: {}", failure.message));
                 status = exit::status(failure.kind, outcome.exit_code);
             }
             Ok(status)
@@ -152,15 +175,18 @@ fn check<'a>(
         Some("") => None,
         Some(_) => input::duration(typed, Name::Wait)?,
     };
+    if typed.has(Name::NoWait) && matches!(place(typed, &engine.world, config)?, Where::Here) {
+        return Err(Error::Invalid(format!("`--no-wait`: {NO_SERVER}")));
+    }
     let replay = typed.has(Name::Replay);
     if session.is_none() && (typed.has(Name::Wait) || replay) {
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let request = request(typed)?;
     let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
-    let (lines, cancel) = (typed.has(Name::Raw), Arc::new(cancel));
+    let (lines, alone, cancel) = (typed.has(Name::Raw), typed.has(Name::NoWait), Arc::new(cancel));
     let stopped = cancel.clone();
-    let asked = Asked { request: &request, session, wait_limit, replay, lines, cancel };
+    let asked = Asked { request: &request, session, wait_limit, replay, lines, alone, cancel };
     let prompt = || {
         let text = parts.prompt(request.files.as_deref(), &engine.defaults(config, None))?;
         // From here on there is something to stop, wherever it is.

@@ -9,7 +9,7 @@ fn name(session: &Session) -> String {
     shorten(&printable::safe(name), 60)
 }
 
-fn minute(time: &str) -> String {
+pub(crate) fn minute(time: &str) -> String {
     printable::safe(time).chars().take(16).collect::<String>().replace('T', " ")
 }
 

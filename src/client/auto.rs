@@ -22,6 +22,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// That server, and what is done here.
 pub(crate) struct Auto<H> {
@@ -87,22 +88,33 @@ impl Checked for CheckedHere<'_> {
     }
 
     fn run(self: Box<Self>, listener: &mut dyn Listener) -> Result<Outcome, Error> {
-        match open(self.server, &self.order, self.facts().control.clone())? {
+        match self.open()? {
             Opened::Begun(mut begun) => begun.follow(listener),
-            Opened::Rehearsed(_) => {
-                Err(self.server.address.failed("it runs nothing: its configuration has changed"))
-            }
+            _ => Err(self.server.address.failed("it does not run what it was to run")),
         }
+    }
+
+    fn leave(self: Box<Self>) -> Result<String, Error> {
+        match self.open()? {
+            Opened::Alone(alone) => Ok(alone.id),
+            _ => Err(self.server.address.failed("it does not run what it was to run")),
+        }
+    }
+}
+
+impl CheckedHere<'_> {
+    fn open(&self) -> Result<Opened<'_>, Error> {
+        open(self.server, &self.order, self.facts().control.clone())
     }
 }
 
 impl Place for Auto<place::Here<'_>> {
     fn ready<'a>(&'a self, order: Order<'a>) -> Result<Box<dyn Ready + 'a>, Error> {
         let Order { request, defaults, session, hidden, tidy, ref cancel } = order;
-        let (wait_limit, replay, lines) = (Some(std::time::Duration::ZERO), false, false);
+        let (wait_limit, replay, lines, alone) = (Some(Duration::ZERO), false, false, false);
         let (cancel, control) = (cancel.clone(), Control::with(cancel.clone()));
         let mut sent =
-            self.order(&Asked { request, session, wait_limit, replay, lines, cancel }, &defaults)?;
+            self.order(&Asked { request, session, wait_limit, replay, lines, alone, cancel }, &defaults)?;
         sent.insert("prompt".to_owned(), json!(request.text(&defaults)?.as_ref()));
         sent.insert("hidden".to_owned(), json!(hidden));
         sent.insert("tidy".to_owned(), json!(tidy));

@@ -26,10 +26,10 @@ const NOT_ASKED: &[&str] =
 impl Place for There<'_> {
     fn ready<'a>(&'a self, of_batch: Order<'a>) -> Result<Box<dyn Ready + 'a>, Error> {
         let Order { request, defaults, session, hidden, tidy, cancel } = of_batch;
-        let (wait_limit, replay, lines) = (Some(Duration::ZERO), false, false);
+        let (wait_limit, replay, lines, alone) = (Some(Duration::ZERO), false, false, false);
         let prompt = request.text(&defaults)?;
         let control = Control::with(cancel.clone());
-        let mut order = order(self, &Asked { request, session, wait_limit, replay, lines, cancel })?;
+        let mut order = order(self, &Asked { request, session, wait_limit, replay, lines, alone, cancel })?;
         order.insert("prompt".to_owned(), json!(prompt.as_ref()));
         order.insert("hidden".to_owned(), json!(hidden));
         order.insert("tidy".to_owned(), json!(tidy));
@@ -75,7 +75,7 @@ impl Ordered<'_> {
     fn once(&self, listener: &mut dyn Listener) -> (Result<Outcome, Error>, bool) {
         match open(self.there, &self.order, self.control.clone()) {
             Ok(Opened::Begun(mut begun)) => (begun.follow(listener), begun.is_heard()),
-            Ok(Opened::Rehearsed(_)) => {
+            Ok(Opened::Rehearsed(_) | Opened::Alone(_)) => {
                 (Err(self.there.address.failed("it runs nothing: its configuration says `dry_run`")), false)
             }
             Err(error) => (Err(error), false),
@@ -102,7 +102,9 @@ impl Ready for Ordered<'_> {
         }
         match open(self.there, &self.order, self.control.clone())? {
             Opened::Rehearsed(rehearsed) => Ok(Some(rehearsed.describe(OutputFormat::Text))),
-            Opened::Begun(_) => Err(self.there.address.failed("it runs what was to be a dry run")),
+            Opened::Begun(_) | Opened::Alone(_) => {
+                Err(self.there.address.failed("it runs what was to be a dry run"))
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod http; // one request and its answer
 mod own; // that server itself, which is started
 mod request; // what is asked for, as the API has it
 mod run; // a run over there
+mod runs; // all of them
 mod sessions; // the sessions over there
 mod site; // the server
 

@@ -25,6 +25,8 @@ pub(super) const RUNS: &str = "/api/v1/runs";
 const LINES: &str = "application/x-ndjson";
 /// Longer than this no session is waited for.
 const FOR_EVER: Duration = Duration::from_secs(31_536_000);
+/// How long to wait before a server is asked once more.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// How long a run that was stopped may take to say how it ended, beyond its grace.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -43,6 +45,7 @@ pub(super) fn begin<'a>(
     Ok(match open(there, &Value::Object(order), Control::with(asked.cancel))? {
         Opened::Begun(begun) => begun,
         Opened::Rehearsed(rehearsed) => Box::new(rehearsed),
+        Opened::Alone(alone) => Box::new(alone),
     })
 }
 
@@ -50,6 +53,7 @@ pub(super) fn begin<'a>(
 pub(super) enum Opened<'a> {
     Begun(Box<Begun<'a>>),
     Rehearsed(Rehearsed),
+    Alone(Alone),
 }
 
 /// Sends a request for a run, and hears how it begins.
@@ -58,9 +62,13 @@ pub(super) fn open<'a>(there: &'a Server, order: &Value, control: Control) -> Re
     let (body, cancel) = (Some(text.as_bytes()), Some(&*cancel));
     let mut reply =
         there.send(&Ask { method: "POST", path: PROMPT, accept: LINES, body, cancel, ..Ask::default() })?;
-    // A dry run has no events.
+    // A dry run has no events, and one that goes on alone has none yet.
     if reply.is_json {
         let answer = there.value(reply)?;
+        if !answer["run_id"].is_null() {
+            let (id, facts) = (there.id(&answer["run_id"])?, facts(&answer, &answer, control, false));
+            return Ok(Opened::Alone(Alone { id, facts }));
+        }
         let facts = facts(&answer, &answer, control, true);
         return Ok(Opened::Rehearsed(Rehearsed { answer, facts }));
     }
@@ -73,10 +81,35 @@ pub(super) fn open<'a>(there: &'a Server, order: &Value, control: Control) -> Re
         }
     };
     let facts = facts(&opening, &opening["content"], control, false);
-    // It becomes a part of a request, when the run has to stop.
-    let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let id = opening["run_id"].as_str().filter(is_id).ok_or_else(|| there.no_event())?.to_owned();
-    Ok(Opened::Begun(Box::new(Begun { there, reply, id, facts, begun: None })))
+    let (id, hold, first) = (there.id(&opening["run_id"])?, Hold::Attached, None);
+    Ok(Opened::Begun(Box::new(Begun { there, reply, id, facts, hold, first, is_cut: false, begun: None })))
+}
+
+/// Joins a run that goes on alone, or is over.
+pub(super) fn join<'a>(there: &'a Server, run: &Value, control: Control) -> Result<Box<Begun<'a>>, Error> {
+    let id = there.id(&run["id"])?;
+    let (path, cancel) = (format!("{RUNS}/{id}/events"), control.cancel.clone());
+    let (method, cancel) = ("GET", Some(&*cancel));
+    let mut reply = there.send(&Ask { method, path: &path, accept: LINES, cancel, ..Ask::default() })?;
+    let first = loop {
+        match reply.line(&control.cancel, true)? {
+            Next::Line(line) => break Some(there.line(&line)?),
+            Next::Nothing if control.cancel.is_thrown() => return Err(Error::Cancelled),
+            Next::Nothing => {}
+            Next::End => break None,
+        }
+    };
+    let (facts, first) = match first {
+        Some(opening) if opening["type"] == "run" => {
+            (facts(&opening, &opening["content"], control, false), None)
+        }
+        // It was not begun by a command line.
+        first => (facts(run, run, control, false), first),
+    };
+    // What it has said is kept up to a bound.
+    let is_cut = first.as_ref().is_some_and(|first| first["sequence"].as_u64() > Some(0));
+    let (hold, begun) = (Hold::Joined, None);
+    Ok(Box::new(Begun { there, reply, id, facts, hold, first, is_cut, begun }))
 }
 
 fn facts(run: &Value, more: &Value, control: Control, dry_run: bool) -> Facts {
@@ -107,6 +140,9 @@ pub(super) fn order(there: &There<'_>, asked: &Asked<'_>) -> Result<Map<String, 
 /// How the run is attached to its client, and the session that it continues.
 pub(super) fn continue_session(order: &mut Map<String, Value>, asked: &Asked<'_>) {
     order.insert("attach".to_owned(), json!(true));
+    if asked.alone {
+        order.insert("detach".to_owned(), json!(true));
+    }
     if let Some(session) = asked.session {
         order.insert("session_id".to_owned(), json!(session.id));
         order.insert("replay".to_owned(), json!(asked.replay));
@@ -122,6 +158,12 @@ impl Server {
     /// A line of a stream.
     fn line(&self, line: &str) -> Result<Value, Error> {
         serde_json::from_str(line).map_err(|_| self.no_event())
+    }
+
+    /// The id of a run: it becomes a part of requests.
+    pub(super) fn id(&self, told: &Value) -> Result<String, Error> {
+        let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        told.as_str().filter(is_id).map(str::to_owned).ok_or_else(|| self.no_event())
     }
 
     fn no_event(&self) -> Error {
@@ -150,6 +192,43 @@ impl Checked for Rehearsed {
     fn run(self: Box<Self>, _: &mut dyn Listener) -> Result<Outcome, Error> {
         Err(Error::Internal("a dry run was to be run".to_owned()))
     }
+
+    fn leave(self: Box<Self>) -> Result<String, Error> {
+        Err(Error::Internal("a dry run was to be left".to_owned()))
+    }
+}
+
+/// A run that goes on alone.
+pub(super) struct Alone {
+    pub(super) id: String,
+    facts: Facts,
+}
+
+impl Checked for Alone {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn describe(&self, _: OutputFormat) -> String {
+        String::new()
+    }
+
+    fn run(self: Box<Self>, _: &mut dyn Listener) -> Result<Outcome, Error> {
+        Err(Error::Internal("a run that goes on alone was to be followed".to_owned()))
+    }
+
+    fn leave(self: Box<Self>) -> Result<String, Error> {
+        Ok(self.id)
+    }
+}
+
+/// Whose a run is.
+#[derive(PartialEq)]
+enum Hold {
+    /// Ours: it ends with us.
+    Attached,
+    /// It goes on without us.
+    Joined,
 }
 
 /// A run that goes on over there.
@@ -159,6 +238,11 @@ pub(super) struct Begun<'a> {
     /// By which the server knows it.
     id: String,
     facts: Facts,
+    hold: Hold,
+    /// An event that was read already.
+    first: Option<Value>,
+    /// The beginning of its events is not there any more: its answer is told whole.
+    is_cut: bool,
     /// The backend and the session that the listener has heard of.
     begun: Option<(String, Option<String>)>,
 }
@@ -175,6 +259,10 @@ impl Checked for Begun<'_> {
     fn run(mut self: Box<Self>, listener: &mut dyn Listener) -> Result<Outcome, Error> {
         self.follow(listener)
     }
+
+    fn leave(self: Box<Self>) -> Result<String, Error> {
+        Err(Error::Internal("a run that is attached was to be left".to_owned()))
+    }
 }
 
 impl Begun<'_> {
@@ -188,22 +276,36 @@ impl Begun<'_> {
         let (mut outcome, mut refusal, mut stop) = (None, None, Stop::default());
         loop {
             if stop.is_over(self) {
+                if self.hold == Hold::Joined {
+                    log::warn!("the run goes on: `clinvk wait {}` hears the rest of it", self.id);
+                }
                 return Err(Error::Cancelled);
             }
-            // Until it begins it may wait for its session or for its turn, of which nothing is said.
-            let next = self.reply.line(&self.facts.control.cancel, self.begun.is_none());
+            let cancel = &self.facts.control.cancel;
+            let next = match self.first.take() {
+                Some(first) => Ok(Told::Event(first)),
+                // Until it begins it may wait for its session or for its turn, of which nothing is said.
+                None => self.reply.line(cancel, self.begun.is_none()).and_then(|next| match next {
+                    Next::Line(line) => self.there.line(&line).map(Told::Event),
+                    Next::Nothing => Ok(Told::Nothing),
+                    Next::End => Ok(Told::End),
+                }),
+            };
             let heard = match next {
-                Ok(Next::Nothing) => listener.idle(),
-                Ok(Next::End) => break,
-                Ok(Next::Line(line)) => {
-                    let told = self.there.line(&line)?;
+                Ok(Told::Nothing) => listener.idle(),
+                Ok(Told::End) => break,
+                Ok(Told::Event(told)) => {
                     refusal = self.there.refusal(&told["error"]).or(refusal);
                     let event = events::event(&told);
                     if let Some(Event::Done(done)) = &event {
                         warn_of_tried(done);
                         outcome = Some(Outcome::clone(done));
+                        self.tell_whole(&told, listener)?;
                     }
-                    self.hear(&told, event, listener)
+                    match event {
+                        Some(Event::Text(_) | Event::Void(_)) if self.is_cut => Ok(()),
+                        event => self.hear(&told, event, listener),
+                    }
                 }
                 // It was to stop, and the server may have stopped before it.
                 Err(_) if self.facts.control.cancel.is_thrown() => return Err(Error::Cancelled),
@@ -219,6 +321,24 @@ impl Begun<'_> {
         }
     }
 
+    /// Has the listener hear the whole answer, of which the beginning is not among the events any more.
+    fn tell_whole(&mut self, done: &Value, listener: &mut dyn Listener) -> Result<(), Error> {
+        if !self.is_cut {
+            return Ok(());
+        }
+        let path = format!("{RUNS}/{}", self.id);
+        // It is known a moment later than its last event.
+        let run = loop {
+            let run = self.there.ask("GET", &path, None)?;
+            if run["state"] != "running" {
+                break run;
+            }
+            std::thread::sleep(PAUSE);
+        };
+        let text = run["content"].as_str().unwrap_or_default().to_owned();
+        self.hear(done, Some(Event::Text(text)), listener).map_err(|_| Error::ReaderGone)
+    }
+
     /// Has the listener hear an event, and before that whose it is.
     fn hear(&mut self, told: &Value, event: Option<Event>, listener: &mut dyn Listener) -> io::Result<()> {
         let Some(event) = event else { return Ok(()) };
@@ -231,8 +351,11 @@ impl Begun<'_> {
         listener.event(&event)
     }
 
-    /// Has the server stop it.
+    /// Has the server stop it, where it is ours.
     fn stop(&self) {
+        if self.hold == Hold::Joined {
+            return;
+        }
         let path = format!("{RUNS}/{}", self.id);
         let (method, accept, silence) = ("DELETE", "application/json", Some(LAST_WORDS));
         if let Err(error) = self.there.send(&Ask { method, path: &path, accept, silence, ..Ask::default() }) {
@@ -247,6 +370,13 @@ fn warn_of_tried(outcome: &Outcome) {
     for ((backend, failure), next) in outcome.tried.iter().zip(next) {
         log::warn!("{}", passed_on(backend, failure, next));
     }
+}
+
+/// What comes of a run.
+enum Told {
+    Event(Value),
+    Nothing,
+    End,
 }
 
 /// How far a run is on its way to stop.
@@ -268,6 +398,10 @@ impl Stop {
             self.is_urgent = true;
             run.stop();
         }
-        self.since.is_some_and(|since| since.elapsed() > *grace + LAST_WORDS)
+        let most = match run.hold {
+            Hold::Attached => *grace + LAST_WORDS,
+            Hold::Joined => Duration::ZERO,
+        };
+        self.since.is_some_and(|since| since.elapsed() >= most)
     }
 }

@@ -27,9 +27,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) replay: bool,
     /// The program's own lines are wanted.
     pub(crate) lines: bool,
+    /// It goes on alone: nothing but its id is wanted.
+    pub(crate) alone: bool,
     /// Stops it.
     pub(crate) cancel: Arc<Cancel>,
 }
+
+/// Why no run of this process goes on alone.
+pub(crate) const NO_SERVER: &str = "there is no server here in which a run could go on: name one (`--server URL`, CLINVK_SERVER or client.server), \
+     or `--server auto` for one of your own";
 
 /// Says what is asked. Called last: it may have to wait for a user to type.
 pub(crate) type Prompt<'a> = Box<dyn FnOnce() -> Result<Arc<str>, Error> + 'a>;
@@ -72,6 +78,9 @@ pub(crate) trait Checked {
 
     /// Runs it to its end: as `Engine::run`.
     fn run(self: Box<Self>, listener: &mut dyn Listener) -> Result<Outcome, Error>;
+
+    /// Leaves it to itself, where it was asked for so. Returns the id by which it is known.
+    fn leave(self: Box<Self>) -> Result<String, Error>;
 }
 
 /// This process.
@@ -95,7 +104,7 @@ impl Site for Here<'_> {
     }
 
     fn check<'a>(&'a self, asked: Asked<'_>, prompt: Prompt<'_>) -> Result<Box<dyn Checked + 'a>, Error> {
-        let Asked { request, session, wait_limit, replay, lines, cancel } = asked;
+        let Asked { request, session, wait_limit, replay, lines, alone: _, cancel } = asked;
         let mut tasks = request.tasks(&Defaults { session, ..self.defaults }, prompt)?;
         for task in &mut tasks {
             task.session = session.map(|session| Continue { id: session.id.clone(), wait_limit, replay });
@@ -138,5 +147,9 @@ impl Checked for CheckedHere<'_> {
 
     fn run(self: Box<Self>, listener: &mut dyn Listener) -> Result<Outcome, Error> {
         self.attempts.run(self.engine, &self.facts.control, listener)
+    }
+
+    fn leave(self: Box<Self>) -> Result<String, Error> {
+        Err(Error::Invalid(NO_SERVER.to_owned()))
     }
 }

@@ -4,6 +4,7 @@ use crate::util::scene::Scene;
 use crate::util::store::Home;
 use clinvk::cli::COMMANDS;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 /// The only document on standard output.
@@ -68,12 +69,12 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
         let row = table.iter().find(|(known, _)| known == command);
         row.unwrap_or_else(|| panic!("{command} is not in the table")).1.clone()
     };
-    let mut tried = BTreeSet::new();
-    let mut ok = |command: &str, args: &[&str]| {
+    let tried = RefCell::new(BTreeSet::new());
+    let ok = |command: &str, args: &[&str]| {
         let seen = home.clinvk(args).args(["--json"]).seen();
         let said = document(&seen);
         assert!(seen.status == 0 && seen.err.is_empty(), "{args:?}: {seen}");
-        tried.insert(command.to_owned());
+        tried.borrow_mut().insert(command.to_owned());
         let missing: Vec<String> = of(command).into_iter().filter(|name| said.get(name).is_none()).collect();
         assert!(missing.is_empty(), "{args:?} has no {missing:?}: {seen}");
         said
@@ -126,18 +127,26 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     for command in ["acp", "mcp"] {
         let greeted = document(&home.clinvk([command, "--json"]).stdin(greeting).seen());
         assert!(of(command).iter().all(|name| greeted.get(name).is_some()), "{greeted}");
-        tried.insert(command.to_owned());
+        tried.borrow_mut().insert(command.to_owned());
     }
     if cfg!(feature = "serve") {
         let mut server = home.clinvk(["serve", "--port", "0", "--json"]).start();
         server.says("\n");
         let said: Value = serde_json::from_str(&server.said()).unwrap();
-        assert!(said["listening"][0].as_str().unwrap().starts_with("http://127.0.0.1:"), "{said}");
+        let url = said["listening"][0].as_str().unwrap();
+        assert!(url.starts_with("http://127.0.0.1:"), "{said}");
+        let begun = document(&home.clinvk(["--server", url, "--no-wait", "--json", "hi"]).seen());
+        let run = begun["run_id"].as_str().unwrap();
+        let waited = ok("wait", &["wait", "--server", url, run]);
+        assert_eq!((&waited["content"], members(&waited)), (&json!("hi"), members(&answer)));
+        assert_eq!(ok("runs", &["runs", "--server", url])["runs"][0]["id"], run);
+        assert_eq!(ok("cancel", &["cancel", "--server", url, run]), json!({"id": run, "cancelled": false}));
         server.signal(clinvk::base::sys::SIGTERM);
         server.end();
     }
-    tried.insert("serve".to_owned());
+    tried.borrow_mut().extend(["serve", "runs", "wait", "cancel"].map(str::to_owned));
     // Each row of the table was run, and it has a row for each command.
+    let tried = tried.into_inner();
     assert_eq!(tried, table.iter().map(|(command, _)| command.clone()).collect());
     for command in COMMANDS.iter().filter(|command| !command.name.is_empty()) {
         assert!(tried.iter().any(|row| row.split(' ').next() == Some(command.name)), "{}", command.name);

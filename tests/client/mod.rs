@@ -4,6 +4,8 @@
 mod auto;
 mod hostile;
 #[cfg(feature = "serve")]
+mod runs;
+#[cfg(feature = "serve")]
 mod same;
 #[cfg(feature = "serve")]
 mod stops;

@@ -17,7 +17,6 @@ use crate::model::error::Error;
 use crate::model::fields::Word;
 use crate::model::task::{Continue, Task, TaskOption};
 use serde_json::Value;
-use std::time::Duration;
 
 /// `POST /openai/v1/chat/completions`
 pub(crate) fn chat(call: &mut Call<'_, '_>) -> Result<(), Fault> {
@@ -81,7 +80,8 @@ fn answer(call: &mut Call<'_, '_>, dialect: &'static dyn Dialect) -> Result<(), 
     if let Some(names) = chat.ignored_header() {
         call.headers.push(("x-clinvk-ignored".to_owned(), names));
     }
-    let thread = Thread::of(call, named, &mut chat, &*backend, model.as_deref())?;
+    let cancel = call.cancel()?;
+    let thread = Thread::of(call, named, &mut chat, &*backend, model.as_deref(), &cancel)?;
     match run(call, dialect, &chat, &*backend, model.clone(), &thread) {
         // It was found by what was said, so all of it is here to be said again.
         Err(fault) if thread.may_begin_anew(&fault) && call.exchange.sent().is_none() => {
@@ -143,12 +143,13 @@ fn tasks(call: &Call<'_, '_>, chat: &Chat, request: &Request, thread: &Thread) -
         let own = Request { fallback: Some(Vec::new()), ..own };
         *stand_in = server.tasks(&call.who, &own, session)?.swap_remove(0);
     }
+    let wait_limit = call.wait_limit()?.unwrap_or_default();
     for task in &mut tasks {
         // A chat client does not expect its completion to edit files.
         task.tools = server.config.server.api_tools;
         task.session = session.map(|session| Continue {
             id: session.id.clone(),
-            wait_limit: Some(Duration::ZERO),
+            wait_limit: Some(wait_limit),
             replay: false,
         });
         // A user who lists sessions did not begin it.

@@ -5,6 +5,7 @@ use super::history::{self, Parties};
 use super::{Chat, Part, Role, Turn, transcript};
 use crate::backend::Backend;
 use crate::base::sync::lock;
+use crate::exec::Cancel;
 use crate::http::front::errors::{Cause, Fault};
 use crate::http::native::sessions;
 use crate::http::net::memory::COPIES;
@@ -16,6 +17,10 @@ use crate::model::outcome::Outcome;
 use crate::model::task::TaskOption;
 use crate::session::Session;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How often a request that waits for another one looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The header that names a session of ours, or turns reuse off.
 const HEADER: &str = "x-clinvk-session";
@@ -81,6 +86,7 @@ impl Thread {
         chat: &mut Chat,
         backend: &dyn Backend,
         model: Option<&str>,
+        cancel: &Cancel,
     ) -> Result<Thread, Fault> {
         let server = call.server;
         let parties = Parties {
@@ -93,12 +99,18 @@ impl Thread {
         let last = chat.turns.len().saturating_sub(1);
         if let Some(session) = named {
             chat.store = false;
-            thread.way = match server.lasting.reuse.by_name(&session.id) {
-                true => Way::Kept,
-                false if session.hidden => {
-                    return Err(Error::SessionBusy { id: session.id, pid: None }.into());
+            let until = Instant::now() + call.wait_limit()?.unwrap_or_default();
+            thread.way = loop {
+                match server.lasting.reuse.by_name(&session.id) {
+                    true => break Way::Kept,
+                    false if !session.hidden => break Way::Named,
+                    // Another request has it.
+                    false if Instant::now() >= until => {
+                        return Err(Error::SessionBusy { id: session.id, pid: None }.into());
+                    }
+                    false if cancel.wait(LOOK) => return Err(Error::Cancelled.into()),
+                    false => {}
                 }
-                false => Way::Named,
             };
             (thread.session, thread.known) = (Some(session), last);
             return Ok(thread);

@@ -10,7 +10,7 @@ use crate::engine::answer::Collector;
 use crate::engine::caller::{Caller, Setup};
 use crate::engine::dry_run::{self, Reader};
 use crate::engine::fallback::Attempts;
-use crate::engine::request::{OfSession, Request};
+use crate::engine::request::{OfSession, Request, Span};
 use crate::engine::{Engine, Prepared};
 use crate::exec::Control;
 use crate::http::front::errors::Fault;
@@ -68,9 +68,6 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
     let wants_stream = request.output_format == Some(Word(OutputFormat::StreamJson));
     let (detach, attach) = (extra.detach.unwrap_or(false), extra.attach.unwrap_or(false));
     let format = Format::of(call).or_stream(wants_stream || attach);
-    if detach && attach {
-        return Err(Fault::invalid("attach", "`attach` and `detach` exclude each other"));
-    }
     let session = match (&of_session.session_id, of_session.needs_one()) {
         (Some(id), _) => Some(sessions::find(call, id)?),
         (None, Some(problem)) => return Err(Fault::invalid("session_id", problem)),
@@ -93,6 +90,8 @@ fn run(call: &mut Call<'_, '_>, key: Option<Key>, asked: Asked) -> Result<(), Fa
         // As where it runs by itself.
         tasks.truncate(1);
     }
+    let wait_secs = of_session.wait_secs.or(call.wait_limit()?.map(Span));
+    let of_session = OfSession { wait_secs, ..of_session };
     for task in &mut tasks {
         task.session = session.as_ref().map(|session| of_session.continued(session));
     }

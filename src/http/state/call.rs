@@ -3,6 +3,7 @@
 use crate::base::encoding::percent_decoded;
 use crate::base::json;
 use crate::base::text::{nearest, without_mark};
+use crate::engine::request;
 use crate::exec::{Cancel, Control};
 use crate::http::front::errors::{Cause, Fault, Surface};
 use crate::http::front::keys::Key;
@@ -41,6 +42,9 @@ pub struct Call<'a, 'c> {
 
 /// The fields of a query that mean each of their values.
 const REPEATED: &[&str] = &["tag"];
+
+/// The header that says how long a busy session is waited for.
+const WAIT: &str = "x-clinvk-wait";
 
 /// What answers a request.
 pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Result<(), Fault>;
@@ -201,6 +205,14 @@ impl<'c> Call<'_, 'c> {
     pub(crate) fn object<T: Fields>(&mut self) -> Result<T, Fault> {
         let body = self.whole_body()?;
         read_object(&body)
+    }
+
+    /// How long it waits for a session that another run holds, where its header says so.
+    pub(crate) fn wait_limit(&self) -> Result<Option<Duration>, Fault> {
+        let Some(word) = self.exchange.head.text(WAIT) else { return Ok(None) };
+        let wrong =
+            || Fault::of(Kind::InvalidRequest, format!("`{WAIT}: {word}`: expected seconds, such as 30"));
+        request::limit(word.trim()).map(Some).ok_or_else(wrong)
     }
 
     /// Answers with JSON.

@@ -39,7 +39,17 @@ fn what_goes_wrong_is_in_the_stream() {
         "{answer}"
     );
     is_failure(&ask(&[("backend", json!("ecko"))]), 404, "unknown_backend", "ecko");
-    is_failure(&ask(&[("detach", json!(true))]), 400, "invalid_request", "exclude each other");
+}
+
+#[test]
+fn a_detached_run_can_have_the_same_stream_for_those_who_come_later() {
+    let (_scene, server) = playing("exit 9");
+    let answer = server.post("/api/v1/prompt", &json!({"prompt": "x", "attach": true, "detach": true}));
+    assert_eq!(answer.status, 202, "{answer}");
+    let path = answer.json()["events"].as_str().unwrap().to_owned();
+    let told = server.ask("GET", &path).header("Accept", "application/x-ndjson").answer();
+    assert_eq!(types(&told.lines()), ["run", "init", "error", "done"], "{told}");
+    assert_eq!(told.lines()[0]["run_id"], answer.json()["run_id"]);
 }
 
 #[test]

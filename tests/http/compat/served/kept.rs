@@ -1,7 +1,7 @@
 //! What is kept of conversations, for how long, and what becomes of it when something goes wrong. The fakes keep sessions
 //! as the vendors do.
 
-use super::{CHAT, RESPONSES};
+use super::{CHAT, MESSAGES, RESPONSES, asking};
 use crate::util::http::{Answer, Server};
 use crate::util::scene::{Scene, until};
 use serde_json::{Value, json};
@@ -348,4 +348,73 @@ fn codex_removes_its_sessions_itself_and_no_server_of_the_user_is_there() {
     );
     assert_eq!(thread["params"]["config"]["features"]["shell_tool"], false, "{thread}");
     assert_eq!(ours(&scene), 0);
+}
+
+#[test]
+fn a_turn_waits_for_the_one_before_it_where_the_client_says_so() {
+    let scene = Scene::playing("tell up; await go; cat");
+    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+    let server = scene.serve([]);
+    go.tell();
+    let first = server.post("/api/v1/prompt", &json!({"prompt": "hello"}));
+    up.told();
+    let session = first.json()["session_id"].as_str().unwrap().to_owned();
+    let ask = |path: &str, words: &str| {
+        server.ask("POST", path).header("x-clinvk-session", &session).json(&asking(path, words))
+    };
+    let mut holds = ask(CHAT, "one").send();
+    up.told();
+    for path in [CHAT, RESPONSES, MESSAGES] {
+        let busy = ask(path, "x").answer();
+        assert!(busy.status == 400 && busy.body.contains("busy"), "{busy}");
+        let busy = ask(path, "x").header("x-clinvk-wait", "0").answer();
+        assert!(busy.status == 400 && busy.body.contains("busy"), "{busy}");
+    }
+    let wrong = ask(CHAT, "x").header("x-clinvk-wait", "soon").answer();
+    assert!(wrong.status == 400 && wrong.body.contains("expected seconds"), "{wrong}");
+    let native =
+        |body: Value| server.ask("POST", "/api/v1/prompt").header("x-clinvk-wait", "600").json(&body);
+    let mut waiting = vec![
+        ask(CHAT, "two").header("x-clinvk-wait", "600").send(),
+        ask(MESSAGES, "three").header("x-clinvk-wait", "600").send(),
+        native(json!({"prompt": "four", "session_id": session})).send(),
+    ];
+    // What the body says comes first.
+    let busy = native(json!({"prompt": "x", "session_id": session, "wait_secs": 0})).answer();
+    assert_eq!(busy.status, 409, "{busy}");
+    go.tell();
+    assert_eq!(holds.head().status, 200);
+    for _ in 0..waiting.len() {
+        up.told();
+        go.tell();
+    }
+    for stream in &mut waiting {
+        assert_eq!(stream.head().status, 200);
+    }
+    let turns = server.get(&format!("/api/v1/sessions/{session}/turns")).json();
+    assert_eq!(turns["turns"].as_array().unwrap().len(), 5, "{turns}");
+}
+
+#[test]
+fn a_turn_waits_for_a_conversation_that_is_kept_for_clients() {
+    let scene = Scene::playing("tell up; await go; cat");
+    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+    let server = scene.serve([]);
+    go.tell();
+    let first = server.post(RESPONSES, &asking(RESPONSES, "hello"));
+    up.told();
+    let session = first.header("x-clinvk-session").unwrap_or_else(|| panic!("{first}")).to_owned();
+    let ask = |words: &str| {
+        server.ask("POST", RESPONSES).header("x-clinvk-session", &session).json(&asking(RESPONSES, words))
+    };
+    let mut holds = ask("one").send();
+    up.told();
+    let busy = ask("x").answer();
+    assert!(busy.status == 400 && busy.body.contains("busy"), "{busy}");
+    let mut waits = ask("two").header("x-clinvk-wait", "600").send();
+    go.tell();
+    assert_eq!(holds.head().status, 200);
+    up.told();
+    go.tell();
+    assert_eq!(waits.head().status, 200);
 }
