@@ -10,6 +10,7 @@ use super::turn;
 use crate::backend::jsonrpc::{self, METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::{Mux, Route, Routes, Seat};
 use crate::base::json::{Value, from_str, json, text};
+use crate::model::error::Kind;
 use std::collections::BTreeMap;
 
 /// As many lines of an agent that begins are kept for its first run.
@@ -376,9 +377,11 @@ impl AcpMux {
                 if let Some(session) = self.session_of(seat) {
                     (session.is_busy, session.is_good) = (false, session.is_good && is_good);
                 }
-                if result.is_err() {
-                    // Some refuse all that comes after it, and one gives the answer of a prompt to the next.
-                    routes.push(Route::Spoilt("it answered a prompt with an error".to_owned()));
+                // After an error that is no refusal of the model's vendor some are no good any more, and after a refused key.
+                let kind = result.as_ref().err().map(|error| self.agent.failed(error).kind);
+                if let Some(kind) = kind.filter(|kind| !is_of_one_turn(*kind)) {
+                    routes
+                        .push(Route::Spoilt(format!("it answered a prompt with an error ({})", kind.word())));
                 }
             }
             (Purpose::Begin | Purpose::Delete(_), Err(_)) | (Purpose::Other, _) => {}
@@ -460,6 +463,15 @@ impl AcpMux {
         let id = self.runs.get(&seat)?.as_ref()?;
         self.sessions.get_mut(id)
     }
+}
+
+/// Whether a failure says nothing of the turns that come after it.
+fn is_of_one_turn(kind: Kind) -> bool {
+    use Kind::{ContextTooLong, InvalidRequest, Overloaded, Quota, Refusal, UnknownModel, Unreachable};
+    matches!(
+        kind,
+        ContextTooLong | InvalidRequest | Overloaded | Quota | Refusal | UnknownModel | Unreachable
+    )
 }
 
 /// What lists the choices that there are in a session, without which of them are made.

@@ -271,14 +271,16 @@ fn a_session_that_can_be_closed_is_closed_and_loaded_again() {
 /// What a turn leaves, and whether another can go on with it: how the agent ends it, whether the program takes further runs.
 #[test]
 fn only_what_a_good_turn_left_goes_on() {
-    let error = || json!({"id": "ID", "error": {"code": -32603, "message": "Internal error"}});
+    let error = |message: &str| json!({"id": "ID", "error": {"code": -32603, "message": message}});
     let mode =
         |update: Value| json!({"method": "session/update", "params": {"sessionId": "s1", "update": update}});
     for (backend, said, goes_on, is_spoilt) in [
         (declared(json!({})), vec![answer(json!({"stopReason": "end_turn"}))], true, false),
         (declared(json!({})), vec![answer(json!({"stopReason": "max_tokens"}))], true, false),
         (declared(json!({})), vec![answer(json!({"stopReason": "cancelled"}))], false, false),
-        (declared(json!({})), vec![error()], false, true),
+        (declared(json!({})), vec![error("Internal error")], false, true),
+        (declared(json!({})), vec![error("Authentication required: 401")], false, true),
+        (declared(json!({})), vec![error("429 Too many requests")], false, false),
         (declared(json!({})), vec![], false, true),
         (
             declared(json!({})),
