@@ -439,23 +439,18 @@ impl State {
 
     /// Lets go of those that take no run any more. They end with the last run in them.
     fn forget_ended(&mut self) {
-        self.leaving.retain(|kept| kept.standing() != Standing::Ended);
-        let counts = &mut self.counts;
+        self.leaving.retain(|kept| !kept.is_gone());
+        let (counts, leaving) = (&mut self.counts, &mut self.leaving);
         self.members.retain(|member| {
-            let standing = member.kept.as_ref().map(|kept| kept.standing());
-            let reason = match standing {
-                Some(Standing::Ended) => "died",
-                Some(Standing::Spoilt(why)) if member.runs == 0 => {
-                    log::info!(
-                        "{} (pid {}) is not kept: {why}",
-                        member.backend,
-                        member.kept.as_ref().map_or(0, |kept| kept.pid())
-                    );
-                    "spoilt"
-                }
+            let Some(kept) = &member.kept else { return true };
+            let (reason, why) = match kept.standing() {
+                Standing::Ended => ("died", "it has ended".to_owned()),
+                Standing::Spoilt(why) if member.runs == 0 => ("spoilt", why),
                 _ => return true,
             };
+            log::info!("{} (pid {}) is not kept: {why}", member.backend, kept.pid());
             *counts.entry(member.backend.clone()).or_default().ended.entry(reason).or_default() += 1;
+            leaving.push(kept.clone());
             false
         });
     }

@@ -26,7 +26,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a program is looked at while runs are in it, and while none is.
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICK: Duration = Duration::from_secs(2);
-/// How long what a turn started may take to end after it, or to begin.
+/// How long what a turn started may take to end after it, or to begin; and a program to end that has closed its output.
 const STRAYS_END_WITHIN: Duration = Duration::from_secs(1);
 /// How much is held for a run that does not read. With more the program is not read either, and waits as for a reader of its own.
 const MOST_UNREAD: usize = 4 << 20;
@@ -255,6 +255,11 @@ impl Kept {
         self.shared.order(Order::End);
     }
 
+    /// Whether nothing of it is left.
+    pub(crate) fn is_gone(&self) -> bool {
+        lock(&self.shared.state).ended.is_some()
+    }
+
     /// Waits until it is gone.
     pub(crate) fn await_end(&self) {
         let mut state = lock(&self.shared.state);
@@ -416,6 +421,8 @@ struct Hub<'a> {
     /// When the last run left, until it is known that nothing of it was started behind it.
     left: Option<Instant>,
     stage: Option<(Ending, Instant)>,
+    /// When it closed its output.
+    closed: Option<Instant>,
     exit: Option<(Exit, Instant)>,
 }
 
@@ -445,6 +452,7 @@ impl<'a> Hub<'a> {
             unsettled: None,
             left: None,
             stage: None,
+            closed: None,
             exit: None,
         }
     }
@@ -604,11 +612,22 @@ impl<'a> Hub<'a> {
         if self.exit.is_none() {
             self.exit = sys::exited(self.pid).map(|exit| (exit, Instant::now()));
         }
-        let (exit, at) = self.exit?;
+        let Some((exit, at)) = self.exit else {
+            // One that goes on without a word is of no use to those in it.
+            if self.closed.is_some_and(|closed| closed.elapsed() > STRAYS_END_WITHIN) {
+                self.let_all_go(Exit::Code(0));
+            }
+            return None;
+        };
         if self.stdout.is_some() && at.elapsed() < LINGER {
             return None;
         }
         self.spoil("it has ended");
+        self.let_all_go(exit);
+        Some(exit)
+    }
+
+    fn let_all_go(&mut self, exit: Exit) {
         for seat in self.guests.keys().copied().collect::<Vec<_>>() {
             // What it said last is still to be read.
             if let Some(guest) = self.guests.get_mut(&seat) {
@@ -616,7 +635,6 @@ impl<'a> Hub<'a> {
             }
             self.let_go(seat, exit);
         }
-        Some(exit)
     }
 
     /// Goes on with the end of a program that takes no further run, once the last one is over.
@@ -724,7 +742,11 @@ impl<'a> Hub<'a> {
         let read = match stdout.read(&mut buffer) {
             Ok(read @ 1..) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            _ => return self.stdout = None,
+            _ => {
+                self.spoil("it has closed its output");
+                (self.stdout, self.closed) = (None, Some(Instant::now()));
+                return;
+            }
         };
         self.is_awake = true;
         self.guests.values_mut().for_each(|guest| guest.heard = true);

@@ -111,6 +111,7 @@ fn a_program_that_died_is_replaced_and_the_run_that_met_it_is_tried_once_more() 
     for play in [
         "while read -r line; do [ $line != '\"die\"' ] || ! rm die || exit 3; answer; done",
         "while read -r line; do answer; [ $line != '\"die\"' ] || ! rm die || exit 3; done",
+        "while read -r line; do [ $line != '\"die\"' ] || ! rm die || exec \"$here/sleep\" 1000 >&-; answer; done",
     ] {
         let scene = scene(json!({}), &format!("cd {}; {}", "\"$here\"", play));
         let server = scene.serve([]);
