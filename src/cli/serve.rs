@@ -11,7 +11,7 @@ use crate::base::sync::Current;
 use crate::base::world::{self, World};
 use crate::base::{disk, sys};
 use crate::client;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exec;
 use crate::http::front::keys::VARIABLE as KEYS;
 use crate::http::layers::Front;
@@ -63,6 +63,8 @@ pub(crate) fn run(
         log_to(&home.join(client::LOG))?;
     }
     logging(typed, &world)?;
+    // One that is there has to be there the next time: without it the policy of the server would be gone, too.
+    let file = Some(config::file_in_use(&home, explicit)).filter(|file| file.exists());
     let overrides = Overrides::of(typed, &home)?;
     let config = overrides.over(config);
     let listen = if is_auto { Listen::Unix(home.join(client::SOCKET)) } else { listen(&world, &config) };
@@ -92,7 +94,7 @@ pub(crate) fn run(
     }
     let reload = Reload {
         world,
-        explicit: explicit.map(Path::to_owned),
+        file,
         overrides,
         started,
         others_come_by,

@@ -96,8 +96,8 @@ pub(super) fn open(
 /// What is needed to read the configuration of a running server again.
 pub(super) struct Reload {
     pub(super) world: Arc<World>,
-    /// The file that is named instead of the one at home.
-    pub(super) explicit: Option<PathBuf>,
+    /// The file that there was when the server was started.
+    pub(super) file: Option<PathBuf>,
     pub(super) overrides: Overrides,
     /// What it was started with: where it listens stays as it is.
     pub(super) started: config::Server,
@@ -126,7 +126,7 @@ impl Reload {
     }
 
     fn reload(&self) -> Result<String, Error> {
-        let loaded = Config::load(&self.world.home, self.explicit.as_deref(), &self.world.env)?;
+        let loaded = Config::load(&self.world.home, self.file.as_deref(), &self.world.env)?;
         loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let config = self.overrides.over(loaded.config);
         let (engine, keys) = open(&self.world, &config, self.others_come_by.as_deref())?;
