@@ -10,7 +10,7 @@ mod opening;
 mod usage;
 
 use self::dialogue::Turn;
-use super::{Backend, Dialogue, File, Keeping, Launch, StopSignal, VendorSessions, narrowed};
+use super::{Backend, Dialogue, File, Keeping, Launch, StopSignal, Traces, Vendor, VendorSessions, narrowed};
 use crate::base::collect::inserted;
 use crate::base::json::{Value, json};
 use crate::model::error::Error;
@@ -19,6 +19,37 @@ use crate::model::task::{Approval, Sandbox, Task, TaskOption};
 
 /// The oldest version that all of this was seen to work with: 2.1.100 drops a system prompt without a word.
 const OLDEST: &str = "2.1.150";
+
+const VENDOR: Vendor = Vendor {
+    install: "npm install -g @anthropic-ai/claude-code",
+    login: "`claude`, then `/login`; or `ANTHROPIC_API_KEY`",
+    oldest: OLDEST,
+    newest: "2.1.332",
+    traces: Traces {
+        variables: &[
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_USE_BEDROCK",
+            "CLAUDE_CODE_USE_VERTEX",
+            "CLAUDE_CODE_USE_FOUNDRY",
+        ],
+        variable: "CLAUDE_CONFIG_DIR",
+        home: ".claude",
+        files: &[
+            (".credentials.json", ""),
+            ("settings.json", "\"apiKeyHelper\""),
+            ("settings.json", "\"ANTHROPIC_API_KEY\""),
+            ("settings.json", "\"ANTHROPIC_AUTH_TOKEN\""),
+            ("settings.json", "\"CLAUDE_CODE_USE_"),
+            // Where that keeps it in the system's keychain: whose login it is stands here.
+            ("../.claude.json", "\"oauthAccount\""),
+            ("../.claude.json", "\"primaryApiKey\""),
+            (".claude.json", "\"oauthAccount\""),
+            (".claude.json", "\"primaryApiKey\""),
+        ],
+    },
+};
 
 /// Tools that change nothing: all there is under `sandbox read-only`. Claude has no sandbox of its own, so the
 /// others are taken away, and everything that still asks for permission is refused.
@@ -70,6 +101,10 @@ impl Backend for Claude {
 
     fn program(&self) -> &str {
         &self.program
+    }
+
+    fn vendor(&self) -> Option<&'static Vendor> {
+        Some(&VENDOR)
     }
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {

@@ -10,7 +10,7 @@ mod model;
 mod mux;
 mod provider;
 
-use super::{Backend, Dialogue, Keeping, Launch, StopSignal, VendorSessions, narrowed};
+use super::{Backend, Dialogue, Keeping, Launch, StopSignal, Traces, Vendor, VendorSessions, narrowed};
 use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::model::error::Error;
@@ -21,6 +21,21 @@ use std::collections::BTreeSet;
 
 /// The oldest version that was seen to hold this dialogue. 0.150.0 refuses `excludeTurns` without a capability.
 const OLDEST: &str = "0.160.0";
+
+const VENDOR: Vendor = Vendor {
+    install: "npm install -g @openai/codex",
+    login: "`codex login`",
+    oldest: OLDEST,
+    newest: "0.171.0",
+    traces: Traces {
+        variables: &[],
+        variable: "CODEX_HOME",
+        home: ".codex",
+        // A provider of the user's own has a key of its own, or needs none.
+        files: &[("auth.json", ""), ("config.toml", "model_provider")],
+    },
+};
+
 /// The version in a dry run's rehearsal.
 const REHEARSED: &str = "0.169.0";
 /// The longest prompt that `turn/start` takes, in characters.
@@ -87,6 +102,10 @@ impl Backend for Codex {
 
     fn program(&self) -> &str {
         &self.program
+    }
+
+    fn vendor(&self) -> Option<&'static Vendor> {
+        Some(&VENDOR)
     }
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {

@@ -9,7 +9,9 @@ mod policy;
 use super::acp::{
     AcpMux, AcpTurn, Answers, GoingOn, Guards, Offers, TurnParams, begins_like_a_command, blocks,
 };
-use super::{Backend, Dialogue, File, Keeping, Launch, Overlay, StopSignal, Unusable, narrowed};
+use super::{
+    Backend, Dialogue, File, Keeping, Launch, Overlay, StopSignal, Traces, Unusable, Vendor, narrowed,
+};
 use crate::backend::{DEPTH, MARKER};
 use crate::base::json::json;
 use crate::model::error::Error;
@@ -28,6 +30,27 @@ pub(super) const OUTER_SESSION: &[&str] = &[
     "GEMINI_CLI_IDE_WORKSPACE_PATH",
     "GEMINI_CLI_IDE_AUTH_TOKEN",
 ];
+
+/// The oldest version that the dialogue was seen to work with. Before, files of untrusted projects were run.
+const OLDEST: &str = "0.44.0";
+
+const VENDOR: Vendor = Vendor {
+    install: "npm install -g @google/gemini-cli",
+    login: "`gemini`; or `GEMINI_API_KEY`",
+    oldest: OLDEST,
+    newest: "0.61.0",
+    traces: Traces {
+        variables: &["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"],
+        variable: "GEMINI_CLI_HOME",
+        home: "",
+        files: &[
+            (".gemini/oauth_creds.json", ""),
+            (".gemini/gemini-credentials.json", ""),
+            (".gemini/.env", "_API_KEY"),
+            (".env", "GEMINI_API_KEY"),
+        ],
+    },
+};
 
 /// What gemini keeps for itself: conversations, the list of projects.
 const PRIVATE: &[&str] =
@@ -67,6 +90,10 @@ impl Backend for Gemini {
 
     fn program(&self) -> &str {
         &self.program
+    }
+
+    fn vendor(&self) -> Option<&'static Vendor> {
+        Some(&VENDOR)
     }
 
     fn honours(&self, option: TaskOption) -> Result<(), &'static str> {

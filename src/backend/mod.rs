@@ -12,6 +12,7 @@ pub(crate) mod jsonrpc; // one framing for all who speak it
 mod mux; // runs that share a program
 mod reader; // lines of JSON, none of them lost
 mod registry; // the backends there are
+mod vendor; // what is known of a program
 
 pub use crate::model::error::Ended;
 use crate::model::error::{Error, Failure};
@@ -25,6 +26,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+pub use vendor::{Traces, Vendor};
 
 /// The variable that every process of a run inherits. A clinvk inside a clinvk appends its own, so both find theirs.
 pub(crate) const MARKER: &str = "CLINVK_RUN";
@@ -58,6 +60,11 @@ pub trait Backend: Send + Sync {
     /// Whether the backend sees to it that an answer follows this schema. Vendors know less of schemas than their clients do.
     fn takes_schema(&self, _schema: &Value) -> bool {
         self.honours(TaskOption::Schema).is_ok()
+    }
+
+    /// What is known of the vendor's program; of an agent that is known by name, its row says it.
+    fn vendor(&self) -> Option<&'static Vendor> {
+        None
     }
 
     /// The variable by which the program is led to another server than its vendor's.
@@ -259,7 +266,7 @@ fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(Strin
 
 /// Whether a version like `2.1.197` is older than another. One that cannot be read is not older: what it really
 /// can do shows in the dialogue.
-fn older(version: &str, than: &str) -> bool {
+pub(crate) fn older(version: &str, than: &str) -> bool {
     let numbers = |version: &str| -> Option<Vec<u64>> {
         // A pre-release counts as its release.
         let release = version.split(['-', '+', ' ']).next()?;

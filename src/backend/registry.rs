@@ -100,6 +100,20 @@ impl Registry {
         read(&self.backends).keys().cloned().collect()
     }
 
+    /// The names of all that a user of this machine can ask for, sorted; none where others ask.
+    pub(crate) fn names_for_user(&self) -> Vec<String> {
+        match self.agents {
+            Agents::Known => {
+                let unnamed = agents::names().filter(|name| !self.configured.contains_key(*name));
+                let mut names: Vec<String> = self.names();
+                names.extend(unnamed.map(str::to_owned));
+                names.sort();
+                names
+            }
+            Agents::Configured => Vec::new(),
+        }
+    }
+
     /// The backend of that name.
     ///
     /// # Errors
@@ -122,6 +136,12 @@ impl Registry {
     /// The agent that the backend of that name is.
     pub(crate) fn agent(&self, name: &str) -> Option<&'static Agent> {
         self.configured.get(name).copied().flatten().or_else(|| self.unconfigured(name))
+    }
+
+    /// How the program of a backend is installed, and how its user logs in, where that is known.
+    pub(crate) fn remedy(&self, backend: &dyn Backend) -> Option<(&'static str, &'static str)> {
+        let of_vendor = backend.vendor().map(|vendor| (vendor.install, vendor.login));
+        of_vendor.or_else(|| self.agent(backend.name()).map(|agent| (&*agent.install, &*agent.login)))
     }
 
     fn unconfigured(&self, name: &str) -> Option<&'static Agent> {

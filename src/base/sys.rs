@@ -18,11 +18,11 @@ pub use spawn::{Child, Program};
 pub use streams::{Stdout, Waiting, stdout_was_closed};
 pub use tag::has_tag;
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -100,6 +100,13 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 /// Sends a signal to a process group.
 pub fn kill_group(group: i32, signal: i32) -> io::Result<()> {
     kill(-group, signal)
+}
+
+/// Whether this process may write to that file or directory.
+pub(crate) fn can_write(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: access reads a string that ends with NUL.
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
 }
 
 /// The user whose rights this process has.

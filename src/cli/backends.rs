@@ -6,7 +6,7 @@ use crate::backend::{Agents, Backend, Trust};
 use crate::base::json::json;
 use crate::base::printable;
 use crate::base::world::World;
-use crate::config::agents::{self, Agent};
+use crate::config::agents::Agent;
 use crate::config::{BUILT_IN, Config, Protocol};
 use crate::engine::Engine;
 use crate::model::error::Error;
@@ -16,37 +16,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    // Those that are switched off are told of as well.
-    let mut all = config.clone();
-    all.backends.values_mut().for_each(|part| part.enabled = true);
-    let engine = Engine::of(world, &all, Agents::Known);
-    let mut names: Vec<String> = config.backends.keys().cloned().collect();
-    names.extend(agents::names().map(str::to_owned).filter(|name| !config.backends.contains_key(name)));
-    names.sort();
-    let rows: Vec<Told> =
-        names.iter().map(|name| Told::of(name, &engine, config)).collect::<Result<_, Error>>()?;
-    let is_shown =
-        |row: &&Told| typed.has(Name::All) || row.path.is_some() || config.backends.contains_key(row.name());
-    let rows: Vec<&Told> = rows.iter().filter(is_shown).collect();
-    let data: Vec<Value> = rows.iter().map(|row| row.data()).collect();
+    let mut rows = Told::all(world, config)?;
+    rows.retain(|row| typed.has(Name::All) || row.is_of_interest());
+    let data: Vec<Value> = rows.iter().map(Told::data).collect();
     let head = ["NAME", "PROTOCOL", "STATE", "VERSION", "PROGRAM"].map(str::to_owned);
     let cells: Vec<[String; 5]> = std::iter::once(head).chain(rows.iter().map(|row| row.cells())).collect();
     say_either(typed, json!({"backends": data, "default": config.default_backend}), &table::aligned(&cells))
 }
 
 /// What is told of one backend.
-struct Told {
-    backend: Arc<dyn Backend>,
+pub(super) struct Told {
+    pub(super) backend: Arc<dyn Backend>,
     /// Its program, where that is installed.
-    path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
     /// None of one that is built in: it is talked to in its vendor's own way.
     protocol: Option<Protocol>,
     source: &'static str,
-    enabled: bool,
+    pub(super) enabled: bool,
+    /// A prompt goes to it when none is named.
+    pub(super) is_default: bool,
+    /// The configuration has a part for it.
+    is_configured: bool,
     agent: Option<&'static Agent>,
+    /// How it is installed, and how its user logs in, where that is known.
+    pub(super) remedy: Option<(&'static str, &'static str)>,
 }
 
 impl Told {
+    /// All that can be asked and all that are known, by name: those that are switched off, too.
+    pub(super) fn all(world: World, config: &Config) -> Result<Vec<Told>, Error> {
+        let mut all = config.clone();
+        all.backends.values_mut().for_each(|part| part.enabled = true);
+        let engine = Engine::of(world, &all, Agents::Known);
+        let names = engine.registry.names_for_user();
+        names.iter().map(|name| Told::of(name, &engine, config)).collect()
+    }
+
     fn of(name: &str, engine: &Engine, config: &Config) -> Result<Told, Error> {
         let backend = engine.registry.get(name)?;
         let is_built_in = BUILT_IN.contains(&name);
@@ -60,17 +65,49 @@ impl Told {
                 (false, false) => "known agent",
             },
             enabled: part.enabled,
+            is_default: config.default_backend == name,
+            is_configured: config.backends.contains_key(name),
             agent: engine.registry.agent(name),
+            remedy: engine.registry.remedy(&*backend),
             backend,
         })
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.backend.name()
     }
 
-    fn version(&self) -> Option<String> {
+    /// It is there, or was meant to be.
+    pub(super) fn is_of_interest(&self) -> bool {
+        self.path.is_some() || self.is_configured
+    }
+
+    /// The version of the package that its program is of, without starting it.
+    pub(super) fn version(&self) -> Option<String> {
         self.path.as_deref().and_then(version_of_package)
+    }
+
+    /// Why no prompt can go to it, where none can.
+    pub(super) fn why_not(&self) -> Option<String> {
+        let name = self.name();
+        match (self.enabled, &self.path) {
+            (false, _) => Some(Error::Disabled { backend: name.to_owned() }.to_string()),
+            (true, Some(_)) => None,
+            (true, None) => Some(format!("`{}` is not {}", self.backend.program(), self.where_not())),
+        }
+    }
+
+    /// The newest version that was tried.
+    pub(super) fn tested(&self) -> Option<&'static str> {
+        self.backend.vendor().map(|vendor| vendor.newest).or(self.of_agent(|agent| &agent.tested))
+    }
+
+    fn of_agent(&self, fact: fn(&'static Agent) -> &'static String) -> Option<&'static str> {
+        self.agent.map(fact).map(String::as_str).filter(|fact| !fact.is_empty())
+    }
+
+    fn where_not(&self) -> &'static str {
+        if self.backend.program().contains('/') { "an executable file" } else { "on PATH" }
     }
 
     fn cells(&self) -> [String; 5] {
@@ -79,15 +116,15 @@ impl Told {
             (true, Some(_)) => "installed",
             (true, None) => "missing",
         };
-        let program = match (&self.path, self.agent) {
+        let program = match (&self.path, self.remedy) {
             (Some(path), _) => path.display().to_string(),
-            (None, Some(agent)) => format!("`{}`; log in: {}", agent.install, agent.login),
+            (None, Some((install, login))) => format!("`{install}`; log in: {login}"),
             (None, None) => self.backend.program().to_owned(),
         };
         [
             self.name().to_owned(),
             self.protocol.map_or(self.source, Protocol::word).to_owned(),
-            state.to_owned(),
+            format!("{state}{}", if self.is_default { ", default" } else { "" }),
             self.version().unwrap_or_default(),
             program,
         ]
@@ -95,7 +132,7 @@ impl Told {
     }
 
     fn data(&self) -> Value {
-        let of_agent = |fact: fn(&Agent) -> &String| self.agent.map(fact).filter(|fact| !fact.is_empty());
+        let vendor = self.backend.vendor();
         json!({
             "name": self.name(),
             "source": self.source,
@@ -105,10 +142,13 @@ impl Told {
             "version": self.version(),
             "enabled": self.enabled,
             "available": self.path.is_some(),
-            "install": of_agent(|agent| &agent.install),
-            "login": of_agent(|agent| &agent.login),
-            "tested": of_agent(|agent| &agent.tested),
-            "note": of_agent(|agent| &agent.note),
+            "default": self.is_default,
+            "reason": self.why_not(),
+            "install": self.remedy.map(|(install, _)| install),
+            "login": self.remedy.map(|(_, login)| login),
+            "oldest": vendor.map(|vendor| vendor.oldest),
+            "tested": self.tested(),
+            "note": self.of_agent(|agent| &agent.note),
         })
     }
 }

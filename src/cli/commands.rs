@@ -116,6 +116,12 @@ pub const COMMANDS: &[Command] = commands! {
     "backends" "": "list who can be asked",
         ["clinvk backends", "those that are here or configured"],
         ["clinvk backends --all", "those that are known as well, and how to get them"];
+    "models" "": "list the names of models",
+        ["clinvk models", "of the backends that are here or configured"],
+        ["clinvk models -b claude --json", "of one of them, for a program"];
+    "doctor" "": "say whether a prompt can run here, and what stands in its way",
+        ["clinvk doctor", "exit status 0 when the default backend can run"],
+        ["clinvk doctor --server http://127.0.0.1:8080", "with a look at a running server"];
     "parallel" "[-]": "run the tasks of a file",
         ["clinvk parallel -f tasks.json -P 4 --output-dir out", "four at once, a file a result"],
         ["clinvk parallel -f tasks.json --resume out", "only what has not succeeded there"];

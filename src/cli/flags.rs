@@ -86,13 +86,13 @@ macro_rules! flags {
 #[rustfmt::skip]
 flags! {
     "backend and model":
-    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions list", "sessions clean", "parallel", "map", "chain", "acp", "mcp"], "who answers";
+    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions list", "sessions clean", "models", "parallel", "map", "chain", "acp", "mcp"], "who answers";
     Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
     Effort             "effort",                None,      "LEVEL",        ANY, "how hard the model thinks: low, medium, high";
     Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
     Backends           "backends",              None,      "LIST",         &["compare", "mcp"], "who is asked: backend or backend:model";
     AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
-    Server             "server",                None,      "URL",          &["", "resume", "sessions", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
+    Server             "server",                None,      "URL",          &["", "resume", "sessions", "doctor", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
     "the prompt":
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated)";
     Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
@@ -183,6 +183,7 @@ const ELSEWHERE: &[(Name, &[&str], &str)] = &[
     (Name::Backend,   FOUND,         "only those of this backend"),
     (Name::Backend,   MCP,           "who answers when a call names none"),
     (Name::Model,     FOUND,         "only those of this model"),
+    (Name::Backend,   &["models"],   "only that one's models"),
     (Name::Backends,  MCP,           "who may be asked"),
     (Name::File,      &["parallel"], "the tasks: JSON, or one a line; standard input otherwise"),
     (Name::File,      MAP,           "the items, one a line; standard input otherwise"),

@@ -8,12 +8,14 @@ mod commands;
 mod completions;
 mod compare;
 mod config;
+mod doctor;
 mod exit;
 mod flags;
 mod help;
 mod input;
 mod leftovers;
 mod map;
+mod models;
 mod parallel;
 mod print;
 mod progress;
@@ -114,7 +116,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 2,
-        "version" | "backends" | "acp" | "mcp" | "runs" => 0,
+        "version" | "backends" | "models" | "doctor" | "acp" | "mcp" | "runs" => 0,
         "wait" | "cancel" => 1,
         _ => usize::MAX,
     };
@@ -138,8 +140,11 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 (false, false) => LevelFilter::Warn,
             });
             let explicit = named_config(typed, &world);
-            if command == "config" {
-                return config::run(typed, &world, explicit.as_deref());
+            // They are also for a configuration that cannot be used.
+            match command {
+                "config" => return config::run(typed, &world, explicit.as_deref()),
+                "doctor" => return doctor::run(typed, world, explicit.as_deref()),
+                _ => {}
             }
             let loaded = match (&world.no_home, &explicit) {
                 (Some(_), None) => Config::of_variables(&world.env)?,
@@ -156,6 +161,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let (since, outside) = (Instant::now(), world.clone());
             let result = match command {
                 "backends" => backends::run(typed, world, &loaded.config),
+                "models" => models::run(typed, world, &loaded.config),
                 "sessions" => sessions::run(typed, world, &loaded.config),
                 "runs" | "wait" | "cancel" => runs::run(typed, world, &loaded.config),
                 "parallel" => parallel::run(typed, world, &loaded.config),

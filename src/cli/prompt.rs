@@ -16,7 +16,7 @@ use crate::engine::caller::Caller;
 use crate::engine::request::{Picture, Request, Servers, Span, Tools, list};
 use crate::engine::site::{Asked, Checked, Facts, Here, NO_SERVER, Site};
 use crate::exec::{self, Cancel};
-use crate::model::error::Error;
+use crate::model::error::{Error, Kind};
 use crate::model::fields::Word;
 use crate::model::mcp::McpSource;
 use crate::model::task::OutputFormat;
@@ -59,11 +59,31 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
             Err(error) => refuse(typed.value(Name::Backend), &error),
         };
     }
-    print(typed, &engine.world.env, config, format, checked)
+    let Printed { status, error } = print(typed, &engine.world.env, config, format, checked)?;
+    if error == Some(Kind::NotInstalled) {
+        say_installed(&*site);
+    }
+    Ok(status)
+}
+
+/// Names those who can be asked instead.
+fn say_installed(site: &dyn Site) {
+    let installed = site.installed();
+    if !installed.is_empty() {
+        logging::line(&format!("clinvk: installed are: {}", installed.join(", ")));
+    }
 }
 
 fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
+}
+
+/// A run that was printed.
+pub(crate) struct Printed {
+    /// The exit status that it means.
+    pub(crate) status: u8,
+    /// What kept *us* from it.
+    pub(crate) error: Option<Kind>,
 }
 
 /// Runs what was checked, and prints it as it comes.
@@ -73,7 +93,7 @@ pub(crate) fn print(
     config: &Config,
     format: OutputFormat,
     checked: Box<dyn Checked + '_>,
-) -> Result<u8, Error> {
+) -> Result<Printed, Error> {
     let Facts { backend, dir, framing, control, .. } = checked.facts();
     let verbose = log::log_enabled!(log::Level::Debug);
     let style = Style {
@@ -99,15 +119,15 @@ pub(crate) fn print(
                 logging::line(&format!("clinvk: {whose}: {}", failure.message));
                 status = exit::status(failure.kind, outcome.exit_code);
             }
-            Ok(status)
+            Ok(Printed { status, error: None })
         }
         // A reader that closed our output has what it wanted.
-        Err(Error::ReaderGone) => Ok(0),
+        Err(Error::ReaderGone) => Ok(Printed { status: 0, error: None }),
         Err(error) => {
             // A user whose output is closed may still read standard error.
             let _ = printer.error(&error);
             drop(printer);
-            Ok(complain(&error))
+            Ok(Printed { status: complain(&error), error: Some(error.kind()) })
         }
     }
 }

@@ -52,6 +52,10 @@ impl Site for Auto<Here<'_>> {
         self.here.default_backend()
     }
 
+    fn installed(&self) -> Vec<String> {
+        self.here.installed()
+    }
+
     fn directory(&self, name: &Path) -> Result<PathBuf, Error> {
         self.here.directory(name)
     }

@@ -13,7 +13,7 @@ mod sessions; // the sessions over there
 mod site; // the server
 
 pub(crate) use auto::Auto;
-pub(crate) use own::NAME as AUTO;
 #[cfg(feature = "serve")]
-pub(crate) use own::{LOG, SOCKET};
+pub(crate) use own::LOG;
+pub(crate) use own::{NAME as AUTO, SOCKET};
 pub(crate) use site::{Server, There};

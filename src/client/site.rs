@@ -63,6 +63,22 @@ impl Server {
         self.backends["default"].as_str()
     }
 
+    /// The backends that are installed there.
+    fn installed(&self) -> impl Iterator<Item = &Value> {
+        let all = self.backends["backends"].as_array().into_iter().flatten();
+        all.filter(|backend| backend["available"] == true)
+    }
+
+    /// Whether a backend of that name is installed there.
+    pub(crate) fn has_backend(&self, name: &str) -> bool {
+        self.installed().any(|backend| backend["name"] == name)
+    }
+
+    /// The programs that it keeps for further runs, where it tells.
+    pub(crate) fn kept(&self) -> Option<Value> {
+        self.ask("GET", "/api/v1/pool", None).ok().map(|mut pool| pool["children"].take())
+    }
+
     /// Sends a request whose answer is one JSON value.
     pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let body = body.map(Value::to_string);
@@ -158,6 +174,11 @@ impl Site for There<'_> {
 
     fn default_backend(&self) -> Option<&str> {
         self.server.default_backend()
+    }
+
+    fn installed(&self) -> Vec<String> {
+        let answers = self.server.installed().filter(|backend| backend["answers"] == true);
+        answers.filter_map(|backend| Some(backend["name"].as_str()?.to_owned())).collect()
     }
 
     fn directory(&self, name: &Path) -> Result<PathBuf, Error> {

@@ -20,7 +20,6 @@ pub use run::Opened;
 use crate::backend::{Agents, Backend, Registry, Trust};
 use crate::base::world::World;
 use crate::config::Config;
-use crate::config::agents::Agent;
 use crate::model::error::Error;
 use crate::session::{Keep, Store};
 use pool::Pool;
@@ -66,13 +65,21 @@ impl Engine {
         self.registry.locate(backend.program(), Instant::now(), trust, find)
     }
 
+    /// The names of the backends that are there and have answers of their own, for a user of this machine.
+    fn installed(&self) -> Vec<String> {
+        let is_there =
+            |backend: &Arc<dyn Backend>| backend.answers() && self.locate(&**backend, Trust::Found).is_some();
+        let all = self.registry.names_for_user().into_iter().filter_map(|name| self.registry.get(&name).ok());
+        all.filter(is_there).map(|backend| backend.name().to_owned()).collect()
+    }
+
     /// The error of a backend whose program is not there.
     pub(crate) fn not_installed(&self, backend: &dyn Backend) -> Error {
-        let remedy = |agent: &Agent| format!("`{}` installs it; log in: {}", agent.install, agent.login);
+        let remedy = |(install, login)| format!("`{install}` installs it; log in: {login}");
         Error::NotInstalled {
             backend: backend.name().to_owned(),
             program: backend.program().to_owned(),
-            remedy: self.registry.agent(backend.name()).map(remedy),
+            remedy: self.registry.remedy(backend).map(remedy),
         }
     }
 }

@@ -62,6 +62,9 @@ pub(crate) trait Site {
     /// Who is asked when no backend is named, where that is known.
     fn default_backend(&self) -> Option<&str>;
 
+    /// The names of the backends that are installed there and have answers of their own.
+    fn installed(&self) -> Vec<String>;
+
     /// A directory of that place, as its sessions have it.
     fn directory(&self, name: &Path) -> Result<PathBuf, Error>;
 
@@ -97,6 +100,10 @@ impl Site for Here<'_> {
 
     fn default_backend(&self) -> Option<&str> {
         Some(&self.defaults.config.default_backend)
+    }
+
+    fn installed(&self) -> Vec<String> {
+        self.engine.installed()
     }
 
     fn directory(&self, name: &Path) -> Result<PathBuf, Error> {

@@ -20,6 +20,7 @@ pub(crate) use depth::depth_of_run;
 pub(crate) use kept::{Kept, Left, Standing, Start};
 pub use leftovers::{Leftover, end_leftovers, leftovers, marker};
 pub use live::{Clock, reap_orphans, suspend};
+pub(crate) use output::version;
 pub use output::{Printed, output};
 
 use crate::backend::{Dialogue, Ended, Launch, MARKER};

@@ -9,6 +9,7 @@ use crate::base::world::World;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Most bytes that are kept of the output; more is an error.
@@ -47,6 +48,15 @@ pub fn output(argv: &[&str], world: &World, limit: Duration) -> io::Result<Print
     let _ = sys::kill_group(child.pid, sys::SIGKILL);
     tree::reap(child.pid);
     printed
+}
+
+/// The first line that a program prints with these arguments: its version. None where it says none in `limit`.
+pub(crate) fn version(program: &Path, args: &[&str], world: &World, limit: Duration) -> Option<String> {
+    let name = program.to_string_lossy();
+    let argv: Vec<&str> = std::iter::once(&*name).chain(args.iter().copied()).collect();
+    let printed = output(&argv, world, limit).ok()?;
+    let text = String::from_utf8_lossy(&printed.out);
+    text.lines().next().map(|line| line.trim().to_owned())
 }
 
 /// Reads until the program has ended and nothing more comes.

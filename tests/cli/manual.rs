@@ -49,6 +49,10 @@ fn the_tested_versions_end_with_those_that_the_real_checks_pin() {
     let pins = std::fs::read_to_string(format!("{root}tests/real/vendor.py")).unwrap();
     let pins = pins.lines().find_map(|line| line.strip_prefix("PINS = ")).unwrap();
     let pins: BTreeMap<String, String> = serde_json::from_str(pins).unwrap();
+    for (cli, pin) in &pins {
+        let source = std::fs::read_to_string(format!("{root}src/backend/{cli}.rs")).unwrap();
+        assert!(source.contains(&format!("newest: \"{pin}\"")), "{cli} {pin}: `clinvk doctor` knows another");
+    }
     let readme = std::fs::read_to_string(format!("{root}README.md")).unwrap();
     for (text, sentence) in [(page("clinvk.1"), "Tested are "), (readme, "Tested with ")] {
         let (_, rest) = text.split_once(sentence).unwrap();

@@ -3,6 +3,7 @@
 mod backends;
 mod command_line;
 mod completions;
+mod doctor;
 mod input;
 mod json;
 pub mod manual;

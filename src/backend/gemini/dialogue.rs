@@ -4,15 +4,12 @@
 //! missing usage gives it away. Before that it may have tried again: then the pieces of the answer come again, without
 //! any mark. They are told as they come: what repeats itself may be what the model wanted to say.
 
-use super::failure;
+use super::{OLDEST, failure};
 use crate::backend::acp::Quirks;
 use crate::backend::{Ended, older};
 use crate::base::json::{Value, text};
 use crate::model::error::{Failure, Kind};
 use crate::model::task::Task;
-
-/// The oldest version that this dialogue was seen to work with. Before, files of untrusted projects were run.
-const OLDEST: &str = "0.44.0";
 
 /// What gemini answers of a command that outlives its tool's use.
 const IN_BACKGROUND: &str = "Command moved to background";

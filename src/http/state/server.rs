@@ -363,13 +363,7 @@ impl Server {
         if let Some(version) = known(&lock()) {
             return version;
         }
-        let name = program.to_string_lossy();
-        let argv: Vec<&str> = std::iter::once(&*name).chain(args.iter().copied()).collect();
-        let said = exec::output(&argv, &self.engine.world, VERSION_TAKES).ok();
-        let version = said.and_then(|said| {
-            let text = String::from_utf8_lossy(&said.out).into_owned();
-            text.lines().next().map(|line| line.trim().to_owned())
-        });
+        let version = exec::version(program, args, &self.engine.world, VERSION_TAKES);
         lock().insert(program.to_owned(), version.clone());
         version
     }
