@@ -1,29 +1,35 @@
 //! All unsafe code: thin wrappers around libc, each with its argument. Knows nothing of clinvk.
 #![allow(unsafe_code)]
 
-mod epoll;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod linux;
 mod place;
 mod signals;
 mod spawn;
 mod streams;
-mod tag;
 
-pub use epoll::Epoll;
+#[cfg(not(target_os = "linux"))]
+use elsewhere as os;
+#[cfg(target_os = "linux")]
+use linux as os;
+pub use os::{Epoll, has_tag, wait_for_hangup};
+pub(crate) use os::{become_subreaper, executed_as, hide_memory, peer, set_tcp_user_timeout};
 pub use place::{FileAccess, open_directory, open_file, open_file_at};
 pub use signals::{
     count_hangups, die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,
-    wait_for_hangup,
 };
 pub use spawn::{Child, Program};
 pub use streams::{Stdout, Waiting, stdout_was_closed};
-pub use tag::has_tag;
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// There is no such kind of address here.
@@ -45,27 +51,12 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
-        let rest = &mut bytes[done..];
-        // SAFETY: getrandom writes at most so many bytes to the slice.
-        match unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) } {
-            -1 => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            },
-            got => done += got as usize,
+        match os::random(&mut bytes[done..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            got => done += got?,
         }
     }
     Ok(())
-}
-
-/// The name by which this program was executed: a path, relative to where that was done.
-pub(crate) fn executed_as() -> Option<PathBuf> {
-    // SAFETY: the auxiliary vector has the address of a string that lives as long as the process.
-    let name = unsafe {
-        let address = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
-        (!address.is_null()).then(|| CStr::from_ptr(address))?
-    };
-    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
 /// The home directory that the user database has for this user, where it has one.
@@ -205,25 +196,6 @@ pub(crate) fn hear_of_ended_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Makes orphans of our descendants our children, so that none can get away. Linux only; elsewhere nothing happens.
-pub(crate) fn become_subreaper() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: prctl with this option takes one integer.
-    unsafe {
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    }
-}
-
-/// Keeps what is in our memory from other processes of the same user: none may trace us, read our memory or what /proc has
-/// of it, and there is no core dump. A program that we start is as open as any. Linux only; elsewhere nothing happens.
-pub(crate) fn hide_memory() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: prctl with this option takes one integer.
-    unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-    }
-}
-
 /// Takes a variable out of the environment, and its value out of the block that the process was started with: that stays
 /// in /proc/PID/environ, where every process of the same user can read it. To be called while there is one thread.
 pub(crate) fn wipe_variable(name: &CStr) {
@@ -242,8 +214,8 @@ pub(crate) fn wipe_variable(name: &CStr) {
     }
 }
 
-/// How many descriptors a process of ours may have open where that was not raised; 0 until it was.
-static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(0);
+/// How many descriptors a process of ours may have open where that was not raised.
+static OPEN_FILES_BEFORE: OnceLock<libc::rlim_t> = OnceLock::new();
 
 /// As many descriptors as the system lets us have; returns how many. Children get what we had before.
 pub fn raise_open_files() -> io::Result<u64> {
@@ -251,12 +223,14 @@ pub fn raise_open_files() -> io::Result<u64> {
     // SAFETY: getrlimit fills the struct.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     if limit.rlim_cur < limit.rlim_max {
-        OPEN_FILES_BEFORE.store(limit.rlim_cur, Ordering::Relaxed);
+        let _ = OPEN_FILES_BEFORE.set(limit.rlim_cur);
         limit.rlim_cur = limit.rlim_max;
         // SAFETY: setrlimit only reads the struct.
         check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
     }
-    Ok(limit.rlim_cur)
+    // It is signed on some systems.
+    #[allow(clippy::unnecessary_cast)]
+    Ok(limit.rlim_cur as u64)
 }
 
 /// Lets so many clients wait until they are accepted: std's 128 lose the others of a burst.
@@ -280,29 +254,11 @@ pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> 
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
 }
 
-/// A TCP connection whose other side does not take what was sent to it ends after so long.
-pub(crate) fn set_tcp_user_timeout(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
-    let millis = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
-}
-
 /// The system asks now and then whether the other side of a silent TCP connection is still there: one that has closed it
 /// altogether, and not only for writing, says no after a minute.
 pub(crate) fn set_tcp_keepalive(fd: BorrowedFd<'_>, every: Duration) -> io::Result<()> {
-    let secs = libc::c_int::try_from(every.as_secs()).unwrap_or(libc::c_int::MAX);
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, secs)?;
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, secs)?;
+    os::set_keepalive_interval(fd, every)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
-}
-
-/// The process on the other side of a Unix socket when that began to listen: its number, and its user.
-pub(crate) fn peer(fd: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
-    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
-    let to = std::ptr::from_mut(&mut peer).cast();
-    // SAFETY: at most `size` bytes are written into `peer`.
-    check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, to, &mut size) })?;
-    Ok((peer.pid, peer.uid))
 }
 
 /// No program that is started from now on has one of the descriptors that this process was given, but for the first three.
@@ -349,9 +305,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A pipe whose ends are closed on exec: (read, write).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: pipe2 writes two descriptors into the array.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    let ends = os::pipe()?;
     // SAFETY: both are fresh and have no other owner.
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
@@ -381,7 +335,7 @@ impl Watch {
 
     /// Wakes when the other side of this connection will say no more.
     pub(crate) fn peer_gone(fd: BorrowedFd<'_>) -> Watch {
-        Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 })
+        Watch(libc::pollfd { fd: fd.as_raw_fd(), events: os::PEER_GONE, revents: 0 })
     }
 
     /// It wakes now, without any waiting.

@@ -1,7 +1,7 @@
 //! Directories and files as what they are, not as what a name leads to at the moment.
 #![allow(unsafe_code)]
 
-use super::check;
+use super::{check, os};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -68,7 +68,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 
 fn open_at(dir: i32, name: &OsStr) -> io::Result<OwnedFd> {
     let name = CString::new(name.as_bytes())?;
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let flags = os::OPEN_TO_PASS | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: the name lives through the call; what comes back is fresh and has no other owner.
     unsafe { Ok(OwnedFd::from_raw_fd(check(libc::openat(dir, name.as_ptr(), flags))?)) }
 }

@@ -1,10 +1,8 @@
 //! Signals that this process gets, and the one that it dies of.
 #![allow(unsafe_code)]
 
-use super::{check, pipe};
-use std::cell::UnsafeCell;
+use super::{check, os, pipe};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -24,10 +22,8 @@ pub fn ending_signals() -> Vec<i32> {
         libc::SIGABRT,
         libc::SIGXCPU,
         libc::SIGIO,
-        libc::SIGPWR,
-        libc::SIGSTKFLT,
     ];
-    named.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).collect()
+    named.into_iter().chain(os::more_ending_signals()).collect()
 }
 
 /// Sends a signal to this very thread's process; returns after a stop when it is continued.
@@ -64,9 +60,9 @@ pub fn signals_to_pipe(signals: &[i32]) -> io::Result<OwnedFd> {
         }
         // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is restored for the code that we interrupted.
         unsafe {
-            let errno = *libc::__errno_location();
+            let errno = *os::errno();
             libc::write(SIGNAL_PIPE.load(Ordering::Relaxed), std::ptr::from_ref(&byte).cast(), 1);
-            *libc::__errno_location() = errno;
+            *os::errno() = errno;
         }
     }
     let (read, write) = pipe()?;
@@ -91,42 +87,18 @@ fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
     }
 }
 
-/// How many SIGHUP have come that no thread has seen. A semaphore costs no descriptor.
-static HANGUPS: Semaphore = Semaphore(UnsafeCell::new(MaybeUninit::zeroed()));
-
-struct Semaphore(UnsafeCell<MaybeUninit<libc::sem_t>>);
-
-// SAFETY: a semaphore is made to be used by several threads.
-unsafe impl Sync for Semaphore {}
-
-impl Semaphore {
-    fn ptr(&self) -> *mut libc::sem_t {
-        self.0.get().cast()
-    }
-}
-
 /// From now on SIGHUP ends nothing: `wait_for_hangup` returns. To be called once a process.
 pub fn count_hangups() -> io::Result<()> {
     extern "C" fn count(_: libc::c_int) {
-        // SAFETY: sem_post is async-signal-safe, and the semaphore is there before the handler.
+        // SAFETY: errno is that of this thread, which the handler interrupts.
         unsafe {
-            let errno = *libc::__errno_location();
-            libc::sem_post(HANGUPS.ptr());
-            *libc::__errno_location() = errno;
+            let errno = *os::errno();
+            os::count_hangup();
+            *os::errno() = errno;
         }
     }
-    // SAFETY: no other thread uses it yet.
-    check(unsafe { libc::sem_init(HANGUPS.ptr(), 0, 0) })?;
+    os::prepare_to_count_hangups()?;
     handle(libc::SIGHUP, count)
-}
-
-/// Waits until SIGHUP has come once or more since the last time. After `count_hangups`.
-pub fn wait_for_hangup() {
-    // SAFETY: the semaphore is initialised and lives as long as the process.
-    unsafe {
-        while libc::sem_wait(HANGUPS.ptr()) != 0 {}
-        while libc::sem_trywait(HANGUPS.ptr()) == 0 {}
-    }
 }
 
 /// A write beyond the limit of a file's size (`ulimit -f`) is an error from now on and does not kill us. A handler that

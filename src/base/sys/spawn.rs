@@ -1,21 +1,16 @@
-//! Starts programs. Until a child executes its program it runs in our memory, as after vfork: a fork copies the page
-//! tables of a whole server, and turns the next write of each of its threads into a page fault.
+//! Starts programs.
 #![allow(unsafe_code)]
 
-use super::{OPEN_FILES_BEFORE, check, pipe, set_nonblocking, tag};
+use super::{OPEN_FILES_BEFORE, check, os, pipe, set_nonblocking};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::Ordering;
-
-/// What the child's part of a start needs of a stack; a script without `#!` has its arguments copied there besides.
-const STACK: usize = 64 << 10;
 
 /// A program as it is to be started: leader of a session and a group of its own, and without our terminal. In a group alone,
 /// in the background of that terminal, a program that asks for a password there would be stopped for ever.
@@ -59,18 +54,17 @@ impl Program<'_> {
         for end in [Some(&our_stdout), Some(&our_stderr), our_stdin.as_ref()].into_iter().flatten() {
             set_nonblocking(end.as_fd())?;
         }
-        let argv = [vec![path.as_ptr()], pointers(&args)].concat();
+        let argv: Vec<CString> = [path].into_iter().chain(args).collect();
         let pid = Start {
-            path: path.as_ptr(),
             envp: pointers(&env),
             streams: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
             dir: self.dir.as_ref().map(AsRawFd::as_raw_fd),
             tag: self.tag,
-            open_files: Some(OPEN_FILES_BEFORE.load(Ordering::Relaxed)).filter(|before| *before > 0),
+            open_files: OPEN_FILES_BEFORE.get().copied(),
             // SAFETY: a zeroed set of signals is a valid one.
             mask: unsafe { std::mem::zeroed() },
-            error: None,
-            argv,
+            argv: pointers(&argv),
+            script: [vec![SHELL.as_ptr()], pointers(&argv)].concat(),
         }
         .pid()?;
         let ours = |end: Option<OwnedFd>| end.map(File::from);
@@ -79,55 +73,48 @@ impl Program<'_> {
     }
 }
 
+/// What executes a script that does not say by what it is executed.
+const SHELL: &CStr = c"/bin/sh";
+
 /// All that the child's part of a start needs: it may allocate nothing, because another thread may have been doing that.
 struct Start {
-    path: *const libc::c_char,
     argv: Vec<*const libc::c_char>,
+    /// The same for the shell, which executes a script without `#!`.
+    script: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
     streams: [RawFd; 3],
     dir: Option<RawFd>,
     tag: Option<u64>,
     /// How many descriptors it may have open, where we may have more: some walk through all that there may be, and `select`
     /// cannot name those from 1024 on.
-    open_files: Option<u64>,
+    open_files: Option<libc::rlim_t>,
     /// The signals that are blocked in this thread, and so in the program.
     mask: libc::sigset_t,
-    /// Why the program was not executed.
-    error: Option<i32>,
 }
 
 impl Start {
     /// Returns once the program is executed, or why it is not.
     fn pid(mut self) -> io::Result<i32> {
-        extern "C" fn run(start: *mut libc::c_void) -> libc::c_int {
-            // SAFETY: it is the `Start` below, whose thread waits until the program is executed or this has returned.
-            let start = unsafe { &mut *start.cast::<Start>() };
-            let Err(error) = start.execute();
-            start.error = error.raw_os_error();
-            127
-        }
-        // Of 16 bytes each, as a stack has to be aligned.
-        let size = STACK / 16 + self.argv.len();
-        let mut stack: Vec<u128> = Vec::with_capacity(size);
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        // SAFETY: all pointers are to memory that lives through the calls. The child has a stack of its own, the rest of
-        // our memory it has in common with us: `execute` says what it may do. No handler of ours runs in it, because
-        // it begins with all signals blocked.
-        let pid = unsafe {
+        let start = |start: &Start| {
+            os::start(&|| match start.execute() {
+                Err(error) => error,
+            })
+        };
+        // SAFETY: a zeroed set of signals is a valid one, and both sets live through the calls.
+        let started = unsafe {
             let mut all: libc::sigset_t = std::mem::zeroed();
             libc::sigfillset(&mut all);
             libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut self.mask);
-            let top = stack.as_mut_ptr().add(size).cast();
-            let pid = check(libc::clone(run, top, flags, ptr::from_mut(&mut self).cast()));
+            let started = start(&self);
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.mask, ptr::null_mut());
-            pid?
+            started
         };
-        match self.error {
-            None => Ok(pid),
-            Some(error) => {
+        match started? {
+            (pid, None) => Ok(pid),
+            (pid, Some(error)) => {
                 super::await_end(pid);
                 super::reap(pid);
-                Err(io::Error::from_raw_os_error(error))
+                Err(error)
             }
         }
     }
@@ -145,13 +132,12 @@ impl Start {
             }
             check(libc::setsid())?;
             if let Some(tag) = self.tag {
-                // Where the system does not take it, it has none.
-                let _ = set_limit(libc::RLIMIT_RTTIME as i32, tag::limit_of(tag));
+                os::set_tag(tag);
             }
             if let Some(before) = self.open_files {
                 set_limit(libc::RLIMIT_NOFILE as i32, before)?;
             }
-            for signal in 1..=libc::SIGRTMAX() {
+            for signal in 1..=os::last_signal() {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 let known = libc::sigaction(signal, ptr::null(), &mut action) == 0;
                 // What is ignored stays so (`nohup`), but for SIGPIPE, which std ignores for us.
@@ -161,14 +147,18 @@ impl Start {
                 }
             }
             check(libc::pthread_sigmask(libc::SIG_SETMASK, &self.mask, ptr::null_mut()))?;
-            libc::execvpe(self.path, self.argv.as_ptr(), self.envp.as_ptr());
+            libc::execve(self.argv[0], self.argv.as_ptr(), self.envp.as_ptr());
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::ENOEXEC) {
+                libc::execve(self.script[0], self.script.as_ptr(), self.envp.as_ptr());
+            }
+            Err(error)
         }
-        Err(io::Error::last_os_error())
     }
 }
 
 /// Sets the limit that counts, in the process that calls it.
-fn set_limit(which: i32, value: libc::rlim_t) -> io::Result<()> {
+pub(super) fn set_limit(which: i32, value: libc::rlim_t) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit fills the struct, setrlimit only reads it.
     unsafe {
