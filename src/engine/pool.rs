@@ -389,7 +389,12 @@ impl Recipe {
 impl Member {
     fn can_take(&self, config: &PoolConfig) -> bool {
         let most = if self.is_shared { config.per_process } else { 1 };
-        let is_good = self.kept.as_ref().is_some_and(|kept| kept.standing() == Standing::Good);
+        let is_good = self.kept.as_ref().is_some_and(|kept| match kept.standing() {
+            Standing::Good => true,
+            // What still ends there is looked for only when no run is in it.
+            Standing::Unsettled => self.is_shared,
+            Standing::Spoilt(_) | Standing::Ended => false,
+        });
         self.runs < most && (config.max_turns == 0 || self.turns < config.max_turns.into()) && is_good
     }
 

@@ -597,7 +597,8 @@ impl<'a> Hub<'a> {
             }
         }
         let Some(since) = self.unsettled else { return };
-        let is_settled = !self.live.tree().has_strays(self.pid);
+        // With a run in it again, what runs below it may be that one's.
+        let is_settled = !self.guests.is_empty() || !self.live.tree().has_strays(self.pid);
         if !is_settled && since.elapsed() > STRAYS_END_WITHIN {
             self.spoil("a turn left processes behind");
         }

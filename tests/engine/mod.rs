@@ -9,3 +9,5 @@ mod permissions;
 mod places;
 mod policy;
 pub mod pool;
+#[cfg(feature = "serve")]
+mod threads;
