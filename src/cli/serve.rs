@@ -109,10 +109,10 @@ pub(crate) fn run(
     let rounds = look_after(&server, &over)?;
     let served = acceptor.serve(limits, Arc::new(Front(server.clone())), stop);
     end_detached(&server.get());
-    server.get().engine.pool.iter().for_each(|pool| pool.end());
     over.store(true, Ordering::SeqCst);
     rounds.thread().unpark();
     let _ = rounds.join();
+    server.get().engine.pool.iter().for_each(|pool| pool.end());
     server.get().forget(Which::All, Instant::now() + LAST_MOMENT);
     served.map(|()| 0).map_err(lacks("serve"))
 }

@@ -37,8 +37,8 @@ struct State {
     recipes: BTreeMap<Key, Recipe>,
     /// By backend.
     counts: BTreeMap<String, Counts>,
-    /// Those that take no run any more, until they are gone.
-    leaving: Vec<Arc<Kept>>,
+    /// Those that take no run any more, until they are gone; of the pools before this one, too.
+    leaving: Arc<Mutex<Vec<Arc<Kept>>>>,
     is_closed: bool,
 }
 
@@ -247,11 +247,15 @@ impl Pool {
         match started {
             Ok(kept) => {
                 let kept = Arc::new(kept);
-                if let Some(member) = state.member(number) {
-                    member.kept = Some(kept.clone());
+                match state.member(number) {
+                    Some(member) => member.kept = Some(kept.clone()),
+                    // The pool was closed meanwhile.
+                    None => lock(&state.leaving).push(kept.clone()),
                 }
-                if let First::Run = first {
-                    state.enter(number, None);
+                match first {
+                    First::Run => _ = state.enter(number, None),
+                    First::Spare if state.is_closed => kept.end(),
+                    First::Spare => {}
                 }
                 Ok(kept)
             }
@@ -329,7 +333,7 @@ impl Pool {
         let mut theirs = lock(&other.state);
         theirs.close("reload");
         let mut state = lock(&self.state);
-        (state.counts, state.leaving) = (theirs.counts.clone(), std::mem::take(&mut theirs.leaving));
+        (state.counts, state.leaving) = (theirs.counts.clone(), theirs.leaving.clone());
     }
 
     /// Ends all programs, and waits until they are gone. Those that hang are killed.
@@ -337,7 +341,7 @@ impl Pool {
         let leaving = {
             let mut state = lock(&self.state);
             state.close("stop");
-            std::mem::take(&mut state.leaving)
+            std::mem::take(&mut *lock(&state.leaving))
         };
         leaving.iter().for_each(|kept| kept.await_end());
     }
@@ -364,8 +368,9 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.pool.state);
-        if let Some(member) = state.member(self.number) {
-            (member.runs, member.last_used) = (member.runs - 1, Instant::now());
+        match state.member(self.number) {
+            Some(member) => (member.runs, member.last_used) = (member.runs - 1, Instant::now()),
+            None => self.kept.end(),
         }
     }
 }
@@ -444,8 +449,8 @@ impl State {
 
     /// Lets go of those that take no run any more. They end with the last run in them.
     fn forget_ended(&mut self) {
-        self.leaving.retain(|kept| !kept.is_gone());
-        let (counts, leaving) = (&mut self.counts, &mut self.leaving);
+        let (counts, mut leaving) = (&mut self.counts, lock(&self.leaving));
+        leaving.retain(|kept| !kept.is_gone());
         self.members.retain(|member| {
             let Some(kept) = &member.kept else { return true };
             let (reason, why) = match kept.standing() {
@@ -571,7 +576,7 @@ impl State {
             kept.end();
             *self.count(&member.backend).ended.entry(reason).or_default() += 1;
             log::debug!("{} (pid {}) is not kept: {reason}", member.backend, kept.pid());
-            self.leaving.push(kept);
+            lock(&self.leaving).push(kept);
         }
     }
 
