@@ -103,10 +103,10 @@ pub const COMMANDS: &[Command] = commands! {
     "runs" "": "list what runs on a server",
         ["clinvk runs", "what goes on there, and what can be waited for"],
         ["clinvk runs --server http://127.0.0.1:8080 --json", "all that is told of it, for a program"];
-    "wait" "ID": "wait for a run on a server, and print its answer",
+    "wait" "RUN": "wait for a run on a server, and print its answer",
         ["clinvk wait $(clinvk --no-wait 'fix the test')", "what `clinvk 'fix the test'` prints"],
         ["clinvk wait 5c1e -o json", "a run whose id begins so, as one object"];
-    "cancel" "ID": "stop a run on a server",
+    "cancel" "RUN": "stop a run on a server",
         ["clinvk cancel 5c1e", "a run whose id begins so"],
         ["clinvk cancel 5c1e --json", "and whether it was still there to be stopped"];
     "config" "": "read and change the configuration",

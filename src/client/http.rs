@@ -371,7 +371,7 @@ pub(crate) struct Reply {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
     Line(String),
-    /// A moment has passed, or the switch was thrown.
+    /// A moment has passed, the switch was thrown, or the server says that it is alive.
     Nothing,
     End,
 }
@@ -381,15 +381,14 @@ impl Reply {
     /// be silent for as long as it likes.
     pub(crate) fn line(&mut self, cancel: &Cancel, is_patient: bool) -> Result<Next, Error> {
         loop {
-            while let Some(end) = self.body[self.seen..].iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = self.body[self.seen..].iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.body.drain(..=self.seen + end).collect();
                 self.seen = 0;
                 (self.pace.since, self.pace.bytes) = (Instant::now(), 0);
                 let line = String::from_utf8(line)
                     .map_err(|_| self.address.failed("it sent a line that is not valid UTF-8"))?;
-                if !line.trim().is_empty() {
-                    return Ok(Next::Line(line));
-                }
+                // An empty one is a sign of life, of which many may come.
+                return Ok(if line.trim().is_empty() { Next::Nothing } else { Next::Line(line) });
             }
             self.seen = self.body.len();
             if self.rest == Rest::Nothing {
@@ -641,5 +640,48 @@ mod tests {
         assert!(read("https://h").unwrap_err().contains("proxy"));
         // A password is not said again.
         assert!(!read("http://me:secret@h").unwrap_err().contains("secret"));
+    }
+
+    /// The address of a server that answers with this at once, and then a byte a moment for as long as it is heard.
+    fn dripping(at_once: &'static str, byte: &'static [u8]) -> Address {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let drip = move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut sent = stream.write_all(at_once.as_bytes());
+            while sent.is_ok() {
+                thread::sleep(Duration::from_millis(10));
+                sent = stream.write_all(byte);
+            }
+        };
+        thread::Builder::new().spawn(drip).unwrap();
+        Address::parse(&address, Path::new("/")).unwrap()
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_sign_of_life() {
+        let ask =
+            Ask { method: "GET", path: "/", silence: Some(Duration::from_millis(300)), ..Ask::default() };
+        let said = |error: Error| error.to_string();
+        let of_head = ask.send(&dripping("HTTP/1.1 200 OK\r\nX: ", b"x")).err().map(said);
+        assert!(of_head.as_ref().is_some_and(|said| said.contains("it is too slow: ")), "{of_head:?}");
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+        let of_body = ask.send(&dripping(head, b"x")).and_then(Reply::whole).err().map(said);
+        assert!(of_body.as_ref().is_some_and(|said| said.contains("it is too slow: ")), "{of_body:?}");
+        let cancel = Cancel::new().unwrap();
+        let line = |mut reply: Reply| loop {
+            match reply.line(&cancel, false) {
+                Ok(Next::Nothing) => {}
+                other => break other,
+            }
+        };
+        let of_line = ask.send(&dripping(head, b"x")).and_then(line).err().map(said);
+        assert!(of_line.as_ref().is_some_and(|said| said.contains("it is too slow: ")), "{of_line:?}");
+        // What is said in lines is one, however little there is in them.
+        let since = Instant::now();
+        let mut reply = ask.send(&dripping(head, b"\n")).unwrap();
+        while since.elapsed() < Duration::from_secs(1) {
+            assert_eq!(reply.line(&cancel, false).map_err(said), Ok(Next::Nothing));
+        }
     }
 }

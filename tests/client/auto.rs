@@ -106,6 +106,40 @@ fn one_of_another_build_is_replaced_and_what_runs_in_it_goes_on() {
 }
 
 #[test]
+fn one_of_another_build_in_which_a_detached_run_goes_on_stays_and_the_command_fails() {
+    let scene = Scene::playing("tell up; await go; cat");
+    let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
+    let other = scene.path("bin/clinvk-other");
+    fs::copy(env!("CARGO_BIN_EXE_clinvk"), &other).unwrap();
+    let by_other =
+        |args: &[&str]| scene.program(other.to_str().unwrap()).args(args).env("CLINVK_SERVER", "auto");
+    let begun = by_other(&["--no-wait", "one"]).seen();
+    up.told();
+    let pid = server(&scene);
+    let seen = own(&scene, &["two"]).seen();
+    let sentence = format!("(process {pid}), in which 1 detached runs go on");
+    assert!(seen.status == 5 && seen.err.contains(&sentence), "{seen}");
+    go.tell();
+    by_other(&["wait", begun.out.trim_end()]).prints("one\n");
+    let two = own(&scene, &["two"]).start();
+    up.told();
+    go.tell();
+    two.ends("two\n", "", 0);
+    assert_ne!(server(&scene), pid);
+}
+
+#[test]
+fn one_that_is_about_to_end_costs_no_run() {
+    let scene = Scene::playing("cat");
+    own(&scene, &["x"]).prints("x\n");
+    for _ in 0..10 {
+        sys::kill(server(&scene), sys::SIGTERM).unwrap();
+        own(&scene, &["x"]).prints("x\n");
+        until("the end of the last one", || servers(&scene).len() == 1);
+    }
+}
+
+#[test]
 fn each_run_has_the_surroundings_of_its_command_line() {
     let scene = Scene::playing("pwd; echo \"$A|$B|$CLINVK_DEPTH\"; cat");
     own(&scene, &["x"]).env("A", "1").prints("ROOT/work\n1||1\nx\n");

@@ -2,6 +2,7 @@
 //! memory.
 
 use crate::util::scene::{PATIENCE, Scene};
+use clinvk::base::sys;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -168,4 +169,27 @@ fn an_address_that_is_none_is_bad_input() {
     assert!(seen.status == 5 && seen.err.contains("it cannot be reached"), "{seen}");
     let seen = scene.clinvk(["--server", "unix:none", "-o", "json", "x"]).seen();
     assert!(seen.status == 5 && seen.out.contains("\"kind\":\"remote\""), "{seen}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_server_that_does_not_answer() {
+    let scene = Scene::new();
+    for (args, out) in
+        [(&["x"][..], ""), (&["--json", "x"], "cancelled"), (&["map", "-P", "1", "-q", "{}"], "cancelled")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut run = scene.clinvk(args).env("CLINVK_SERVER", &url).silent_stdin().start();
+        let (mut first, _) = listener.accept().unwrap();
+        request(&mut first);
+        first.write_all(json("{\"backends\": [], \"default\": \"echo\"}").as_bytes()).unwrap();
+        run.write(b"item\n");
+        run.close();
+        let (mut second, _) = listener.accept().unwrap();
+        assert!(request(&mut second).starts_with("POST /api/v1/prompt "));
+        run.signal(sys::SIGINT);
+        let seen = run.end();
+        assert!(seen.status == -sys::SIGINT && seen.out.contains(out), "{args:?} {seen}");
+        assert!(args.contains(&"map") || seen.err == "clinvk: cancelled\n", "{args:?} {seen}");
+    }
 }
