@@ -11,7 +11,7 @@ use crate::backend::jsonrpc::{self, METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::{Mux, Route, Routes, Seat};
 use crate::base::json::{Value, from_str, json, text};
 use crate::model::error::Kind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// As many lines of an agent that begins are kept for its first run.
 const MOST_EARLY: usize = 20;
@@ -44,8 +44,10 @@ pub(in crate::backend) struct AcpMux {
     closing: BTreeMap<String, Vec<(Seat, u64, String)>>,
     /// The agent's requests that have no answer yet, by their ids.
     questions: BTreeMap<String, Question>,
-    /// What it said of sessions that no run is known to have, while several are opened.
-    unclaimed: Vec<(String, String)>,
+    /// The run whose session is begun, and the requests of those that wait for that: one after the other is faster in gemini,
+    /// which else waits for itself ever longer, and what is told of a session before the answer that names it has its run.
+    beginning: Option<Seat>,
+    to_begin: VecDeque<(Seat, u64, String)>,
 }
 
 /// Whether a conversation can go on in a session that stayed open.
@@ -120,7 +122,8 @@ impl AcpMux {
             sessions: BTreeMap::new(),
             closing: BTreeMap::new(),
             questions: BTreeMap::new(),
-            unclaimed: Vec::new(),
+            beginning: None,
+            to_begin: VecDeque::new(),
         }
     }
 }
@@ -201,6 +204,7 @@ impl Mux for AcpMux {
     fn leave(&mut self, seat: Seat, routes: &mut Routes) -> Option<String> {
         let session = self.runs.remove(&seat)?;
         self.waiting.retain(|(waiting, ..)| *waiting != seat);
+        self.to_begin.retain(|(waiting, ..)| *waiting != seat);
         let id = session?;
         if self.sessions.get(&id).is_some_and(|session| session.is_busy) {
             let params = json!({"sessionId": id});
@@ -235,6 +239,9 @@ impl AcpMux {
         let purpose = match method {
             "initialize" => return self.greet(seat, number, "initialize", routes),
             "authenticate" => return self.greet(seat, number, "authenticate", routes),
+            "session/new" if self.beginning.is_some() => {
+                return self.to_begin.push_back((seat, number, line));
+            }
             "session/new" => Purpose::Begin,
             "session/load" | "session/resume" => {
                 let id = named();
@@ -264,7 +271,8 @@ impl AcpMux {
                     (session.is_busy, session.is_good) = (true, true);
                 }
             }
-            Purpose::Begin | Purpose::Delete(_) | Purpose::Other => {}
+            Purpose::Begin => self.beginning = Some(seat),
+            Purpose::Delete(_) | Purpose::Other => {}
         }
         self.number += 1;
         self.pending.insert(self.number, Pending::OfRun { seat, number, purpose });
@@ -331,9 +339,16 @@ impl AcpMux {
                 }
             }
             Pending::OfRun { seat, number, purpose } => {
+                let begins = purpose == Purpose::Begin;
                 self.settle(seat, purpose, &result, routes);
                 if self.runs.contains_key(&seat) {
                     routes.push(answer(seat, number, result));
+                }
+                if begins {
+                    self.beginning = None;
+                    if let Some((seat, number, line)) = self.to_begin.pop_front() {
+                        self.pass_on(seat, number, Purpose::Begin, &line, routes);
+                    }
                 }
             }
         }
@@ -386,23 +401,13 @@ impl AcpMux {
             }
             (Purpose::Begin | Purpose::Delete(_), Err(_)) | (Purpose::Other, _) => {}
         }
-        let is_opened = |pending: &Pending| matches!(pending, Pending::OfRun { purpose: Purpose::Begin, .. });
-        if !self.pending.values().any(is_opened) {
-            self.unclaimed.clear();
-        }
     }
 
     /// A run has its session.
     fn opened(&mut self, seat: Seat, id: String, opened: &Value, routes: &mut Routes) {
         self.seat(seat, id.clone(), Some(without_current(opened.clone())));
         if !self.runs.contains_key(&seat) {
-            return self.let_go(&id, routes);
-        }
-        for (session, line) in std::mem::take(&mut self.unclaimed) {
-            match session == id {
-                true => routes.push(Route::ToRun(seat, line)),
-                false => self.unclaimed.push((session, line)),
-            }
+            self.let_go(&id, routes);
         }
     }
 
@@ -413,28 +418,20 @@ impl AcpMux {
                 || self.agent.note(update).is_some_and(|(stage, _)| stage == "mode");
             session.is_good &= !left_mode;
         }
-        match self.listener(id) {
-            Some(seat) => routes.push(Route::ToRun(seat, line.to_owned())),
-            None if self.sessions.contains_key(id) || self.openers().count() == 0 => {}
-            None => self.unclaimed.push((id.to_owned(), line.to_owned())),
+        if let Some(seat) = self.listener(id) {
+            routes.push(Route::ToRun(seat, line.to_owned()));
         }
     }
 
-    /// The run that a session is of: one of an id that no run has is opened just now, or belongs to the only run there is.
+    /// The run that a session is of: one of an id that no run has is begun just now, or belongs to the only run there is.
     fn listener(&self, id: &str) -> Option<Seat> {
-        match self.sessions.get(id) {
-            Some(session) => session.seat.filter(|seat| self.runs.contains_key(seat)),
-            None if self.closing.contains_key(id) => None,
-            None => only(self.openers()).or_else(|| only(self.runs.keys().copied())),
-        }
-    }
-
-    /// The runs that open a session.
-    fn openers(&self) -> impl Iterator<Item = Seat> {
-        self.pending.values().filter_map(|pending| match pending {
-            Pending::OfRun { seat, purpose: Purpose::Begin, .. } => Some(*seat),
-            _ => None,
-        })
+        let seat = match (self.sessions.get(id), self.beginning) {
+            (Some(session), _) => session.seat,
+            (None, _) if self.closing.contains_key(id) => None,
+            (None, Some(seat)) => Some(seat),
+            (None, None) => self.runs.keys().copied().next().filter(|_| self.runs.len() == 1),
+        };
+        seat.filter(|seat| self.runs.contains_key(seat))
     }
 
     /// A line that is no message: any run may be meant.
@@ -494,8 +491,4 @@ fn answer(seat: Seat, number: u64, result: Result<Value, Value>) -> Route {
             Err(error) => Rpc::V2.refusal(number.into(), error),
         },
     )
-}
-
-fn only(mut seats: impl Iterator<Item = Seat>) -> Option<Seat> {
-    seats.next().filter(|_| seats.next().is_none())
 }

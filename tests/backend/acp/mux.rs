@@ -189,7 +189,9 @@ fn runs_at_once_hear_each_their_own() {
     }
     assert_eq!(shared.methods(), ["initialize"]);
     shared.go();
-    assert_eq!(shared.methods(), ["new", "new", "new", "prompt", "prompt", "prompt"]);
+    let mut asked = shared.methods();
+    asked.sort();
+    assert_eq!(asked, ["new", "new", "new", "prompt", "prompt", "prompt"]);
     for (seat, task) in (1..).zip(&tasks) {
         let (conversation, played) = shared.leave(seat);
         assert_eq!((&*played.text(), played.ending()), (&*task.prompt, "ok"), "{seat}");
@@ -322,7 +324,7 @@ fn a_limit_of_turns_is_for_one_run() {
     assert_eq!(shared.run(1, &limited).0, None);
 }
 
-/// What the agent tells of a session before the answer that names it is for the run that opens it.
+/// Sessions are begun one after the other: what the agent tells of one before the answer that names it is for its run.
 #[test]
 fn what_is_told_of_a_new_session_finds_its_run() {
     let mut like = repeating(json!({}));
@@ -331,35 +333,55 @@ fn what_is_told_of_a_new_session_finds_its_run() {
         _ => like(method, params, session),
     });
     let mut shared = Shared::new(declared(json!({})), &task("x"), agent);
-    shared.enter(1, &task("one"));
-    shared.enter(2, &task("two"));
+    for seat in [1, 2, 3] {
+        shared.enter(seat, &task("one"));
+    }
     shared.go();
-    let opening: Vec<Value> =
-        shared.told.iter().filter(|line| line["method"] == "session/new").cloned().collect();
-    // Its warning shows which run hears a piece.
-    let strange = |session: &str, kind: &str| {
-        let update =
-            json!({"sessionUpdate": "usage_update", "used": 1, "size": 2, "cost": {"amount": kind.len()}});
+    assert_eq!(shared.methods(), ["initialize", "new"]);
+    let told = |session: &str| {
+        let update = json!({"sessionUpdate": "usage_update", "used": 1, "size": 2});
         json!({"method": "session/update", "params": {"sessionId": session, "update": update}})
     };
     let mut heard = |line: Value| {
         let mut routes = Routes::new();
         shared.mux.program_says(&line.to_string(), &mut routes);
-        let seats = routes.into_iter().map(|route| match route {
-            Route::ToRun(seat, line) => (seat, serde_json::from_str::<Value>(&line).unwrap()),
-            other => panic!("{other:?}"),
-        });
-        seats.map(|(seat, line)| (seat, line["id"].is_null())).collect::<Vec<_>>()
+        let mut heard = Vec::new();
+        for route in routes {
+            match route {
+                Route::ToRun(seat, line) => {
+                    heard.push((seat, if line.contains("\"id\"") { "answer" } else { "told" }))
+                }
+                Route::ToProgram(line) => {
+                    heard.push((0, if line.contains("session/new") { "new" } else { "other" }))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        heard
     };
-    assert_eq!(heard(strange("b", "x")), []);
-    assert_eq!(heard(strange("a", "x")), []);
-    // The first answer is for the second run.
-    assert_eq!(heard(json!({"id": opening[1]["id"], "result": {"sessionId": "b"}})), [(2, true), (2, false)]);
-    // There is but one now that opens a session, and one that has this one.
-    assert_eq!(heard(strange("c", "x")), [(1, true)]);
-    assert_eq!(heard(strange("b", "x")), [(2, true)]);
-    assert_eq!(heard(json!({"id": opening[0]["id"], "result": {"sessionId": "a"}})), [(1, true), (1, false)]);
-    assert_eq!(heard(strange("z", "x")), []);
+    assert_eq!(heard(told("a")), [(1, "told")]);
+    assert_eq!(heard(json!({"id": 2, "result": {"sessionId": "a"}})), [(1, "answer"), (0, "new")]);
+    assert_eq!(heard(told("b")), [(2, "told")]);
+    assert_eq!(heard(told("a")), [(1, "told")]);
+    assert_eq!(
+        heard(json!({"id": 3, "error": {"code": -32603, "message": "no"}})),
+        [(2, "answer"), (0, "new")]
+    );
+    assert_eq!(heard(json!({"id": 4, "result": {"sessionId": "c"}})), [(3, "answer")]);
+    assert_eq!(heard(told("strange")), []);
+
+    // Runs that have left hold up no other.
+    let mut shared = Shared::new(declared(json!({})), &task("x"), repeating(json!({})));
+    for seat in [1, 2, 3] {
+        shared.enter(seat, &task(&seat.to_string()));
+    }
+    let initialized = shared.unsaid.pop_front().unwrap();
+    shared.hears(&initialized);
+    shared.leave(1);
+    shared.leave(2);
+    shared.go();
+    assert_eq!(shared.leave(3).1.text(), "3");
+    assert_eq!(shared.methods(), ["initialize", "new", "new", "prompt"]);
 }
 
 /// What the agent asks goes to the run of the session; one that is over is not waited for.
