@@ -26,6 +26,7 @@ import check_endings  # noqa: F401
 import check_mcp  # noqa: F401
 import check_options  # noqa: F401
 import check_permissions  # noqa: F401
+import check_pool  # noqa: F401
 import check_sessions  # noqa: F401
 import vendor
 from backends import ALL, BACKENDS

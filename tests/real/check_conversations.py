@@ -1,12 +1,14 @@
 """The compatible surfaces on the real CLIs: what the model is told when a conversation goes on, and what is left of it."""
 
 import json
+import signal
 import subprocess
 import tempfile
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
+from backends import BACKENDS
 from registry import scenario
 from scene import ANSWER, HELLO, files, holds, same, wait_until
 from server import listens
@@ -16,6 +18,11 @@ from standin import Text
 class Served:
     def __init__(self, process, url):
         self.process, self.url = process, url
+
+    def kill(self):
+        """As the system does when memory is short."""
+        self.process.kill()
+        self.process.wait()
 
     def post(self, path, body, **headers):
         """The answer's headers and its JSON."""
@@ -29,20 +36,25 @@ class Served:
 
 
 @contextmanager
-def serving(scene, **server):
+def serving(scene, pool={}, variables={}, **server):
     """`clinvk serve` with the scenario's backend; at its end nothing of it is left."""
-    scene.plant(scene.home / ".clinvk/config.json", json.dumps({"default_backend": scene.backend.name, "server": server}))
+    # Agents read a project's files in their own way.
+    trusted = {"project_config": scene.backend.name not in BACKENDS}
+    config = {"default_backend": scene.backend.name, "server": trusted | server, "pool": {scene.backend.name: pool}}
+    scene.plant(scene.home / ".clinvk/config.json", json.dumps(config))
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [scene.clinvk, "serve", "--port", "0"], cwd=scene.work, env=scene.environment, stdout=subprocess.PIPE, stderr=log
-        )
+        command, env = [scene.clinvk, "serve", "--port", "0"], scene.environment | variables
+        process = subprocess.Popen(command, cwd=scene.work, env=env, stdout=subprocess.PIPE, stderr=log)
         try:
             yield Served(process, listens(process, log))
         finally:
             process.terminate()
-            same(process.wait(60), 0, "exit status")
+            status = process.wait(60)
             process.stdout.close()
-    scene.expect_nothing_left()
+    # One that was killed sweeps nothing.
+    if status != -signal.SIGKILL:
+        same(status, 0, "exit status")
+        scene.expect_nothing_left()
 
 
 def talk(scene, served, turns, **headers):

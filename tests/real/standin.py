@@ -68,6 +68,13 @@ class Failure:
 
 
 @dataclass
+class Chosen:
+    """The turn that `of` gives for the conversation so far, [(role, text)]: for several conversations at once."""
+
+    of: Callable[[list], object]
+
+
+@dataclass
 class Hang:
     """Take the request and send nothing until release(), close() or the client hangs up."""
 
@@ -777,6 +784,8 @@ class _Handler(BaseHTTPRequestHandler):
         side = dialect.is_side(path, body)
         request = self._log(dialect, path, body, side)
         turn = Text(dialect.side_text(body)) if side else self.owner._next_turn(request["of_agent"])
+        if isinstance(turn, Chosen):
+            turn = turn.of(list(dialect.conversation(body)))
         try:
             self._answer(turn, request)
         except (Gone, OSError):
