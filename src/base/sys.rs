@@ -1,6 +1,7 @@
 //! All unsafe code: thin wrappers around libc, each with its argument. Knows nothing of clinvk.
 #![allow(unsafe_code)]
 
+mod controls;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
@@ -10,6 +11,7 @@ mod signals;
 mod spawn;
 mod streams;
 
+pub(crate) use controls::{ShownControls, hide_controls};
 #[cfg(not(target_os = "linux"))]
 use elsewhere as os;
 #[cfg(target_os = "linux")]

@@ -96,6 +96,9 @@ pub const COMMANDS: &[Command] = commands! {
     "resume" "[ID] [PROMPT]": "continue a session",
         ["clinvk resume 3f2a 'and times six?'", "the session whose id begins so"],
         ["clinvk resume --last --wait 'once more'", "the newest of all, when no other run holds it"];
+    "chat" "": "put prompts in one session, a line each",
+        ["clinvk chat -b codex", "until Ctrl-D; Ctrl-C stops an answer"],
+        ["printf '%s\\n' 'name a prime' 'and a larger one' | clinvk chat", "in a pipe, for scripts"];
     "sessions" "": "look at sessions and look after them",
         ["clinvk sessions list --here", "those of this directory"],
         ["clinvk sessions show 3f2a --turns", "one of them, with prompts and answers"],

@@ -49,13 +49,13 @@ fn is_within(one: &str, other: &str) -> bool {
 
 const PROMPT: &[&str] = &["", "resume"];
 /// Whatever runs something.
-const RUN: &[&str] = &["", "resume", "parallel", "map", "compare", "chain"];
+const RUN: &[&str] = &["", "resume", "chat", "parallel", "map", "compare", "chain"];
 /// Those and what runs for a client: what is said here holds unless the client says otherwise.
-const ANY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp"];
+const ANY: &[&str] = &["", "resume", "chat", "parallel", "map", "compare", "chain", "acp"];
 /// Those and what runs for an agent that calls tools: there they are the most that it may ask for.
-const EVERY: &[&str] = &["", "resume", "parallel", "map", "compare", "chain", "acp", "mcp"];
+const EVERY: &[&str] = &["", "resume", "chat", "parallel", "map", "compare", "chain", "acp", "mcp"];
 /// Whatever prints an answer.
-const ANSWER: &[&str] = &["", "resume", "wait"];
+const ANSWER: &[&str] = &["", "resume", "chat", "wait"];
 const BATCH: &[&str] = &["parallel", "map", "compare", "chain"];
 /// Those that have results of many tasks to keep.
 const KEPT: &[&str] = &["parallel", "map", "chain"];
@@ -86,16 +86,16 @@ macro_rules! flags {
 #[rustfmt::skip]
 flags! {
     "backend and model":
-    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "sessions list", "sessions clean", "models", "parallel", "map", "chain", "acp", "mcp"], "who answers";
-    Model              "model",                 Some('m'), "MODEL",        &["", "resume", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
+    Backend            "backend",               Some('b'), "NAME",         &["", "resume", "chat", "sessions list", "sessions clean", "models", "parallel", "map", "chain", "acp", "mcp"], "who answers";
+    Model              "model",                 Some('m'), "MODEL",        &["", "resume", "chat", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp"], "the model: an alias (fast, balanced, best) or the vendor's name";
     Effort             "effort",                None,      "LEVEL",        ANY, "how hard the model thinks: low, medium, high";
-    Fallback           "fallback",              None,      "LIST",         &["", "resume", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
+    Fallback           "fallback",              None,      "LIST",         &["", "resume", "chat", "parallel", "map", "chain", "acp", "mcp"], "who is asked when the backend cannot answer for now: backend or backend:model";
     Backends           "backends",              None,      "LIST",         &["compare", "mcp"], "who is asked: backend or backend:model";
     AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
-    Server             "server",                None,      "URL",          &["", "resume", "sessions", "doctor", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
+    Server             "server",                None,      "URL",          &["", "resume", "chat", "sessions", "doctor", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
     "the prompt":
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated)";
-    Image              "image",                 None,      "FILE",         &["", "resume", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
+    Image              "image",                 None,      "FILE",         &["", "resume", "chat", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
     NoStdin            "no-stdin",              Some('n'), "",             &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it";
     Null               "null",                  Some('0'), "",             MAP,   "items end with NUL, not with the line";
     Replace            "replace",               Some('I'), "TEXT",         MAP,   "what stands for the item in the prompt; {} otherwise";
@@ -105,7 +105,7 @@ flags! {
     JsonSchema         "json-schema",           None,      "JSON|@FILE",   RUN, "the schema that the answer follows";
     Interpret          "interpret",             None,      "",             ANY, "let the backend interpret /commands, @files and $skills in the prompt";
     "what the agent may do":
-    Workdir            "workdir",               Some('w'), "DIR",          &["", "resume", "parallel", "map", "compare", "chain", "mcp"], "where the backend works";
+    Workdir            "workdir",               Some('w'), "DIR",          &["", "resume", "chat", "parallel", "map", "compare", "chain", "mcp"], "where the backend works";
     AddDir             "add-dir",               None,      "DIR",          EVERY, "a further directory for the agent (may be repeated)";
     Approval           "approval",              None,      "MODE",         EVERY, "what needs a yes: default, auto (edits), none (never ask), always";
     Sandbox            "sandbox",               None,      "MODE",         EVERY, "what tools reach: default, read-only, workspace, full";
@@ -122,15 +122,15 @@ flags! {
     MaxTurns           "max-turns",             None,      "N",            ANY, "most model turns";
     MaxTokens          "max-tokens",            None,      "N",            ANY, "most output tokens of one model answer";
     "sessions":
-    Continue           "continue",              Some('c'), "",             &[""],  "continue the newest session of the working directory";
+    Continue           "continue",              Some('c'), "",             &["", "chat"],  "continue the newest session of the working directory";
     Last               "last",                  None,      "",             RESUME, "continue the newest session of all";
     Here               "here",                  None,      "",             &["resume", "sessions list", "sessions clean"], "only sessions of the working directory";
-    Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list";
+    Interactive        "interactive",           Some('i'), "",             RESUME, "choose the session from a list; without a prompt: chat in it";
     Wait               "wait",                  None,      "[=DURATION]",  PROMPT, "wait for a session that another run holds";
     NoWait             "no-wait",               None,      "",             PROMPT, "print the id of the run, which goes on alone on a server";
     Replay             "replay",                None,      "",             PROMPT, "continue from the stored turns, in a new session of the backend's";
-    Tag                "tag",                   None,      "TAG",          &["", "resume", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session (may be repeated)";
-    Ephemeral          "ephemeral",             None,      "",             RUN, "leave no session behind";
+    Tag                "tag",                   None,      "TAG",          &["", "resume", "chat", "sessions list", "sessions clean", "parallel", "map", "compare", "chain", "acp", "mcp"], "tag the new session (may be repeated)";
+    Ephemeral          "ephemeral",             None,      "",             &["", "resume", "parallel", "map", "compare", "chain"], "leave no session behind";
     KeepSessions       "keep-sessions",         None,      "",             BATCH, "leave sessions behind";
     "which sessions":
     Status             "status",                None,      "STATUS",       FOUND, "only those that stand so: active, completed, error";
@@ -158,7 +158,7 @@ flags! {
     LogFormat          "log-format",            None,      "FORMAT",       SERVE, "text or json";
     LogLevel           "log-level",             None,      "LEVEL",        SERVE, "off, error, warn, info or debug";
     "output":
-    OutputFormat       "output-format",         Some('o'), "FORMAT",       &["", "resume", "parallel", "map", "compare", "chain", "wait"], "text, json or stream-json";
+    OutputFormat       "output-format",         Some('o'), "FORMAT",       &["", "resume", "chat", "parallel", "map", "compare", "chain", "wait"], "text, json or stream-json";
     Raw                "raw",                   None,      "",             PROMPT, "print the backend's own lines";
     Json               "json",                  None,      "",             &[],    "print JSON, errors too";
     Jsonl              "jsonl",                 None,      "",             LISTS, "print each result as it ends, a JSON line each";
@@ -197,6 +197,8 @@ const ELSEWHERE: &[(Name, &[&str], &str)] = &[
     (Name::All,       &["backends"], "also the known agents that are not installed"),
     (Name::DryRun,    CLEAN,         "say what would be deleted, and delete nothing"),
     (Name::DryRun,    &["sessions fsck"], "say what is wrong, and change nothing"),
+    (Name::File,      &["chat"],     "a text file that goes with the first prompt (may be repeated)"),
+    (Name::Image,     &["chat"],     "a picture that goes with the first prompt (may be repeated)"),
     (Name::Json,      PROMPT,        "print JSON, errors too: the same as -o json"),
 ];
 

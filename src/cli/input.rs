@@ -134,7 +134,7 @@ fn read(input: impl Read + AsFd) -> Result<String, Error> {
     })
 }
 
-fn unreadable(error: io::Error) -> Error {
+pub(super) fn unreadable(error: io::Error) -> Error {
     Error::File { verb: "read", path: "standard input".into(), error }
 }
 

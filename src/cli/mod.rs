@@ -4,6 +4,7 @@
 mod backends;
 mod batch;
 mod chain;
+mod chat;
 mod commands;
 mod completions;
 mod compare;
@@ -91,7 +92,7 @@ fn refuse(typed: &Typed, error: &Error) {
         return;
     }
     match typed.command {
-        "" | "resume" | "wait" => {
+        "" | "resume" | "chat" | "wait" => {
             let format = prompt::output_format(typed).ok().flatten().unwrap_or(OutputFormat::Json);
             print::refusal(format, typed.value(Name::Backend), error);
         }
@@ -116,7 +117,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 2,
-        "version" | "backends" | "models" | "doctor" | "acp" | "mcp" | "runs" => 0,
+        "version" | "chat" | "backends" | "models" | "doctor" | "acp" | "mcp" | "runs" => 0,
         "wait" | "cancel" => 1,
         _ => usize::MAX,
     };
@@ -176,6 +177,10 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                 "serve" => Err(Error::Invalid(
                     "this build has no server: it was made without the feature `serve`".to_owned(),
                 )),
+                "chat" => chat::run(typed, world, &loaded.config),
+                "resume" if typed.has(Name::Interactive) && typed.operands.is_empty() => {
+                    chat::run(typed, world, &loaded.config)
+                }
                 _ => prompt::run(typed, world, &loaded.config),
             };
             // It takes some milliseconds: what was quick stays quick.

@@ -69,6 +69,11 @@ impl Printer {
         self.out.check()
     }
 
+    /// The session of ours that the run belongs to.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.events.session()
+    }
+
     /// Says what *we* could not do, in the format that was asked for. The sentence for people is not printed here.
     pub(crate) fn error(&mut self, error: &Error) -> io::Result<()> {
         self.spinner = None;

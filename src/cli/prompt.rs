@@ -59,22 +59,11 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
             Err(error) => refuse(typed.value(Name::Backend), &error),
         };
     }
-    let Printed { status, error } = print(typed, &engine.world.env, config, format, checked)?;
-    if error == Some(Kind::NotInstalled) {
-        say_installed(&*site);
-    }
-    Ok(status)
+    let printed = print(typed, &engine.world.env, config, format, checked)?;
+    Ok(printed.status_with(|| site.installed()))
 }
 
-/// Names those who can be asked instead.
-fn say_installed(site: &dyn Site) {
-    let installed = site.installed();
-    if !installed.is_empty() {
-        logging::line(&format!("clinvk: installed are: {}", installed.join(", ")));
-    }
-}
-
-fn warn(warnings: &[String]) {
+pub(super) fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
 }
 
@@ -84,6 +73,21 @@ pub(crate) struct Printed {
     pub(crate) status: u8,
     /// What kept *us* from it.
     pub(crate) error: Option<Kind>,
+    /// The session that it belongs to.
+    pub(crate) session: Option<String>,
+}
+
+impl Printed {
+    /// Names those who can be asked instead of one that is not installed.
+    pub(crate) fn status_with(&self, installed: impl FnOnce() -> Vec<String>) -> u8 {
+        if self.error == Some(Kind::NotInstalled) {
+            let installed = installed();
+            if !installed.is_empty() {
+                logging::line(&format!("clinvk: installed are: {}", installed.join(", ")));
+            }
+        }
+        self.status
+    }
 }
 
 /// Runs what was checked, and prints it as it comes.
@@ -110,6 +114,7 @@ pub(crate) fn print(
     let mut printer = Printer::new(style, backend, dir, spinner, out);
     let result = checked.run(&mut printer);
     printer.check()?;
+    let session = printer.session().map(str::to_owned);
     match result {
         Ok(outcome) => {
             let mut status = 0;
@@ -119,15 +124,15 @@ pub(crate) fn print(
                 logging::line(&format!("clinvk: {whose}: {}", failure.message));
                 status = exit::status(failure.kind, outcome.exit_code);
             }
-            Ok(Printed { status, error: None })
+            Ok(Printed { status, error: None, session })
         }
         // A reader that closed our output has what it wanted.
-        Err(Error::ReaderGone) => Ok(Printed { status: 0, error: None }),
+        Err(Error::ReaderGone) => Ok(Printed { status: 0, error: None, session }),
         Err(error) => {
             // A user whose output is closed may still read standard error.
             let _ = printer.error(&error);
             drop(printer);
-            Ok(Printed { status: complain(&error), error: Some(error.kind()) })
+            Ok(Printed { status: complain(&error), error: Some(error.kind()), session })
         }
     }
 }

@@ -252,14 +252,18 @@ fn export(typed: &Typed, store: &dyn Sessions, id: &str) -> Result<u8, Error> {
     let session = store.find(id)?;
     let turns = store.turns(&session.id)?;
     if typed.has(Name::Markdown) {
-        let told: String =
-            turns.iter().map(|turn| format!("\n## {}\n\n{}\n", turn.prompt, turn.answer)).collect();
-        let text = format!("# {}\n\n{}, {}\n{told}", session.title, session.backend, session.created_at);
-        return say(&text);
+        return say(&markdown(&session, &turns));
     }
     let document = Document { clinvk_session: VERSION, session, turns };
     let text = serde_json::to_string_pretty(&document).map_err(|error| Error::Internal(error.to_string()))?;
     say(&printable::safe_json(text + "\n"))
+}
+
+/// A session as text for people.
+pub(crate) fn markdown(session: &Session, turns: &[Turn]) -> String {
+    let told: String =
+        turns.iter().map(|turn| format!("\n## {}\n\n{}\n", turn.prompt, turn.answer)).collect();
+    format!("# {}\n\n{}, {}\n{told}", session.title, session.backend, session.created_at)
 }
 
 fn import(typed: &Typed, store: &Store, file: &str) -> Result<u8, Error> {

@@ -19,14 +19,19 @@ pub(crate) fn pipe_of(signals: &[i32]) -> Result<OwnedFd, Error> {
 
 /// From now on signals throw this switch.
 pub(crate) fn watch(cancel: Arc<Cancel>) -> Result<(), Error> {
+    hear(move |signal| match signal {
+        sys::SIGTSTP => exec::suspend(),
+        _ => cancel.throw(),
+    })
+}
+
+/// From now on this hears of each signal: of those that mean the end, and of Ctrl-Z.
+pub(crate) fn hear(mut act: impl FnMut(i32) + Send + 'static) -> Result<(), Error> {
     let mut signals = File::from(pipe_of(&[sys::ending_signals(), vec![sys::SIGTSTP]].concat())?);
     let listen = move || {
         let mut signal = [0];
         while signals.read_exact(&mut signal).is_ok() {
-            match i32::from(signal[0]) {
-                sys::SIGTSTP => exec::suspend(),
-                _ => cancel.throw(),
-            }
+            act(signal[0].into());
         }
     };
     // Never joined: it waits for signals until the process ends.

@@ -168,6 +168,11 @@ impl Events {
         self.backend.as_deref()
     }
 
+    /// The session of ours that they belong to.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
     /// The next event, numbered.
     pub(crate) fn next(&mut self, event: &Event) -> Value {
         match event {

@@ -115,6 +115,9 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     assert_eq!(ok("config validate", &["config", "validate"])["valid"], true);
     ok("backends", &["backends"]);
     ok("backends", &["backends", "--all"]);
+    let chat = document(&home.clinvk(["chat", "--json"]).stdin("hi\n").seen());
+    assert_eq!(members(&chat), members(&answer));
+    tried.borrow_mut().insert("chat".to_owned());
     ok("models", &["models"]);
     assert_eq!(ok("doctor", &["doctor"])["can_run"], true);
     ok("version", &["version"]);

@@ -1,6 +1,7 @@
 //! The command line as a whole.
 
 mod backends;
+mod chat;
 mod command_line;
 mod completions;
 mod doctor;

@@ -4,7 +4,7 @@ use crate::util::run::Run;
 use crate::util::scene::Scene;
 
 /// The binary on a terminal: its standard input, output and error are one; what it prints comes with `\r\n`.
-fn on_a_terminal(scene: &Scene, line: &str) -> Run {
+pub fn on_a_terminal(scene: &Scene, line: &str) -> Run {
     let line = line.replace("clinvk", &format!("'{}'", env!("CARGO_BIN_EXE_clinvk")));
     scene.program("script").args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").silent_stdin()
 }
