@@ -72,6 +72,11 @@ impl RunRequest<'_> {
         }
     }
 
+    fn run_once(&self, attempts: Attempts, listener: &mut dyn Listener) -> Result<Outcome, Error> {
+        let RunRequest { work, control, .. } = *self;
+        work.server.run(work, &work.server.engine, attempts, control, listener, Claimant::Request)
+    }
+
     /// Runs it once, and passes the text on.
     fn run_free(
         &self,
@@ -82,14 +87,7 @@ impl RunRequest<'_> {
         let answer = Collector::default();
         let mut listener =
             StreamListener { asked: self, frames, response, bytes: 0, answer, broken: false, denials: 0 };
-        let outcome = self.work.server.run(
-            self.work,
-            &self.work.server.engine,
-            attempts,
-            self.control,
-            &mut listener,
-            Claimant::Request,
-        )?;
+        let outcome = self.run_once(attempts, &mut listener)?;
         outcome.failure.map_or(Ok(()), |failure| Err(Fault::of_failure(&failure, world::now().0)))
     }
 
@@ -98,14 +96,7 @@ impl RunRequest<'_> {
         let (mut tasks, mut tries) = (self.tasks.to_vec(), 0);
         loop {
             tries += 1;
-            let result = self.work.server.run(
-                self.work,
-                &self.work.server.engine,
-                attempts,
-                self.control,
-                &mut listener,
-                Claimant::Request,
-            );
+            let result = self.run_once(attempts, &mut listener);
             let (text, found) = (mem::take(&mut listener.answer).text, listener.problem.take());
             let failure = match (result?.failure, found) {
                 (_, Some(failure)) => failure,
