@@ -36,7 +36,7 @@ fn main() {
 
 fn start_up(binary: &Path, dir: &Path) {
     let pair = compare(51, || clinvk(binary, dir, &["version"]), || Command::new("/bin/true"));
-    report("clinvk version / true", pair);
+    report("clinvk version / true (aim 1.5x)", pair);
 }
 
 /// A prompt on a program that says a word, against that program alone.
