@@ -405,15 +405,34 @@ fn not_text(word: &OsStr) -> Error {
     Error::Invalid(format!("`{}` is not valid UTF-8", word.to_string_lossy()))
 }
 
+fn commands() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|command| command.name).filter(|name| !name.is_empty())
+}
+
+/// Words that are commands of other such programs, and what there is here in their place.
+const OF_OTHERS: &[(&[&str], &str)] = &[
+    (&["login", "logout", "auth"], "a backend's own program logs in, and `clinvk doctor` says how."),
+    (&["list", "ls"], "`clinvk sessions list` lists sessions, `clinvk backends` who can be asked."),
+    (&["status", "info", "whoami"], "`clinvk doctor` says how things stand."),
+    (&["init", "setup", "install"], "nothing has to be set up, and `clinvk doctor` says what is missing."),
+    (&["update", "upgrade", "uninstall"], "what has installed clinvk does that."),
+    (&["quit", "exit"], "a prompt ends by itself, and `clinvk chat` with Ctrl-D."),
+];
+
+/// Why a word that stands alone is probably no prompt.
+pub(crate) fn doubt(word: &str) -> Option<String> {
+    let instead = OF_OTHERS.iter().find(|(words, _)| words.contains(&word));
+    let of_others = instead.map(|(_, instead)| format!("`{word}` is no command of clinvk's: {instead}"));
+    let near = || nearest(word, commands());
+    of_others.or_else(|| near().map(|near| format!("unknown command `{word}`: did you mean `{near}`?")))
+}
+
 /// The one prompt among the operands of a prompt command. `literal`: it cannot be a misspelt command.
 pub(crate) fn prompt_operand(operands: &[String], literal: bool) -> Result<Option<&str>, Error> {
-    let commands = || COMMANDS.iter().map(|command| command.name).filter(|name| !name.is_empty());
     match operands {
         [] => Ok(None),
-        [prompt] => match nearest(prompt, commands()) {
-            Some(command) if !literal => Err(Error::Invalid(format!(
-                "unknown command `{prompt}`: did you mean `{command}`? As a prompt: clinvk -- {prompt}"
-            ))),
+        [prompt] => match doubt(prompt) {
+            Some(why) if !literal => Err(Error::Invalid(format!("{why} As a prompt: clinvk -- {prompt}"))),
             _ => Ok(Some(prompt)),
         },
         [first, ..] => Err(Error::Invalid(match nearest(first, commands()) {

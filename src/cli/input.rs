@@ -1,6 +1,9 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
-use super::flags::{Name, Typed, prompt_operand};
+use super::flags::{Name, Typed, doubt, prompt_operand};
+use super::resume::typed_line;
+use crate::base::logging;
+use crate::base::printable;
 use crate::base::sys::{self, Watch};
 use crate::base::text;
 use crate::base::world;
@@ -48,7 +51,7 @@ impl<'a> Parts<'a> {
             [prompt, dash] if dash == "-" && !typed.literal => (Some(prompt.as_str()), true),
             _ => {
                 let literal = typed.literal || !typed.command.is_empty() || session.is_some();
-                (prompt_operand(operands, literal)?, false)
+                (prompt_operand(operands, literal || is_meant(operands)?)?, false)
             }
         };
         let stdin = match (is_named, typed.has(Name::NoStdin)) {
@@ -91,6 +94,19 @@ impl<'a> Parts<'a> {
                 "there is no prompt: give one as an argument or on standard input".to_owned(),
             )),
         }
+    }
+}
+
+/// Asks a user on a terminal about a word that is probably no prompt. Where there is none to ask, it is none.
+fn is_meant(operands: &[String]) -> Result<bool, Error> {
+    let [word] = operands else { return Ok(false) };
+    let Some(why) = doubt(word).filter(|_| world::stdin_is_terminal() && world::stderr_is_terminal()) else {
+        return Ok(false);
+    };
+    logging::write(&format!("{}\nsend it as a prompt all the same? [y/N] ", printable::safe(&why)));
+    match typed_line().map_err(unreadable)?.as_deref().map(str::trim) {
+        Some("y" | "Y" | "yes") => Ok(true),
+        _ => Err(Error::Cancelled),
     }
 }
 

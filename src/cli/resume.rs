@@ -70,7 +70,7 @@ fn choose(sessions: &dyn Sessions, filter: &Filter) -> Result<Session, Error> {
 }
 
 /// A line that was typed; none at the end of the input.
-fn typed_line() -> io::Result<Option<String>> {
+pub(super) fn typed_line() -> io::Result<Option<String>> {
     let (mut input, mut line, mut byte) = (sys::Waiting(io::stdin().lock()), Vec::new(), [0]);
     while input.read(&mut byte)? > 0 {
         if byte == *b"\n" {

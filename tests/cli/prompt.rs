@@ -1,7 +1,9 @@
 //! Where the prompt comes from.
 
+use super::terminal::on_a_terminal;
 use crate::util::run::{Run, file};
 use crate::util::scene::Scene;
+use serde_json::json;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -172,4 +174,35 @@ fn a_directory_as_standard_input_is_an_error() {
     echo(&scene, &["hi"]).stdin_from(dir).fails(1, error);
     let list = scene.file("work/list", "a\nb\n");
     echo(&scene, &["hi"]).stdin_from(file(list)).prints("hi\n\na\nb\n");
+}
+
+#[test]
+fn a_word_that_is_a_command_elsewhere_is_no_prompt_unless_it_is_said_to_be_one() {
+    let scene = Scene::new();
+    scene.config(&json!({"default_backend": "echo"}));
+    for (word, instead) in [
+        ("login", "clinvk doctor"),
+        ("list", "clinvk sessions list"),
+        ("status", "clinvk doctor"),
+        ("init", "clinvk doctor"),
+        ("modles", "did you mean `models`?"),
+    ] {
+        let seen = scene.clinvk([word]).seen();
+        assert!(seen.status == 1 && seen.err.contains(instead) && seen.out.is_empty(), "{word}: {seen}");
+        assert!(seen.err.ends_with(&format!(" As a prompt: clinvk -- {word}\n")), "{seen}");
+        scene.clinvk(["--", word]).prints(&format!("{word}\n"));
+        let asked = |answer: &str| {
+            let mut run = on_a_terminal(&scene, &format!("clinvk -q {word}")).start();
+            run.says("send it as a prompt all the same? [y/N] ");
+            run.write(answer.as_bytes());
+            run.end()
+        };
+        let seen = asked("y\n");
+        assert!(seen.status == 0 && seen.out.ends_with(&format!("y\r\n{word}\r\n")), "{seen}");
+        let seen = asked("\n");
+        assert!(seen.status == 7 && !seen.out.ends_with(&format!("{word}\r\n")), "{seen}");
+    }
+    // What stands beside other words, or behind a session, is one.
+    scene.clinvk(["list the files"]).prints("list the files\n");
+    scene.clinvk(["-c", "status"]).prints("status\n");
 }
