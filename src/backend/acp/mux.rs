@@ -44,9 +44,8 @@ pub(in crate::backend) struct AcpMux {
     closing: BTreeMap<String, Vec<(Seat, u64, String)>>,
     /// The agent's requests that have no answer yet, by their ids.
     questions: BTreeMap<String, Question>,
-    /// The run whose session is begun, and the requests of those that wait for that: one after the other is faster in gemini,
-    /// which else waits for itself ever longer, and what is told of a session before the answer that names it has its run.
-    beginning: Option<Seat>,
+    /// The runs whose sessions are begun, and the requests of those that wait for that.
+    beginning: Vec<Seat>,
     to_begin: VecDeque<(Seat, u64, String)>,
 }
 
@@ -122,7 +121,7 @@ impl AcpMux {
             sessions: BTreeMap::new(),
             closing: BTreeMap::new(),
             questions: BTreeMap::new(),
-            beginning: None,
+            beginning: Vec::new(),
             to_begin: VecDeque::new(),
         }
     }
@@ -239,7 +238,7 @@ impl AcpMux {
         let purpose = match method {
             "initialize" => return self.greet(seat, number, "initialize", routes),
             "authenticate" => return self.greet(seat, number, "authenticate", routes),
-            "session/new" if self.beginning.is_some() => {
+            "session/new" if !self.beginning.is_empty() && !self.agent.begins_several() => {
                 return self.to_begin.push_back((seat, number, line));
             }
             "session/new" => Purpose::Begin,
@@ -271,7 +270,7 @@ impl AcpMux {
                     (session.is_busy, session.is_good) = (true, true);
                 }
             }
-            Purpose::Begin => self.beginning = Some(seat),
+            Purpose::Begin => self.beginning.push(seat),
             Purpose::Delete(_) | Purpose::Other => {}
         }
         self.number += 1;
@@ -345,7 +344,7 @@ impl AcpMux {
                     routes.push(answer(seat, number, result));
                 }
                 if begins {
-                    self.beginning = None;
+                    self.beginning.retain(|beginning| *beginning != seat);
                     if let Some((seat, number, line)) = self.to_begin.pop_front() {
                         self.pass_on(seat, number, Purpose::Begin, &line, routes);
                     }
@@ -423,13 +422,15 @@ impl AcpMux {
         }
     }
 
-    /// The run that a session is of: one of an id that no run has is begun just now, or belongs to the only run there is.
+    /// The run that a session is of: one of an id that no run has is begun just now, or belongs to the only run there is. What
+    /// an agent tells of a session before it has named it changes nothing.
     fn listener(&self, id: &str) -> Option<Seat> {
-        let seat = match (self.sessions.get(id), self.beginning) {
+        let seat = match (self.sessions.get(id), &self.beginning[..]) {
             (Some(session), _) => session.seat,
             (None, _) if self.closing.contains_key(id) => None,
-            (None, Some(seat)) => Some(seat),
-            (None, None) => self.runs.keys().copied().next().filter(|_| self.runs.len() == 1),
+            (None, [seat]) => Some(*seat),
+            (None, []) if self.runs.len() == 1 => self.runs.keys().copied().next(),
+            (None, _) => None,
         };
         seat.filter(|seat| self.runs.contains_key(seat))
     }

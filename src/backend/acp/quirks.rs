@@ -15,6 +15,11 @@ pub(in crate::backend) trait Quirks: Send {
         Ok(())
     }
 
+    /// Whether several sessions can be begun at once in one process.
+    fn begins_several(&self) -> bool {
+        true
+    }
+
     /// What a line that is no message means for the run, where it means something.
     fn overheard(&self, _line: &str) -> Option<Failure> {
         None

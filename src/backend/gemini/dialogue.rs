@@ -47,6 +47,11 @@ impl Quirks for GeminiQuirks {
         }
     }
 
+    /// Each waits for a lock that the others hold, every time twice as long.
+    fn begins_several(&self) -> bool {
+        false
+    }
+
     fn overheard(&self, line: &str) -> Option<Failure> {
         let sentence = "gemini is not logged in: run `gemini` in a terminal, or set GEMINI_API_KEY";
         (line.contains(LOGIN_PAGE) && !line.starts_with('{')).then(|| Failure::new(Kind::Login, sentence))

@@ -189,9 +189,7 @@ fn runs_at_once_hear_each_their_own() {
     }
     assert_eq!(shared.methods(), ["initialize"]);
     shared.go();
-    let mut asked = shared.methods();
-    asked.sort();
-    assert_eq!(asked, ["new", "new", "new", "prompt", "prompt", "prompt"]);
+    assert_eq!(shared.methods(), ["new", "new", "new", "prompt", "prompt", "prompt"]);
     for (seat, task) in (1..).zip(&tasks) {
         let (conversation, played) = shared.leave(seat);
         assert_eq!((&*played.text(), played.ending()), (&*task.prompt, "ok"), "{seat}");
@@ -324,7 +322,7 @@ fn a_limit_of_turns_is_for_one_run() {
     assert_eq!(shared.run(1, &limited).0, None);
 }
 
-/// Sessions are begun one after the other: what the agent tells of one before the answer that names it is for its run.
+/// Gemini's sessions are begun one after the other: what is told of one before the answer that names it is for its run.
 #[test]
 fn what_is_told_of_a_new_session_finds_its_run() {
     let mut like = repeating(json!({}));
@@ -332,7 +330,7 @@ fn what_is_told_of_a_new_session_finds_its_run() {
         "session/new" => vec![],
         _ => like(method, params, session),
     });
-    let mut shared = Shared::new(declared(json!({})), &task("x"), agent);
+    let mut shared = Shared::new(gemini(), &task("x"), agent);
     for seat in [1, 2, 3] {
         shared.enter(seat, &task("one"));
     }
@@ -371,7 +369,7 @@ fn what_is_told_of_a_new_session_finds_its_run() {
     assert_eq!(heard(told("strange")), []);
 
     // Runs that have left hold up no other.
-    let mut shared = Shared::new(declared(json!({})), &task("x"), repeating(json!({})));
+    let mut shared = Shared::new(gemini(), &task("x"), repeating(json!({})));
     for seat in [1, 2, 3] {
         shared.enter(seat, &task(&seat.to_string()));
     }
