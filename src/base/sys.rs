@@ -17,7 +17,9 @@ use elsewhere as os;
 #[cfg(target_os = "linux")]
 use linux as os;
 pub use os::{Epoll, has_tag, wait_for_hangup};
-pub(crate) use os::{become_subreaper, executed_as, hide_memory, peer, set_tcp_user_timeout};
+pub(crate) use os::{become_subreaper, executed_as, peer};
+#[cfg(feature = "serve")]
+pub(crate) use os::{hide_memory, set_tcp_user_timeout};
 pub use place::{FileAccess, open_directory, open_file, open_file_at};
 pub use signals::{
     count_hangups, die_of, ending_signals, raise, signal_that_came, signals_to_pipe, survive_file_size_limit,

@@ -8,6 +8,7 @@ mod most_answer;
 mod permissions;
 mod places;
 mod policy;
+#[cfg(feature = "serve")]
 pub mod pool;
 #[cfg(feature = "serve")]
 mod threads;
