@@ -11,7 +11,7 @@ use crate::backend::jsonrpc::{self, METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::{Mux, Route, Routes, Seat};
 use crate::base::json::{Value, from_str, json, text};
 use crate::model::error::Kind;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// As many lines of an agent that begins are kept for its first run.
 const MOST_EARLY: usize = 20;
@@ -42,6 +42,8 @@ pub(in crate::backend) struct AcpMux {
     sessions: BTreeMap<String, Session>,
     /// Sessions that are being closed, and the requests that wait for that.
     closing: BTreeMap<String, Vec<(Seat, u64, String)>>,
+    /// Sessions that were closed or removed: what the agent still says of them is for no run.
+    gone: BTreeSet<String>,
     /// The agent's requests that have no answer yet, by their ids.
     questions: BTreeMap<String, Question>,
     /// The runs whose sessions are begun, and the requests of those that wait for that.
@@ -120,6 +122,7 @@ impl AcpMux {
             waiting: Vec::new(),
             sessions: BTreeMap::new(),
             closing: BTreeMap::new(),
+            gone: BTreeSet::new(),
             questions: BTreeMap::new(),
             beginning: Vec::new(),
             to_begin: VecDeque::new(),
@@ -316,6 +319,7 @@ impl AcpMux {
             Some(_) => {
                 self.sessions.remove(id);
                 self.closing.insert(id.to_owned(), Vec::new());
+                self.gone.insert(id.to_owned());
                 self.ask(Pending::Close(id.to_owned()), "session/close", json!({"sessionId": id}), routes);
             }
             None => {}
@@ -385,20 +389,30 @@ impl AcpMux {
                 self.opened(seat, id, opened, routes);
             }
             (Purpose::Load(id), Ok(opened)) => self.opened(seat, id, opened, routes),
-            (Purpose::Load(id), Err(_)) | (Purpose::Delete(id), Ok(_)) => _ = self.sessions.remove(&id),
+            (Purpose::Load(id), Err(_)) => _ = self.sessions.remove(&id),
+            (Purpose::Delete(id), Ok(_)) => {
+                self.sessions.remove(&id);
+                self.gone.insert(id);
+            }
             (Purpose::Prompt, result) => {
                 let is_good = result.as_ref().is_ok_and(|ended| ended["stopReason"] != "cancelled");
                 if let Some(session) = self.session_of(seat) {
                     (session.is_busy, session.is_good) = (false, session.is_good && is_good);
                 }
-                // After an error that is no refusal of the model's vendor some are no good any more, and after a refused key.
-                let kind = result.as_ref().err().map(|error| self.agent.failed(error).kind);
-                if let Some(kind) = kind.filter(|kind| !is_of_one_turn(*kind)) {
-                    routes
-                        .push(Route::Spoilt(format!("it answered a prompt with an error ({})", kind.word())));
+                if let Err(error) = result {
+                    self.doubt("a prompt", error, routes);
                 }
             }
-            (Purpose::Begin | Purpose::Delete(_), Err(_)) | (Purpose::Other, _) => {}
+            (Purpose::Begin, Err(error)) => self.doubt("session/new", error, routes),
+            (Purpose::Delete(_), Err(_)) | (Purpose::Other, _) => {}
+        }
+    }
+
+    /// After an error that is no refusal of the model's vendor some are no good any more, and after a refused key.
+    fn doubt(&self, what: &str, error: &Value, routes: &mut Routes) {
+        let kind = self.agent.failed(error).kind;
+        if !is_of_one_turn(kind) {
+            routes.push(Route::Spoilt(format!("it answered {what} with an error ({})", kind.word())));
         }
     }
 
@@ -427,7 +441,7 @@ impl AcpMux {
     fn listener(&self, id: &str) -> Option<Seat> {
         let seat = match (self.sessions.get(id), &self.beginning[..]) {
             (Some(session), _) => session.seat,
-            (None, _) if self.closing.contains_key(id) => None,
+            (None, _) if self.gone.contains(id) => None,
             (None, [seat]) => Some(*seat),
             (None, []) if self.runs.len() == 1 => self.runs.keys().copied().next(),
             (None, _) => None,

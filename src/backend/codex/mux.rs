@@ -17,6 +17,9 @@ const PER_SEAT: u64 = 16;
 const STOP: u64 = 14;
 const UNLOAD: u64 = 15;
 
+/// The code of an error that is codex's own, and not the request's.
+const FAILED: i64 = -32603;
+
 /// What codex says once in its life, for all who are there, and so also for those who come later.
 const SAID_ONCE: &[&str] = &["configWarning", "deprecationNotice"];
 
@@ -114,7 +117,12 @@ impl Threads {
                 });
                 return self.greet(routes);
             }
-            OPEN => self.opened(seat, string(&answer["result"]["thread"]["id"]), routes),
+            OPEN => {
+                if answer["error"]["code"] == FAILED {
+                    spoil("it cannot open a thread", routes);
+                }
+                self.opened(seat, string(&answer["result"]["thread"]["id"]), routes);
+            }
             TURN if !answer["error"].is_null() => {
                 self.thread_of(seat).into_iter().for_each(|thread| thread.turn = None);
             }

@@ -314,6 +314,21 @@ fn only_what_a_good_turn_left_goes_on() {
     }
 }
 
+/// It may be one that only a new process can mend.
+#[test]
+fn an_agent_that_cannot_begin_a_session_takes_no_further_run() {
+    for (message, is_spoilt) in [("no", true), ("429 Too many requests", false)] {
+        let mut like = repeating(json!({}));
+        let agent: Agent = Box::new(move |method, params, session| match method {
+            "session/new" => vec![json!({"id": "ID", "error": {"code": -32603, "message": message}})],
+            _ => like(method, params, session),
+        });
+        let mut shared = Shared::new(declared(json!({})), &task("x"), agent);
+        shared.run(1, &task("one"));
+        assert_eq!(!shared.spoilt.is_empty(), is_spoilt, "{message}");
+    }
+}
+
 /// Gemini counts the turns of a session: the limit of one run would be used up by those before it.
 #[test]
 fn a_limit_of_turns_is_for_one_run() {
@@ -362,7 +377,7 @@ fn what_is_told_of_a_new_session_finds_its_run() {
     assert_eq!(heard(told("b")), [(2, "told")]);
     assert_eq!(heard(told("a")), [(1, "told")]);
     assert_eq!(
-        heard(json!({"id": 3, "error": {"code": -32603, "message": "no"}})),
+        heard(json!({"id": 3, "error": {"code": -32603, "message": "429 Too many requests"}})),
         [(2, "answer"), (0, "new")]
     );
     assert_eq!(heard(json!({"id": 4, "result": {"sessionId": "c"}})), [(3, "answer")]);
@@ -431,6 +446,28 @@ fn what_the_agent_asks_has_an_answer_whoever_is_gone() {
     assert_eq!(shared.told.len(), 2);
     shared.says(&asks(4, permission, "s1"));
     assert_eq!(shared.told[2]["error"]["code"], -32601);
+}
+
+/// What an agent says of a session behind its end is nothing for the run that is there by then.
+#[test]
+fn a_session_that_is_closed_or_removed_has_no_listener() {
+    for (abilities, is_ephemeral) in
+        [(json!({"close": {}, "resume": {}}), false), (json!({"delete": {}, "close": {}}), true)]
+    {
+        let mut shared = Shared::new(declared(json!({})), &task("x"), repeating(abilities));
+        shared.run(1, &Task { ephemeral: is_ephemeral, ..task("one") });
+        for is_open in [false, true] {
+            if !is_open {
+                shared.enter(2, &task("two"));
+            }
+            shared.says(&update("s1", "late"));
+            let asks = json!({"id": 7, "method": "session/request_permission", "params": {"sessionId": "s1", "options": []}});
+            shared.says(&asks);
+            assert_eq!(shared.told.last().unwrap()["error"]["code"], -32601);
+            shared.go();
+        }
+        assert_eq!(shared.leave(2).1.text(), "two");
+    }
 }
 
 /// Garbage goes to those who may be meant. With none there the program is no good, unless it only begins.

@@ -121,6 +121,18 @@ fn a_codex_that_refuses_to_begin_is_given_up() {
 }
 
 #[test]
+fn a_codex_that_cannot_open_a_thread_takes_no_further_run() {
+    for (code, is_spoilt) in [(-32603, true), (-32600, false)] {
+        let mut kept = greeted();
+        kept.enter(1, None);
+        kept.run_says(1, &request(1, "initialize", json!({})));
+        kept.run_says(1, &request(2, "thread/start", json!({})));
+        let heard = kept.hears(&[json!({"id": 2, "error": {"code": code, "message": "no"}})]);
+        assert_eq!(heard.contains(&"spoilt".to_owned()), is_spoilt, "{code}");
+    }
+}
+
+#[test]
 fn the_numbers_of_requests_are_each_runs_own() {
     let mut kept = greeted();
     for seat in [1, 2] {
