@@ -7,7 +7,7 @@ use super::pool::Wanted;
 use super::{Engine, Prepared};
 use crate::backend::{self, Backend, Launch, Trust};
 use crate::base::world;
-use crate::exec::{self, Cancel, Control, Stop};
+use crate::exec::{self, Cancel, Control, Standing, Stop};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener, Permission, TRUNCATED};
 use crate::model::outcome::Outcome;
@@ -135,6 +135,14 @@ impl Engine {
         if let Err(error) = &finished {
             fold.stop(error);
         }
+        let outcome = &fold.outcome;
+        if let (true, Some(session)) =
+            (outcome.failure.is_some() || outcome.session_failure.is_some(), &outcome.session)
+        {
+            // A turn that the program has and our session has not: their numbers would agree again once another program has
+            // gone on with the session.
+            self.pool.iter().for_each(|pool| pool.forget(session));
+        }
         finished.map(|()| fold.outcome)
     }
 
@@ -167,7 +175,11 @@ impl Engine {
             let saved = session.map(|session| (session.id.clone(), session.turn_count + 1));
             // A program that was there before may have been broken by what was there before.
             let is_warm = lease.is_warm;
-            let tries_again = move |kind| is_warm && matches!(kind, Kind::Crash | Kind::Unreadable);
+            let program = lease.kept.clone();
+            // One that is as good as before has had its turn, and said so.
+            let has_failed = move || matches!(program.standing(), Standing::Spoilt(_) | Standing::Ended);
+            let tries_again =
+                move |kind| is_warm && matches!(kind, Kind::Crash | Kind::Unreadable) && has_failed();
             let mut held = HeldBack::new(&mut *fold, &[], &tries_again);
             if !is_warm {
                 held.release().map_err(|_| Error::ReaderGone)?;

@@ -113,6 +113,10 @@ struct Ends {
 impl Shared {
     fn order(&self, order: Order) {
         lock(&self.state).orders.push(order);
+        self.wake();
+    }
+
+    fn wake(&self) {
         // A full pipe wakes it as well.
         let _ = (&self.wake.1).write(&[0]);
     }
@@ -204,8 +208,11 @@ impl Kept {
             Some(exit) => _ = state.over.insert(seat, Over { exit, conversation: None }),
             None => {
                 state.seats += 1;
+                let conversation = conversation.map(str::to_owned);
+                // At once with the look whether it has ended: an order that comes behind the end is not obeyed.
+                state.orders.push(Order::Enter { seat, conversation, ends });
                 drop(state);
-                self.shared.order(Order::Enter { seat, conversation: conversation.map(str::to_owned), ends });
+                self.shared.wake();
             }
         }
         seat
@@ -385,8 +392,9 @@ struct Guest {
     /// What it has said of a line whose end has not come.
     partial: Vec<u8>,
     outbox: Outbox,
+    /// The program has said something to a run in it, or this one has entered.
     since: Instant,
-    /// The program has said something since.
+    /// The program has said something since it entered.
     heard: bool,
     /// It has left, and its part is over when the program has done what that takes.
     left: Option<Over>,
@@ -572,8 +580,11 @@ impl<'a> Hub<'a> {
         if !self.is_read() {
             self.guests.values_mut().for_each(|guest| guest.since = Instant::now());
         }
+        // One that has closed its input may have left a run's words in it, but for those of the first.
+        let may_be_unheard = |seat: &Seat| self.stdin.is_none() && *seat > 1;
         let silent: Vec<Seat> = (self.guests.iter())
-            .filter(|(_, guest)| !guest.heard && guest.since.elapsed() > ANSWERS_WITHIN)
+            .filter(|(seat, guest)| !guest.heard || may_be_unheard(seat))
+            .filter(|(_, guest)| guest.since.elapsed() > ANSWERS_WITHIN)
             .map(|(seat, _)| *seat)
             .collect();
         for seat in silent {
@@ -583,6 +594,8 @@ impl<'a> Hub<'a> {
                 let _ = guest.ends.stderr.write(sentence.as_bytes());
             }
             self.spoil(&sentence);
+            // It may be slow only, and the run is tried once more: not while this one still does what it was told.
+            lock(&self.shared.state).is_stopped = true;
             self.let_go(seat, Exit::Signal(sys::SIGKILL));
         }
     }
@@ -669,10 +682,11 @@ impl<'a> Hub<'a> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        if let Some(stdin) = &mut self.stdin {
-            if !self.outbox.write(stdin) {
-                self.stdin = None;
-            }
+        let is_deaf =
+            |stdin: &mut File| !self.outbox.write(stdin) || Watch::other_side_gone(stdin.as_fd()).is_awake();
+        if self.stdin.as_mut().is_some_and(is_deaf) {
+            self.stdin = None;
+            self.spoil("it has closed its input");
         }
         let is_read = self.is_read();
         let mut watches = vec![Watch::readable(self.shared.wake.0.as_fd())];
@@ -750,7 +764,7 @@ impl<'a> Hub<'a> {
             }
         };
         self.is_awake = true;
-        self.guests.values_mut().for_each(|guest| guest.heard = true);
+        self.guests.values_mut().for_each(|guest| (guest.heard, guest.since) = (true, Instant::now()));
         let mut cutter = std::mem::replace(&mut self.cutter, Cutter::new(Default::default()));
         let taken = cutter.take(&buffer[..read], |line| {
             if self.guests.is_empty() {

@@ -107,11 +107,12 @@ fn what_differs_in_more_than_the_prompt_has_another_program() {
 
 #[test]
 fn a_program_that_died_is_replaced_and_the_run_that_met_it_is_tried_once_more() {
-    // It dies of the prompt, of the one before, or without a prompt; once.
+    // It dies of the prompt, of the one before, or without a prompt, or closes its output or its input; once.
     for play in [
         "while read -r line; do [ $line != '\"die\"' ] || ! rm die || exit 3; answer; done",
         "while read -r line; do answer; [ $line != '\"die\"' ] || ! rm die || exit 3; done",
         "while read -r line; do [ $line != '\"die\"' ] || ! rm die || exec \"$here/sleep\" 1000 >&-; answer; done",
+        "while read -r line; do answer; [ $line != '\"die\"' ] || ! rm die || exec \"$here/sleep\" 1000 <&-; done",
     ] {
         let scene = scene(json!({}), &format!("cd {}; {}", "\"$here\"", play));
         let server = scene.serve([]);
@@ -230,4 +231,80 @@ fn what_cannot_be_kept_is_refused_with_what_it_needs() {
         let said = scene.clinvk(["x"]).seen();
         assert!(said.status == 3 && said.err.contains("backends.fake.keep"), "{key}: {said}");
     }
+}
+
+/// An agent whose answer is its number, or as the play says for a prompt.
+fn agent(opening: &str, prompted: &str) -> Scene {
+    let play = format!(
+        r#"cd "$here"
+result() {{ say "{{\"id\":$id,\"result\":$1}}"; }}
+text() {{ say "{{\"method\":\"session/update\",\"params\":{{\"sessionId\":\"s\",\"update\":{{\"sessionUpdate\":\"agent_message_chunk\",\"content\":{{\"type\":\"text\",\"text\":\"$1\"}}}}}}}}"; }}
+while read -r line; do
+    id=${{line#*\"id\":}}; id=${{id%%[,\}}]*}}
+    case $line in
+    *\"initialize\"*) result '{{"protocolVersion":1,"agentCapabilities":{{"sessionCapabilities":{{"resume":{{}}}}}}}}' ;;
+    *session/new*|*session/resume*) {opening}; result '{{"sessionId":"s"}}' ;;
+    *session/prompt*) {prompted}; result '{{"stopReason":"end_turn"}}' ;;
+    *) result '{{}}' ;;
+    esac
+done"#
+    );
+    let scene = Scene::declaring(json!({"protocol": "acp"}), &play);
+    scene.edit_config(|config| {
+        (config["pool"], config["server"]) = (json!({ "fake": {} }), json!({"project_config": true}));
+    });
+    scene
+}
+
+/// The session and the text of an answer.
+#[track_caller]
+fn answered(server: &Server, request: &Value) -> (String, String) {
+    let answer = server.post("/api/v1/prompt", request);
+    assert_eq!(answer.status, 200, "{answer}");
+    let text = |field: &str| answer.json()[field].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    (text("session_id"), text("content"))
+}
+
+/// The program has had a turn that our session has not, and another program one that this one has not: then as many.
+#[test]
+fn a_conversation_with_a_turn_that_is_not_our_sessions_does_not_go_on() {
+    let scene = agent(":", "case $line in *nothing*) ;; *) text $$ ;; esac");
+    let server = scene.serve([]);
+    let (session, first) = answered(&server, &json!({"prompt": "one"}));
+    let failed = server.post("/api/v1/prompt", &json!({"prompt": "nothing", "session_id": session}));
+    assert_eq!(failed.json()["error"]["kind"], "unreadable", "{failed}");
+    let elsewhere = scene.clinvk(["resume", &session, "two"]).seen();
+    assert_eq!(elsewhere.status, 0, "{elsewhere}");
+    let (_, third) = answered(&server, &json!({"prompt": "three", "session_id": session}));
+    assert_ne!(third, first);
+}
+
+#[test]
+fn an_answer_that_is_a_failure_is_not_asked_for_twice() {
+    let play = "while read -r line; do echo x >>\"$here/asked\"; case $line in *bad*) say '{\"error\":\"no\",\"done\":true}' ;; *) answer ;; esac; done";
+    let scene = scene(json!({}), play);
+    scene.edit_config(|config| config["backends"]["fake"]["fields"]["error"] = json!("error"));
+    let server = scene.serve([]);
+    let first = pid(&server, "x");
+    let failed = server.post("/api/v1/prompt", &json!({"prompt": "bad"}));
+    assert_ne!(failed.status, 200, "{failed}");
+    assert_eq!(fs::read_to_string(scene.path("bin/asked")).unwrap().lines().count(), 2);
+    assert_eq!(pid(&server, "y"), first);
+}
+
+/// It could do late what it was told, and the other program the same.
+#[test]
+fn a_program_that_says_nothing_is_gone_before_its_run_is_tried_once_more() {
+    let scene = agent(
+        "! rm silent 2>&1 || { echo $$ >first; await go; }",
+        "if [ -e first ] && kill -0 $(cat first); then text there; else text $$; fi",
+    );
+    let _go = scene.fifo("go");
+    let server = scene.serve([]);
+    let (_, first) = answered(&server, &json!({"prompt": "one"}));
+    scene.file("bin/silent", "");
+    let (_, second) = answered(&server, &json!({"prompt": "two"}));
+    assert!(second != "there" && second != first, "{second}");
+    server.stop();
+    scene.is_deserted();
 }
