@@ -10,12 +10,14 @@ cd "$home"
 echo '{"tasks": [{"prompt": "a"}, {"prompt": "b"}]}' >tasks.json
 echo '{"steps": [{"prompt": "a"}, {"prompt": "{{previous}}"}]}' >steps.json
 commands=0
+# What its calls may have in them.
+allowed=+++
 quiet() {
     commands=$((commands + 1))
     status=0
     strace -f -qq -e trace=%network -e signal=none -o calls "$clinvk" "$@" </dev/null >/dev/null 2>said || status=$?
     [ "$status" = 0 ] || { echo "clinvk $*: status $status: $(cat said)" >&2; exit 1; }
-    if grep -v -e '+++' -e '---' calls; then echo "clinvk $*: the network" >&2; exit 1; fi
+    if grep -v -e '+++' -e "$allowed" calls; then echo "clinvk $*: the network" >&2; exit 1; fi
 }
 quiet version
 quiet -h
@@ -36,7 +38,8 @@ quiet config set default_backend echo
 quiet config validate
 quiet backends --all
 quiet models
-quiet doctor
+# It looks whether the user's own server is there, on a Unix socket.
+allowed=AF_UNIX quiet doctor
 quiet completions bash
 quiet completions -- -b ''
 quiet acp
