@@ -67,6 +67,12 @@ bench: all
 	CLINVK=$(abspath $(BINARY)) $(CARGO) bench --locked --bench bench
 	CLINVK=$(abspath $(BINARY)) $(CARGO) bench --locked --bench load
 	python3 tests/real/bench.py $(BINARY)
+	python3 tests/real/bench_pool.py $(BINARY)
+
+# Kept children of the real vendor CLIs are killed all the time, for so many seconds of each vendor's: `make soak S=600`.
+S ?= 200
+soak: all
+	python3 tests/real/soak_pool.py $(BINARY) $(S)
 
 # Requests that nobody would write, against the reader of requests: `make fuzz N=100000000`.
 N ?= 1000000
@@ -134,9 +140,9 @@ help:
 	@echo 'make demo         show the main job, on the built-in echo backend'
 	@echo 'make check        all tests that need no network and no vendor'
 	@echo 'make check-real   the same on the real vendor CLIs, agents and clients'
-	@echo 'make bench        print figures;  make fuzz  hostile requests;  make lint  format, clippy, manual'
+	@echo 'make bench        print figures;  make soak  kill kept programs;  make fuzz  hostile requests;  make lint  format, clippy, manual'
 	@echo 'make install      what was built, to DESTDIR, PREFIX (/usr/local), bindir, mandir ...; also install-strip, uninstall, installcheck'
 	@echo 'make dist         the archives of the sources and of their crates;  make distcheck  prove them'
 	@echo 'make clean        remove what was built;  make distclean  and the crates of the second archive'
 
-.PHONY: all demo check check-real bench fuzz lint install install-strip uninstall installcheck dist distcheck clean distclean help
+.PHONY: all demo check check-real bench soak fuzz lint install install-strip uninstall installcheck dist distcheck clean distclean help

@@ -6,6 +6,7 @@ chat/completions, with reuse and without.
     bench.py PATH-OF-CLINVK
 """
 
+import contextlib
 import json
 import statistics
 import subprocess
@@ -107,26 +108,32 @@ def conversation(url, **headers):
     return time.monotonic() - since
 
 
+@contextlib.contextmanager
+def serving(clinvk, home, cwd, env, **config):
+    """A server of its own with this configuration; gives its URL and its pid."""
+    file = Path(home, ".clinvk/config.json")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(config))
+    command = [clinvk, "serve", "--port", "0", "--quiet"]
+    with subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield next(line.split()[-1] for line in server.stdout if "http://" in line), server.pid
+        finally:
+            server.terminate()
+
+
 def reuse(clinvk, clis, name):
     """For reuse and without: the seconds of three turns, and how many of them the model was told as such in the last."""
     figures = {}
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd, StandIn(Text(["Hello", " there"])) as model:
         env = clis.environment([name], Path(home), model.url)
-        config = Path(home, ".clinvk/config.json")
-        config.parent.mkdir(exist_ok=True)
-        config.write_text(json.dumps({"default_backend": name}))
-        command = [clinvk, "serve", "--port", "0", "--quiet"]
-        with subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                url = next(line.split()[-1] for line in server.stdout if "http://" in line)
-                for how, headers in (("reuse", {}), ("off", {"x-clinvk-session": "off"})):
-                    seconds = []
-                    for _ in range(3):
-                        model.requests.clear()
-                        seconds.append(conversation(url, **headers))
-                    figures[how] = statistics.median(seconds), turns(model.conversation())
-            finally:
-                server.terminate()
+        with serving(clinvk, home, cwd, env, default_backend=name) as (url, _):
+            for how, headers in (("reuse", {}), ("off", {"x-clinvk-session": "off"})):
+                seconds = []
+                for _ in range(3):
+                    model.requests.clear()
+                    seconds.append(conversation(url, **headers))
+                figures[how] = statistics.median(seconds), turns(model.conversation())
     return figures
 
 
