@@ -154,6 +154,10 @@ fn a_type_has_its_name_alone_in_its_folder() {
             let at =
                 at.filter(|at| words[..*at].iter().all(|word| ["pub", "crate", "super", ""].contains(word)));
             let (Some(at), false) = (at, line.starts_with(' ')) else { continue };
+            // What Linux has, and what takes its place elsewhere, have the same names.
+            if module == "base::sys::elsewhere" {
+                continue;
+            }
             meanings.entry((layer(module).unwrap(), words[at + 1])).or_default().push(module);
         }
     }

@@ -208,7 +208,7 @@ impl Chat<'_> {
             Ok(checked) => checked,
             Err(error) => {
                 print::refusal(self.format, self.request.backend.as_deref(), &error);
-                return Ok(Printed { status: complain(&error), error: Some(error.kind()), session: None });
+                return Ok(Printed { status: complain(&error), error: Some(error), session: None });
             }
         };
         let facts = checked.facts();

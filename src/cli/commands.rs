@@ -107,7 +107,7 @@ pub const COMMANDS: &[Command] = commands! {
         ["clinvk runs", "what goes on there, and what can be waited for"],
         ["clinvk runs --server http://127.0.0.1:8080 --json", "all that is told of it, for a program"];
     "wait" "RUN": "wait for a run on a server, and print its answer",
-        ["clinvk wait $(clinvk --no-wait 'fix the test')", "what `clinvk 'fix the test'` prints"],
+        ["clinvk wait $id", "what `clinvk 'fix the test'` prints, after `id=$(clinvk --no-wait 'fix the test')`"],
         ["clinvk wait 5c1e -o json", "a run whose id begins so, as one object"];
     "cancel" "RUN": "stop a run on a server",
         ["clinvk cancel 5c1e", "a run whose id begins so"],

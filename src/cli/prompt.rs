@@ -72,7 +72,7 @@ pub(crate) struct Printed {
     /// The exit status that it means.
     pub(crate) status: u8,
     /// What kept *us* from it.
-    pub(crate) error: Option<Kind>,
+    pub(crate) error: Option<Error>,
     /// The session that it belongs to.
     pub(crate) session: Option<String>,
 }
@@ -80,7 +80,10 @@ pub(crate) struct Printed {
 impl Printed {
     /// Names those who can be asked instead of one that is not installed.
     pub(crate) fn status_with(&self, installed: impl FnOnce() -> Vec<String>) -> u8 {
-        if self.error == Some(Kind::NotInstalled) {
+        // One that is there and does not start is not missing.
+        let is_missing =
+            |error: &Error| error.kind() == Kind::NotInstalled && !matches!(error, Error::Start { .. });
+        if self.error.as_ref().is_some_and(is_missing) {
             let installed = installed();
             if !installed.is_empty() {
                 logging::line(&format!("clinvk: installed are: {}", installed.join(", ")));
@@ -132,7 +135,7 @@ pub(crate) fn print(
             // A user whose output is closed may still read standard error.
             let _ = printer.error(&error);
             drop(printer);
-            Ok(Printed { status: complain(&error), error: Some(error.kind()), session })
+            Ok(Printed { status: complain(&error), error: Some(error), session })
         }
     }
 }

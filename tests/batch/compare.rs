@@ -74,7 +74,7 @@ fn one_that_is_named_and_not_installed_fails_and_of_all_it_is_left_out() {
     }
     let error = "backend `claude` is not installed: `/nowhere/claude` is not an executable file";
     let seen = self::scene(&[]).clinvk(["compare", "-q", "--all-backends", "hi"]).seen();
-    assert!(seen.err == format!("clinvk: {error}\n") && seen.status == 2, "{seen}");
+    assert!(seen.err.starts_with(&format!("clinvk: {error}: ")) && seen.status == 2, "{seen}");
     assert_eq!(compare(&scene, "claude,codex", &[]).status, 2);
 }
 
