@@ -146,7 +146,8 @@ fn trees_and_parents_are_followed() {
 fn a_type_has_its_name_alone_in_its_folder() {
     let mut meanings: BTreeMap<(usize, &str), Vec<&str>> = BTreeMap::new();
     let modules = modules();
-    for (module, text) in &modules {
+    // What stands in for Linux on other systems has the names that it has there.
+    for (module, text) in modules.iter().filter(|(module, _)| !module.ends_with("::elsewhere")) {
         for line in text.lines() {
             let words: Vec<&str> =
                 line.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
