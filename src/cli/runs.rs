@@ -69,7 +69,8 @@ fn wait(typed: &Typed, world: &World, config: &Config, server: &Server, id: &str
     match server.join_run(id, Control::with(cancel)) {
         Ok(joined) => {
             joined.facts().warnings.iter().for_each(|warning| log::warn!("{warning}"));
-            prompt::print(typed, &world.env, config, format, joined).map(|printed| printed.status)
+            prompt::print(typed, &world.env, config, format, joined)
+                .map(|printed| printed.status_with(|| server.installed()))
         }
         Err(error) => {
             print::refusal(format, None, &error);

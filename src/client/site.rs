@@ -22,6 +22,9 @@ const MOST_ENDS: u32 = 5;
 /// How long it has to be gone by then.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Who can be asked there.
+const BACKENDS: &str = "/api/v1/backends";
+
 /// The variable with the API key of the server that is asked.
 const KEY: &str = "CLINVK_API_KEY";
 
@@ -48,7 +51,7 @@ impl Server {
         }
         let depth = exec::depth_of_run(world, 0)? - 1;
         let server = Server { address, key, depth, backends: Value::Null };
-        let backends = server.ask("GET", "/api/v1/backends", None)?;
+        let backends = server.ask("GET", BACKENDS, None)?;
         Ok(Server { backends, ..server })
     }
 
@@ -65,7 +68,12 @@ impl Server {
 
     /// The names of the backends that are installed there and have answers of their own.
     pub(crate) fn installed(&self) -> Vec<String> {
-        let all = self.backends["backends"].as_array().into_iter().flatten();
+        // One's own is not asked before.
+        let asked = match self.backends.is_null() {
+            true => self.ask("GET", BACKENDS, None).unwrap_or_default(),
+            false => self.backends.clone(),
+        };
+        let all = asked["backends"].as_array().into_iter().flatten();
         let answers = all.filter(|backend| backend["available"] == true && backend["answers"] == true);
         answers.filter_map(|backend| Some(backend["name"].as_str()?.to_owned())).collect()
     }
