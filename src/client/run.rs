@@ -82,7 +82,18 @@ pub(super) fn open<'a>(there: &'a Server, order: &Value, control: Control) -> Re
     };
     let facts = facts(&opening, &opening["content"], control, false);
     let (id, hold, first) = (there.id(&opening["run_id"])?, Hold::Attached, None);
-    Ok(Opened::Begun(Box::new(Begun { there, reply, id, facts, hold, first, is_cut: false, begun: None })))
+    Ok(Opened::Begun(Box::new(Begun {
+        there,
+        reply,
+        id,
+        facts,
+        hold,
+        first,
+        begun: None,
+        sequence: None,
+        is_cut: false,
+        told: 0,
+    })))
 }
 
 /// Joins a run that goes on alone, or is over.
@@ -106,10 +117,9 @@ pub(super) fn join<'a>(there: &'a Server, run: &Value, control: Control) -> Resu
         // It was not begun by a command line.
         first => (facts(run, run, control, false), first),
     };
-    // What it has said is kept up to a bound.
     let is_cut = first.as_ref().is_some_and(|first| first["sequence"].as_u64() > Some(0));
     let (hold, begun) = (Hold::Joined, None);
-    Ok(Box::new(Begun { there, reply, id, facts, hold, first, is_cut, begun }))
+    Ok(Box::new(Begun { there, reply, id, facts, hold, first, begun, sequence: None, is_cut, told: 0 }))
 }
 
 fn facts(run: &Value, more: &Value, control: Control, dry_run: bool) -> Facts {
@@ -241,8 +251,12 @@ pub(super) struct Begun<'a> {
     hold: Hold,
     /// An event that was read already.
     first: Option<Value>,
-    /// The beginning of its events is not there any more: its answer is told whole.
+    /// The number that the next event has, where none is missing.
+    sequence: Option<u64>,
+    /// Events were not there any more: what is missing of the answer is told at its end.
     is_cut: bool,
+    /// How many characters of the answer the listener has heard.
+    told: usize,
     /// The backend and the session that the listener has heard of.
     begun: Option<(String, Option<String>)>,
 }
@@ -296,6 +310,11 @@ impl Begun<'_> {
                 Ok(Told::End) => break,
                 Ok(Told::Event(told)) => {
                     refusal = self.there.refusal(&told["error"]).or(refusal);
+                    // What a run has said is kept up to a bound: who comes late, or reads slowly, finds the rest.
+                    if let Some(sequence) = told["sequence"].as_u64() {
+                        self.is_cut |= self.sequence.is_some_and(|expected| sequence > expected);
+                        self.sequence = Some(sequence + 1);
+                    }
                     let event = events::event(&told);
                     if let Some(Event::Done(done)) = &event {
                         warn_of_tried(done);
@@ -321,7 +340,7 @@ impl Begun<'_> {
         }
     }
 
-    /// Has the listener hear the whole answer, of which the beginning is not among the events any more.
+    /// Has the listener hear what it has not of an answer of which a part is not among the events any more.
     fn tell_whole(&mut self, done: &Value, listener: &mut dyn Listener) -> Result<(), Error> {
         if !self.is_cut {
             return Ok(());
@@ -335,7 +354,9 @@ impl Begun<'_> {
             }
             std::thread::sleep(PAUSE);
         };
-        let text = run["content"].as_str().unwrap_or_default().to_owned();
+        let text = run["content"].as_str().unwrap_or_default();
+        let rest = text.char_indices().nth(self.told).map_or("", |(at, _)| &text[at..]);
+        let text = rest.to_owned();
         self.hear(done, Some(Event::Text(text)), listener).map_err(|_| Error::ReaderGone)
     }
 
@@ -347,6 +368,11 @@ impl Begun<'_> {
         if self.begun.as_ref() != Some(&now) {
             listener.begin(&now.0, now.1.as_deref())?;
             self.begun = Some(now);
+        }
+        match &event {
+            Event::Text(text) => self.told += text.chars().count(),
+            Event::Void(characters) => self.told = self.told.saturating_sub(*characters),
+            _ => {}
         }
         listener.event(&event)
     }

@@ -155,6 +155,30 @@ fn an_answer_that_is_longer_than_the_log_of_its_events_is_whole() {
 }
 
 #[test]
+fn who_waits_and_reads_slowly_has_the_whole_answer_all_the_same() {
+    let play = "head -c 200000 /dev/zero | tr '\\0' 0; await more; \
+                for word in 1 2 3 4 5; do head -c 2000000 /dev/zero | tr '\\0' $word; done";
+    let scene = Scene::playing(play);
+    let (mut more, mut go) = (scene.fifo("more"), scene.fifo("go"));
+    let id = id(own(&scene, &["--no-wait", "x"]));
+    let line = format!(
+        "'{}' wait {id} | {{ head -c 1000; read -r _ <'{}'; cat; }}",
+        env!("CARGO_BIN_EXE_clinvk"),
+        scene.text("bin/go")
+    );
+    let waits = scene.program("/bin/sh").args(["-c", &line]).env("CLINVK_SERVER", "auto");
+    let mut waits = waits.start();
+    waits.says(&"0".repeat(1000));
+    more.tell();
+    until("the run is over", || runs(&scene)[0]["state"] != "running");
+    go.tell();
+    let seen = waits.end();
+    let words = ["1", "2", "3", "4", "5"].map(|word| word.repeat(2_000_000)).concat();
+    let whole = "0".repeat(200_000) + &words + "\n";
+    assert!(seen.status == 0 && seen.out == whole, "{} bytes, {}", seen.out.len(), seen.err);
+}
+
+#[test]
 fn without_a_server_it_is_said_what_to_do() {
     let scene = Scene::playing("cat");
     for (args, what) in [
