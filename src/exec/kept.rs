@@ -625,6 +625,10 @@ impl<'a> Hub<'a> {
     fn has_ended(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             self.exit = sys::exited(self.pid).map(|exit| (exit, Instant::now()));
+            if self.exit.is_some() {
+                // A launcher that was killed leaves the program itself behind, which would go on to answer.
+                self.live.tree().signal_all(sys::SIGKILL);
+            }
         }
         let Some((exit, at)) = self.exit else {
             // One that goes on without a word is of no use to those in it.

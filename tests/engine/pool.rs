@@ -124,11 +124,18 @@ fn a_program_that_died_is_replaced_and_the_run_that_met_it_is_tried_once_more() 
         server.stop();
         scene.is_deserted();
     }
-    let scene = scene(json!({}), LOOP);
-    let server = scene.serve([]);
-    let first = pid(&server, "x");
-    sys::kill(first, sys::SIGKILL).unwrap();
-    assert_ne!(pid(&server, "y"), first);
+    // Also one that only a launcher has started, which alone is killed.
+    for play in [LOOP.to_owned(), format!("exec 3<&0; ({LOOP}) <&3 & wait")] {
+        let scene = scene(json!({}), &play);
+        let server = scene.serve([]);
+        let first = pid(&server, "x");
+        let before = scene.processes().len();
+        sys::kill(first, sys::SIGKILL).unwrap();
+        let stat = || fs::read_to_string(format!("/proc/{first}/stat"));
+        until("it has ended", || stat().map_or(true, |stat| stat.contains(") Z")));
+        assert_ne!(pid(&server, "y"), first, "{play}");
+        until("only the new one is there", || scene.processes().len() == before);
+    }
 }
 
 #[test]

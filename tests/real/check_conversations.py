@@ -73,7 +73,7 @@ def talk(scene, served, turns, **headers):
 
 
 def vendors_sessions(scene):
-    return sorted(path for path in files(scene.home) if path.endswith(".jsonl") and ("projects/" in path or "sessions/20" in path))
+    return sorted(path for path in files(scene.home) if path.endswith(".jsonl") and ("projects/" in path or ".codex/sessions/20" in path))
 
 
 def ours(scene):
