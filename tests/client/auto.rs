@@ -85,13 +85,20 @@ fn one_that_was_killed_is_replaced() {
     assert_ne!(server(&scene), pid);
 }
 
+/// A copy of the binary. `cp` makes it: a file that this process has open for writing could not be executed while a child
+/// that another test starts has it open, too.
+fn other_build(scene: &Scene) -> String {
+    let other = scene.text("bin/clinvk-other");
+    scene.program("/bin/cp").args([env!("CARGO_BIN_EXE_clinvk"), &other]).prints("");
+    other
+}
+
 #[test]
 fn one_of_another_build_is_replaced_and_what_runs_in_it_goes_on() {
     let scene = Scene::playing("tell up; await go; cat");
     let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
-    let other = scene.path("bin/clinvk-other");
-    fs::copy(env!("CARGO_BIN_EXE_clinvk"), &other).unwrap();
-    let run = scene.program(other.to_str().unwrap()).args(["one"]).env("CLINVK_SERVER", "auto").start();
+    let other = other_build(&scene);
+    let run = scene.program(&other).args(["one"]).env("CLINVK_SERVER", "auto").start();
     up.told();
     let pid = server(&scene);
     let second = own(&scene, &["two"]).start();
@@ -109,10 +116,8 @@ fn one_of_another_build_is_replaced_and_what_runs_in_it_goes_on() {
 fn one_of_another_build_in_which_a_detached_run_goes_on_stays_and_the_command_fails() {
     let scene = Scene::playing("tell up; await go; cat");
     let (mut up, mut go) = (scene.fifo("up"), scene.fifo("go"));
-    let other = scene.path("bin/clinvk-other");
-    fs::copy(env!("CARGO_BIN_EXE_clinvk"), &other).unwrap();
-    let by_other =
-        |args: &[&str]| scene.program(other.to_str().unwrap()).args(args).env("CLINVK_SERVER", "auto");
+    let other = other_build(&scene);
+    let by_other = |args: &[&str]| scene.program(&other).args(args).env("CLINVK_SERVER", "auto");
     let begun = by_other(&["--no-wait", "one"]).seen();
     up.told();
     let pid = server(&scene);

@@ -55,6 +55,19 @@ def configure(name, home):
     (home / ".clinvk" / "config.json").write_text(json.dumps(configuration(name)))
 
 
+def is_kept(pid, servers):
+    """Whether a process belongs to the group of a program that one of these servers has started: it is kept for further runs."""
+
+    def stat(pid):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+    try:
+        leader = int(stat(pid)[2])
+        return int(stat(leader)[1]) in servers
+    except OSError:
+        return False  # it has ended
+
+
 @dataclass
 class Result:
     """What came of one scenario."""
@@ -261,8 +274,9 @@ class Served:
 
     def _others(self):
         """The processes of this world that are neither the client nor a server."""
-        known = {self._client.pid, *(server.process.pid for server in self._servers.values())}
-        return [pid for pid in processes(self.marker, "environ") if pid not in known]
+        servers = {server.process.pid for server in self._servers.values()}
+        known = {self._client.pid, *servers}
+        return [pid for pid in processes(self.marker, "environ") if pid not in known and not is_kept(pid, servers)]
 
     def _end(self):
         """What is wrong when the client has ended and the servers do; "" for nothing."""
