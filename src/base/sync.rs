@@ -18,6 +18,11 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lets go of a lock until it is woken, and takes it again.
+pub(crate) fn wait<'a, T>(woken: &Condvar, held: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    woken.wait(held).unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Lets go of a lock until it is woken or the time has passed, and takes it again.
 pub(crate) fn wait_timeout<'a, T>(
     woken: &Condvar,

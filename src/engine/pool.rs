@@ -3,7 +3,7 @@
 
 use super::run::completed;
 use crate::backend::{Backend, Keeping, Launch};
-use crate::base::sync::lock;
+use crate::base::sync::{lock, wait};
 use crate::base::world::{self, World};
 use crate::config::{Config, PoolConfig};
 use crate::exec::{self, Kept, Left, Standing, Start};
@@ -204,8 +204,9 @@ impl Pool {
             if !state.is_starting(&key, &config) {
                 break;
             }
-            state = self.started.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = wait(&self.started, state);
         }
+        state.make_room(name, config.max);
         let Some(number) = state.reserve(name, key, wanted.task.owner.clone(), &keeping, config.max) else {
             state.count(name).cold += 1;
             return Ok(None);
@@ -307,7 +308,7 @@ impl Pool {
         let launch = completed(backend.launch(&task)?, &task, depth);
         let Some(keeping) = backend.keeps(&task) else { return Ok(()) };
         let max = self.pools.get(backend.name()).map_or(0, |config| config.max);
-        let reserved = lock(&self.state).reserve_free(backend.name(), key.clone(), task.owner, &keeping, max);
+        let reserved = lock(&self.state).reserve(backend.name(), key.clone(), task.owner, &keeping, max);
         let Some(number) = reserved else { return Ok(()) };
         self.start(number, &world, &program, launch, keeping, First::Spare)?;
         lock(&self.state).count(backend.name()).spares += 1;
@@ -520,7 +521,23 @@ impl State {
         member.kept.clone()
     }
 
-    /// A place for a program that is about to be started: a free one, or that of one that has waited longest.
+    /// Has one that has waited longest end, where there are as many as there may be.
+    fn make_room(&mut self, backend: &str, max: usize) {
+        if self.count_of(backend) < max {
+            return;
+        }
+        let idle = |member: &&Member| member.backend == backend && member.runs == 0 && member.kept.is_some();
+        let longest = self.members.iter().filter(idle).min_by_key(|member| member.last_used);
+        if let Some(number) = longest.map(|member| member.number) {
+            self.end(number, "replaced");
+        }
+    }
+
+    fn count_of(&self, backend: &str) -> usize {
+        self.members.iter().filter(|member| member.backend == backend).count()
+    }
+
+    /// A free place for a program that is about to be started.
     fn reserve(
         &mut self,
         backend: &str,
@@ -529,25 +546,7 @@ impl State {
         keeping: &Keeping,
         max: usize,
     ) -> Option<u64> {
-        let of_backend = |member: &&Member| member.backend == backend;
-        if self.members.iter().filter(of_backend).count() >= max {
-            let idle = |member: &&Member| member.runs == 0 && member.kept.is_some();
-            let idle = self.members.iter().filter(of_backend).filter(idle);
-            let number = idle.min_by_key(|member| member.last_used).map(|member| member.number)?;
-            self.end(number, "replaced");
-        }
-        self.reserve_free(backend, key, owner, keeping, max)
-    }
-
-    fn reserve_free(
-        &mut self,
-        backend: &str,
-        key: Key,
-        owner: Option<String>,
-        keeping: &Keeping,
-        max: usize,
-    ) -> Option<u64> {
-        if self.is_closed || self.members.iter().filter(|member| member.backend == backend).count() >= max {
+        if self.is_closed || self.count_of(backend) >= max {
             return None;
         }
         self.last_number += 1;

@@ -8,7 +8,7 @@ use super::terminals::ClientTools;
 use super::{Control, Files, Partner, Pipes, Report, as_program, marker, open_directories, tree};
 use crate::backend::{Dialogue, Launch, Mux, Route, Routes, Seat, StopSignal};
 use crate::base::logging::DIALOGUE;
-use crate::base::sync::lock;
+use crate::base::sync::{lock, wait};
 use crate::base::sys::{self, Exit, Watch};
 use crate::base::world::World;
 use crate::model::error::Error;
@@ -16,7 +16,7 @@ use crate::model::event::Listener;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -128,13 +128,7 @@ impl Kept {
     /// # Errors
     /// As `exec::run`.
     pub(crate) fn start(start: Start) -> Result<Kept, Error> {
-        let wake = || -> io::Result<(File, File)> {
-            let (read, write) = sys::pipe()?;
-            sys::set_nonblocking(read.as_fd())?;
-            sys::set_nonblocking(write.as_fd())?;
-            Ok((read.into(), write.into()))
-        };
-        let wake = wake().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let wake = pipe().map_err(|error| Error::System { what: "make a pipe", error })?;
         let Start { program, launch, marker, world, mux, grace } = start;
         let shared =
             Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), mux: Mutex::new(mux), wake });
@@ -224,7 +218,7 @@ impl Kept {
         let mut state = lock(&self.shared.state);
         let conversation = state.over.remove(&seat).and_then(|over| over.conversation);
         while state.is_stopped && state.seats == 0 && state.ended.is_none() {
-            state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = wait(&self.shared.changed, state);
         }
         Left { conversation }
     }
@@ -271,7 +265,7 @@ impl Kept {
     pub(crate) fn await_end(&self) {
         let mut state = lock(&self.shared.state);
         while state.ended.is_none() {
-            state = self.shared.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = wait(&self.shared.changed, state);
         }
     }
 }
@@ -335,18 +329,19 @@ impl Partner for Seated<'_> {
     }
 }
 
-/// Pipes for a run, and their other ends. None of them blocks.
+/// A pipe neither of whose ends blocks.
+fn pipe() -> io::Result<(File, File)> {
+    let (read, write) = sys::pipe()?;
+    sys::set_nonblocking(read.as_fd())?;
+    sys::set_nonblocking(write.as_fd())?;
+    Ok((read.into(), write.into()))
+}
+
+/// Pipes for a run, and their other ends.
 fn pipes() -> io::Result<(Pipes, Ends)> {
-    let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
-        let (read, write) = sys::pipe()?;
-        sys::set_nonblocking(read.as_fd())?;
-        sys::set_nonblocking(write.as_fd())?;
-        Ok((read, write))
-    };
     let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?, pipe()?);
-    let ours = |end: OwnedFd| Some(File::from(end));
-    let ends = Ends { stdin: their_stdin.into(), stdout: their_stdout.into(), stderr: their_stderr.into() };
-    Ok((Pipes { stdin: ours(stdin), stdout: ours(stdout), stderr: ours(stderr) }, ends))
+    let ends = Ends { stdin: their_stdin, stdout: their_stdout, stderr: their_stderr };
+    Ok((Pipes { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) }, ends))
 }
 
 /// What waits to be written, from where it is.
