@@ -156,7 +156,7 @@ impl<'a> Course<'a> {
     /// Fails where the folder cannot be written: then nothing runs.
     fn begin(batch: &'a Batch<'a>, planned: Option<usize>) -> Result<Course<'a>, Error> {
         batch.folder.map_or(Ok(()), |folder| folder.begin(planned))?;
-        let branch = batch.cancel.branch().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let branch = batch.cancel.branch()?;
         let (halt, totals) = (Mutex::default(), Mutex::default());
         Ok(Course { batch, fail_fast: false, planned, branch, halt, totals, since: Instant::now() })
     }

@@ -49,7 +49,7 @@ impl<'a> Ready<'a> {
     /// From the flags that all four commands have.
     pub(crate) fn new(typed: &'a Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
         let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
-        let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let cancel = Cancel::new()?;
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
         let engine = Engine::of(world, config, Agents::Known);
         let server = match prompt::place(typed, &engine.world, config)? {

@@ -86,7 +86,7 @@ struct Switch {
 
 impl Switch {
     fn new() -> Result<Switch, Error> {
-        Ok(Switch { turn: Mutex::default(), chat: new_cancel()?, is_dropped: Mutex::default() })
+        Ok(Switch { turn: Mutex::default(), chat: Cancel::new()?, is_dropped: Mutex::default() })
     }
 
     fn is_over(&self) -> bool {
@@ -99,10 +99,6 @@ impl Switch {
         turn.iter().for_each(|cancel| cancel.throw());
         turn.is_some()
     }
-}
-
-fn new_cancel() -> Result<Cancel, Error> {
-    Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })
 }
 
 /// Ctrl-C on a terminal stops the turn, or drops what is typed; every other signal ends the chat.
@@ -174,7 +170,7 @@ impl Chat<'_> {
 
     /// Puts a prompt to the backend, and prints its answer.
     fn ask(&mut self, text: &str) -> Result<u8, Error> {
-        let cancel = Arc::new(new_cancel()?);
+        let cancel = Arc::new(Cancel::new()?);
         *lock(&self.switch.turn) = Some(cancel.clone());
         let result = self.turn(text, cancel);
         *lock(&self.switch.turn) = None;

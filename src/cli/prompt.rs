@@ -211,7 +211,7 @@ fn check<'a>(
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
     let request = request(typed)?;
-    let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
+    let cancel = Cancel::new()?;
     let (lines, alone, cancel) = (typed.has(Name::Raw), typed.has(Name::NoWait), Arc::new(cancel));
     let stopped = cancel.clone();
     let asked = Asked { request: &request, session, wait_limit, replay, lines, alone, cancel };

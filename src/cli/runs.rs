@@ -64,7 +64,7 @@ fn list(typed: &Typed, server: &Server) -> Result<u8, Error> {
 /// Prints what a run has said and says, as if it was run here.
 fn wait(typed: &Typed, world: &World, config: &Config, server: &Server, id: &str) -> Result<u8, Error> {
     let format = prompt::output_format(typed)?.unwrap_or(config.output.format);
-    let cancel = Arc::new(Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?);
+    let cancel = Arc::new(Cancel::new()?);
     signals::watch(cancel.clone())?;
     match server.join_run(id, Control::with(cancel)) {
         Ok(joined) => {

@@ -73,7 +73,7 @@ impl Streams {
         if world::stdin_is_terminal() {
             log::warn!("another program is to speak to this one, in JSON-RPC: Ctrl-D ends it");
         }
-        let cancel = Cancel::new().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let cancel = Cancel::new()?;
         let cancel = Arc::new(cancel);
         signals::watch(cancel.clone())?;
         let stdin = io::stdin().as_fd().try_clone_to_owned();

@@ -4,6 +4,7 @@
 
 pub mod answer; // one that is kept whole
 pub(crate) mod caller; // a command line whose runs happen in another process
+mod converse; // the conversation of a run with its program
 pub mod dry_run; // what would be executed
 pub mod fallback; // who is asked when one cannot answer for now
 mod forget; // sessions and what vendors keep of them

@@ -1,7 +1,7 @@
 //! The programs that are kept for further runs: which one a run goes on in, which are started and which are ended. A run that
 //! finds no place in them has a program of its own.
 
-use super::run::completed;
+use super::converse::completed;
 use crate::backend::{Backend, Keeping, Launch};
 use crate::base::sync::{lock, wait};
 use crate::base::world::{self, World};
@@ -147,8 +147,6 @@ pub(super) struct Wanted<'a> {
     pub(super) launch: &'a Launch,
     pub(super) program: &'a Path,
     pub(super) depth: u32,
-    /// The session that it continues, as it is now.
-    pub(super) session: Option<&'a Session>,
 }
 
 /// A run has a place in a kept program, until this is dropped.
@@ -170,10 +168,15 @@ impl Pool {
     }
 
     /// Finds a place for a run, or makes one; none where its program cannot be kept, or there are as many as there may be.
+    /// `session`: the one that the run continues or begins, as it is now.
     ///
     /// # Errors
     /// When a program cannot be started.
-    pub(super) fn lease(&self, wanted: &Wanted<'_>) -> Result<Option<Lease<'_>>, Error> {
+    pub(super) fn lease(
+        &self,
+        wanted: &Wanted<'_>,
+        session: Option<&Session>,
+    ) -> Result<Option<Lease<'_>>, Error> {
         let name = wanted.backend.name();
         let config = self.pools.get(name).cloned().unwrap_or_default();
         if config.max == 0 {
@@ -192,7 +195,7 @@ impl Pool {
                 return Ok(None);
             }
             state.forget_ended();
-            if let Some((number, conversation)) = state.find(&key, wanted, &config) {
+            if let Some((number, conversation)) = state.find(&key, wanted, session, &config) {
                 match &conversation {
                     Some(_) => state.count(name).continued += 1,
                     None => state.count(name).warm += 1,
@@ -467,9 +470,15 @@ impl State {
     }
 
     /// A program with room for the run: the one that holds its conversation, else the one of its key that is missed least.
-    fn find(&self, key: &Key, wanted: &Wanted<'_>, config: &PoolConfig) -> Option<(u64, Option<String>)> {
+    fn find(
+        &self,
+        key: &Key,
+        wanted: &Wanted<'_>,
+        session: Option<&Session>,
+        config: &PoolConfig,
+    ) -> Option<(u64, Option<String>)> {
         let may_go_on = !wanted.task.session.as_ref().is_some_and(|session| session.replay);
-        let continued = wanted.session.filter(|_| may_go_on && !wanted.task.ephemeral);
+        let continued = session.filter(|_| may_go_on && !wanted.task.ephemeral);
         if let Some(session) = continued {
             // It goes on with the model that has led it, whether that was asked for or is the program's own choice.
             let is_led = wanted.task.model.is_none() || session.model == wanted.task.model;

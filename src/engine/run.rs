@@ -2,12 +2,10 @@
 //! into an `Outcome`, in one pass.
 
 use super::answer::{self, Collector};
-use super::fallback::HeldBack;
-use super::pool::Wanted;
 use super::{Engine, Prepared};
-use crate::backend::{self, Backend, Launch, Trust};
+use crate::backend::Trust;
 use crate::base::world;
-use crate::exec::{self, Cancel, Control, Standing, Stop};
+use crate::exec::{self, Cancel, Control, Stop};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener, Permission, TRUNCATED};
 use crate::model::outcome::Outcome;
@@ -16,7 +14,7 @@ use crate::model::unified::NOT_SAVED;
 use crate::session::{KeepWaiting, Run, Session};
 use serde_json::Value;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -146,70 +144,6 @@ impl Engine {
         finished.map(|()| fold.outcome)
     }
 
-    /// Holds the conversation of a run: in a kept program where it has a place, else in one of its own. `asked`: how many runs
-    /// it is inside of, and its prompt alone.
-    fn converse(
-        &self,
-        backend: &Arc<dyn Backend>,
-        (task, launch): (Task, Launch),
-        program: &Path,
-        (depth, asked): (u32, Arc<str>),
-        control: &Control,
-        fold: &mut Fold<'_>,
-    ) -> Result<Stop, Error> {
-        let mut launch = completed(launch, &task, depth);
-        // A caller that wants the program's own lines wants those of a program that was started for it.
-        for pool in self.pool.iter().filter(|_| !control.lines) {
-            let session = fold.run.as_ref().map(Run::session);
-            let wanted =
-                Wanted { world: &self.world, backend, task: &task, launch: &launch, program, depth, session };
-            let Some(lease) = pool.lease(&wanted)? else { continue };
-            let conversation = lease.conversation.as_deref();
-            let mut dialogue = match conversation {
-                None => backend.dialogue(&task),
-                Some(id) => {
-                    let (resume, prompt) = (Some(id.to_owned()), asked.clone());
-                    backend.dialogue(&Task { resume, prompt, ..task.clone() })
-                }
-            };
-            let saved = session.map(|session| (session.id.clone(), session.turn_count + 1));
-            // A program that was there before may have been broken by what was there before.
-            let is_warm = lease.is_warm;
-            let program = lease.kept.clone();
-            // One that is as good as before has had its turn, and said so.
-            let has_failed = move || matches!(program.standing(), Standing::Spoilt(_) | Standing::Ended);
-            let tries_again =
-                move |kind| is_warm && matches!(kind, Kind::Crash | Kind::Unreadable) && has_failed();
-            let mut held = HeldBack::new(&mut *fold, &[], &tries_again);
-            if !is_warm {
-                held.release().map_err(|_| Error::ReaderGone)?;
-            }
-            let mut all_but_end = AllButEnd { listener: &mut held, end: None };
-            let (kept, dialogue) = (&lease.kept, &mut *dialogue);
-            let (report, left) =
-                kept.run(conversation, &launch, &self.world, dialogue, control, &mut all_but_end)?;
-            let end = all_but_end.end;
-            // Before the listener hears of the end: its next run finds the program free, and the conversation in it.
-            lease.leave(left, saved);
-            match end {
-                Some(end) => held.event(&end).map_err(|_| Error::ReaderGone)?,
-                None => held.release().map_err(|_| Error::ReaderGone)?,
-            }
-            if held.is_released() {
-                return Ok(report.stop);
-            }
-            log::warn!("a kept program of {} failed before it answered: trying once more", backend.name());
-            pool.count_retry(backend.name());
-        }
-        launch.env.extend(task.trace.clone());
-        let mut dialogue = backend.dialogue(&task);
-        // The prompt may be long, and the dialogue has it.
-        drop((task, asked));
-        let marker = exec::marker(&self.world)?;
-        exec::run(program, &launch, &marker, &self.world, &mut *dialogue, control, fold)
-            .map(|report| report.stop)
-    }
-
     /// Begins the session of a run.
     fn begin(&self, task: &Task, keep_waiting: KeepWaiting) -> Result<Run, Error> {
         let id = task.begins.clone().map_or_else(world::random_id, Ok)?;
@@ -224,17 +158,6 @@ impl Engine {
         }
         self.store.begin(session, keep_waiting, task.prompt.clone(), self.keep)
     }
-}
-
-/// A launch with all that the program of a run gets.
-pub(super) fn completed(mut launch: Launch, task: &Task, depth: u32) -> Launch {
-    let never = exec::NEVER_INHERITED.iter().chain(backend::marks_of_outer_sessions());
-    launch.reach.clone_from(&task.add_dirs);
-    launch.env.extend(task.env.iter().cloned());
-    launch.env.push((backend::DEPTH.to_owned(), depth.to_string()));
-    launch.unset.extend(task.unset.iter().cloned());
-    launch.unset.extend(never.map(|name| (*name).to_owned()));
-    launch
 }
 
 /// What of a session decides how it is continued.
@@ -257,35 +180,11 @@ fn stopped(stop: &Stop) -> Result<(), Error> {
     }
 }
 
-/// Keeps the end of a run for later.
-struct AllButEnd<'a> {
-    listener: &'a mut dyn Listener,
-    end: Option<Event>,
-}
-
-impl Listener for AllButEnd<'_> {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
-        if matches!(event, Event::Done(_)) {
-            self.end = Some(event.clone());
-            return Ok(());
-        }
-        self.listener.event(event)
-    }
-
-    fn permission(&mut self, asked: &Permission) -> io::Result<bool> {
-        self.listener.permission(asked)
-    }
-
-    fn idle(&mut self) -> io::Result<()> {
-        self.listener.idle()
-    }
-}
-
 /// Folds the events of a run into its outcome while they pass to the listener.
-struct Fold<'a> {
+pub(super) struct Fold<'a> {
     since: Instant,
     outcome: Outcome,
-    run: Option<Run>,
+    pub(super) run: Option<Run>,
     /// How a user of the backend logs in, where that is known.
     login: Option<&'static str>,
     /// The schema that the answer has to follow, and what there is of it: the listener hears of none that does not.

@@ -91,8 +91,11 @@ pub struct Cancel {
 
 impl Cancel {
     /// A switch that is not thrown.
-    pub fn new() -> io::Result<Cancel> {
-        let (read, write) = sys::pipe()?;
+    ///
+    /// # Errors
+    /// When the system gives no pipe.
+    pub fn new() -> Result<Cancel, Error> {
+        let (read, write) = sys::pipe().map_err(|error| Error::System { what: "make a pipe", error })?;
         Ok(Cancel {
             thrown: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
@@ -103,7 +106,7 @@ impl Cancel {
     }
 
     /// Another switch for a part of the runs: thrown with this one, and by itself without it.
-    pub(crate) fn branch(&self) -> io::Result<Arc<Cancel>> {
+    pub(crate) fn branch(&self) -> Result<Arc<Cancel>, Error> {
         let branch = Arc::new(Cancel::new()?);
         let mut branches = lock(&self.branches);
         branches.retain(|branch| branch.strong_count() > 0);

@@ -281,8 +281,7 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
             format!("too many runs at once: {} detached runs go on already", bounds.runs + bounds.queue);
         return Err(Error::Busy(sentence).into());
     }
-    let lacks = |what: &'static str| move |error: io::Error| Fault::from(Error::System { what, error });
-    let cancel = Arc::new(Cancel::new().map_err(lacks("make a pipe"))?);
+    let cancel = Arc::new(Cancel::new()?);
     let (server, who, held) = (call.server.clone(), call.who.clone(), call.exchange.held().clone());
     let mut run = Run::new(world::random_id()?, who.route, who.client.clone(), who.owner(), cancel.clone());
     (run.event_log, run.detached) = (Some(EventLog::default()), detached);
@@ -308,7 +307,8 @@ fn begin(call: &mut Call<'_, '_>, format: Format, detached: bool, job: Job) -> R
         drop(cancel);
         run.rest(held);
     };
-    thread::Builder::new().name("run".to_owned()).spawn(work).map_err(lacks("start a thread"))?;
+    let thread = thread::Builder::new().name("run".to_owned()).spawn(work);
+    thread.map_err(|error| Error::System { what: "start a thread", error })?;
     listed.lasting.runs.keep(run.clone());
     Ok(run)
 }

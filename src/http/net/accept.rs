@@ -151,7 +151,8 @@ impl Acceptor {
         service: Arc<dyn Service>,
         stop: OwnedFd,
     ) -> io::Result<()> {
-        let drain = Arc::new(Drain { asked: Cancel::new()?, over: Cancel::new()? });
+        let switch = || Cancel::new().map_err(io::Error::other);
+        let drain = Arc::new(Drain { asked: switch()?, over: switch()? });
         let (watcher, thread) = Watcher::start()?;
         let shared = Arc::new(Shared { limits, service, drain, watcher });
         let result = self.accept_all(&shared, &mut File::from(stop));

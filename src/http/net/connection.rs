@@ -9,6 +9,7 @@ use crate::http::net::places::Place;
 use crate::http::net::response::{self, Framing};
 use crate::http::net::socket::Socket;
 use crate::http::net::watch::{Leaving, Watched};
+use crate::model::error::Error;
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -275,7 +276,7 @@ impl Exchange<'_> {
 
     /// A switch that is thrown when the client leaves, or when the drain's grace is over. The client is watched until the
     /// exchange ends.
-    pub fn watch(&mut self) -> io::Result<Arc<Cancel>> {
+    pub fn watch(&mut self) -> Result<Arc<Cancel>, Error> {
         if let Some(watched) = &self.watched {
             return Ok(watched.cancel().clone());
         }

@@ -52,7 +52,7 @@ const ENDED: u64 = u64::MAX;
 impl Watcher {
     /// Starts the thread. It ends with `end`.
     pub(crate) fn start() -> io::Result<(Arc<Watcher>, JoinHandle<()>)> {
-        let (epoll, ended) = (Epoll::new()?, Cancel::new()?);
+        let (epoll, ended) = (Epoll::new()?, Cancel::new().map_err(io::Error::other)?);
         epoll.add(&ended.watch(), ENDED)?;
         let watcher = Arc::new(Watcher { clients: Mutex::default(), epoll, ended });
         let own = watcher.clone();

@@ -12,11 +12,10 @@ use crate::http::net::{BodyError, Exchange, Response};
 use crate::http::state::runs::Run;
 use crate::http::state::server::Server;
 use crate::http::state::streaming::StreamingResponse;
-use crate::model::error::{Error, Kind};
+use crate::model::error::Kind;
 use crate::model::fields::{Fields, Object};
 use crate::session::Filter;
 use std::fmt::Display;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -251,9 +250,7 @@ impl<'c> Call<'_, 'c> {
 
     /// The switch that is thrown when the client leaves.
     pub(crate) fn cancel(&mut self) -> Result<Arc<Cancel>, Fault> {
-        self.exchange
-            .watch()
-            .map_err(|error: io::Error| Fault::from(Error::System { what: "make a pipe", error }))
+        Ok(self.exchange.watch()?)
     }
 
     /// Reads the query of our own API, and holds it against the fields that the route reads. The others' clients send what

@@ -59,7 +59,7 @@ impl Open {
 
     /// A place behind the prompts that there are, for the request of that id.
     pub(super) fn queue(&self, id: &Value) -> Result<Place, Refusal> {
-        let cancel = self.root.branch().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let cancel = self.root.branch()?;
         let mut prompts = lock(&self.queue.prompts);
         if prompts.len() > MOST_WAITING {
             let sentence = format!("{MOST_WAITING} prompts of session `{}` wait already", self.id);

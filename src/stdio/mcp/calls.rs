@@ -34,7 +34,7 @@ impl Calls {
                 "{MOST_CALLS} calls are under way: no more are taken"
             ))));
         }
-        let cancel = all.branch().map_err(|error| Error::System { what: "make a pipe", error })?;
+        let cancel = all.branch()?;
         let switch = Arc::new(Switch { cancel, is_withdrawn: AtomicBool::new(false) });
         calls.insert(id.clone(), switch.clone());
         Ok(Call { calls: self, id, switch })
