@@ -9,4 +9,5 @@ mod input;
 mod json;
 pub mod manual;
 mod prompt;
+mod readme;
 mod terminal;
