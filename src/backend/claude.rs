@@ -24,6 +24,7 @@ const VENDOR: Vendor = Vendor {
     install: "npm install -g @anthropic-ai/claude-code",
     login: "`claude`, then `/login`; or `ANTHROPIC_API_KEY`",
     oldest: OLDEST,
+    first: "2.1.197",
     newest: "2.1.332",
     traces: Traces {
         variables: &[

@@ -26,6 +26,7 @@ const VENDOR: Vendor = Vendor {
     install: "npm install -g @openai/codex",
     login: "`codex login`",
     oldest: OLDEST,
+    first: "0.169.0",
     newest: "0.171.0",
     traces: Traces {
         variables: &[],

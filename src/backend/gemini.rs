@@ -38,6 +38,7 @@ const VENDOR: Vendor = Vendor {
     install: "npm install -g @google/gemini-cli",
     login: "`gemini`; or `GEMINI_API_KEY`",
     oldest: OLDEST,
+    first: "0.61.0",
     newest: "0.61.0",
     traces: Traces {
         variables: &["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"],

@@ -9,7 +9,8 @@ pub struct Vendor {
     pub login: &'static str,
     /// The oldest version that works.
     pub oldest: &'static str,
-    /// The newest version that all checks were run with.
+    /// The oldest and the newest version that all checks were run with.
+    pub first: &'static str,
     pub newest: &'static str,
     /// By what it can be seen, without the network, that its user is logged in. The programs' own words are none: claude's
     /// connects to its vendor for that.

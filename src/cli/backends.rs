@@ -102,6 +102,15 @@ impl Told {
         self.backend.vendor().map(|vendor| vendor.newest).or(self.of_agent(|agent| &agent.tested))
     }
 
+    /// Who says what its program is and can do.
+    pub(super) fn known_by(&self) -> &'static str {
+        match (self.agent, self.protocol) {
+            (Some(_), _) => "from the table, not tested",
+            (None, Some(_)) => "as declared",
+            (None, None) => "built in",
+        }
+    }
+
     fn of_agent(&self, fact: fn(&'static Agent) -> &'static String) -> Option<&'static str> {
         self.agent.map(fact).map(String::as_str).filter(|fact| !fact.is_empty())
     }

@@ -54,7 +54,11 @@ fn where_a_prompt_can_run_all_is_well_and_what_is_set_is_named_without_its_value
     assert!(std::fs::read_dir(scene.path("home/.clinvk")).unwrap().count() == 1, "nothing is left there");
 
     let text = scene.clinvk(["doctor"]).seen();
-    assert!(text.out.contains("\nok ") && text.out.contains(" fake (default)  ROOT/bin/fake\n"), "{text}");
+    let fake = text.out.lines().find(|line| line.contains(" fake (default)  ROOT/bin/fake, options: "));
+    assert!(
+        text.out.contains("\nok ") && fake.is_some_and(|line| line.ends_with(" (as declared)")),
+        "{text}"
+    );
     assert!(text.out.contains("\na prompt can run (problems: 0, warnings: 2)\n"), "{text}");
     scene.is_deserted();
 }
@@ -91,6 +95,60 @@ fn what_keeps_the_default_backend_from_running_is_its_status() {
     fails(&scene, 3, "configuration", "unknown backend `cluade`: did you mean `claude`");
     scene.config(&json!({"defualt_backend": "claude"}));
     fails(&scene, 3, "configuration", "defualt_backend");
+}
+
+/// No program tells without a conversation what it can do: the table does, and doctor says whether it holds for this version.
+#[test]
+fn what_a_backend_can_do_is_from_the_table_and_whether_that_was_tested_is_told() {
+    let scene = Scene::new();
+    for (version, is_tested, this) in [
+        ("2.1.332", json!(true), "this one"),
+        ("2.1.160", json!(false), "not this one"),
+        ("9.0.0", json!(false), "not this one"),
+    ] {
+        scene.fake("claude", &format!("echo {version}"));
+        let seen = scene.clinvk(["doctor", "--json"]).env("ANTHROPIC_API_KEY", "k").seen();
+        let claude = &findings(&seen)["claude"];
+        let words = format!("(from the table, tested with 2.1.197 to 2.1.332: {this})");
+        assert!(claude["message"].as_str().unwrap().contains(&words), "{words}: {seen}");
+        assert_eq!(
+            (&claude["is_tested"], &claude["not_honoured"]),
+            (&is_tested, &json!(["sandbox workspace", "effort ultra"]))
+        );
+        std::fs::remove_file(scene.path("bin/claude")).unwrap();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_sessions_is_told_and_left_as_it_is() {
+    let scene = Scene::playing("cat");
+    let look = || findings(&scene.clinvk(["doctor", "--json"]).seen());
+    assert!(!look().contains_key("sessions"), "there are none");
+    for _ in 0..2 {
+        assert_eq!(scene.clinvk(["hello"]).seen().status, 0);
+    }
+    let found = look();
+    assert_eq!((state(&found, "sessions"), &found["sessions"]["sessions"]), ("ok", &json!(2)));
+    let files = || {
+        let all = std::fs::read_dir(scene.path("home/.clinvk/sessions")).unwrap();
+        let file = |path: std::path::PathBuf| (path.clone(), std::fs::read(path).unwrap());
+        all.map(|entry| file(entry.unwrap().path())).collect::<BTreeMap<_, _>>()
+    };
+    let session = files().into_keys().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+    std::fs::write(&session, "{").unwrap();
+    scene.file("home/.clinvk/sessions/half.json.tmp", "{");
+    let before = files();
+    let found = look();
+    let sessions = &found["sessions"];
+    assert_eq!((state(&found, "sessions"), &sessions["remedy"]), ("warning", &json!("clinvk sessions fsck")));
+    assert_eq!(
+        (&sessions["wrong"]["corrupt"], &sessions["wrong"]["temporary"]),
+        (&json!(1), &json!(1)),
+        "{sessions}"
+    );
+    assert!(files() == before, "nothing is repaired");
+    scene.clinvk(["sessions", "fsck"]).seen();
+    assert_eq!(state(&look(), "sessions"), "ok");
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! The home of clinvk: whether it is ours, whether locks hold there, and what runs and writers that were killed have left.
+
+use super::{Finding, State};
+use crate::base::json::json;
+use crate::base::lock::{Lock, Tried};
+use crate::base::sys;
+use crate::base::world::World;
+use crate::exec;
+use crate::model::error::Kind;
+use crate::session::{self, Store};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// Where clinvk keeps its things, and whether locks hold there.
+pub(super) fn home(world: &World) -> Vec<Finding> {
+    let path = world.home.display();
+    let about = "home";
+    if let Some(why) = &world.no_home {
+        return vec![Finding::new(about, State::Problem, why).prevents(Kind::SessionStore)];
+    }
+    let meta = match fs::metadata(&world.home) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return vec![match can_be_made(&world.home) {
+                true => {
+                    Finding::new(about, State::Ok, format!("{path} is not there yet: the first run makes it"))
+                }
+                false => {
+                    Finding::new(about, State::Problem, format!("{path} is not there, and cannot be made"))
+                        .remedy("make it, or set CLINVK_HOME to a directory that you may write to")
+                        .prevents(Kind::SessionStore)
+                }
+            }];
+        }
+        Err(error) => {
+            return vec![
+                Finding::new(about, State::Problem, format!("{path} cannot be used: {error}"))
+                    .remedy("set CLINVK_HOME to another directory")
+                    .prevents(Kind::SessionStore),
+            ];
+        }
+        Ok(meta) => meta,
+    };
+    let mode = meta.permissions().mode() & 0o7777;
+    let mut kept = match () {
+        () if !meta.is_dir() => {
+            return vec![
+                Finding::new(about, State::Problem, format!("{path} is not a directory"))
+                    .remedy("move it away, or set CLINVK_HOME to another directory")
+                    .prevents(Kind::SessionStore),
+            ];
+        }
+        () if meta.uid() != sys::effective_user() => Finding::new(
+            about,
+            State::Warning,
+            format!("{path} belongs to another user (uid {})", meta.uid()),
+        )
+        .remedy("change its owner, or set CLINVK_HOME to a directory of your own"),
+        () if mode & 0o077 != 0 => Finding::new(
+            about,
+            State::Warning,
+            format!("{path} has mode {mode:04o}: others can look into it"),
+        )
+        .remedy(format!("chmod 700 '{path}'")),
+        () => Finding::new(about, State::Ok, format!("{path}, mode {mode:04o}")),
+    };
+    kept.data = json!({"path": world.home, "mode": format!("{mode:04o}")});
+    vec![kept, locks(&world.home)]
+}
+
+/// The nearest directory above it that is there can be written to.
+fn can_be_made(home: &Path) -> bool {
+    let there = home.ancestors().skip(1).find(|dir| dir.exists());
+    there.is_some_and(|dir| dir.is_dir() && sys::can_write(dir))
+}
+
+/// Two who want the same lock: the second one must not get it.
+fn locks(home: &Path) -> Finding {
+    let path = home.join(format!("doctor-{}.lock", std::process::id()));
+    let about = "locks";
+    let tried = Lock::try_get(&path).and_then(|first| Ok((first, Lock::try_get(&path)?)));
+    match tried {
+        Ok((Tried::Held(first), second)) => {
+            let excludes = matches!(second, Tried::Busy(_));
+            // It is gone with us all the same, or at the next look.
+            let _ = first.remove();
+            match excludes {
+                true => Finding::new(about, State::Ok, "hold, and files can be written"),
+                false => Finding::new(
+                    about,
+                    State::Problem,
+                    "do not hold on this file system: two runs could write the same session",
+                )
+                .remedy("set CLINVK_HOME to a directory of a local file system"),
+            }
+        }
+        Ok((Tried::Busy(_), _)) => {
+            Finding::new(about, State::Warning, format!("{} is held by another process", path.display()))
+        }
+        Err(error) => {
+            Finding::new(about, State::Problem, format!("no lock can be had in {}: {error}", home.display()))
+                .remedy("make room or change its permissions, or set CLINVK_HOME to another directory")
+                .prevents(Kind::SessionStore)
+        }
+    }
+}
+
+/// What is wrong with the sessions. Nothing is repaired, and nothing written.
+pub(super) fn sessions(world: &World) -> Option<Finding> {
+    let about = "sessions";
+    let mut count = 0;
+    let report = session::fsck(&Store::at(&world.home), true, &mut |done| count = done);
+    let mut kinds = BTreeMap::<&str, usize>::new();
+    report.findings.iter().for_each(|finding| *kinds.entry(finding.kind).or_default() += 1);
+    let mut finding = match (&report.failure, &report.findings[..]) {
+        (Some(error), _) => Finding::new(about, State::Problem, format!("cannot be looked through: {error}"))
+            .remedy("clinvk sessions fsck --dry-run"),
+        (None, []) if count == 0 => return None,
+        (None, []) => Finding::new(about, State::Ok, format!("{count} kept, and nothing is wrong with them")),
+        (None, [first, ..]) => {
+            let told: Vec<String> = kinds.iter().map(|(kind, number)| format!("{kind}: {number}")).collect();
+            let message = format!("{} (such as: {})", told.join(", "), first.sentence);
+            Finding::new(about, State::Warning, message).remedy("clinvk sessions fsck")
+        }
+    };
+    finding.data = json!({"sessions": count, "wrong": kinds});
+    Some(finding)
+}
+
+/// Processes of runs.
+pub(super) fn leftovers(world: &World) -> Option<Finding> {
+    let left = exec::leftovers(world);
+    let named: Vec<String> = left.iter().map(|left| format!("{} ({})", left.pid, left.program)).collect();
+    (!named.is_empty()).then(|| {
+        let message = format!("left of runs whose clinvk was killed: {}", named.join(", "));
+        Finding::new("processes", State::Warning, message).remedy("clinvk sessions fsck")
+    })
+}
