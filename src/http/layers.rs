@@ -68,7 +68,7 @@ fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
     };
     let who = Who {
         request: String::new(),
-        surface: Surface::of(&path),
+        surface: if route.is_some() { Surface::of(&path) } else { dialect(&path) },
         route: route.map_or("unknown", |route| route.path),
         client,
         key: None,
@@ -82,6 +82,14 @@ fn serve(server: &Arc<Server>, exchange: &mut Exchange<'_>) {
     call.headers.extend(of_page.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let Err(fault) = (Next { layers: CHAIN }).go(&mut call) {
         call.fail(&fault);
+    }
+}
+
+/// The dialect of a path that leads nowhere: its own, or that of the one path that was meant.
+fn dialect(path: &str) -> Surface {
+    match (Surface::of(path), &*routes::meant(path)) {
+        (Surface::Native, [meant]) => Surface::of(meant),
+        (surface, _) => surface,
     }
 }
 

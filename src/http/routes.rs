@@ -23,6 +23,7 @@ pub const ROUTES: &[Route] = &[
     get("/metrics", false, &[("GET", health::metrics)]),
     get("/", true, &[("GET", page::root)]),
     get("/docs", true, &[("GET", page::docs)]),
+    get("/docs/{file}", true, &[("GET", page::file)]),
     get("/openapi.json", true, &[("GET", page::openapi)]),
     post("/api/v1/prompt", &[("POST", native::prompt::prompt)]),
     post("/api/v1/parallel", &[("POST", native::batch::parallel)]),
@@ -96,9 +97,11 @@ pub(crate) fn meant(path: &str) -> Vec<String> {
     meant.filter(|path| !behind_version.is_empty() && find(path).is_some()).collect()
 }
 
-/// The parts of a path. Clients of the compatible surfaces put as many `v1` before theirs as they like.
+/// The parts of a path. Clients of the compatible surfaces put as many `v1` before theirs as they like. A doubled slash
+/// is an empty part, at the beginning too: what a proxy keeps from `/metrics` does not come as `//metrics`.
 fn parts(path: &str) -> Vec<&str> {
-    let mut parts: Vec<&str> = path.trim_start_matches('/').trim_end_matches('/').split('/').collect();
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let mut parts: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
     if matches!(parts.first(), Some(&"openai" | &"anthropic")) {
         let versions = parts[1..].iter().take_while(|part| **part == "v1").count();
         parts.drain(1..1 + versions);
@@ -144,6 +147,13 @@ mod tests {
             ("/api/v1/sessions/x/fork", Some(("/api/v1/sessions/{id}/fork", &["x"]))),
             ("/api/v1/sessions/x/knife", None),
             ("/api/v1/sessions//fork", None),
+            ("/openai/v1/models", Some(("/openai/v1/models", &[]))),
+            ("/openai/models", Some(("/openai/v1/models", &[]))),
+            ("/openai/v1/v1/models", Some(("/openai/v1/models", &[]))),
+            ("/openai/v1//models", None),
+            ("//openai/v1/models", None),
+            ("//metrics", None),
+            ("/metrics//", None),
             ("/", Some(("/", &[]))),
             ("*", None),
             ("/../etc/passwd", None),

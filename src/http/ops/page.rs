@@ -1,41 +1,42 @@
-//! What there is to know about the API: for people as one page that can try a prompt, for programs as OpenAPI. Both are
-//! data that is compiled in; nothing of them depends on a request.
+//! What there is to know about the API: for people as a page that is a small console, for programs as OpenAPI. Both are data
+//! that is compiled in; nothing of them depends on a request.
 
-use crate::base::encoding::base64;
-use crate::base::sha256;
 use crate::http::front::errors::Fault;
 use crate::http::state::call::Call;
 use std::sync::LazyLock;
 
 /// OpenAPI 3.1, kept by hand. A test holds it to the routes and to the fields that requests have.
 const OPENAPI: &str = include_str!("openapi.json");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
 
-/// The page with everything that it needs in it.
-static PAGE: LazyLock<String> = LazyLock::new(|| {
-    let (style, script) = (format!("<style>{STYLE}</style>"), format!("<script>{SCRIPT}</script>"));
-    include_str!("page.html").replace("<!-- style -->", &style).replace("<!-- script -->", &script)
-});
+/// The page; what else it needs is beside it.
+static PAGE: LazyLock<String> =
+    LazyLock::new(|| include_str!("page/page.html").replace("<!-- version -->", env!("CARGO_PKG_VERSION")));
 
-/// What the page may do: run this one script, and talk to the server that it came from. Nothing that an answer brings
-/// with it can run, not even where the page would let it in.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |text: &str| format!("'sha256-{}'", base64(&sha256::digest(text.as_bytes())));
-    format!(
-        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
-        hash(SCRIPT),
-        hash(STYLE),
-    )
-});
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// What stands below the page: name, type, text.
+const FILES: &[(&str, &str, &str)] = &[
+    ("page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
+    ("page.js", SCRIPT, include_str!("page/page.js")),
+    ("common.js", SCRIPT, include_str!("page/common.js")),
+    ("conversation.js", SCRIPT, include_str!("page/conversation.js")),
+    ("transcript.js", SCRIPT, include_str!("page/transcript.js")),
+    ("sessions.js", SCRIPT, include_str!("page/sessions.js")),
+    ("runs.js", SCRIPT, include_str!("page/runs.js")),
+    ("figures.js", SCRIPT, include_str!("page/figures.js")),
+    ("reference.js", SCRIPT, include_str!("page/reference.js")),
+];
+
+/// What the page may do: run and show the files of the server that it came from, and talk to it. What an answer brings
+/// along is no such file: it cannot run, not even where the page would let it in. Pictures are those that the user sends.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
 /// `GET /`: a person is led to the page, a program told what there is.
 pub(crate) fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     add(call, &[("Vary", "Accept")]);
     if call.exchange.head.text("accept").is_some_and(|accept| accept.contains("text/html")) {
-        add(call, &[("Location", "/docs")]);
-        call.answer(303, "text/plain; charset=utf-8", "see /docs\n");
+        lead(call, "docs");
         return Ok(());
     }
     let version = env!("CARGO_PKG_VERSION");
@@ -46,8 +47,23 @@ pub(crate) fn root(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 
 /// `GET /docs`
 pub(crate) fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    add(call, &[("Content-Security-Policy", &POLICY), ("Cross-Origin-Opener-Policy", "same-origin")]);
+    if call.exchange.head.path.ends_with('/') {
+        // What the page loads is named from where it is.
+        lead(call, "../docs");
+        return Ok(());
+    }
+    add(call, &[("Content-Security-Policy", POLICY), ("Cross-Origin-Opener-Policy", "same-origin")]);
     answer(call, "text/html; charset=utf-8", &PAGE);
+    Ok(())
+}
+
+/// `GET /docs/{file}`
+pub(crate) fn file(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let found = FILES.iter().find(|(name, ..)| *name == call.params[0]);
+    let Some((_, content_type, text)) = found else {
+        return Err(Fault::no_path("GET", &call.exchange.head.path, &["/docs".to_owned()]));
+    };
+    answer(call, content_type, text);
     Ok(())
 }
 
@@ -55,6 +71,12 @@ pub(crate) fn docs(call: &mut Call<'_, '_>) -> Result<(), Fault> {
 pub(crate) fn openapi(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     answer(call, "application/json", OPENAPI);
     Ok(())
+}
+
+/// Leads a browser elsewhere, as seen from here: below a proxy the server may not be at the root.
+fn lead(call: &mut Call<'_, '_>, place: &str) {
+    add(call, &[("Location", place)]);
+    call.answer(303, "text/plain; charset=utf-8", "see /docs\n");
 }
 
 fn answer(call: &mut Call<'_, '_>, content_type: &str, body: &str) {

@@ -29,6 +29,11 @@ fn a_path_that_leads_nowhere_is_told_which_one_was_meant() {
         ("POST", "/v1/prompt", "/api/v1/prompt"),
         ("GET", "/sessions", "/api/v1/sessions"),
         ("GET", "/api/v1//sessions", "/api/v1/sessions"),
+        ("POST", "//openai/v1/chat/completions", "/openai/v1/chat/completions"),
+        ("POST", "//anthropic/v1/messages", "/anthropic/v1/messages"),
+        ("GET", "/openai/v1//models", "/openai/v1/models"),
+        ("GET", "//health", "/health"),
+        ("GET", "/docs/nothing.js", "/docs"),
     ] {
         let answer = server.ask(method, path).json(&json!({})).answer();
         let expected = format!("unknown path: {method} {path}: did you mean {meant}?");
@@ -42,10 +47,39 @@ fn a_path_that_leads_nowhere_is_told_which_one_was_meant() {
 }
 
 #[test]
+fn a_path_that_leads_nowhere_has_the_dialect_of_the_one_that_was_meant() {
+    let (_scene, server) = serve(json!({}));
+    for (path, expected) in [
+        ("/v1/chat/completions", "openai"),
+        ("/v1/responses", "openai"),
+        ("//openai/v1/models", "openai"),
+        ("/openai/v1//models", "openai"),
+        ("/openai/v2/models", "openai"),
+        ("/v1/messages", "anthropic"),
+        ("/v1/messages/count_tokens", "anthropic"),
+        ("/anthropic/v1//messages", "anthropic"),
+        // Both vendors have it: their clients show the message of either.
+        ("/v1/models", "native"),
+        ("/v1/sessions", "native"),
+        ("/nothing", "native"),
+    ] {
+        let answer = server.get(path);
+        let told = answer.json();
+        let dialect = match (&told["type"], &told["error"]["code"], &told["error"]["kind"]) {
+            (Value::String(word), Value::Null, Value::Null) if word == "error" => "anthropic",
+            (Value::Null, Value::String(word), Value::Null) if word == "unknown_url" => "openai",
+            (Value::Null, Value::Null, Value::String(word)) if word == "invalid_request" => "native",
+            _ => "none",
+        };
+        assert_eq!((answer.status, dialect), (404, expected), "{path} {answer}");
+    }
+}
+
+#[test]
 fn the_root_leads_browsers_to_the_page_and_tells_others_what_there_is() {
     let (_scene, server) = serve(json!({}));
     let browser = server.ask("GET", "/").header("Accept", "text/html,*/*;q=0.8").answer();
-    assert_eq!((browser.status, browser.header("location")), (303, Some("/docs")), "{browser}");
+    assert_eq!((browser.status, browser.header("location")), (303, Some("docs")), "{browser}");
     let other = server.ask("GET", "/").header("Accept", "*/*").answer();
     let names = ["/api/v1", "/openai/v1", "/anthropic", "/docs", "/openapi.json"];
     assert!(other.status == 200 && names.iter().all(|name| other.body.contains(name)), "{other}");
