@@ -74,10 +74,14 @@ S ?= 200
 soak: all
 	python3 tests/real/soak_pool.py $(BINARY) $(S)
 
-# Requests that nobody would write, against the reader of requests: `make fuzz N=100000000`.
+# Inputs by chance against all that reads: `make fuzz N=1000000 SEED=7`. A failure names its target, seed and case:
+# `make fuzz SEED=7 CASE=1234 TEST=backend::fuzz` tries that one of these tests alone.
 N ?= 1000000
+SEED ?= 0
+TEST ?= fuzz::
 fuzz:
-	CLINVK_FUZZ=$(N) $(CARGO) test --release --locked --test all http::net::fuzz
+	CLINVK_FUZZ=$(N) CLINVK_FUZZ_SEED=$(SEED) $(if $(CASE),CLINVK_FUZZ_CASE=$(CASE)) \
+		$(CARGO) test --profile fuzz --locked $(OFFLINE) --test all $(TEST) -- --show-output
 
 lint:
 	$(CARGO) fmt --check

@@ -8,7 +8,9 @@
 
 use super::text::without_mark;
 use serde::Serialize;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor,
+};
 use serde_json::{Map, Result};
 use std::borrow::Cow;
 use std::fmt;
@@ -28,6 +30,14 @@ pub(crate) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
         Cow::Borrowed(_) => Err(error),
         Cow::Owned(mended) => serde_json::from_slice(&mended),
     })
+}
+
+/// Reads a text that has to be an object: a list would be taken for the members of a struct, one after the other.
+pub(crate) fn object_of<T: DeserializeOwned>(text: &str) -> Result<T> {
+    match without_mark(text.as_bytes()).trim_ascii_start().starts_with(b"[") {
+        true => Err(serde_json::Error::custom("a list in the place of an object")),
+        false => from_str(text),
+    }
 }
 
 /// A text for readers that need more of it than its value. Every character stays where it is.

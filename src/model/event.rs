@@ -222,7 +222,7 @@ pub struct Usage {
 impl Usage {
     /// Input and output together.
     pub(crate) fn total(&self) -> u64 {
-        self.input + self.output
+        self.input.saturating_add(self.output)
     }
 
     /// The tokens of both.

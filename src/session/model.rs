@@ -48,10 +48,11 @@ pub struct Tokens {
 impl Tokens {
     /// Adds what a turn used.
     pub(crate) fn add(&mut self, other: &Tokens) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cached_tokens += other.cached_tokens;
-        self.reasoning_tokens += other.reasoning_tokens;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.cached_tokens, other.cached_tokens);
+        add(&mut self.reasoning_tokens, other.reasoning_tokens);
         self.cost = match (self.cost, other.cost) {
             (None, None) => None,
             (sum, cost) => Some(sum.unwrap_or(0.0) + cost.unwrap_or(0.0)),
@@ -60,7 +61,7 @@ impl Tokens {
 
     /// Input and output together.
     pub(crate) fn total(&self) -> u64 {
-        self.input_tokens + self.output_tokens
+        self.input_tokens.saturating_add(self.output_tokens)
     }
 
     /// The tokens as programs get them: with their total.

@@ -6,6 +6,7 @@ mod claude;
 mod client_tools;
 mod codex;
 mod declared;
+mod fuzz;
 mod gemini;
 mod kept;
 mod options;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod fuzz;
 #[cfg(feature = "serve")]
 pub mod http;
 pub mod replay;

@@ -80,16 +80,17 @@ fn counted(counts: &Value) -> Option<Usage> {
     counts.as_object()?;
     let (input, output) = (count("inputTokens"), count("outputTokens"));
     let (read, thought) = (count("cachedReadTokens"), count("thoughtTokens"));
-    let cached = read + count("cachedWriteTokens");
-    let (cached_beside, thought_beside) = match count("totalTokens").saturating_sub(input + output) {
+    let sum = u64::saturating_add;
+    let cached = sum(read, count("cachedWriteTokens"));
+    let (cached_beside, thought_beside) = match count("totalTokens").saturating_sub(sum(input, output)) {
         0 => (cached > input, thought > output),
         beside if beside == cached => (true, false),
         beside if beside == thought => (false, true),
-        beside => (beside == cached + thought, beside == cached + thought),
+        beside => (beside == sum(cached, thought), beside == sum(cached, thought)),
     };
     Some(Usage {
-        input: if cached_beside { input + cached } else { input },
-        output: if thought_beside { output + thought } else { output },
+        input: if cached_beside { sum(input, cached) } else { input },
+        output: if thought_beside { sum(output, thought) } else { output },
         cached: read,
         reasoning: thought,
         cost: None,

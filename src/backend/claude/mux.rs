@@ -177,7 +177,7 @@ impl Mux for Conversations {
         if let (Phase::Turn(_), Some(seat)) = (&self.phase, self.seat) {
             routes.push(Route::ToRun(seat, line.to_owned()));
         }
-        let Ok(said) = json::from_str::<StreamLine>(line) else {
+        let Ok(said) = json::object_of::<StreamLine>(line) else {
             return spoil("a line of its output could not be read", routes);
         };
         match &mut self.phase {

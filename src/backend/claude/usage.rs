@@ -20,13 +20,8 @@ impl Used {
         if let Some(models) = result["model_usage_since_last_result"].as_object() {
             let since = of_models(models);
             let cost: f64 = models.values().filter_map(|counts| counts["costUSD"].as_f64()).sum();
-            self.sum = Usage {
-                input: self.sum.input + since.input,
-                output: self.sum.output + since.output,
-                cached: self.sum.cached + since.cached,
-                cost: Some(self.sum.cost.unwrap_or(0.0) + cost),
-                ..self.sum
-            };
+            let cost = self.sum.cost.unwrap_or(0.0) + cost;
+            self.sum = Usage { cost: Some(cost), ..self.sum.plus(since) };
             return self.sum;
         }
         let cost = result["total_cost_usd"].as_f64();
@@ -55,9 +50,8 @@ fn counted<'a>(counts: impl IntoIterator<Item = &'a Value>, names: [&str; 4]) ->
     let mut usage = Usage::default();
     for counts in counts {
         let [fresh, written, cached, output] = names.map(|name| counts[name].as_u64().unwrap_or(0));
-        usage.input += fresh + written + cached;
-        usage.cached += cached;
-        usage.output += output;
+        let input = fresh.saturating_add(written).saturating_add(cached);
+        usage = usage.plus(Usage { input, output, cached, ..Usage::default() });
     }
     usage
 }

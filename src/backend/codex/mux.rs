@@ -254,7 +254,7 @@ impl Mux for Threads {
         if line.trim().is_empty() {
             return;
         }
-        match json::from_str::<RpcLine>(line) {
+        match json::object_of::<RpcLine>(line) {
             Err(_) => self.unreadable(line, routes),
             Ok(said) if said.method.is_null() => {
                 said.id.as_u64().into_iter().for_each(|id| self.answered(id, line, routes));

@@ -104,7 +104,8 @@ impl Metrics {
             counts.first_event_times.entry(name()).or_default().add(first);
         }
         for (direction, count) in [("input", ran.usage.input), ("output", ran.usage.output)] {
-            *counts.tokens.entry((name(), direction)).or_default() += count;
+            let sum = counts.tokens.entry((name(), direction)).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Agents that speak the Agent Client Protocol: what recorded ones said, and the traps that none of the recordings has.
 
 mod mux;
-mod recorded;
+pub(super) mod recorded;
 mod run;
 mod said;
 mod traps;
@@ -39,11 +39,14 @@ fn task(prompt: &str) -> Task {
 struct Talk {
     dialogue: Box<dyn Dialogue>,
     played: Played,
+    /// The agent's lines.
+    heard: Vec<String>,
 }
 
 impl Talk {
     fn new(backend: &dyn Backend, task: &Task) -> Talk {
-        let mut talk = Talk { dialogue: backend.dialogue(task), played: Played::default() };
+        let mut talk =
+            Talk { dialogue: backend.dialogue(task), played: Played::default(), heard: Vec::new() };
         talk.hear(|dialogue, steps| dialogue.start(steps));
         talk
     }
@@ -66,6 +69,7 @@ impl Talk {
     }
 
     fn line(&mut self, line: &str) -> Steps {
+        self.heard.push(line.to_owned());
         self.hear(|dialogue, steps| dialogue.line(line, steps))
     }
 

@@ -62,6 +62,19 @@ fn play(file: &str, number: usize, task: &Task) -> Talk {
     talk
 }
 
+/// Every recording's backend, and the lines that its agent says in the first of its prompts.
+pub fn all() -> Vec<(Arc<dyn Backend>, Vec<String>)> {
+    let folders = std::fs::read_dir(format!("{}/tests/data/acp", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path().with_extension("")).collect();
+    files.sort();
+    let heard = |file: &std::path::PathBuf| {
+        let name = file.to_str().unwrap().split("/data/acp/").nth(1).unwrap();
+        (backend(name.split('/').next().unwrap()), play(name, 0, &task("hi")).heard)
+    };
+    files.iter().map(heard).collect()
+}
+
 fn used(played: &Played) -> String {
     let Some(usage) = played.usage() else { return "-".to_owned() };
     format!("{}+{} {} {}", usage.input, usage.output, usage.cached, usage.reasoning)

@@ -452,3 +452,13 @@ fn two_dialogues_at_once_have_each_their_own_answer() {
         assert!(run.steps.contains(&Step::Event(begun)) && run.steps.contains(&Step::Finished(Ok(()))));
     }
 }
+
+/// Found by `make fuzz`: serde takes the items of a list for the members of a struct.
+#[test]
+fn a_list_is_no_message() {
+    let mut kept = greeted();
+    in_turn(&mut kept, 1, "T");
+    for line in ["[2]", "\u{feff} [15,null]", "[2, \"thread/closed\", {\"threadId\": \"T\"}]"] {
+        assert_eq!(kept.program_says(line), ["spoilt".to_owned(), format!("1 < {line}")], "{line}");
+    }
+}

@@ -1,43 +1,11 @@
-//! Requests that nobody would write: those of the table, changed at random, the same way every time. `make fuzz N=1000000`
-//! goes on where `make check` ends.
+//! Requests that nobody would write: those of the table, changed by chance.
 
 use super::table::{TABLE, long_rows};
+use crate::util::fuzz::{self, Bytes, Chance, FEW};
 use clinvk::http::net::BodyError;
 use clinvk::http::net::body::{Body, Reader};
 use clinvk::http::net::head::{self, Halt, MOST_FIELDS, Request};
 use std::io::{self, Read};
-
-/// How many are tried by `make check`.
-const FEW: u64 = 10_000;
-
-/// Numbers by chance, always the same ones (xorshift).
-struct Chance(u64);
-
-impl Chance {
-    /// Those of one case.
-    fn of(case: u64) -> Chance {
-        let mut chance = Chance((case + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        chance.below(2);
-        chance
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit.max(1)
-    }
-
-    fn of_these<T: Copy>(&mut self, these: &[T]) -> T {
-        these[self.below(these.len())]
-    }
-
-    /// A part of something that is so long.
-    fn range(&mut self, length: usize) -> std::ops::Range<usize> {
-        let start = self.below(length + 1);
-        start..start + self.below((length - start).min(40) + 1)
-    }
-}
 
 /// What has a meaning somewhere in a request.
 const WORDS: &[&[u8]] = &[
@@ -89,26 +57,9 @@ const WORDS: &[&[u8]] = &[
 ];
 
 fn changed(chance: &mut Chance, from: &[u8]) -> Vec<u8> {
-    let mut bytes = from.to_vec();
-    for _ in 0..chance.below(4) {
-        let range = chance.range(bytes.len());
-        let at = range.start;
-        match chance.below(7) {
-            0 => drop(bytes.splice(range, chance.of_these(WORDS).iter().copied())),
-            1 => drop(bytes.splice(at..at, chance.of_these(WORDS).iter().copied())),
-            2 => drop(bytes.drain(range)),
-            3 => {
-                let part = bytes[range].to_vec();
-                let to = chance.below(bytes.len() + 1);
-                drop(bytes.splice(to..to, part));
-            }
-            4 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-            5 if at < bytes.len() => bytes[at] = chance.below(256) as u8,
-            _ => bytes.extend_from_slice(TABLE[chance.below(TABLE.len())].1),
-        }
-    }
-    // Now and then something is very long.
-    if chance.below(50) == 0 {
+    let row = TABLE[chance.below(TABLE.len())].1;
+    let mut bytes = fuzz::bytes(chance, from, WORDS, &[row]);
+    if chance.one_in(200) {
         let part = chance.of_these(&[&b"a"[..], b"A: b\r\n", b"1\r\nx\r\n", b"\r\n", b"0", b"\r"]);
         let to = chance.below(bytes.len() + 1);
         drop(bytes.splice(to..to, part.repeat(chance.below(40_000))));
@@ -195,26 +146,27 @@ fn check(bytes: &[u8], start: usize, read: &Read1, most: usize) -> Result<(), &'
     Ok(())
 }
 
-fn try_case(case: u64, long: &[Vec<u8>]) -> Result<(), String> {
-    let mut chance = Chance::of(case);
+fn drawn(chance: &mut Chance, long: &[Vec<u8>]) -> Vec<u8> {
     let from = match chance.below(100) {
         0 => long[chance.below(long.len())].as_slice(),
         _ => TABLE[chance.below(TABLE.len())].1,
     };
-    let bytes = changed(&mut chance, from);
+    changed(chance, from)
+}
+
+fn try_case(bytes: &[u8], chance: &mut Chance) -> Result<(), String> {
     let most = chance.of_these(&[0, 4, 5, 100, 1 << 20]);
-    let seen = read(&bytes, most, || usize::MAX);
-    let show =
-        |what: &str| format!("case {case}: {what}: at most {most} of {:?}", String::from_utf8_lossy(&bytes));
+    let seen = read(bytes, most, || usize::MAX);
+    let show = |what: &str| format!("{what}: at most {most} of {:?}", String::from_utf8_lossy(bytes));
     // However the bytes come.
     let largest = chance.of_these(if bytes.len() < 2000 { &[1, 2, 7, 100] } else { &[100, 1000, 5000] });
-    let in_pieces = read(&bytes, most, || 1 + chance.below(largest));
+    let in_pieces = read(bytes, most, || 1 + chance.below(largest));
     if in_pieces != seen {
         return Err(show(&format!("in pieces of up to {largest}: {in_pieces:?}, at once: {seen:?}")));
     }
     let mut start = 0;
     for (number, one) in seen.0.iter().enumerate() {
-        check(&bytes, start, one, most).map_err(show)?;
+        check(bytes, start, one, most).map_err(show)?;
         start = one.end;
         if one.body.is_ok() {
             // All of what it needs, and nothing of what follows.
@@ -237,14 +189,14 @@ fn try_case(case: u64, long: &[Vec<u8>]) -> Result<(), String> {
 
 #[test]
 fn whatever_comes_is_read_in_one_way_only() {
-    let count = std::env::var("CLINVK_FUZZ").map_or(FEW, |count| count.parse().unwrap());
     let long: Vec<Vec<u8>> =
         long_rows().into_iter().map(|row| row.1).filter(|bytes| bytes.len() <= 100_000).collect();
-    for case in 0..count {
-        if let Err(what) = try_case(case, &long) {
-            panic!("{what}");
-        }
-    }
+    fuzz::target(
+        "requests",
+        FEW,
+        |chance| Bytes(drawn(chance, &long)),
+        |bytes, chance| try_case(&bytes.0, chance),
+    );
 }
 
 /// A fuzzer that never gets anything in, or everything, finds nothing.
@@ -252,7 +204,7 @@ fn whatever_comes_is_read_in_one_way_only() {
 fn the_changed_requests_are_a_good_mixture() {
     let (mut let_in, mut refused, mut open) = (0, 0, 0);
     for case in 0..1000 {
-        let mut chance = Chance::of(case);
+        let mut chance = Chance::of(0, case);
         let from = TABLE[chance.below(TABLE.len())].1;
         let (requests, halt) = read(&changed(&mut chance, from), 1 << 20, || usize::MAX);
         let_in += usize::from(requests.iter().any(|one| one.body.is_ok()));
