@@ -1,5 +1,5 @@
 //! Files at paths where a mistake, or another user, may have put a pipe, a device or a link in a file's place: only what is
-//! a file itself is opened, and nothing waits for the other side of a pipe.
+//! a file itself is opened (or what `open_linked` is led to), and nothing waits for the other side of a pipe.
 
 use crate::base::sys;
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +9,15 @@ use std::path::{Path, PathBuf};
 
 /// Opens a regular file. A link is none, whatever it leads to.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let opened = options.custom_flags(sys::O_NOFOLLOW | sys::O_NONBLOCK).open(path);
+    regular(options.custom_flags(sys::O_NOFOLLOW | sys::O_NONBLOCK).open(path))
+}
+
+/// Opens a regular file, or one that a link leads to: its user may keep it elsewhere.
+pub(crate) fn open_linked(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true).custom_flags(sys::O_NONBLOCK).open(path))
+}
+
+fn regular(opened: io::Result<File>) -> io::Result<File> {
     match opened.and_then(|file| Ok((file.metadata()?.is_file(), file))) {
         Ok((true, file)) => Ok(file),
         Ok((false, _)) => Err(no_file()),
@@ -34,18 +42,22 @@ fn no_file() -> io::Error {
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open(path, OpenOptions::new().read(true))?;
     let length = file.metadata()?.len();
-    let too_long = || {
-        io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has more than {most} bytes, which are not read"),
-        )
-    };
     if length > most {
-        return Err(too_long());
+        return Err(too_long(most));
     }
     let mut bytes = Vec::with_capacity(length as usize);
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
+    read_into(&mut bytes, file, most).map(|()| bytes)
+}
+
+/// Reads all that comes, which is at most so many bytes.
+pub(crate) fn read_into(bytes: &mut Vec<u8>, from: impl Read, most: u64) -> io::Result<()> {
+    from.take(most.saturating_add(1)).read_to_end(bytes)?;
+    if bytes.len() as u64 > most { Err(too_long(most)) } else { Ok(()) }
+}
+
+fn too_long(most: u64) -> io::Error {
+    let sentence = format!("it has more than {most} bytes, which are not read");
+    io::Error::new(io::ErrorKind::FileTooLarge, sentence)
 }
 
 /// A new file. What a crash, or another user, left of that name is removed and never written through.

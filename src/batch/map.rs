@@ -1,11 +1,15 @@
 //! One prompt for each item of a list. The list is read as it is worked on, and nothing of it is kept.
 
 use super::once::Job;
+use super::prompt_file::{INPUT, PromptFile};
 use super::template::{Part, Template};
 use super::{Batch, Course, Halt, Label, Report, Workers, beginning, work};
 use crate::engine::request::Request;
 use crate::exec::Cancel;
 use crate::model::error::Error;
+
+/// What a prompt file says of an item besides its input.
+pub(crate) const VARIABLES: [&str; 3] = ["item", "n", "base"];
 
 /// A prompt with places for an item.
 #[derive(Debug)]
@@ -29,12 +33,30 @@ impl Pattern {
             parts.extend([Part::Text(rest[..at].to_owned()), Part::Variable(name.to_owned())]);
             rest = &rest[at + length..];
         }
-        if parts.is_empty() {
-            let sentence = format!("the prompt has no `{place}`: it would be the same for every item");
-            return Err(Error::Invalid(sentence));
-        }
         parts.push(Part::Text(rest.to_owned()));
         Ok(Pattern(Template(parts)))
+    }
+
+    /// That of a prompt file whose input this is; none is the item itself, unless the file has that already. `files`: what
+    /// goes with every input.
+    pub(crate) fn within(input: Option<Pattern>, file: &PromptFile, files: &str) -> Pattern {
+        let is_whole = !file.has(INPUT) && VARIABLES.iter().any(|variable| file.has(variable));
+        let input = match input {
+            Some(Pattern(input)) => input,
+            None if is_whole => Template::literal(""),
+            None => Template::variable("item"),
+        };
+        let input = if files.is_empty() { input } else { input.and(Template::literal(files)) };
+        Pattern(file.around(input))
+    }
+
+    /// It is not the same for every item. `place`: what would stand for the item.
+    pub(crate) fn checked(self, place: &str) -> Result<Pattern, Error> {
+        if self.0.variables().next().is_some() {
+            return Ok(self);
+        }
+        let sentence = format!("the prompt has no `{place}`: it would be the same for every item");
+        Err(Error::Invalid(sentence))
     }
 
     /// The prompt for an item. What is put in is not looked at again.
@@ -119,9 +141,31 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_file_is_filled_with_the_item_or_with_what_is_made_of_it() {
+        for (text, typed, files, filled) in [
+            ("<{{input}}> {}", None, "", "<a/b.c> {}"),
+            ("Review.", None, "", "Review.\n\na/b.c"),
+            ("<{{input}}>", Some("{n}: {base}"), "", "<3: b>"),
+            ("<{{item}}|{{n}}|{{base}}>", None, "", "<a/b.c|3|b>"),
+            ("<{{item}}>", Some("be {strict}"), "", "<a/b.c>\n\nbe {strict}"),
+            ("<{{input}}>", None, "{}", "<a/b.c\n\n{}>"),
+            ("<{{item}}>", None, "F", "<a/b.c>\n\nF"),
+            ("", None, "", "a/b.c"),
+        ] {
+            let file = PromptFile::read(text, "p.md".to_owned()).unwrap();
+            let typed = typed.map(|typed| Pattern::read(typed, "{}").unwrap());
+            let pattern = Pattern::within(typed, &file, files).checked("{}").unwrap();
+            assert_eq!(pattern.fill("a/b.c", 3), filled, "{text} {files}");
+        }
+    }
+
+    #[test]
     fn a_prompt_that_is_the_same_for_all_is_an_error() {
-        let error = Pattern::read("Summarise", "{}").unwrap_err().to_string();
-        assert_eq!(error, "the prompt has no `{}`: it would be the same for every item");
+        let checked = |pattern: Pattern| pattern.checked("{}").unwrap_err().to_string();
+        let wanted = "the prompt has no `{}`: it would be the same for every item";
+        assert_eq!(checked(Pattern::read("Summarise", "{}").unwrap()), wanted);
+        let file = PromptFile::read("Review.", "p.md".to_owned()).unwrap();
+        assert_eq!(checked(Pattern::within(Pattern::read("x", "{}").ok(), &file, "")), wanted);
         assert!(Pattern::read("Summarise", "").is_err());
     }
 

@@ -11,6 +11,7 @@ mod once;
 mod parallel;
 pub(crate) mod place;
 mod plan;
+pub(crate) mod prompt_file;
 mod result;
 mod retry;
 mod template;

@@ -46,6 +46,39 @@ impl Template {
         Ok(Template(parts))
     }
 
+    /// A text in which nothing is a variable.
+    pub(crate) fn literal(text: impl Into<String>) -> Template {
+        Template(vec![Part::Text(text.into())])
+    }
+
+    /// A variable alone.
+    pub(crate) fn variable(name: &str) -> Template {
+        Template(vec![Part::Variable(name.to_owned())])
+    }
+
+    /// The same with another text in place of one of its variables. What is put in is not looked at again.
+    pub(crate) fn put(self, name: &str, other: &Template) -> Template {
+        let parts = self.0.into_iter().flat_map(|part| match part {
+            Part::Variable(variable) if variable == name => other.0.clone(),
+            part => vec![part],
+        });
+        Template(parts.collect())
+    }
+
+    /// The same with another text behind it, after a blank line.
+    pub(crate) fn and(mut self, other: Template) -> Template {
+        if !self.is_empty() {
+            self.0.push(Part::Text("\n\n".to_owned()));
+        }
+        self.0.extend(other.0);
+        self
+    }
+
+    /// There is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Part::Text(text) if text.is_empty()))
+    }
+
     /// The variables in it, as often as they stand there.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
@@ -115,6 +148,22 @@ mod tests {
         ] {
             assert_eq!(expand(text), Err(error.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn texts_are_put_into_each_other_and_never_looked_at_again() {
+        let read = |text: &str| Template::read(text, |_| Ok(())).unwrap();
+        let all = |template: Template| template.expand(|name| (name == "item").then_some("{{a}} I"));
+        for (outer, inner, whole) in [
+            ("<{{a}}>", Template::literal("{{a}} {{{{"), "<{{a}} {{{{>"),
+            ("{{a}}{{ a }} {{{{a}}", Template::literal("x"), "xx {{a}}"),
+            ("{{a}} {{item}}", Template::variable("item"), "{{a}} I {{a}} I"),
+            ("plain", Template::literal("x"), "plain"),
+        ] {
+            assert_eq!(all(read(outer).put("a", &inner)), whole, "{outer}");
+        }
+        assert_eq!(all(read("x").and(Template::variable("item"))), "x\n\n{{a}} I");
+        assert_eq!(all(read("").and(Template::literal("y"))), "y");
     }
 
     #[test]

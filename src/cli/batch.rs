@@ -12,6 +12,7 @@ use crate::base::sys;
 use crate::base::text;
 use crate::base::world::{self, World};
 use crate::batch::place::{Here, Place};
+use crate::batch::prompt_file::PromptFile;
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
 use crate::client::{Auto, Server, There};
 use crate::config::Config;
@@ -23,6 +24,7 @@ use crate::engine::request::{Defaults, Request};
 use crate::exec::{Cancel, Control};
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Listener};
+use crate::model::fields::Word;
 use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
 use crate::session::Session;
@@ -39,8 +41,13 @@ pub(crate) struct Ready<'a> {
     config: Cow<'a, Config>,
     /// The server where runs happen, and what it is told of this process where it is the user's own.
     server: Option<(Arc<Server>, Option<Caller>)>,
-    /// What the flags ask of every run.
+    /// The prompt file that the command line names.
+    pub(crate) file: Option<PromptFile>,
+    /// Text files that go with every prompt. Where the flag is a list's or a plan's, only those of the prompt file.
+    pub(crate) files: Vec<String>,
+    /// What the flags ask of every run, and the prompt file.
     given: Request,
+    format: Option<OutputFormat>,
     cancel: Arc<Cancel>,
     retries: u32,
 }
@@ -48,7 +55,15 @@ pub(crate) struct Ready<'a> {
 impl<'a> Ready<'a> {
     /// From the flags that all four commands have.
     pub(crate) fn new(typed: &'a Typed, world: World, config: &'a Config) -> Result<Ready<'a>, Error> {
-        let given = Request { files: None, output_format: None, ..prompt::request(typed)? };
+        let (mut given, file) = prompt::asked(typed, &world)?;
+        if typed.command != "compare" {
+            given.files = file.as_ref().and_then(|file| file.options.files.clone());
+        }
+        if typed.has(Name::KeepSessions) {
+            given.ephemeral = None;
+        }
+        let files = given.files.take().unwrap_or_default();
+        let format = given.output_format.take().map(|Word(format)| format);
         let cancel = Cancel::new()?;
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
         let engine = Engine::of(world, config, Agents::Known);
@@ -63,7 +78,8 @@ impl<'a> Ready<'a> {
             Some(default) => Cow::Owned(Config { default_backend: default.to_owned(), ..config.clone() }),
             None => Cow::Borrowed(config),
         };
-        Ok(Ready { engine, typed, config, server, given, cancel: Arc::new(cancel), retries })
+        let cancel = Arc::new(cancel);
+        Ok(Ready { engine, typed, config, server, file, files, given, format, cancel, retries })
     }
 
     /// What requests are completed from.
@@ -153,10 +169,28 @@ impl<'a> Ready<'a> {
             Show::Nothing
         } else if world::stderr_can_be_drawn_on() && !log::log_enabled!(log::Level::Debug) {
             Show::Live(self.has_colours())
-        } else if asks_json(self.typed) {
+        } else if asks_json(self.typed) || self.format == Some(OutputFormat::Json) {
             Show::Nothing
         } else {
             Show::Lines
+        }
+    }
+
+    /// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
+    pub(crate) fn wants_json(&self) -> Result<bool, Error> {
+        match self.format {
+            Some(OutputFormat::Json) if self.typed.has(Name::Jsonl) => {
+                Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
+            }
+            Some(OutputFormat::StreamJson) => {
+                let command = self.typed.command;
+                let sentence = format!("`{command}` prints no unified events: `--json` prints its results");
+                Err(Error::Invalid(sentence))
+            }
+            Some(OutputFormat::Text) if self.typed.command == "map" => {
+                Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()))
+            }
+            format => Ok(format == Some(OutputFormat::Json)),
         }
     }
 
@@ -286,18 +320,4 @@ pub(crate) fn problem(finished: &Finished) -> Option<String> {
         State::Cancelled if message == "cancelled" => message.clone(),
         state => format!("{}: {message}", state.word()),
     })
-}
-
-/// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
-pub(crate) fn wants_json(typed: &Typed) -> Result<bool, Error> {
-    match prompt::output_format(typed)? {
-        Some(OutputFormat::Json) if typed.has(Name::Jsonl) => {
-            Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
-        }
-        Some(OutputFormat::StreamJson) => {
-            let command = typed.command;
-            Err(Error::Invalid(format!("`{command}` prints no unified events: `--json` prints its results")))
-        }
-        format => Ok(format == Some(OutputFormat::Json)),
-    }
 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 use std::io;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
+    let json = ready.wants_json()?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "steps")?;
     let chain = Chain::read(&text, &origin, &ready.defaults())?;
     let from = typed.value(Name::From).map(|word| chain.find(word)).transpose()?;

@@ -4,7 +4,7 @@
 use super::flags::{Name, Typed};
 use super::input::unreadable;
 use super::print;
-use super::prompt::{self, Printed, request};
+use super::prompt::{self, Printed};
 use super::sessions::markdown;
 use super::{complain, exit, resume, signals};
 use crate::backend::Agents;
@@ -12,6 +12,7 @@ use crate::base::logging;
 use crate::base::sync::lock;
 use crate::base::sys::{self, Watch};
 use crate::base::world::{self, World};
+use crate::batch::prompt_file::PromptFile;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::pool::Pool;
@@ -19,6 +20,7 @@ use crate::engine::request::{Request, prompt_with_files, read_text};
 use crate::engine::site::{Asked, Site};
 use crate::exec::{self, Cancel};
 use crate::model::error::{Error, Kind};
+use crate::model::fields::Word;
 use crate::model::task::OutputFormat;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -36,11 +38,16 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     if let Some(flag) = alone.into_iter().find(|flag| typed.has(*flag)) {
         return Err(Error::Invalid(format!("`--{flag}` is for one prompt, not for a chat: give the prompt")));
     }
-    let format = prompt::output_format(typed)?.unwrap_or(config.output.format);
     let mut engine = Engine::of(world, config, Agents::Known);
     engine.pool = Some(Arc::new(Pool::of(config)));
+    let (request, file) = prompt::asked(typed, &engine.world)?;
+    // Its flag was refused above.
+    if let Some(PromptFile { name, .. }) = file.as_ref().filter(|_| request.ephemeral == Some(true)) {
+        return Err(Error::Invalid(format!("{name}: `ephemeral` is for one prompt, not for a chat")));
+    }
+    let format = request.output_format.map_or(config.output.format, |Word(format)| format);
     let site = prompt::site(typed, &engine, config)?;
-    let (session, _) = resume::chosen(typed, &*site, config.session.auto_resume)?;
+    let (session, _) = resume::chosen(typed, &request, &*site, config.session.auto_resume)?;
     let switch = Arc::new(Switch::new()?);
     let on_terminal = world::stdin_is_terminal();
     listen(&switch, on_terminal)?;
@@ -49,7 +56,8 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         config,
         engine: &engine,
         site: &*site,
-        request: request(typed)?,
+        request,
+        file,
         session: session.map(|session| session.id),
         format,
         switch: switch.clone(),
@@ -126,6 +134,8 @@ struct Chat<'a> {
     site: &'a dyn Site,
     /// What is asked for but the prompt. Files and pictures go with the next one only.
     request: Request,
+    /// What the next prompt is the input of. It goes with that one only, too.
+    file: Option<PromptFile>,
     session: Option<String>,
     format: OutputFormat,
     switch: Arc<Switch>,
@@ -178,7 +188,7 @@ impl Chat<'_> {
         self.session = session.or(self.session.take());
         // They were sent, unless nothing was.
         if error.is_none() {
-            (self.request.files, self.request.images) = (None, None);
+            (self.request.files, self.request.images, self.file) = (None, None, None);
         }
         Ok(status)
     }
@@ -197,7 +207,13 @@ impl Chat<'_> {
             };
             let defaults = self.engine.defaults(self.config, None);
             let files = self.request.files.as_deref().unwrap_or_default();
-            let prompt = || prompt_with_files(Some(text.to_owned()), files, &defaults).map(Arc::from);
+            let prompt = || {
+                let text = prompt_with_files(Some(text.to_owned()), files, &defaults)?;
+                Ok(match &self.file {
+                    Some(file) => file.fill(&text).into(),
+                    None => text.into(),
+                })
+            };
             self.site.check(asked, Box::new(prompt))
         });
         let checked = match checked {

@@ -122,13 +122,16 @@ pub const COMMANDS: &[Command] = commands! {
     "models" "": "list the names of models",
         ["clinvk models", "of the backends that are here or configured"],
         ["clinvk models -b claude --json", "of one of them, for a program"];
+    "prompts" "": "list the prompts that are kept under a name",
+        ["clinvk prompts", "~/.clinvk/prompts/review.md is what `git diff | clinvk -t review` puts around the diff"],
+        ["clinvk prompts --json", "with their files, for a program"];
     "doctor" "": "say whether a prompt can run here, and what stands in its way",
         ["clinvk doctor", "exit status 0 when the default backend can run"],
         ["clinvk doctor --server http://127.0.0.1:8080", "with a look at a running server"];
     "parallel" "[-]": "run the tasks of a file",
         ["clinvk parallel -f tasks.json -P 4 --output-dir out", "four at once, a file a result"],
         ["clinvk parallel -f tasks.json --resume out", "only what has not succeeded there"];
-    "map" "PROMPT": "run a prompt for each item of a list",
+    "map" "[PROMPT]": "run a prompt for each item of a list",
         ["git ls-files '*.py' | clinvk map 'Review {}' -P 4", "a prompt for each line"],
         ["find . -print0 | clinvk map -0 'What is {}?'", "for names with any letters in them"];
     "compare" "[PROMPT]": "put a prompt to several backends",

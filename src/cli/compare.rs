@@ -14,8 +14,8 @@ use crate::model::error::Error;
 use serde::Serialize;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
+    let json = ready.wants_json()?;
     let candidates = match typed.value(Name::Backends) {
         Some(words) => candidates(&list(words))?,
         None if typed.has(Name::AllBackends) => {
@@ -32,9 +32,8 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
             return Err(Error::Invalid(sentence.to_owned()));
         }
     };
-    let files: Vec<String> = typed.values(Name::File).map(str::to_owned).collect();
-    let parts = Parts::of(typed, &typed.operands, None, config)?;
-    let asked = parts.prompt(Some(&files), &ready.defaults())?;
+    let parts = Parts::of(typed, &typed.operands, ready.file.as_ref(), None, config)?;
+    let asked = parts.prompt(Some(&ready.files), &ready.defaults())?;
     let workers = Workers(if typed.has(Name::Sequential) { 1 } else { candidates.len() });
     let race = typed.has(Name::Race);
     let (mut in_order, mut results, mut winner) = (InOrder::default(), Vec::new(), None);

@@ -4,7 +4,7 @@
 use super::commands::{COMMANDS, Command, find};
 use super::flags::{FLAGS, Name, Typed, parse};
 use super::prompt::{Where, place};
-use super::{named_config, say, say_json};
+use super::{named_config, prompts, say, say_json};
 use crate::backend::{Agents, Backend, Trust};
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
@@ -127,6 +127,9 @@ fn value_at_place(typed: &Typed, given: &str) -> Option<Offer> {
         Name::Backend => Here::read(typed).backends(),
         Name::Backends | Name::Fallback => Here::read(typed).list(given),
         Name::Model => Here::read(typed).models(None),
+        Name::Template => {
+            World::read().map_or_else(|_| Offer::default(), |world| Offer::of(prompts::offered(&world)))
+        }
         Name::Approval => words_of::<Approval>(),
         Name::Sandbox => words_of::<Sandbox>(),
         Name::Effort => words_of::<Effort>(),

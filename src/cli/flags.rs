@@ -56,6 +56,8 @@ const ANY: &[&str] = &["", "resume", "chat", "parallel", "map", "compare", "chai
 const EVERY: &[&str] = &["", "resume", "chat", "parallel", "map", "compare", "chain", "acp", "mcp"];
 /// Whatever prints an answer.
 const ANSWER: &[&str] = &["", "resume", "chat", "wait"];
+/// Whatever takes a prompt that may be kept in a file.
+const KEPT_PROMPT: &[&str] = &["", "resume", "chat", "map", "compare"];
 const BATCH: &[&str] = &["parallel", "map", "compare", "chain"];
 /// Those that have results of many tasks to keep.
 const KEPT: &[&str] = &["parallel", "map", "chain"];
@@ -94,6 +96,9 @@ flags! {
     AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
     Server             "server",                None,      "URL",          &["", "resume", "chat", "sessions", "doctor", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
     "the prompt":
+    Template           "template",              Some('t'), "NAME",         KEPT_PROMPT, "the prompt that is kept under this name: `clinvk prompts` lists them";
+    PromptFile         "prompt-file",           None,      "FILE",         KEPT_PROMPT, "the prompt is in this file, with {{input}} for what is given besides";
+    Var                "var",                   None,      "NAME=VALUE",   KEPT_PROMPT, "what {{NAME}} stands for in a prompt that is kept (may be repeated)";
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated)";
     Image              "image",                 None,      "FILE",         &["", "resume", "chat", "map", "compare"], "a picture that goes with the prompt (may be repeated)";
     NoStdin            "no-stdin",              Some('n'), "",             &["", "resume", "compare", "chain"], "leave standard input alone: for loops that read their list from it";
@@ -331,6 +336,7 @@ const EXCLUSIVE: &[(Name, Name)] = &[
     (Name::Markdown, Name::Json),
     (Name::All, Name::OlderThan),
     (Name::NoWait, Name::Raw),
+    (Name::Template, Name::PromptFile),
     (Name::Auto, Name::Host),
     (Name::Auto, Name::Port),
     (Name::Auto, Name::Socket),

@@ -1,12 +1,14 @@
 //! What a prompt is made of on the command line: the argument and standard input; and the durations of flags.
 
 use super::flags::{Name, Typed, doubt, prompt_operand};
+use super::prompts::takes_stdin;
 use super::resume::typed_line;
 use crate::base::logging;
 use crate::base::printable;
 use crate::base::sys::{self, Watch};
 use crate::base::text;
 use crate::base::world;
+use crate::batch::prompt_file::PromptFile;
 use crate::config::{Config, StdinUse};
 use crate::engine::request::{self, Defaults, prompt_with_files};
 use crate::model::error::Error;
@@ -24,6 +26,8 @@ const SILENT_PIPE: Duration = Duration::from_secs(3);
 pub(crate) struct Parts<'a> {
     argument: Option<&'a str>,
     stdin: Stdin,
+    /// What they are the input of.
+    file: Option<&'a PromptFile>,
 }
 
 /// What standard input is to a prompt.
@@ -43,6 +47,7 @@ impl<'a> Parts<'a> {
     pub(crate) fn of(
         typed: &Typed,
         operands: &'a [String],
+        file: Option<&'a PromptFile>,
         session: Option<&Session>,
         config: &Config,
     ) -> Result<Parts<'a>, Error> {
@@ -50,7 +55,8 @@ impl<'a> Parts<'a> {
             [dash] if dash == "-" && !typed.literal => (None, true),
             [prompt, dash] if dash == "-" && !typed.literal => (Some(prompt.as_str()), true),
             _ => {
-                let literal = typed.literal || !typed.command.is_empty() || session.is_some();
+                let literal =
+                    typed.literal || !typed.command.is_empty() || session.is_some() || file.is_some();
                 (prompt_operand(operands, literal || is_meant(operands)?)?, false)
             }
         };
@@ -58,23 +64,32 @@ impl<'a> Parts<'a> {
             (true, true) => {
                 return Err(Error::Invalid("`-` and `--no-stdin` exclude each other".to_owned()));
             }
+            (true, false) if takes_stdin(typed) => {
+                return Err(Error::Invalid("`-` is the prompt file already".to_owned()));
+            }
             (true, false) => Stdin::Named,
+            (false, false) if takes_stdin(typed) => Stdin::Left,
             (false, false) if config.input.stdin == StdinUse::Auto => Stdin::Taken,
             (false, _) => Stdin::Left,
         };
-        Ok(Parts { argument, stdin })
+        Ok(Parts { argument, stdin, file })
     }
 
-    /// The prompt: the argument, a blank line, standard input, and the files behind them.
+    /// The prompt: the argument, a blank line, standard input, and the files behind them; all of it as the input of the prompt
+    /// file, where there is one.
     pub(crate) fn prompt(&self, files: Option<&[String]>, defaults: &Defaults<'_>) -> Result<String, Error> {
         let files = files.unwrap_or_default();
-        prompt_with_files(self.before_files(!files.is_empty())?, files, defaults)
+        let needs_more = files.is_empty() && self.file.is_none_or(PromptFile::needs_input);
+        let text = self.before_files(needs_more)?;
+        let Some(file) = self.file else { return prompt_with_files(text, files, defaults) };
+        let has_input = !files.is_empty() || text.as_ref().is_some_and(|text| !text.trim().is_empty());
+        Ok(file.fill(&if has_input { prompt_with_files(text, files, defaults)? } else { String::new() }))
     }
 
-    /// None where the files have to do.
-    fn before_files(&self, has_files: bool) -> Result<Option<String>, Error> {
+    /// None where the files have to do, or the prompt file.
+    fn before_files(&self, needs_more: bool) -> Result<Option<String>, Error> {
         // A prompt of arguments alone is whole without it.
-        let suffices = self.argument.is_some() || has_files;
+        let suffices = self.argument.is_some() || !needs_more;
         let more = match self.stdin {
             Stdin::Named => read(io::stdin().lock())?,
             Stdin::Taken if !suffices => read(io::stdin().lock())?,
@@ -83,17 +98,18 @@ impl<'a> Parts<'a> {
         };
         let argument = self.argument.unwrap_or_default().to_owned();
         let prompt = text::paragraphs([argument, more].into_iter().filter(|part| !part.is_empty()).collect());
-        match self.stdin {
-            _ if has_files || !prompt.trim().is_empty() => {
-                Ok(Some(prompt).filter(|prompt| !prompt.is_empty()))
-            }
-            Stdin::Left => Err(Error::Invalid(
-                "there is no prompt: give one as an argument, or `-` to read standard input".to_owned(),
-            )),
-            Stdin::Named | Stdin::Taken => Err(Error::Invalid(
-                "there is no prompt: give one as an argument or on standard input".to_owned(),
-            )),
+        if !needs_more || !prompt.trim().is_empty() {
+            return Ok(Some(prompt).filter(|prompt| !prompt.is_empty()));
         }
+        let what = match self.file {
+            Some(file) => format!("`{}` needs an input", file.name),
+            None => "there is no prompt".to_owned(),
+        };
+        let where_from = match self.stdin {
+            Stdin::Left => "as an argument, or `-` to read standard input",
+            Stdin::Named | Stdin::Taken => "as an argument or on standard input",
+        };
+        Err(Error::Invalid(format!("{what}: give one {where_from}")))
     }
 }
 

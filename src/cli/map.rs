@@ -10,6 +10,7 @@ use crate::base::text::without_mark;
 use crate::base::world::World;
 use crate::batch::map::Pattern;
 use crate::config::Config;
+use crate::engine::request::prompt_with_files;
 use crate::exec::Cancel;
 use crate::model::error::Error;
 use std::fs::File;
@@ -26,20 +27,9 @@ const READ: usize = 64 << 10;
 const LONGEST_ITEM: usize = 16 << 20;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let json = batch::wants_json(typed)?;
-    if !json && typed.has(Name::OutputFormat) {
-        return Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()));
-    }
     let ready = Ready::new(typed, world, config)?;
-    let prompt = match &typed.operands[..] {
-        [prompt] => prompt,
-        [] => return Err(Error::Invalid("there is no prompt: `clinvk map 'Summarise {}'`".to_owned())),
-        words => {
-            let sentence = format!("the prompt has {} words: put it in quotes", words.len());
-            return Err(Error::Invalid(sentence));
-        }
-    };
-    let pattern = Pattern::read(prompt, typed.value(Name::Replace).unwrap_or("{}"))?;
+    let json = ready.wants_json()?;
+    let pattern = pattern(&ready, typed)?;
     let workers = ready.workers(None)?;
     let fail_fast = typed.has(Name::FailFast) || config.parallel.fail_fast;
     let file = typed.value(Name::File).filter(|name| *name != "-");
@@ -66,12 +56,43 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     let _ = printer.end(&mut out, &report);
     match report.totals.all() {
         0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),
-        _ if !typed.has(Name::Quiet) && !asks_json(typed) => {
+        _ if !typed.has(Name::Quiet) && !json && !asks_json(typed) => {
             crate::base::logging::line(&total(&report, "items"))
         }
         _ => {}
     }
     batch::status(report, &mut out)
+}
+
+/// The prompt for an item: what is typed, or the prompt file with that, or the item alone, as its input.
+fn pattern(ready: &Ready<'_>, typed: &Typed) -> Result<Pattern, Error> {
+    let place = typed.value(Name::Replace).unwrap_or("{}");
+    let asked = match &typed.operands[..] {
+        [] => None,
+        [prompt] => Some(Pattern::read(prompt, place)?),
+        words => {
+            let sentence = format!("the prompt has {} words: put it in quotes", words.len());
+            return Err(Error::Invalid(sentence));
+        }
+    };
+    if asked.is_none() && typed.has(Name::Replace) {
+        let sentence = "`-I` says what stands for the item in a prompt that is typed, and there is none";
+        return Err(Error::Invalid(sentence.to_owned()));
+    }
+    let pattern = match (asked, &ready.file) {
+        (asked, Some(file)) => {
+            let files = match &ready.files[..] {
+                [] => String::new(),
+                files => prompt_with_files(None, files, &ready.defaults())?,
+            };
+            Pattern::within(asked, file, &files)
+        }
+        (Some(asked), None) => asked,
+        (None, None) => {
+            return Err(Error::Invalid("there is no prompt: `clinvk map 'Summarise {}'`".to_owned()));
+        }
+    };
+    pattern.checked(place)
 }
 
 /// A list that is read item by item.

@@ -21,6 +21,7 @@ mod parallel;
 mod print;
 mod progress;
 mod prompt;
+mod prompts;
 mod resume;
 mod runs;
 #[cfg(feature = "serve")]
@@ -117,7 +118,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 2,
-        "version" | "chat" | "backends" | "models" | "doctor" | "acp" | "mcp" | "runs" => 0,
+        "version" | "chat" | "backends" | "models" | "prompts" | "doctor" | "acp" | "mcp" | "runs" => 0,
         "wait" | "cancel" => 1,
         _ => usize::MAX,
     };
@@ -128,7 +129,11 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
         "completions" => completions::run(typed),
         "help" => say_help(typed, commands::find(&typed.operands)?),
         "version" => say_version(typed),
-        "" if typed.operands.is_empty() && world::stdin_is_terminal() && !typed.has(Name::File) => {
+        "" if typed.operands.is_empty()
+            && world::stdin_is_terminal()
+            && !typed.has(Name::File)
+            && !prompts::is_named(typed) =>
+        {
             say_either(typed, help::data(typed.what()), help::SHORT)
         }
         command => {
@@ -163,6 +168,7 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
             let result = match command {
                 "backends" => backends::run(typed, world, &loaded.config),
                 "models" => models::run(typed, world, &loaded.config),
+                "prompts" => prompts::run(typed, &world),
                 "sessions" => sessions::run(typed, world, &loaded.config),
                 "runs" | "wait" | "cancel" => runs::run(typed, world, &loaded.config),
                 "parallel" => parallel::run(typed, world, &loaded.config),
@@ -178,7 +184,11 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
                     "this build has no server: it was made without the feature `serve`".to_owned(),
                 )),
                 "chat" => chat::run(typed, world, &loaded.config),
-                "resume" if typed.has(Name::Interactive) && typed.operands.is_empty() => {
+                "resume"
+                    if typed.has(Name::Interactive)
+                        && typed.operands.is_empty()
+                        && !prompts::is_named(typed) =>
+                {
                     chat::run(typed, world, &loaded.config)
                 }
                 _ => prompt::run(typed, world, &loaded.config),

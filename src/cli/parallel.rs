@@ -14,8 +14,8 @@ use std::io;
 use std::time::Duration;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let json = batch::wants_json(typed)?;
     let ready = Ready::new(typed, world, config)?;
+    let json = ready.wants_json()?;
     let (text, origin) = batch::plan_text(typed, &ready.engine.world, "tasks")?;
     let plan = Plan::read(&text, &origin, &ready.defaults())?;
     drop(text);

@@ -4,11 +4,12 @@ use super::flags::{Name, Typed, known};
 use super::input::Parts;
 use super::print::{self, Out, Printer, Style};
 use super::spinner::Spinner;
-use super::{complain, exit, input, resume, signals};
+use super::{complain, exit, input, prompts, resume, signals};
 use crate::backend::Agents;
 use crate::base::logging;
 use crate::base::words::Worded;
 use crate::base::world::{self, World};
+use crate::batch::prompt_file::PromptFile;
 use crate::client::{self, Auto, Server, There};
 use crate::config::Config;
 use crate::engine::Engine;
@@ -17,7 +18,7 @@ use crate::engine::request::{Picture, Request, Servers, Span, Tools, list};
 use crate::engine::site::{Asked, Checked, Facts, Here, NO_SERVER, Site};
 use crate::exec::{self, Cancel};
 use crate::model::error::{Error, Kind};
-use crate::model::fields::Word;
+use crate::model::fields::{Fields, Word};
 use crate::model::mcp::McpSource;
 use crate::model::task::OutputFormat;
 use serde_json::Value;
@@ -26,24 +27,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
-    let format = output_format(typed)?.unwrap_or(config.output.format);
-    let engine = Engine::of(world, config, Agents::Known);
     // The configuration may ask for JSON, too.
-    let refuse = |backend: Option<&str>, error: &Error| {
+    let refuse = |format: OutputFormat, backend: Option<&str>, error: &Error| {
         print::refusal(format, backend, error);
         Ok(complain(error))
     };
+    let engine = Engine::of(world, config, Agents::Known);
+    let format = output_format(typed)?.unwrap_or(config.output.format);
+    let (request, file) = match asked(typed, &engine.world) {
+        Ok(asked) => asked,
+        Err(error) => return refuse(format, typed.value(Name::Backend), &error),
+    };
+    let format = request.output_format.map_or(format, |Word(format)| format);
     let site = match site(typed, &engine, config) {
         Ok(site) => site,
-        Err(error) => return refuse(typed.value(Name::Backend), &error),
+        Err(error) => return refuse(format, request.backend.as_deref(), &error),
     };
-    let checked = match check(typed, &*site, &engine, config) {
+    let checked = match check(typed, &request, file.as_ref(), &*site, &engine, config) {
         Ok(checked) => checked,
         Err(error) => {
             // Which one a session has is not known before it is found.
             let continues = typed.command == "resume" || typed.has(Name::Continue);
             let default = site.default_backend().filter(|_| !continues);
-            return refuse(typed.value(Name::Backend).or(default), &error);
+            return refuse(format, request.backend.as_deref().or(default), &error);
         }
     };
     let Facts { warnings, dry_run, .. } = checked.facts();
@@ -56,7 +62,7 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     if typed.has(Name::NoWait) {
         return match checked.leave() {
             Ok(id) => super::say_id(format, &id),
-            Err(error) => refuse(typed.value(Name::Backend), &error),
+            Err(error) => refuse(format, request.backend.as_deref(), &error),
         };
     }
     let printed = print(typed, &engine.world.env, config, format, checked)?;
@@ -191,13 +197,15 @@ pub(crate) fn own(typed: &Typed, world: &Arc<World>) -> Result<(Arc<Server>, Cal
 /// All that can be refused before anything is started.
 fn check<'a>(
     typed: &Typed,
+    request: &Request,
+    file: Option<&PromptFile>,
     site: &'a dyn Site,
     engine: &Engine,
     config: &Config,
 ) -> Result<Box<dyn Checked + 'a>, Error> {
-    let (session, operands) = resume::chosen(typed, site, config.session.auto_resume)?;
+    let (session, operands) = resume::chosen(typed, request, site, config.session.auto_resume)?;
     let session = session.as_ref();
-    let parts = Parts::of(typed, operands, session, config)?;
+    let parts = Parts::of(typed, operands, file, session, config)?;
     let wait_limit = match typed.value(Name::Wait) {
         None => Some(Duration::ZERO),
         Some("") => None,
@@ -210,11 +218,10 @@ fn check<'a>(
     if session.is_none() && (typed.has(Name::Wait) || replay) {
         return Err(Error::Invalid("`--wait` and `--replay` are for a session that is continued".to_owned()));
     }
-    let request = request(typed)?;
     let cancel = Cancel::new()?;
     let (lines, alone, cancel) = (typed.has(Name::Raw), typed.has(Name::NoWait), Arc::new(cancel));
     let stopped = cancel.clone();
-    let asked = Asked { request: &request, session, wait_limit, replay, lines, alone, cancel };
+    let asked = Asked { request, session, wait_limit, replay, lines, alone, cancel };
     let prompt = || {
         let text = parts.prompt(request.files.as_deref(), &engine.defaults(config, None))?;
         // From here on there is something to stop, wherever it is.
@@ -222,6 +229,15 @@ fn check<'a>(
         Ok(Arc::from(text))
     };
     site.check(asked, Box::new(prompt))
+}
+
+/// What the flags ask for and, where they say nothing, the prompt file that they name.
+pub(crate) fn asked(typed: &Typed, world: &World) -> Result<(Request, Option<PromptFile>), Error> {
+    let (request, file) = (request(typed)?, prompts::given(typed, world)?);
+    Ok(match file {
+        Some(file) => (request.or(&file.options), Some(file)),
+        None => (request, None),
+    })
 }
 
 /// What the flags ask for.

@@ -5,6 +5,7 @@ use super::sessions::progress;
 use super::table;
 use crate::base::sys;
 use crate::base::world;
+use crate::engine::request::Request;
 use crate::engine::site::Site;
 use crate::model::error::Error;
 use crate::session::{Filter, Session, Sessions};
@@ -17,6 +18,7 @@ const CHOICE: usize = 20;
 /// The session that the command line means, if it means one, and what is left of the operands for the prompt.
 pub(crate) fn chosen<'a>(
     typed: &'a Typed,
+    request: &Request,
     site: &dyn Site,
     auto_resume: bool,
 ) -> Result<(Option<Session>, &'a [String]), Error> {
@@ -25,9 +27,9 @@ pub(crate) fn chosen<'a>(
     if !resumes && !typed.has(Name::Continue) && !auto_resume {
         return Ok((None, operands));
     }
-    let dir = Path::new(typed.value(Name::Workdir).unwrap_or("."));
+    let dir = Path::new(request.workdir.as_deref().unwrap_or("."));
     let dir = (here || !resumes).then(|| site.directory(dir)).transpose()?;
-    let only = Filter { backend: typed.value(Name::Backend).map(str::to_owned), dir, ..Filter::default() };
+    let only = Filter { backend: request.backend.clone(), dir, ..Filter::default() };
     let sessions = site.sessions();
     let newest = || sessions.newest(&only, &mut progress("reading sessions"));
     match operands {

@@ -119,6 +119,7 @@ fn every_command_prints_one_document_with_json_as_the_manual_has_it() {
     assert_eq!(members(&chat), members(&answer));
     tried.borrow_mut().insert("chat".to_owned());
     ok("models", &["models"]);
+    ok("prompts", &["prompts", "-q"]);
     assert_eq!(ok("doctor", &["doctor"])["can_run"], true);
     ok("version", &["version"]);
     ok("version", &["--version"]);

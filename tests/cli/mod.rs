@@ -9,5 +9,6 @@ mod input;
 mod json;
 pub mod manual;
 mod prompt;
+mod prompts;
 mod readme;
 mod terminal;

@@ -8,6 +8,8 @@ trap 'rm -rf "$home"' EXIT
 export HOME="$home" CLINVK_BACKEND=echo
 cd "$home"
 echo '{"tasks": [{"prompt": "a"}, {"prompt": "b"}]}' >tasks.json
+mkdir -p .clinvk/prompts
+echo 'Review {{lang}}: {{input}}' >.clinvk/prompts/review.md
 echo '{"steps": [{"prompt": "a"}, {"prompt": "{{previous}}"}]}' >steps.json
 commands=0
 # What its calls may have in them.
@@ -29,6 +31,9 @@ quiet resume --last again
 quiet parallel -f tasks.json
 quiet map -f tasks.json '{}'
 quiet compare --backends echo hello
+quiet -t review --var lang=C hello
+quiet map -f tasks.json --prompt-file .clinvk/prompts/review.md --var lang=C
+quiet prompts
 quiet chain -f steps.json
 quiet sessions list
 quiet sessions clean --all --dry-run

@@ -26,6 +26,9 @@ TYPED = [
     ("clinvk resume 4\tagain", ["resume", "4" * 12, "again"]),
     ("clinvk sessions tag 4\tone", ["sessions", "tag", "4" * 12, "one"]),
     ("clinvk config get default_b\t", ["config", "get", "default_backend"]),
+    ("clinvk -t rev\thi", ["-t", "review", "hi"]),
+    ("clinvk map --template=rev\thi", ["map", "--template=review", "hi"]),
+    ("clinvk --prompt-file not\thi", ["--prompt-file", "notes.txt", "hi"]),
     ("clinvk help sessions cle\t", ["help", "sessions", "clean"]),
     ("clinvk completions z\t", ["completions", "zsh"]),
     ("clinvk -f not\thi", ["-f", "notes.txt", "hi"]),
@@ -64,6 +67,7 @@ mv "{root}/ran.tmp" "{root}/ran"
     os.makedirs(home, exist_ok=True)
     imported = os.popen(f"env -i HOME={home} {clinvk} sessions import {root}/session.json").read()
     assert imported.strip() == "4" * 32, imported
+    write(os.path.join(home, ".clinvk", "prompts", "review.md"), "Review:\n")
     write(os.path.join(root, "work", "notes.txt"), "")
     os.makedirs(os.path.join(root, "work", "folder"))
     scripts = {shell: os.popen(f"{clinvk} completions {shell}").read() for shell in SHELLS}
