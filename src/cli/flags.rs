@@ -96,7 +96,7 @@ flags! {
     AllBackends        "all-backends",          None,      "",             COMPARE, "ask all that are installed";
     Server             "server",                None,      "URL",          &["", "resume", "chat", "sessions", "doctor", "runs", "wait", "cancel", "parallel", "map", "compare", "chain"], "a server to have it done by: http://HOST:PORT, unix:PATH, or auto for one of your own";
     "the prompt":
-    Template           "template",              Some('t'), "NAME",         KEPT_PROMPT, "the prompt that is kept under this name: `clinvk prompts` lists them";
+    Template           "template",              Some('t'), "NAME",         KEPT_PROMPT, "the prompt that is kept under this name; the command prompts lists them";
     PromptFile         "prompt-file",           None,      "FILE",         KEPT_PROMPT, "the prompt is in this file, with {{input}} for what is given besides";
     Var                "var",                   None,      "NAME=VALUE",   KEPT_PROMPT, "what {{NAME}} stands for in a prompt that is kept (may be repeated)";
     File               "file",                  Some('f'), "FILE",         RUN, "a text file that goes with the prompt (may be repeated)";
