@@ -211,7 +211,11 @@ def lists_sessions(browser, url):
     assert answers(browser, "still there?").endswith(": still there?") and session(browser) == older
     browser.click("#new")
     assert session(browser) == "a new one" and browser.run(f"{element('#transcript')}.childElementCount") == 0
-    assert answers(browser, "a new start") == "turn 1: a new start" and session(browser) != older
+    markup = "<img src=x onerror=alert(1)>"
+    assert answers(browser, markup) == f"turn 1: {markup}" and session(browser) != older
+    go_to(browser, "sessions")
+    browser.shows("#session-list", markup)
+    assert not browser.run("document.querySelectorAll('#session-list img').length"), "text became markup"
 
 
 def cancels_a_run(browser, url):

@@ -72,7 +72,7 @@ fn what_the_page_is_made_of_is_open_typed_small_and_of_this_server() {
         }
         bytes += file.body.len();
     }
-    assert!(bytes < 42_000, "{bytes} bytes");
+    assert!(bytes < 41_500, "{bytes} bytes");
 }
 
 #[test]

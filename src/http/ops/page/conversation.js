@@ -94,7 +94,7 @@ function grow(change) {
   if (isAtEnd) box.scrollTop = box.scrollHeight;
 }
 
-// The lines of a body, as they come.
+// The lines of a body, those together that come together.
 async function* lines(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -103,9 +103,9 @@ async function* lines(body) {
     if (done) break;
     const whole = (rest + value).split("\n");
     rest = whole.pop();
-    yield* whole;
+    yield whole;
   }
-  yield rest;
+  yield [rest];
 }
 
 async function encoded(file) {
@@ -147,8 +147,14 @@ async function answered(body, item, signal) {
   const headers = { "Content-Type": "application/json", Accept: "application/x-ndjson", "X-Clinvk-Wait": "10" };
   const response = await ask("api/v1/prompt", { method: "POST", headers, body: JSON.stringify(body), signal });
   let end = null;
-  for await (const line of lines(response.body)) {
-    if (line.trim()) grow(() => (end = end?.isBad ? end : hear(JSON.parse(line), item) || end));
+  const hearAll = (some) => {
+    for (const line of some.filter((line) => line.trim())) end = end?.isBad ? end : hear(JSON.parse(line), item) || end;
+  };
+  try {
+    // The browser lays the transcript out again each time that it grows.
+    for await (const some of lines(response.body)) grow(() => hearAll(some));
+  } catch (error) {
+    throw new Error(`the connection broke: ${error.message}`);
   }
   return end || { text: "the answer was cut", isBad: true };
 }
@@ -189,11 +195,14 @@ async function send() {
   } catch (error) {
     end = { text: abort.signal.aborted ? "stopped" : error.message, isBad: true, status: error.status };
   }
-  // What was refused is there to be sent again.
-  if (end.status) $("prompt").value ||= prompt;
-  else $("images").value = "";
+  if (end.status) {
+    // What was refused is there to be sent again.
+    $("prompt").value ||= prompt;
+  } else {
+    $("images").value = "";
+    if (session) session.approval = chosen("approval");
+  }
   if (end.status === 401) $("key").focus();
-  if (session && chosen("approval")) session.approval = chosen("approval");
   grow(() => item.end(end.text, end.isBad));
   say(end.isBad ? end.text : `done in ${end.text}`, end.isBad);
   setRunning(null);

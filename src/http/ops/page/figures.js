@@ -1,8 +1,8 @@
 // The figures of `/metrics` as small plots. What came before the part was looked at is not known: lines begin then.
-import { $, ask, counted, kept, make, note } from "./common.js";
+import { $, ask, counted, kept, make, note, seconds } from "./common.js";
 
 const section = $("figures");
-// How many points of a line are kept: five minutes of them.
+// How many points of a line are kept: five minutes of them, where the part is looked at all the time.
 const MOST = 150;
 
 // Samples in the order of time: `at` in seconds, `all` of one text.
@@ -48,18 +48,18 @@ const short = (value) => new Intl.NumberFormat([], { notation: "compact", maximu
 const inMemory = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 function plots() {
-  const values = (name) => history.map((text) => sum(of(text, name)));
+  const points = (name) => history.map((text) => ({ at: text.at, value: sum(of(text, name)) }));
   // This page's own looks are none of those who are counted.
   const requests = history.map((text) => sum(of(text, "clinvk_http_requests_total").filter(({ labels }) => labels.route !== "/metrics")));
-  const rate = history.slice(1).map(({ at }, before) => Math.max(0, requests[before + 1] - requests[before]) / (at - history[before].at));
+  const rate = history.slice(1).map(({ at }, before) => ({ at, value: Math.max(0, requests[before + 1] - requests[before]) / (at - history[before].at) }));
   const slots = sum(now("clinvk_run_slots"));
   const runs = now("clinvk_runs_total");
   return [
-    curve("Runs under way", values("clinvk_run_slots_used"), short, ` of ${slots}`),
+    curve("Runs under way", points("clinvk_run_slots_used"), short, ` of ${slots}`),
     curve("Requests a second", rate, short),
-    curve("Waiting requests", values("clinvk_queue_length"), short),
-    curve("Open connections", values("clinvk_connections"), short),
-    curve("Memory", values("process_resident_memory_bytes"), inMemory),
+    curve("Waiting requests", points("clinvk_queue_length"), short),
+    curve("Open connections", points("clinvk_connections"), short),
+    curve("Memory", points("process_resident_memory_bytes"), inMemory),
     bars("Runs", grouped(runs, ({ backend, kind }) => (kind === "ok" ? backend : `${backend}: ${kind}`)), "no run is over yet"),
     bars("Tokens", grouped(now("clinvk_tokens_total"), ({ backend, direction }) => `${backend} ${direction}`), "none were used yet"),
     times("Time of a run", "clinvk_run_duration_seconds"),
@@ -82,16 +82,16 @@ const figure = (title, value, ...inside) => make("figure", make("figcaption", ti
 // Words are told beside the drawing.
 const drawing = (width, height, ...inside) => svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...inside);
 
-function curve(title, values, inWords, beside = "") {
-  const last = values.at(-1);
-  if (last === undefined) return figure(title, "", make("p", "a moment"));
-  const top = Math.max(...values) || 1;
-  const x = (at) => (values.length < 2 ? at * 100 : (at / (values.length - 1)) * 100);
-  const y = (value) => 38 - (value / top) * 34;
-  // A single value is a line too.
-  const all = values.length < 2 ? [last, last] : values;
-  const line = all.map((value, at) => `${x(at).toFixed(2)},${y(value).toFixed(2)}`).join(" ");
-  return figure(title, inWords(last) + beside, drawing(100, 40, svg("polygon", { points: `0,40 ${line} 100,40` }), svg("polyline", { points: line })), make("small", `at most ${inWords(Math.max(...values))}`));
+// A line over the time that the part was looked at.
+function curve(title, points, inWords, beside = "") {
+  if (!points.length) return figure(title, "", make("p", "a moment"));
+  const last = points.at(-1), top = Math.max(...points.map(({ value }) => value));
+  // A single point is a line too.
+  const first = points.length < 2 ? { ...last, at: last.at - 1 } : points[0];
+  const place = ({ at, value }) => `${(((at - first.at) / (last.at - first.at)) * 100).toFixed(2)},${(38 - (value / (top || 1)) * 34).toFixed(2)}`;
+  const line = [first, ...points].map(place).join(" ");
+  const shape = drawing(100, 40, svg("polygon", { points: `0,40 ${line} 100,40` }), svg("polyline", { points: line }));
+  return figure(title, inWords(last.value) + beside, shape, make("small", `at most ${inWords(top)} in ${seconds(last.at - first.at)}`));
 }
 
 function bars(title, rows, otherwise) {

@@ -1,5 +1,5 @@
 // How prompts and answers look, in the conversation and in the turns of a session.
-import { counted, make, seconds } from "./common.js";
+import { counted, make, seconds, words } from "./common.js";
 
 const inWords = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 1));
 
@@ -66,7 +66,7 @@ export class AnswerItem {
   }
 
   end(text, isBad = false) {
-    this.#foot.textContent = text;
+    this.#foot.replaceChildren(...words(text));
     this.#foot.classList.toggle("bad", isBad);
   }
 }
