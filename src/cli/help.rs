@@ -53,7 +53,7 @@ pub(crate) fn text(command: &Command) -> String {
     let mut text = format!("usage: {}\n\n{}\n", line.collect::<Vec<_>>().join(" "), command.help);
     if command.name.is_empty() {
         text += "\nThe prompt is the argument, or standard input (`-`), or both: argument, blank line, standard input.\n\
-                 In a loop that reads its list from standard input, -n leaves the list to the loop.\n";
+                 In a loop that reads its list from a pipe, the first run takes the rest of the list for its own: -n leaves it.\n";
     }
     if !listed(command).is_empty() {
         text += "\ncommands:\n";

@@ -342,6 +342,11 @@ fn a_loop_keeps_its_list() {
         assert!(seen.out == said && seen.status == 0, "{line}: {seen}");
         assert_eq!(seen.err.matches(warning).count(), warnings, "{line}: {seen}");
     }
+    let help = scene.clinvk(["-h"]).seen();
+    assert!(
+        help.out.contains("the first run takes the rest of the list for its own: -n leaves it"),
+        "{help}"
+    );
     scene.clinvk(["-n", "x", "-"]).fails(1, "clinvk: `-` and `--no-stdin` exclude each other\n");
     let nothing = "clinvk: there is no prompt: give one as an argument, or `-` to read standard input\n";
     scene.clinvk(["-n"]).stdin("x").fails(1, nothing);

@@ -6,7 +6,7 @@ use crate::util::scene::Scene;
 use crate::util::store::Home;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// A scene with these prompts, and the backend that repeats the prompt.
 fn keeping(prompts: &[(&str, &str)]) -> Scene {
@@ -170,6 +170,10 @@ fn what_is_wrong_with_a_prompt_file_is_said_before_anything_runs() {
     ] {
         scene.clinvk(args).fails(1, &format!("clinvk: {error}\n"));
     }
+    let secret = scene.file("work/secret.md", "x");
+    fs::set_permissions(secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let denied = "clinvk: cannot read `secret.md`: Permission denied (os error 13)\n";
+    scene.clinvk(["--prompt-file", "secret.md"]).by_nobody().fails(1, denied);
     // It is a pipe that nobody writes to.
     let made = scene.program("mkfifo").args([scene.text("home/.clinvk/prompts/pipe.md")]).seen();
     assert_eq!(made.status, 0, "{made}");
