@@ -37,7 +37,8 @@ const ROWS: &[Row] = &[
     Row {
         recipe: "Every file of a list, and none twice",
         printed: ["", "...2 completed, 0 failed (...2 completed, 0 failed, 2 done before (..."],
-        file: ("reviews.jsonl", r#"..."content":"What is wrong with a.py?"..."content":"What is wrong with b.py?"..."#),
+        // In the order in which they end.
+        file: ("reviews.jsonl", r#"..."content":"What is wrong with ....py?"..."content":"What is wrong with ....py?"..."#),
         ..PLAIN
     },
     Row {
