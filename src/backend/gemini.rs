@@ -185,6 +185,7 @@ impl Backend for Gemini {
             // Gemini overlooks linked policies.
             copied: &[".gemini/policies"],
             settings: (".gemini/settings.json", settings(task)),
+            settings_variable: "GEMINI_CLI_SYSTEM_SETTINGS_PATH",
             outranked_by: task.dir.join(".gemini/settings.json"),
             firm: if task.no_project_config { Vec::new() } else { firm(task) },
             unusable: confined.then_some(Unusable {

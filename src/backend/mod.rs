@@ -9,6 +9,7 @@ pub mod command;
 pub mod echo;
 pub mod gemini;
 pub(crate) mod jsonrpc; // one framing for all who speak it
+mod launcher; // programs that start those of backends
 mod mux; // runs that share a program
 mod reader; // lines of JSON, none of them lost
 mod registry; // the backends there are
@@ -19,6 +20,7 @@ use crate::model::error::{Error, Failure};
 use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 pub use client_tool::{ClientTool, ToolError, ToolReply};
+pub use launcher::{Launcher, Start};
 pub use mux::{Keeping, Mux, Route, Routes, Seat};
 pub use registry::{Agents, Registry, Trust};
 use serde_json::Value;
@@ -39,7 +41,13 @@ pub trait Backend: Send + Sync {
     /// The name that users type.
     fn name(&self) -> &str;
 
+    /// What has to be installed here.
     fn program(&self) -> &str;
+
+    /// What starts its program, where we do not.
+    fn launcher(&self) -> Option<&Launcher> {
+        None
+    }
 
     /// Whether an option can be honoured; where not, why, or what to use instead.
     fn honours(&self, option: TaskOption) -> Result<(), &'static str>;
@@ -146,6 +154,8 @@ pub struct Launch {
     pub files: Vec<File>,
     /// The home of its own that it gets, where it needs one.
     pub overlay: Option<Overlay>,
+    /// What the program, which is a launcher then, starts in its turn, and how.
+    pub start: Option<Start>,
     /// How its output is cut.
     pub framing: Framing,
     /// What it is told first when it has to stop.
@@ -181,6 +191,8 @@ pub struct Overlay {
     pub(crate) copied: &'static [&'static str],
     /// The settings in the home, JSON with comments: the user's with these laid over them.
     pub settings: (&'static str, Value),
+    /// The variable that names a file of settings which outrank the user's, where the two cannot be merged.
+    pub(crate) settings_variable: &'static str,
     /// Settings that the program may rank above those in the home ...
     pub outranked_by: PathBuf,
     /// ... and pointers (RFC 6901) to what must not be set there, because the task asked for it.

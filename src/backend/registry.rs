@@ -1,5 +1,6 @@
 //! The backends there are: built-in ones, those of the configuration, and known agents that are asked for by name.
 
+use super::launcher::{Launched, Launcher};
 use super::{Backend, acp, claude, codex, command, echo, gemini};
 use crate::base::sync::{read, write};
 use crate::base::text::nearest;
@@ -66,8 +67,16 @@ impl Registry {
         (registry, disabled)
     }
 
-    /// The one list that a new backend is added to.
     fn backend(&self, name: &str, part: &BackendConfig) -> Arc<dyn Backend> {
+        let backend = self.without_launcher(name, part);
+        match Launcher::of(name, part) {
+            Some(launcher) => Arc::new(Launched { inner: backend, launcher }),
+            None => backend,
+        }
+    }
+
+    /// The one list that a new backend is added to.
+    fn without_launcher(&self, name: &str, part: &BackendConfig) -> Arc<dyn Backend> {
         let program = Some(part.program.clone()).filter(|program| !program.is_empty());
         let models: Vec<(String, String)> = part.models.clone().into_iter().collect();
         match name {
@@ -140,6 +149,10 @@ impl Registry {
 
     /// How the program of a backend is installed, and how its user logs in, where that is known.
     pub(crate) fn remedy(&self, backend: &dyn Backend) -> Option<(&'static str, &'static str)> {
+        // What is to be installed is the launcher.
+        if backend.launcher().is_some() {
+            return None;
+        }
         let of_vendor = backend.vendor().map(|vendor| (vendor.install, vendor.login));
         of_vendor.or_else(|| self.agent(backend.name()).map(|agent| (&*agent.install, &*agent.login)))
     }

@@ -20,6 +20,16 @@ pub(crate) fn paragraphs(mut texts: Vec<String>) -> String {
     if texts.len() == 1 { texts.remove(0) } else { texts.join("\n\n") }
 }
 
+/// A word as a POSIX shell takes it.
+pub(crate) fn quote(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=,@%+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// The known word that was probably meant: fewest edits, at most a third of the word's letters.
 pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();

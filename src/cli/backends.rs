@@ -115,6 +115,11 @@ impl Told {
         self.agent.map(fact).map(String::as_str).filter(|fact| !fact.is_empty())
     }
 
+    /// What starts its program.
+    pub(super) fn launched(&self) -> Option<String> {
+        self.backend.launcher().map(|launcher| format!("started by `{}`", launcher.shown()))
+    }
+
     fn where_not(&self) -> &'static str {
         if self.backend.program().contains('/') { "an executable file" } else { "on PATH" }
     }
@@ -126,6 +131,7 @@ impl Told {
             (true, None) => "missing",
         };
         let program = match (&self.path, self.remedy) {
+            _ if self.backend.launcher().is_some() => self.launched().unwrap_or_default(),
             (Some(path), _) => path.display().to_string(),
             (None, Some((install, login))) => format!("`{install}`; log in: {login}"),
             (None, None) => self.backend.program().to_owned(),
@@ -147,6 +153,7 @@ impl Told {
             "source": self.source,
             "protocol": self.protocol.map(Protocol::word),
             "program": self.backend.program(),
+            "launcher": self.backend.launcher().map(|launcher| &launcher.words),
             "path": self.path,
             "version": self.version(),
             "enabled": self.enabled,

@@ -17,7 +17,7 @@ pub use table::{
     BUILT_IN, BackendConfig, Client, Config, Declared, Echo, Fields, Input, KEYS, Key, KeyPolicy, Modes, Of,
     Output, Parallel, PoolConfig, Server, Session, UnifiedFlags,
 };
-pub use value::{AnswerAs, PromptBy, Protocol, StdinUse, SystemBy, Type, UsageOf};
+pub use value::{AnswerAs, LauncherType, PromptBy, Protocol, StdinUse, SystemBy, Type, UsageOf};
 
 use crate::base::collect::inserted;
 use crate::base::json::json;

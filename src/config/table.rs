@@ -1,7 +1,7 @@
 //! The table of keys: every key's name, type, default and help stand here and nowhere else. The structs that the rest
 //! of the program reads are made from it.
 
-use super::value::{AnswerAs, PromptBy, Protocol, Setting, StdinUse, SystemBy, Type, UsageOf};
+use super::value::{AnswerAs, LauncherType, PromptBy, Protocol, Setting, StdinUse, SystemBy, Type, UsageOf};
 use crate::base::collect::inserted;
 use crate::model::error::Kind;
 use crate::model::task::{Approval, OutputFormat, Sandbox, ToolUse};
@@ -307,6 +307,10 @@ table! {
         system_prompt: String = "", "replaces the backend's system prompt; empty keeps it";
         extra_flags: Vec<String> = "", "flags for the backend's own command line";
         mcp: String = "", "MCP servers whose tools the agent has, unless a run has its own: a file of them, or JSON";
+        launcher: Vec<String> = "", "the command that starts the program, here or elsewhere, such as `ssh HOST`; empty is clinvk itself";
+        launcher_type: Option<LauncherType> = "", "where it starts the program: local, exec (elsewhere, by words), shell (elsewhere, by a line); empty goes by its name";
+        launcher_workdir: Vec<String> = "", "what directories are called there: `FROM:TO` each, or the place of every working directory alone";
+        launcher_env: Vec<String> = "", "the names of environment variables that the program gets elsewhere, too";
         + declared: Declared = "", "What only a backend has that the file declares.";
         + echo: Echo = "", "What only `echo` has.";
     }

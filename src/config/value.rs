@@ -247,6 +247,18 @@ words! {
     }
 }
 
+words! {
+    /// Where a launcher starts a program, and how it takes its words.
+    LauncherType {
+        /// On this machine, with our files and variables.
+        Local = "local",
+        /// Elsewhere, and it passes the words on as they stand.
+        Exec = "exec",
+        /// Elsewhere, and it hands the words to a shell there.
+        Shell = "shell",
+    }
+}
+
 macro_rules! word_settings {
     ($($word:ty),+) => {$(
         impl Setting for $word {
@@ -277,6 +289,7 @@ word_settings!(
     Protocol,
     SystemBy,
     UsageOf,
+    LauncherType,
     ToolUse,
     Kind
 );

@@ -3,6 +3,7 @@
 use crate::backend::{Launch, Step, Steps, Trust};
 use crate::base::collect::inserted;
 use crate::base::json::json;
+use crate::base::text::quote;
 use crate::config::{BackendConfig, Config};
 use crate::engine::{Engine, Prepared};
 use crate::model::error::Error;
@@ -23,19 +24,33 @@ pub(crate) enum Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The arguments as this reader sees them.
+    /// The launch as this reader sees it, in its words.
+    fn words(self, launch: &Launch) -> Vec<String> {
+        let mut launch = launch.clone();
+        launch.args = self.args(&launch);
+        if let (Some(start), Reader::Other(_)) = (&mut launch.start, self) {
+            start.words.iter_mut().for_each(|word| *word = hidden(word));
+        }
+        launch.words("<run>")
+    }
+
+    /// The program's own arguments as this reader sees them.
     pub(crate) fn args(self, launch: &Launch) -> Vec<String> {
         let Reader::Other(config) = self else { return launch.args.clone() };
         let is_configured = |word: &String| {
             config.declared.command.iter().skip(1).chain(&config.extra_flags).any(|own| own == word)
         };
-        let shown = |word: &String| match word.split_once('=') {
-            _ if !is_configured(word) => word.clone(),
-            Some((flag, _)) if flag.starts_with('-') => format!("{flag}={HIDDEN}"),
-            None if word.starts_with('-') => word.clone(),
-            _ => HIDDEN.to_owned(),
-        };
+        let shown = |word: &String| if is_configured(word) { hidden(word) } else { word.clone() };
         launch.args.iter().map(shown).collect()
+    }
+}
+
+/// A configured word without what may be a value.
+fn hidden(word: &str) -> String {
+    match word.split_once('=') {
+        Some((flag, _)) if flag.starts_with('-') => format!("{flag}={HIDDEN}"),
+        None if word.starts_with('-') => word.to_owned(),
+        _ => HIDDEN.to_owned(),
     }
 }
 
@@ -79,13 +94,20 @@ pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
         Reader::Owner => Value::from(value.as_str()),
         Reader::Other(_) => Value::Null,
     };
+    let visible = |value: &'_ String| match reader {
+        Reader::Owner => value.clone(),
+        Reader::Other(_) => HIDDEN.to_owned(),
+    };
+    let set: Vec<_> = launch.env.iter().map(|(name, set)| (&**name, visible(set))).collect();
+    let by_name = launch.start.iter().flat_map(|start| start.env.iter().map(|name| (&**name, HIDDEN)));
+    let first = launch.opening(set.iter().map(|(name, value)| (*name, &**value)).chain(by_name));
     let env: Map<_, _> = inserted(launch.env.iter().map(|(name, set)| (name.clone(), value(set))));
     json!({
         "dry_run": true,
         "backend": prepared.backend.name(),
         "model": prepared.task.model,
         "program": program,
-        "args": reader.args(launch),
+        "args": reader.words(launch),
         "env": env,
         "unset": launch.unset,
         "dir": launch.dir,
@@ -94,7 +116,7 @@ pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
             let (name, ours) = &overlay.settings;
             json!({"home": overlay.home, "settings": name, "merged": ours})
         }),
-        "stdin": said.concat(),
+        "stdin": first + &said.concat(),
         "warnings": prepared.warnings,
     })
 }
@@ -113,32 +135,60 @@ pub(crate) fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
         text += &writing(&overlay.home.join(name), &ours.to_string());
     }
     text.extend(launch.files.iter().map(|file| writing(&file.path, &file.text)));
+    let opening = opening(launch, reader);
     let mut words = vec!["env".to_owned()];
     words.extend(launch.unset.iter().flat_map(|name| ["-u".to_owned(), quote(name)]));
-    words.extend(launch.env.iter().map(|(name, value)| match reader {
+    let set = launch.env.iter().filter(|_| opening.is_empty());
+    words.extend(set.map(|(name, value)| match reader {
         Reader::Owner => format!("{name}={}", quote(value)),
         // As the environment of the reader who pastes it has it.
         Reader::Other(_) => format!("{name}=\"${name}\""),
     }));
-    if launch.env.is_empty() && launch.unset.is_empty() {
+    if words.len() == 1 {
         words.pop();
     }
     words.push(quote(&program));
-    words.extend(reader.args(launch).iter().map(|arg| quote(arg)));
+    words.extend(reader.words(launch).iter().map(|arg| quote(arg)));
     let (dir, command, said) = (quote(&launch.dir.to_string_lossy()), words.join(" "), said.concat());
+    let first = match opening.join(" ") {
+        lines if lines.is_empty() => String::new(),
+        lines => format!("printf '%s\\n' {lines}; "),
+    };
     text += &comment("Would execute:");
     text + &match &*said {
-        "" => format!("cd {dir} && {command} </dev/null\n"),
+        "" if first.is_empty() => format!("cd {dir} && {command} </dev/null\n"),
+        "" => format!("cd {dir} && {{ {first}}} | {command}\n"),
         // Two-way programs end at the end of their input, whether they have answered or not.
         lines if !prepared.backend.rehearsal(&prepared.task).is_empty() => {
-            format!("cd {dir} && {{ cat; sleep 5; }} <<'{END}' | {command}\n{lines}{END}\n")
+            format!("cd {dir} && {{ {first}cat; sleep 5; }} <<'{END}' | {command}\n{lines}{END}\n")
         }
         // Lines are easier to read as they are; a text without a last line's end can only be a word.
-        lines if lines.ends_with('\n') && !lines.lines().any(|line| line == END) => {
+        lines if first.is_empty() && lines.ends_with('\n') && !lines.lines().any(|line| line == END) => {
             format!("cd {dir} && {command} <<'{END}'\n{lines}{END}\n")
         }
-        word => format!("cd {dir} && printf %s {} | {command}\n", quote(word)),
+        word if first.is_empty() => format!("cd {dir} && printf %s {} | {command}\n", quote(word)),
+        word => format!("cd {dir} && {{ {first}printf %s {}; }} | {command}\n", quote(word)),
     }
+}
+
+/// The lines that a launcher's shell is told first, as words of a shell; none where it has all in another way. What is not
+/// known here, or not for this reader, is as the environment of who pastes it has it.
+fn opening(launch: &Launch, reader: Reader<'_>) -> Vec<String> {
+    let by_name = |name: &str| format!("\"{name}=${name}\"");
+    let known = match reader {
+        Reader::Owner => launch.opening(launch.env.iter().map(|(name, value)| (&**name, &**value))),
+        Reader::Other(_) => launch.opening([]),
+    };
+    let mut lines: Vec<String> = match reader {
+        Reader::Owner => Vec::new(),
+        Reader::Other(_) if known.is_empty() => Vec::new(),
+        Reader::Other(_) => launch.env.iter().map(|(name, _)| by_name(name)).collect(),
+    };
+    if !known.is_empty() {
+        lines.extend(launch.start.iter().flat_map(|start| start.env.iter().map(|name| by_name(name))));
+    }
+    lines.extend(known.lines().map(quote));
+    lines
 }
 
 /// The same with its MCP servers as this reader sees them.
@@ -188,13 +238,3 @@ fn comment(words: &str) -> String {
 
 /// The line that ends what is said on standard input.
 const END: &str = "END_OF_CLINVK_INPUT";
-
-/// A word as a POSIX shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=,@%+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}

@@ -77,6 +77,12 @@ impl Engine {
     /// The error of a backend whose program is not there.
     pub(crate) fn not_installed(&self, backend: &dyn Backend) -> Error {
         let remedy = |(install, login)| format!("`{install}` installs it; log in: {login}");
+        if let Some(launcher) = backend.launcher() {
+            return Error::Launcher {
+                backend: backend.name().to_owned(),
+                program: launcher.words[0].clone(),
+            };
+        }
         Error::NotInstalled {
             backend: backend.name().to_owned(),
             program: backend.program().to_owned(),

@@ -103,12 +103,14 @@ impl<'a> Conversation<'a> {
         partner: &'a dyn Partner,
         tools: ClientTools<'a>,
     ) -> Conversation<'a> {
-        let Pipes { stdin, stdout, stderr } = pipes;
+        let Pipes { opening, stdin, stdout, stderr } = pipes;
+        let opening: Option<Box<dyn Deref<Target = str>>> =
+            if opening.is_empty() { None } else { Some(Box::new(opening)) };
         Conversation {
             stdin,
             stdout,
             stderr,
-            pending: VecDeque::new(),
+            pending: opening.into_iter().collect(),
             written: 0,
             close_stdin: false,
             cutter: Cutter::new(launch.framing),

@@ -5,7 +5,7 @@ use super::conversation::Conversation;
 use super::lines::{Cutter, TooLong};
 use super::live::Live;
 use super::terminals::ClientTools;
-use super::{Control, Files, Partner, Pipes, Report, as_program, marker, open_directories, tree};
+use super::{Control, Files, Partner, Pipes, Report, as_program, marker, open_directories, opening, tree};
 use crate::backend::{Dialogue, Launch, Mux, Route, Routes, Seat, StopSignal};
 use crate::base::logging::DIALOGUE;
 use crate::base::sync::{lock, wait};
@@ -139,17 +139,19 @@ impl Kept {
                 Ok(files) => files,
                 Err(error) => return drop(tell.send(Err(error))),
             };
+            let args = launch.words(&marker);
             let child = open_directories(&launch).and_then(|dir| {
                 let fail = |error| Error::Start { program: program.display().to_string(), error };
-                Live::start(as_program(&program, &launch, dir, &marker, &world), &marker).map_err(fail)
+                let started = as_program(&program, &args, &launch, dir, &marker, &world);
+                let opening = opening(&launch, &started);
+                let (child, live) = Live::start(started, &marker).map_err(fail)?;
+                Ok((child.pid, Pipes::of(child, opening), live))
             });
-            let (child, mut live) = match child {
+            let (pid, pipes, mut live) = match child {
                 Ok(child) => child,
                 Err(error) => return drop(tell.send(Err(error))),
             };
-            let pid = child.pid;
-            log::debug!(target: DIALOGUE, "started pid {pid} to be kept: {} {:?}", program.display(), launch.args);
-            let pipes = Pipes::of(child);
+            log::debug!(target: DIALOGUE, "started pid {pid} to be kept: {} {:?}", program.display(), args);
             // Who started it waits for this.
             let _ = tell.send(Ok(pid));
             let exit = Hub::new(pid, pipes, &launch, &of_thread, &live, grace).hold();
@@ -341,7 +343,8 @@ fn pipe() -> io::Result<(File, File)> {
 fn pipes() -> io::Result<(Pipes, Ends)> {
     let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?, pipe()?);
     let ends = Ends { stdin: their_stdin, stdout: their_stdout, stderr: their_stderr };
-    Ok((Pipes { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) }, ends))
+    let opening = String::new();
+    Ok((Pipes { opening, stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) }, ends))
 }
 
 /// What waits to be written, from where it is.
@@ -438,13 +441,17 @@ impl<'a> Hub<'a> {
         live: &'a Live,
         grace: Duration,
     ) -> Hub<'a> {
-        let Pipes { stdin, stdout, stderr } = pipes;
+        let Pipes { opening, stdin, stdout, stderr } = pipes;
+        let mut outbox = Outbox::default();
+        if let Some(opening) = opening.strip_suffix('\n') {
+            outbox.push(opening.to_owned());
+        }
         Hub {
             pid,
             stdin,
             stdout,
             stderr,
-            outbox: Outbox::default(),
+            outbox,
             cutter: Cutter::new(launch.framing),
             guests: BTreeMap::new(),
             shared,

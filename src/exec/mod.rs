@@ -32,6 +32,8 @@ use crate::model::error::{Error, Failure, Limit};
 use crate::model::event::Listener;
 use conversation::Conversation;
 use live::Live;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -179,15 +181,17 @@ pub struct Report {
 
 /// Our ends of a program's pipes, or of what takes their place. They never block.
 struct Pipes {
+    /// What is written before all else: what a launcher's shell has to know.
+    opening: String,
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
 }
 
 impl Pipes {
-    fn of(child: Child) -> Pipes {
+    fn of(child: Child, opening: String) -> Pipes {
         let Child { stdin, stdout, stderr, .. } = child;
-        Pipes { stdin, stdout, stderr }
+        Pipes { opening, stdin, stdout, stderr }
     }
 }
 
@@ -223,8 +227,10 @@ pub fn run(
     let _files = Files::write(launch, world)?;
     let dir = open_directories(launch)?;
     let start = |error| Error::Start { program: program.display().to_string(), error };
-    let (child, mut live) =
-        Live::start(as_program(program, launch, dir, marker, world), marker).map_err(start)?;
+    let args = launch.words(marker);
+    let started = as_program(program, &args, launch, dir, marker, world);
+    let opening = opening(launch, &started);
+    let (child, mut live) = Live::start(started, marker).map_err(start)?;
     let pid = child.pid;
     // Not the environment: keys are in it.
     log::debug!(
@@ -232,12 +238,13 @@ pub fn run(
         "started pid {pid} in {}: {} {:?}",
         launch.dir.display(),
         program.display(),
-        launch.args
+        args
     );
     let tools = ClientTools::new(launch, marker, world, &live);
     let alone = Alone { pid, live: &live };
     let result =
-        Conversation::new(Pipes::of(child), launch, dialogue, control, listener, &alone, tools).hold();
+        Conversation::new(Pipes::of(child, opening), launch, dialogue, control, listener, &alone, tools)
+            .hold();
     live.end(Some(pid));
     result.map_err(|error| Error::System { what: "listen to a program", error })
 }
@@ -284,7 +291,8 @@ fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
 
 fn as_program<'a>(
     path: &'a Path,
-    launch: &'a Launch,
+    args: &'a [String],
+    launch: &Launch,
     dir: OwnedFd,
     marker: &str,
     world: &World,
@@ -296,7 +304,16 @@ fn as_program<'a>(
         None => set(MARKER, marker),
         Some(outer) => set(MARKER, &format!("{outer}:{marker}")),
     }
-    Program { path, args: &launch.args, env, dir: Some(dir), tag: Some(tree::tag(marker)), stdin: None }
+    Program { path, args, env, dir: Some(dir), tag: Some(tree::tag(marker)), stdin: None }
+}
+
+/// What a launcher's shell has to know: what is set for the run, and what it is to have besides of its environment.
+fn opening(launch: &Launch, program: &Program<'_>) -> String {
+    let set = launch.env.iter().map(|(name, _)| name.as_str()).chain([MARKER]);
+    let more = launch.start.iter().flat_map(|start| start.env.iter().map(String::as_str));
+    let names: BTreeSet<&str> = set.chain(more).collect();
+    let variable = |name| Some((name, program.env.get(OsStr::new(name))?.to_str()?));
+    launch.opening(names.into_iter().filter_map(variable))
 }
 
 /// The files of a launch: written 0600 in a directory of their own, gone when this is dropped.

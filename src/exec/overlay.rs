@@ -252,6 +252,7 @@ mod tests {
                 written: &[".tool/login.json", ".tool/token.json"],
                 copied: &[".tool/policies"],
                 settings: (".tool/settings.json", json!({"a": {"x": 1}, "list": ["ours"]})),
+                settings_variable: "TOOL_SETTINGS",
                 outranked_by: self.0.join("project/.tool/settings.json"),
                 firm: vec!["/a/x"],
                 unusable: Some(Unusable { variable: "TOOL_BOX", setting: "/box", why: "no boxes" }),

@@ -195,13 +195,12 @@ impl<'a> ClientTools<'a> {
         let program =
             program.ok_or_else(|| ToolError::NotFound(format!("there is no program `{command}`")))?;
         let launch = Launch {
-            args,
             env: self.launch.env.iter().cloned().chain(env).collect(),
             unset: self.launch.unset.clone(),
             ..Launch::default()
         };
         let start = || {
-            let mut program = as_program(&program, &launch, dir, self.marker, self.world);
+            let mut program = as_program(&program, &args, &launch, dir, self.marker, self.world);
             program.stdin = Some(File::open("/dev/null")?.into());
             self.live.start_terminal(program)
         };

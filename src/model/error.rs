@@ -150,6 +150,13 @@ pub enum Error {
     },
     /// The backend is switched off in the configuration.
     Disabled { backend: String },
+    /// What starts the backend's program is not on PATH.
+    Launcher {
+        /// The backend's name.
+        backend: String,
+        /// The launcher's program.
+        program: String,
+    },
     /// The backend's program is not on PATH.
     NotInstalled {
         backend: String,
@@ -315,7 +322,7 @@ impl Error {
         match self {
             Error::Invalid(_) | Error::Unknown { .. } | Error::CannotHonour { .. } => Kind::InvalidRequest,
             Error::UnknownBackend { .. } => Kind::UnknownBackend,
-            Error::NotInstalled { .. } => Kind::NotInstalled,
+            Error::NotInstalled { .. } | Error::Launcher { .. } => Kind::NotInstalled,
             Error::Start { error, .. } => kind_of_io(error, Kind::NotInstalled),
             Error::Disabled { .. } | Error::ExtraFlag { .. } | Error::Policy { .. } => Kind::Policy,
             Error::Config { .. } | Error::Listen { .. } => Kind::Config,
@@ -356,8 +363,16 @@ impl fmt::Display for Error {
                 f,
                 "backend `{backend}` is disabled: `clinvk config set backends.{backend}.enabled true` enables it"
             ),
+            Error::Launcher { backend, program } => {
+                let where_not = where_not(program);
+                write!(
+                    f,
+                    "backend `{backend}` cannot be started: its launcher `{program}` is not {where_not}"
+                )?;
+                write!(f, " (backends.{backend}.launcher)")
+            }
             Error::NotInstalled { backend, program, remedy } => {
-                let where_not = if program.contains('/') { "an executable file" } else { "on PATH" };
+                let where_not = where_not(program);
                 write!(f, "backend `{backend}` is not installed: `{program}` is not {where_not}")?;
                 remedy.as_ref().map_or(Ok(()), |remedy| write!(f, ": {remedy}"))
             }
@@ -448,6 +463,10 @@ impl std::error::Error for Error {}
 /// The kind of what the system refused: a shortage is no fault of the caller's and passes; else it is what it would be in that place.
 pub(crate) fn kind_of_io(error: &std::io::Error, otherwise: Kind) -> Kind {
     if sys::is_shortage(error) { Kind::Busy } else { otherwise }
+}
+
+fn where_not(program: &str) -> &'static str {
+    if program.contains('/') { "an executable file" } else { "on PATH" }
 }
 
 /// Ends a sentence about an unknown word with the nearest known one, or with all of them.

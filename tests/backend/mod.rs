@@ -9,6 +9,7 @@ mod declared;
 mod fuzz;
 mod gemini;
 mod kept;
+mod launchers;
 mod options;
 
 use clinvk::model::mcp::{McpServer, Transport};

@@ -113,6 +113,9 @@ fn tested(told: &Told, version: Option<&str>) -> (String, Option<bool>) {
 fn self_and_version(told: &Told, version: Option<&str>) -> String {
     let path = told.path.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default();
     match version {
+        _ if told.launched().is_some() => {
+            format!("{}: its version and login are not asked for there", told.launched().unwrap_or_default())
+        }
         Some(version) => format!("{version}, {path}"),
         None => path,
     }
