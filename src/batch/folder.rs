@@ -1,6 +1,7 @@
 //! A directory with the results of a batch: one file a task, written when it ends, and `summary.json`. From it a batch
 //! that was broken off is taken up again. Only one clinvk uses it at a time.
 
+use super::map::Shard;
 use super::{Finished, Label, State, Totals};
 use crate::base::lock::{Lock, Tried};
 use crate::base::sync::lock;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How old the summary may be while the batch is under way.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How a batch went, beside its results.
+pub(super) const SUMMARY: &str = "summary.json";
 /// More letters of an id do not fit into a file's name together with the rest.
 const LONGEST_NAME: usize = 100;
 
@@ -26,6 +29,8 @@ pub struct Folder {
     prefix: &'static str,
     /// What is done already is not done again.
     resumes: bool,
+    /// The part of a list that the results are of.
+    shard: Option<Shard>,
     state: Mutex<Progress>,
     _lock: Lock,
 }
@@ -67,12 +72,17 @@ impl Folder {
             };
         let (planned, totals, rows, since) = (None, Totals::default(), Vec::new(), Instant::now());
         let state = Mutex::new(Progress { planned, totals, rows, since, written: since });
-        Ok(Folder { path: path.to_owned(), prefix, resumes: false, state, _lock: lock })
+        Ok(Folder { path: path.to_owned(), prefix, resumes: false, shard: None, state, _lock: lock })
     }
 
     /// The same, in which what is done already is not done again.
     pub(crate) fn resumed(self) -> Folder {
         Folder { resumes: true, ..self }
+    }
+
+    /// The same, for a part of a list.
+    pub(crate) fn of_shard(self, shard: Option<Shard>) -> Folder {
+        Folder { shard, ..self }
     }
 
     /// A batch begins.
@@ -85,13 +95,13 @@ impl Folder {
     /// The result of an earlier batch, if it was a success and asked the same.
     pub(super) fn find(&self, label: &Label, digest: &str) -> Option<Finished> {
         let value = self.read(label).filter(|_| self.resumes)?;
-        let finished = Finished::read(label.clone(), &value)?;
+        let finished = Finished { resumed: true, ..Finished::read(label.clone(), &value)? };
         (finished.state == State::Completed && value["digest"] == digest).then_some(finished)
     }
 
     /// The result of an earlier batch, if it was a success, whatever it asked.
     pub(super) fn answer(&self, label: &Label) -> Option<Finished> {
-        let finished = Finished::read(label.clone(), &self.read(label)?)?;
+        let finished = Finished { resumed: true, ..Finished::read(label.clone(), &self.read(label)?)? };
         (finished.state == State::Completed).then_some(finished)
     }
 
@@ -134,6 +144,8 @@ impl Folder {
         #[derive(Serialize)]
         struct Summary<'a> {
             status: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            shard: Option<String>,
             total_tasks: usize,
             #[serde(flatten)]
             totals: Totals,
@@ -155,12 +167,13 @@ impl Folder {
         };
         let summary = Summary {
             status,
+            shard: self.shard.map(|shard| shard.to_string()),
             total_tasks: state.planned.unwrap_or(state.totals.all()),
             totals: state.totals,
             total_duration_seconds: state.since.elapsed().as_secs_f64(),
             results: state.rows.iter().enumerate().filter_map(line).collect(),
         };
-        self.write("summary.json", &summary)?;
+        self.write(SUMMARY, &summary)?;
         state.written = Instant::now();
         Ok(())
     }

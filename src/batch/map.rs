@@ -4,9 +4,11 @@ use super::once::Job;
 use super::prompt_file::{INPUT, PromptFile};
 use super::template::{Part, Template};
 use super::{Batch, Course, Halt, Label, Report, Workers, beginning, work};
+use crate::base::sha256;
 use crate::engine::request::Request;
 use crate::exec::Cancel;
 use crate::model::error::Error;
+use std::fmt;
 
 /// What a prompt file says of an item besides its input.
 pub(crate) const VARIABLES: [&str; 3] = ["item", "n", "base"];
@@ -79,10 +81,47 @@ fn base(item: &str) -> &str {
     }
 }
 
-/// The next item and its place from 0, or what is wrong with it; none at the end of the list. Asked by one worker after
-/// the other; an error ends the batch. It waits no longer than until the switch is thrown.
-pub(crate) type Items<'a> =
-    dyn Fn(&Cancel) -> Result<Option<(usize, Result<String, String>)>, Error> + Sync + 'a;
+/// A part of a list: the Ith of N, from 1. An item falls to the same part wherever in the list it stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shard {
+    pub(super) number: u64,
+    pub(super) of: u64,
+}
+
+impl Shard {
+    /// Reads `2/4`.
+    pub(crate) fn read(word: &str) -> Option<Shard> {
+        let (number, of) = word.split_once('/')?;
+        let shard = Shard { number: number.parse().ok()?, of: of.parse().ok()? };
+        (1..=shard.of).contains(&shard.number).then_some(shard)
+    }
+
+    /// The item falls to this part.
+    pub(crate) fn has(self, item: &[u8]) -> bool {
+        let [a, b, c, d, e, f, g, h, ..] = sha256::digest(item);
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]) % self.of == self.number - 1
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.number, self.of)
+    }
+}
+
+/// An item of a list.
+pub(crate) struct Item {
+    /// Its place in the list, from 0.
+    pub(crate) index: usize,
+    /// How many before it fall to other shards.
+    pub(crate) left_out: usize,
+    /// What it is, or what is wrong with it.
+    pub(crate) text: Result<String, String>,
+}
+
+/// The next item; none at the end of the list. Asked by one worker after the other; an error ends the batch. It waits no
+/// longer than until the switch is thrown.
+pub(crate) type Items<'a> = dyn Fn(&Cancel) -> Result<Option<Item>, Error> + Sync + 'a;
 
 impl Batch<'_> {
     /// Runs a prompt for each item, so many at once. `fail_fast`: the first failure stops everything. What goes wrong with
@@ -97,14 +136,15 @@ impl Batch<'_> {
         let course = Course { fail_fast, ..Course::begin(self, None)? };
         work(workers.0, &|| {
             let next = items(&course.branch).map_err(|error| course.stop(Halt::Broken(error))).ok()?;
-            let (index, item) = next.filter(|_| !course.branch.is_thrown())?;
-            let (item, problem) = match item {
+            let Item { index, left_out, text } = next.filter(|_| !course.branch.is_thrown())?;
+            let (item, problem) = match text {
                 Ok(item) => (item, None),
                 Err(problem) => (String::new(), Some(problem)),
             };
             let prompt = pattern.fill(&item, index + 1);
             let label = Label {
                 index,
+                left_out,
                 item: Some(item),
                 backend: self.backend_of(&Request::default()),
                 model: self.given.model.clone(),
@@ -157,6 +197,33 @@ mod tests {
             let pattern = Pattern::within(typed, &file, files).checked("{}").unwrap();
             assert_eq!(pattern.fill("a/b.c", 3), filled, "{text} {files}");
         }
+    }
+
+    #[test]
+    fn an_item_falls_to_one_shard_whatever_else_there_is() {
+        for (word, read) in
+            [("1/1", true), ("4/4", true), ("0/4", false), ("5/4", false), ("1/0", false), ("1", false)]
+        {
+            assert_eq!(
+                Shard::read(word).map(|shard| shard.to_string()),
+                read.then(|| word.to_owned()),
+                "{word}"
+            );
+        }
+        let falls = |item: &str| -> Vec<u64> {
+            (1..=4).filter(|number| Shard { number: *number, of: 4 }.has(item.as_bytes())).collect()
+        };
+        // Another clinvk, of another version, has to come to the same.
+        assert_eq!(["a", "b", "c", "d", "e"].map(falls), [[3], [3], [3], [2], [3]].map(|one| one.to_vec()));
+        let shares: Vec<usize> = (1..=4)
+            .map(|number| {
+                (0..1000).filter(|item| Shard { number, of: 4 }.has(item.to_string().as_bytes())).count()
+            })
+            .collect();
+        assert!(
+            shares.iter().sum::<usize>() == 1000 && shares.iter().all(|share| (200..300).contains(share)),
+            "{shares:?}"
+        );
     }
 
     #[test]

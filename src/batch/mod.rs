@@ -7,6 +7,7 @@ pub mod compare;
 mod folder;
 mod graph;
 pub mod map;
+pub(crate) mod merge;
 mod once;
 mod parallel;
 pub(crate) mod place;

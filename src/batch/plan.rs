@@ -191,12 +191,12 @@ pub(super) fn label(index: usize, extra: &OfTask, request: &Request, backend: St
         index,
         id: extra.id.clone(),
         name: extra.name.clone(),
-        item: None,
         backend,
         model: request.model.clone(),
         prompt: prompt.map(super::beginning).unwrap_or_default(),
         tags: request.tags.clone().unwrap_or_default(),
         meta: extra.meta.clone().map(|Pairs(pairs)| pairs),
+        ..Label::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! How one run of a batch ended, and its shape as JSON.
 
+use crate::base::json::{self, string};
 use crate::base::words::words;
 use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::Usage;
@@ -30,6 +31,8 @@ words! {
 pub struct Label {
     /// Its place among those that were asked for, from 0.
     pub(crate) index: usize,
+    /// How many of those before it are no part of this batch.
+    pub(crate) left_out: usize,
     /// The id by which others depend on it.
     pub(crate) id: Option<String>,
     /// What it is called.
@@ -49,6 +52,21 @@ pub struct Label {
 }
 
 impl Label {
+    /// The label of a result that `entry` made.
+    pub(super) fn read(value: &Value) -> Option<Label> {
+        Some(Label {
+            index: value["index"].as_u64().and_then(|index| usize::try_from(index).ok())?,
+            id: string(&value["task_id"]),
+            name: string(&value["task_name"]),
+            item: string(&value["item"]),
+            backend: string(&value["backend"])?,
+            model: string(&value["model"]),
+            tags: strings(&value["tags"]),
+            meta: value["meta"].as_object().cloned(),
+            ..Label::default()
+        })
+    }
+
     /// What people call it: its name, its id, its item, or the beginning of its prompt.
     pub(crate) fn title(&self) -> &str {
         [&self.name, &self.id, &self.item].into_iter().flatten().next().unwrap_or(&self.prompt)
@@ -164,20 +182,18 @@ impl Finished {
         StepJson { step: index + 1, name: id.as_deref().unwrap_or_default(), json: self.to_json() }
     }
 
-    /// A result that `entry` made, for the same task.
+    /// A result that `entry` made, for the same task, as it was.
     pub(super) fn read(label: Label, value: &Value) -> Option<Finished> {
-        let text = |name: &str| value[name].as_str().map(str::to_owned);
         let number = |name: &str| value["usage"][name].as_u64().unwrap_or(0);
-        let warnings = value["warnings"].as_array()?.iter();
         let state = State::parse(value["status"].as_str()?)?;
         let exit_code = value["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
         let outcome = Outcome {
-            backend: text("backend")?,
-            model: text("model"),
+            backend: string(&value["backend"])?,
+            model: string(&value["model"]),
             duration: Duration::try_from_secs_f64(value["duration_seconds"].as_f64()?).ok()?,
             exit_code: exit_code.unwrap_or_default(),
-            session: text("session_id"),
-            backend_session: text("backend_session_id"),
+            session: string(&value["session_id"]),
+            backend_session: string(&value["backend_session_id"]),
             usage: Usage {
                 input: number("input_tokens"),
                 output: number("output_tokens"),
@@ -185,19 +201,36 @@ impl Finished {
                 reasoning: number("reasoning_tokens"),
                 cost: value["cost"].as_f64(),
             },
-            warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
+            warnings: strings(&value["warnings"]),
             permission_denials: value["permission_denials"].as_u64().unwrap_or(0),
+            failure: failure(value),
+            tried: value["tried"].as_array().into_iter().flatten().filter_map(tried).collect(),
             ..Outcome::default()
         };
         Some(Finished {
             outcome,
             has_run: exit_code.is_some(),
-            output: text("output")?,
+            output: string(&value["output"])?,
             attempts: value["attempts"].as_u64().and_then(|attempts| u32::try_from(attempts).ok())?,
-            resumed: true,
-            ..Finished::without_run(label, state, None)
+            resumed: value["resumed"] == true,
+            ..Finished::without_run(label, state, failure(value))
         })
     }
+}
+
+/// Who could not answer, and why.
+fn tried(value: &Value) -> Option<(String, Failure)> {
+    Some((string(&value["backend"])?, failure(value)?))
+}
+
+/// The failure in a result.
+fn failure(value: &Value) -> Option<Failure> {
+    let kind = Kind::parse(value["kind"].as_str()?)?;
+    Some(Failure::new(kind, json::text(&value["error"])))
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(string).collect()
 }
 
 /// The answer of a run of several, and what came of the run.
@@ -285,7 +318,7 @@ pub struct InOrder {
 impl InOrder {
     /// Takes one in, and lets out those whose turn has come.
     pub(crate) fn take(&mut self, finished: Finished) -> Vec<Finished> {
-        self.early.insert(finished.label.index, finished);
+        self.early.insert(finished.label.index - finished.label.left_out, finished);
         let mut due = Vec::new();
         while let Some(finished) = self.early.remove(&self.next) {
             due.push(finished);

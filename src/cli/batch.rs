@@ -176,22 +176,9 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
+    /// Results are JSON.
     pub(crate) fn wants_json(&self) -> Result<bool, Error> {
-        match self.format {
-            Some(OutputFormat::Json) if self.typed.has(Name::Jsonl) => {
-                Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
-            }
-            Some(OutputFormat::StreamJson) => {
-                let command = self.typed.command;
-                let sentence = format!("`{command}` prints no unified events: `--json` prints its results");
-                Err(Error::Invalid(sentence))
-            }
-            Some(OutputFormat::Text) if self.typed.command == "map" => {
-                Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()))
-            }
-            format => Ok(format == Some(OutputFormat::Json)),
-        }
+        wants_json(self.typed, self.format)
     }
 
     /// Colours are wanted, where there is a terminal.
@@ -320,4 +307,21 @@ pub(crate) fn problem(finished: &Finished) -> Option<String> {
         State::Cancelled if message == "cancelled" => message.clone(),
         state => format!("{}: {message}", state.word()),
     })
+}
+
+/// Results are JSON: `--json`, or `-o json`. Other formats have no meaning for several runs.
+pub(crate) fn wants_json(typed: &Typed, format: Option<OutputFormat>) -> Result<bool, Error> {
+    let command = typed.command;
+    match format {
+        Some(OutputFormat::Json) if typed.has(Name::Jsonl) => {
+            Err(Error::Invalid("`--json` and `--jsonl` exclude each other".to_owned()))
+        }
+        Some(OutputFormat::StreamJson) => {
+            Err(Error::Invalid(format!("`{command}` prints no unified events: `--json` prints its results")))
+        }
+        Some(OutputFormat::Text) if command == "map" => {
+            Err(Error::Invalid("`map` prints JSON, a line for each item".to_owned()))
+        }
+        format => Ok(format == Some(OutputFormat::Json)),
+    }
 }

@@ -1,14 +1,14 @@
 //! `clinvk map`: a prompt for each item of a list. Nothing of the list is kept.
 
-use super::asks_json;
 use super::batch::{self, Ready};
 use super::flags::{Name, Typed};
 use super::parallel::{Form, ResultPrinter, total};
+use super::{asks_json, merge};
 use crate::base::sync::lock;
 use crate::base::sys::{self, Watch};
 use crate::base::text::without_mark;
 use crate::base::world::World;
-use crate::batch::map::Pattern;
+use crate::batch::map::{Item, Pattern, Shard};
 use crate::config::Config;
 use crate::engine::request::prompt_with_files;
 use crate::exec::Cancel;
@@ -27,6 +27,10 @@ const READ: usize = 64 << 10;
 const LONGEST_ITEM: usize = 16 << 20;
 
 pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Error> {
+    if typed.has(Name::Merge) {
+        return merge::run(typed, &world, config);
+    }
+    let shard = typed.read(Name::Shard, "a number from 1 and how many there are: 2/4", Shard::read)?;
     let ready = Ready::new(typed, world, config)?;
     let json = ready.wants_json()?;
     let pattern = pattern(&ready, typed)?;
@@ -45,8 +49,10 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
         held: Vec::new(),
         is_over: false,
         count: 0,
+        shard,
+        taken: 0,
     });
-    let folder = ready.folder(None, "item")?;
+    let folder = ready.folder(None, "item")?.map(|folder| folder.of_shard(shard));
     let mut printer = ResultPrinter::new(if json { Form::Json } else { Form::Lines }, None);
     let mut print = |out: &mut _, finished| printer.take(out, finished);
     let out = ready.begin()?;
@@ -104,12 +110,13 @@ struct List {
     held: Vec<u8>,
     is_over: bool,
     count: usize,
+    shard: Option<Shard>,
+    /// How many of them fell to the shard.
+    taken: usize,
 }
 
-type Next = Option<(usize, Result<String, String>)>;
-
 impl List {
-    fn next(&mut self, cancel: &Cancel) -> Result<Next, Error> {
+    fn next(&mut self, cancel: &Cancel) -> Result<Option<Item>, Error> {
         // What was looked through already is not looked through again.
         let mut seen = 0;
         loop {
@@ -142,11 +149,15 @@ impl List {
                 continue;
             }
             self.count += 1;
-            let item = String::from_utf8(item).map_err(|error| {
+            if self.shard.is_some_and(|shard| !shard.has(&item)) {
+                continue;
+            }
+            self.taken += 1;
+            let text = String::from_utf8(item).map_err(|error| {
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
                 format!("item {} is not valid UTF-8: `{text}`", self.count)
             });
-            return Ok(Some((self.count - 1, item)));
+            return Ok(Some(Item { index: self.count - 1, left_out: self.count - self.taken, text }));
         }
     }
 

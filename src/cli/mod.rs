@@ -16,6 +16,7 @@ mod help;
 mod input;
 mod leftovers;
 mod map;
+mod merge;
 mod models;
 mod parallel;
 mod print;

@@ -97,7 +97,7 @@ impl ResultPrinter {
         for finished in self.in_order.take(finished) {
             match self.form {
                 Form::Json => {
-                    let before = if finished.label.index == 0 { self.head() } else { ",".to_owned() };
+                    let before = if self.has_head { ",".to_owned() } else { self.head() };
                     let entry = crate::base::printable::safe_json(to_string(&finished.entry())?);
                     out.put(&format!("{before}\n{entry}"))?;
                 }

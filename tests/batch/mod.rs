@@ -4,3 +4,4 @@ mod chain;
 mod compare;
 mod kept;
 mod parallel;
+mod shards;

@@ -1,0 +1,115 @@
+//! The results of a list that several clinvk have worked on, each in a folder of its own, as one. Only numbered files are
+//! results: a `map` has no others.
+
+use super::folder::SUMMARY;
+use super::map::Shard;
+use super::{Finished, Folder, Label, Report, State, Totals};
+use crate::base::disk;
+use crate::model::error::Error;
+use serde_json::Value;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Folders with results.
+pub(crate) struct Merge {
+    folders: Vec<PathBuf>,
+    /// The number of each result, and the folder that has it; the same one may be in several.
+    places: Vec<(usize, usize)>,
+    /// Why this is not all.
+    missing: Option<String>,
+}
+
+impl Merge {
+    /// Looks what there is.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or the folders are of two ways to split a list.
+    pub(crate) fn of(folders: Vec<PathBuf>) -> Result<Merge, Error> {
+        let (mut places, mut shards, mut missing) = (Vec::new(), Vec::<Shard>::new(), Vec::new());
+        for (folder, path) in folders.iter().enumerate() {
+            let summary = read(&path.join(SUMMARY))?;
+            if summary["status"] != "finished" {
+                missing.push(format!(
+                    "`{}` is not finished: end it with `--resume` and the same list",
+                    path.display()
+                ));
+            }
+            shards.extend(summary["shard"].as_str().and_then(Shard::read));
+            let fail = |error| Error::File { verb: "read", path: path.clone(), error };
+            for entry in fs::read_dir(path).map_err(fail)? {
+                let name = entry.map_err(fail)?.file_name();
+                let number = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<usize>().ok());
+                places.extend(number.map(|number| (number, folder)));
+            }
+        }
+        if let Some(of) = shards.first().map(|shard| shard.of) {
+            if let Some(other) = shards.iter().find(|shard| shard.of != of) {
+                let sentence = format!("these are of two ways to split a list: shards of {of}, and {other}");
+                return Err(Error::Invalid(sentence));
+            }
+            let gone = (1..=of).map(|number| Shard { number, of }).filter(|shard| !shards.contains(shard));
+            missing.extend(gone.map(|shard| format!("shard {shard} is in none of the folders")));
+        }
+        places.sort_unstable();
+        let more = missing.len().saturating_sub(1);
+        let and = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        let missing = missing.first().map(|first| format!("this is not all: {first}{and}"));
+        Ok(Merge { folders, places, missing })
+    }
+
+    /// Hands on each result once, in the order of the list, and keeps it in a folder where there is one. Of several with one
+    /// number, one that succeeded.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or two with one number answer different prompts.
+    pub(crate) fn each(
+        &self,
+        into: Option<&Folder>,
+        take: &mut dyn FnMut(Finished) -> io::Result<()>,
+    ) -> Result<Report, Error> {
+        let (since, mut totals) = (Instant::now(), Totals::default());
+        into.map_or(Ok(()), |folder| folder.begin(None))?;
+        for (position, same) in self.places.chunk_by(|one, other| one.0 == other.0).enumerate() {
+            let mut best: Option<(Finished, PathBuf)> = None;
+            for (number, folder) in same {
+                let path = self.folders[*folder].join(format!("{number:05}.json"));
+                let finished = result(&path, position)?;
+                if let Some((_, other)) = best.as_ref().filter(|(best, _)| best.digest != finished.digest) {
+                    let (one, other) = (other.display(), path.display());
+                    let sentence =
+                        format!("`{one}` and `{other}` answer two prompts: they are not of one list");
+                    return Err(Error::Invalid(sentence));
+                }
+                if best.as_ref().is_none_or(|(best, _)| best.state != State::Completed) {
+                    best = Some((finished, path));
+                }
+            }
+            let Some((finished, _)) = best else { continue };
+            totals.count(&finished);
+            into.map_or(Ok(()), |folder| folder.keep(&finished))?;
+            take(finished).map_err(|_| Error::ReaderGone)?;
+        }
+        into.map_or(Ok(()), |folder| folder.close(self.missing.is_some()))?;
+        let broken = self.missing.clone().map(Error::Invalid);
+        Ok(Report { totals, duration: since.elapsed(), cancelled: false, broken })
+    }
+}
+
+/// A result from its file, which is the next after so many.
+fn result(path: &Path, position: usize) -> Result<Finished, Error> {
+    let value = read(path)?;
+    let finished = Label::read(&value).and_then(|label| Finished::read(label, &value));
+    let no_result = || Error::Invalid(format!("`{}` is no result of `map`", path.display()));
+    let mut finished = finished.filter(|finished| finished.label.index >= position).ok_or_else(no_result)?;
+    finished.label.left_out = finished.label.index - position;
+    finished.digest = value["digest"].as_str().map(str::to_owned);
+    Ok(finished)
+}
+
+fn read(path: &Path) -> Result<Value, Error> {
+    let fail = |error| Error::File { verb: "read", path: path.to_owned(), error };
+    let text = disk::read(path, u64::MAX).map_err(fail)?;
+    serde_json::from_slice(&text).map_err(|error| fail(error.into()))
+}
