@@ -133,6 +133,10 @@ dist:
 distcheck: dist
 	sh tests/packaging/distcheck.sh $(VERSION) $(DIST) '$(TESTS)'
 
+# The Debian package of both archives. Needs dpkg-dev, debhelper and lintian.
+deb: dist
+	sh tests/packaging/deb.sh $(VERSION) $(DIST)
+
 clean:
 	$(CARGO) clean
 
@@ -146,7 +150,7 @@ help:
 	@echo 'make check-real   the same on the real vendor CLIs, agents and clients'
 	@echo 'make bench        print figures;  make soak  kill kept programs;  make fuzz  hostile requests;  make lint  format, clippy, manual'
 	@echo 'make install      what was built, to DESTDIR, PREFIX (/usr/local), bindir, mandir ...; also install-strip, uninstall, installcheck'
-	@echo 'make dist         the archives of the sources and of their crates;  make distcheck  prove them'
+	@echo 'make dist         the archives of the sources and of their crates;  make distcheck  prove them;  make deb  the same as a package'
 	@echo 'make clean        remove what was built;  make distclean  and the crates of the second archive'
 
-.PHONY: all demo check check-real bench soak fuzz lint install install-strip uninstall installcheck dist distcheck clean distclean help
+.PHONY: all demo check check-real bench soak fuzz lint install install-strip uninstall installcheck dist distcheck deb clean distclean help

@@ -1,9 +1,8 @@
 #!/bin/sh
-# Builds the Debian package of the archives of `make dist`, looks at it with lintian, and runs what is in it.
-# `sh tests/packaging/deb.sh VERSION DIST [nocheck]`
+# `make deb`: builds the Debian package of both archives, looks at it with lintian, and runs what is in it. The archives'
+# own tests are run, too, unless DEB_BUILD_OPTIONS=nocheck.
 set -eu
 version=$1 dist=$(realpath "$2")
-export DEB_BUILD_OPTIONS="${3-}"
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cp "$dist/clinvk-$version.tar.gz" "$place/clinvk_$version.orig.tar.gz"

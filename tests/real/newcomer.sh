@@ -46,7 +46,7 @@ types 'make demo' 'The server is told to stop, and ends with status 0.'
 if [ "$wanted" = check ]; then types 'make check' 'test result: ok'; else echo 'newcomer: `make check` is not typed here: say `check` for it'; fi
 
 install=$(commands '## Install' | head -1)
-types "$install" 'clinvk.1'
+types "$install" 'man1'
 types 'make installcheck PREFIX=/usr/local' 'clinvk '
 for page in man1/clinvk.1 man5/clinvk-config.5 man7/clinvk-api.7; do
     file=$place/root/usr/local/share/man/$page
