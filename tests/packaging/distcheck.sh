@@ -18,6 +18,8 @@ unset CARGO_TARGET_DIR SOURCE_COMMIT MAKEFLAGS MFLAGS MAKELEVEL
 cd "$tree"
 make all
 if grep -aF -e "$place" -e "${HOME:?}/" target/release/clinvk; then echo "a path of this machine is in the binary" >&2; exit 1; fi
+# It needs no library but those of libc.
+if ldd target/release/clinvk | grep -v -e linux-vdso -e 'libc\.' -e 'ld-linux' -e 'ld-musl'; then exit 1; fi
 target/release/clinvk version | grep -F "clinvk $version (unknown)"
 make check TESTS="$tests"
 # Installing starts no cargo.

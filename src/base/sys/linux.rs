@@ -12,6 +12,12 @@ use std::path::PathBuf;
 use std::ptr;
 use std::time::Duration;
 
+// The unwinder of a panic is in the program: to load it as a library of its own would take an eighth of the time in which a
+// short command is over, and a panic is rare. musl links all of it so in any case.
+#[cfg(target_env = "gnu")]
+#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
+unsafe extern "C" {}
+
 /// A directory is opened to go on from there, for which it need not be readable.
 pub(super) const OPEN_TO_PASS: libc::c_int = libc::O_PATH;
 
