@@ -1,5 +1,6 @@
 //! The home of clinvk: whether it is ours, whether locks hold there, and what runs and writers that were killed have left.
 
+use super::super::sessions::progress;
 use super::{Finding, State};
 use crate::base::json::json;
 use crate::base::lock::{Lock, Tried};
@@ -111,7 +112,11 @@ fn locks(home: &Path) -> Finding {
 pub(super) fn sessions(world: &World) -> Option<Finding> {
     let about = "sessions";
     let mut count = 0;
-    let report = session::fsck(&Store::at(&world.home), true, &mut |done| count = done);
+    let mut told = progress("reading sessions");
+    let report = session::fsck(&Store::at(&world.home), true, &mut |done| {
+        count = done;
+        told(done);
+    });
     let mut kinds = BTreeMap::<&str, usize>::new();
     report.findings.iter().for_each(|finding| *kinds.entry(finding.kind).or_default() += 1);
     let mut finding = match (&report.failure, &report.findings[..]) {
