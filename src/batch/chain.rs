@@ -1,12 +1,12 @@
 //! Steps one after the other, each with the answers of those before it.
 
 use super::once::Job;
-use super::plan::wrong;
+use super::plan::{with_file, wrong};
 use super::template::{Template, output_of};
 use super::{Batch, Course, Finished, Halt, Label, Report, State};
 use crate::base::json;
 use crate::base::text::nearest;
-use crate::engine::request::{Defaults, Request, read_text};
+use crate::engine::request::{Defaults, Request};
 use crate::model::error::Error;
 use crate::model::fields::{Object, fields};
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -87,13 +87,11 @@ impl Chain {
             if !taken.insert(&names[index]) {
                 return Err(place("another step has this name".to_owned()));
             }
-            let text = match &extra.prompt_file {
-                Some(_) if !defaults.reads_files => {
-                    return Err(place("`prompt_file` is for the command line alone".to_owned()));
-                }
-                Some(file) => read_text(defaults.base, file)?.into(),
-                None => request.prompt.clone().unwrap_or_default(),
-            };
+            if extra.prompt_file.is_some() && !defaults.reads_files {
+                return Err(place("`prompt_file` is for the command line alone".to_owned()));
+            }
+            let request = with_file(extra.prompt_file.as_deref(), &request, defaults)?;
+            let text = request.prompt.clone().unwrap_or_default();
             if text.trim().is_empty() {
                 return Err(place("there is no prompt".to_owned()));
             }

@@ -42,23 +42,25 @@ impl Course<'_> {
             Ok(task) => task,
             Err(error) => return Finished::refused(Label { index: turn.index, ..Label::default() }, &error),
         };
-        let label = plan::label(turn.index, &extra, &request, self.batch.backend_of(&request));
+        let filled = plan::with_file(extra.prompt_file.as_deref(), &request, &self.batch.defaults);
+        let request = filled.as_ref().unwrap_or(&request);
+        let label = plan::label(turn.index, &extra, request, self.batch.backend_of(request));
         if let Some(broken) = turn.broken.filter(|_| !self.branch.is_thrown()) {
             let why = format!("not started: {} did not complete", plan.called(broken));
             return Finished::without_run(label, State::Skipped, Failure::new(Kind::Cancelled, why));
         }
         self.run(label, || {
-            let mut prompt = plan::prompt(&extra, &request, &self.batch.defaults)?;
+            let mut request = filled?;
             if !plan.after(turn.index).is_empty() {
-                let template = Template::read(prompt.as_deref().unwrap_or(""), |_| Ok(()))?;
+                let template = Template::read(request.prompt.as_deref().unwrap_or(""), |_| Ok(()))?;
                 let output = |id: usize| turn.outputs.iter().find(|(index, _)| *index == id);
                 let value = |variable: &str| {
                     let dependency = plan.find(turn.index, output_of(variable)?)?;
                     output(dependency).map(|(_, output)| &**output)
                 };
-                prompt = Some(template.expand(value).into());
+                request.prompt = Some(template.expand(value).into());
             }
-            Ok(Job { request: Request { prompt, ..request }, ..Job::default() })
+            Ok(Job { request, ..Job::default() })
         })
     }
 }

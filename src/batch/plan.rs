@@ -1,12 +1,13 @@
 //! The tasks of `parallel`, read and checked before anything runs: an object with `tasks`, or one task a line.
 
 use super::Label;
+use super::prompt_file;
 use super::template::{Template, output_of};
 use crate::base::json;
 use crate::base::text::nearest;
 use crate::engine::request::{Defaults, Pairs, Request, read_text};
 use crate::model::error::Error;
-use crate::model::fields::{Fields, Object, Text, fields};
+use crate::model::fields::{Fields, Object, fields};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
@@ -155,7 +156,7 @@ impl Plan {
             let mut names = variables.filter_map(|(variable, _)| output_of(variable));
             return names.find(|id| ids.contains_key(id)).map_or(Ok(()), |id| Err(not_a_dependency(id)));
         }
-        let text = prompt(&extra, &request, defaults)?.unwrap_or_default();
+        let text = with_file(extra.prompt_file.as_deref(), &request, defaults)?.prompt.unwrap_or_default();
         let knows = |variable: &str| match output_of(variable) {
             Some(id) if self.find(index, id).is_some() => Ok(()),
             Some(id) if ids.contains_key(id) => Err(not_a_dependency(id).to_string()),
@@ -172,21 +173,22 @@ fn not_a_dependency(id: &str) -> Error {
     Error::Invalid(format!("uses the output of `{id}`, which is not in its `depends_on`"))
 }
 
-/// The prompt as it was written, or as it stands in its file.
-pub(super) fn prompt(
-    extra: &OfTask,
+/// The request with the prompt that stands in its file, where it has one. What the request does not say, the file's front part
+/// does.
+pub(super) fn with_file(
+    file: Option<&str>,
     request: &Request,
     defaults: &Defaults<'_>,
-) -> Result<Option<Text>, Error> {
-    match &extra.prompt_file {
-        Some(name) => read_text(defaults.base, name).map(|text| Some(text.into())),
-        None => Ok(request.prompt.clone()),
-    }
+) -> Result<Request, Error> {
+    let Some(name) = file else { return Ok(request.clone()) };
+    let text = read_text(defaults.base, name)?;
+    let (options, text) = prompt_file::parts(&text, name)?;
+    Ok(Request { prompt: Some(text.into()), ..request.clone() }.or(&options))
 }
 
 /// A label from what a task says of itself.
 pub(super) fn label(index: usize, extra: &OfTask, request: &Request, backend: String) -> Label {
-    let prompt = request.prompt.as_deref().or(extra.prompt_file.as_deref());
+    let prompt = extra.prompt_file.as_deref().or(request.prompt.as_deref());
     Label {
         index,
         id: extra.id.clone(),

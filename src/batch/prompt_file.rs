@@ -28,10 +28,7 @@ pub(crate) struct PromptFile {
 impl PromptFile {
     /// Reads the text of a file. `name`: what the file is called in messages.
     pub(crate) fn read(text: &str, name: String) -> Result<PromptFile, Error> {
-        let (options, text) = match front(text, &name)? {
-            None => (Request::default(), text),
-            Some((front, body)) => (options(front, &name)?, body.trim_start_matches(['\r', '\n'])),
-        };
+        let (options, text) = parts(text, &name)?;
         // An editor ends the last line; the prompt does not end with it.
         let text = text.trim_end();
         let first_line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -83,6 +80,14 @@ impl PromptFile {
     pub(crate) fn fill(&self, input: &str) -> String {
         self.around(Template::literal(input)).expand(|_| None)
     }
+}
+
+/// The options in the front part, and the text.
+pub(super) fn parts<'t>(text: &'t str, name: &str) -> Result<(Request, &'t str), Error> {
+    Ok(match front(text, name)? {
+        None => (Request::default(), text),
+        Some((front, body)) => (options(front, name)?, body.trim_start_matches(['\r', '\n'])),
+    })
 }
 
 /// The front part and the text behind it, where there is a front part. It begins right behind the first fence, so that its

@@ -212,6 +212,16 @@ fn the_input_is_waited_for_only_where_it_is_used() {
     let plan = json!({"steps": [{"prompt_file": "p.txt"}]});
     scene.file("work/p.txt", "<{{input}}>");
     chain(&scene, &plan, &[]).stdin("piped\n").prints("<piped\n>\n");
+    // Options in front of it are those that the step does not say.
+    scene.file("work/p.txt", "---\n{\"backend\": \"echo\", \"tags\": [\"t\"]}\n---\n<{{input}}>");
+    let plan = json!({"steps": [{"prompt_file": "p.txt"}, {"prompt_file": "p.txt", "backend": "fake"}]});
+    let seen = chain(&scene, &plan, &["--input", "I", "--json"]).seen();
+    let results = object(&seen)["results"].clone();
+    assert_eq!(field(&results, "backend"), ["echo", "fake"], "{seen}");
+    assert_eq!(field(&results, "output"), ["<I>", "<I>"], "{seen}");
+    scene.file("work/p.txt", "---\n{\"modle\": 1}\n---\n");
+    let broken = "clinvk: p.txt:2:8: unknown field `modle`: did you mean `model`?\n";
+    chain(&scene, &plan, &[]).fails(1, broken);
 }
 
 #[test]

@@ -445,7 +445,12 @@ fn a_task_may_have_its_prompt_in_a_file_its_own_limit_and_a_stand_in() {
     let plan = json!({"tasks": [
         {"prompt_file": "prompt.txt"}, {"prompt_file": "gone.txt"}, {"prompt": "await never", "timeout_secs": "300ms"},
         {"prompt": "x", "backend": "echo", "fallback": ["fake"]}, {"prompt": "x", "workdir": "nowhere"},
+        {"prompt_file": "front.md"}, {"prompt_file": "front.md", "backend": "fake"}, {"prompt_file": "broken.md"},
+        {"id": "a", "prompt": "A"}, {"prompt_file": "after.md", "depends_on": ["a"]},
     ]});
+    scene.file("work/front.md", "---\n{\"backend\": \"echo\", \"tags\": [\"t\"]}\n---\n\nfrom {{it}}\n");
+    scene.file("work/after.md", "---\n{\"tags\": [\"t\"]}\n---\n<{{a.output}}>");
+    scene.file("work/broken.md", "---\n{\"modle\": 1}\n---\n");
     let _never = scene.fifo("never");
     let seen = parallel(&scene, &plan, &["--json"]).seen();
     let said = object(&seen);
@@ -455,6 +460,16 @@ fn a_task_may_have_its_prompt_in_a_file_its_own_limit_and_a_stand_in() {
     assert!(results[2]["kind"] == "timeout" && results[2]["status"] == "failed", "{seen}");
     assert!(results[3]["backend"] == "fake" && results[3]["tried"][0]["kind"] == "quota", "{seen}");
     assert!(results[4]["error"].as_str().unwrap().contains("cannot use directory"), "{seen}");
+    let facts = |index: usize| ["backend", "tags", "kind"].map(|name| results[index][name].clone());
+    assert_eq!(facts(5), [json!("echo"), json!(["t"]), json!("quota")], "{seen}");
+    assert_eq!(facts(6), [json!("fake"), json!(["t"]), json!(null)], "{seen}");
+    assert_eq!(
+        (&results[6]["output"], &results[9]["output"]),
+        (&json!("from {{it}}"), &json!("<A>")),
+        "{seen}"
+    );
+    let broken = "broken.md:2:8: unknown field `modle`: did you mean `model`?";
+    assert!(results[7]["error"] == broken && results[7]["status"] == "failed", "{seen}");
     scene.is_deserted();
 }
 
