@@ -69,10 +69,12 @@ bench: all
 	python3 tests/real/bench.py $(BINARY)
 	python3 tests/real/bench_pool.py $(BINARY)
 
-# Kept children of the real vendor CLIs are killed all the time, for so many seconds of each vendor's: `make soak S=600`.
+# Kept children of the real vendor CLIs are killed all the time, for so many seconds of each vendor's: `make soak S=600`. A server
+# is killed 1,000 times with requests in flight.
 S ?= 200
 soak: all
 	python3 tests/real/soak_pool.py $(BINARY) $(S)
+	$(CARGO) test --locked $(OFFLINE) --test all -- --ignored killed_1000_times
 
 # Inputs by chance against all that reads: `make fuzz N=1000000 SEED=7`. A failure names its target, seed and case:
 # `make fuzz SEED=7 CASE=1234 TEST=backend::fuzz` tries that one of these tests alone.
@@ -148,7 +150,7 @@ help:
 	@echo 'make demo         show the main job, on the built-in echo backend'
 	@echo 'make check        all tests that need no network and no vendor'
 	@echo 'make check-real   the same on the real vendor CLIs, agents and clients'
-	@echo 'make bench        print figures;  make soak  kill kept programs;  make fuzz  hostile requests;  make lint  format, clippy, manual'
+	@echo 'make bench        print figures;  make soak  kill programs and servers;  make fuzz  inputs by chance;  make lint  format, clippy, manual'
 	@echo 'make install      what was built, to DESTDIR, PREFIX (/usr/local), bindir, mandir ...; also install-strip, uninstall, installcheck'
 	@echo 'make dist         the archives of the sources and of their crates;  make distcheck  prove them;  make deb  the same as a package'
 	@echo 'make clean        remove what was built;  make distclean  and the crates of the second archive'

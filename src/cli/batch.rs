@@ -27,6 +27,7 @@ use crate::model::event::{Event, Listener};
 use crate::model::fields::Word;
 use crate::model::outcome::Outcome;
 use crate::model::task::{OutputFormat, Task};
+use crate::model::unified::NOT_SAVED;
 use crate::session::Session;
 use std::borrow::Cow;
 use std::fs::File;
@@ -274,6 +275,9 @@ impl Observer for Screen<'_> {
 
     fn finished(&self, finished: Finished) -> io::Result<()> {
         self.progress.finished(&finished);
+        // All other warnings were events, and told when they came.
+        let unsaved = finished.outcome.warnings.iter().filter(|warning| warning.starts_with(NOT_SAVED));
+        unsaved.for_each(|warning| log::warn!("[{}] {warning}", finished.label.index + 1));
         let mut out = lock(&self.out);
         if self.shares_terminal {
             self.progress.clear();

@@ -157,3 +157,93 @@ fn a_prompt_that_is_killed_loses_no_turn_before_it() {
     }
     home.clinvk(&["-c", "last"]).prints("last\n");
 }
+
+/// Kills a server at so many random moments, with requests in flight: what was answered is there.
+#[cfg(feature = "serve")]
+fn kill_servers(many: usize) {
+    use crate::util::http::Server;
+    use crate::util::store::Home;
+    let home = Home::new();
+    let (shared, mut dice, mut answered) = (home.begin("shared"), Dice::new(), BTreeSet::new());
+    let store = Store::at(&home.scene.path("home/.clinvk"));
+    for life in 0..many {
+        let server = Server::of(home.clinvk(["serve", "--port", "0"]).start());
+        let moment = Duration::from_micros(dice.below(120_000) as u64);
+        let told = thread::scope(|threads| {
+            let clients: Vec<_> = (0..3)
+                .map(|client| {
+                    let (address, shared) = (server.address.clone(), shared.clone());
+                    threads.spawn(move || ask_for_ever(&address, &shared, life, client))
+                })
+                .collect();
+            thread::sleep(moment);
+            clinvk::base::sys::kill(server.process.pid, clinvk::base::sys::SIGKILL).unwrap();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<String>>()
+        });
+        server.process.end();
+        answered.extend(told);
+        let found = everything(&store);
+        assert!(found.problems.is_empty(), "{:?}", found.problems);
+        let turns = found.sessions.iter().flat_map(|session| store.turns(&session.id).unwrap());
+        let kept: BTreeSet<String> = turns.map(|turn| turn.prompt.to_string()).collect();
+        let lost: Vec<_> = answered.difference(&kept).collect();
+        assert!(lost.is_empty(), "life {life}: lost {lost:?}");
+        // All that is there is looked through each time: it stays small.
+        if life % 20 == 19 {
+            let others = found.sessions.iter().filter(|session| session.id != shared);
+            others.for_each(|session| drop(store.delete(&session.id, &Filter::default())));
+            session::fsck(&store, false, &mut |_| {});
+            assert_eq!(session::fsck(&store, true, &mut |_| {}).findings, []);
+            answered.retain(|prompt| prompt.starts_with("turn"));
+        }
+    }
+    // Not in vain: many were answered.
+    assert!(answered.len() > many / 4, "{} answers", answered.len());
+    home.clinvk(["resume", &shared, "last"]).prints("last\n");
+}
+
+/// Asks until nothing is answered any more. Returns the prompts that were.
+#[cfg(feature = "serve")]
+fn ask_for_ever(address: &str, shared: &str, life: usize, client: usize) -> Vec<String> {
+    let mut answered = Vec::new();
+    for number in 0.. {
+        let is_turn = (number + client) % 2 == 0;
+        let (word, path) = match is_turn {
+            true => ("turn", format!("/api/v1/sessions/{shared}/resume")),
+            false => ("new", "/api/v1/prompt".to_owned()),
+        };
+        let prompt = format!("{word} {life}-{client}-{number}");
+        let body = serde_json::json!({"prompt": prompt}).to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nX-Clinvk-Wait: 60\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let Ok(mut stream) = std::net::TcpStream::connect(address) else { break };
+        let mut answer = String::new();
+        let asked = stream.write_all((head + &body).as_bytes());
+        // What broke off is no answer: its object has to be whole.
+        if asked.is_err() || std::io::Read::read_to_string(&mut stream, &mut answer).is_err() {
+            break;
+        }
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else { break };
+        if serde_json::from_str::<serde_json::Value>(body.trim()).is_ok() && head.starts_with("HTTP/1.1 200")
+        {
+            answered.push(prompt);
+        }
+    }
+    answered
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn what_a_server_answered_is_there_when_it_is_killed() {
+    kill_servers(30);
+}
+
+/// `make soak`
+#[cfg(feature = "serve")]
+#[test]
+#[ignore = "takes minutes"]
+fn what_a_server_answered_is_there_when_it_is_killed_1000_times() {
+    kill_servers(1000);
+}

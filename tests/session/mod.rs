@@ -4,11 +4,15 @@ mod bounds;
 mod busy;
 mod changed;
 mod cleaned;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod clocks;
 mod crowded;
 mod disk;
 mod files;
 mod forbidden;
 mod found;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod faults;
 mod fsck;
 mod full_disk;
 mod index;

@@ -1,0 +1,66 @@
+//! A disk that fails and a clock that is wrong: a small library before the C library (`tests/fake/faults.c`), for an ordinary
+//! user too. It needs `cc`, as Rust does.
+
+use super::run::Run;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// How a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// From the call of this number on, whatever needs room fails (ENOSPC).
+    Full(usize),
+    /// The call of this number fails (EIO): to write, to sync, to rename ...
+    Broken(usize),
+}
+
+impl Fault {
+    /// What a user reads of it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Fault::Full(_) => "No space left on device",
+            Fault::Broken(_) => "Input/output error",
+        }
+    }
+}
+
+/// Where the library is, once it is built.
+fn library() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (built, new) = (dir.join("faults.so"), dir.join(format!("faults-{}.so", std::process::id())));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/faults.c");
+        fs::create_dir_all(dir).unwrap();
+        let made = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&new)
+            .arg(source)
+            .arg("-ldl")
+            .output();
+        let made = made.expect("cc is there: Rust needs it too");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::rename(&new, &built).unwrap();
+        built
+    })
+}
+
+/// The files below `root` fail so for this run. What failed is in the file `log`.
+pub fn on_disk(run: Run, fault: Fault, root: &Path, log: &Path) -> Run {
+    let (word, at) = match fault {
+        Fault::Full(at) => ("full", at),
+        Fault::Broken(at) => ("broken", at),
+    };
+    run.env("LD_PRELOAD", library())
+        .env("FAULT", word)
+        .env("FAULT_AT", at.to_string())
+        .env("FAULT_ROOT", root)
+        .env("FAULT_LOG", log)
+}
+
+/// The clock of this run goes wrong by as many seconds as the file `shift` says, which may change meanwhile.
+pub fn with_clock(run: Run, shift: &Path) -> Run {
+    run.env("LD_PRELOAD", library()).env("CLOCK_SHIFT", shift)
+}
