@@ -15,7 +15,7 @@ use crate::batch::place::{Here, Place};
 use crate::batch::prompt_file::PromptFile;
 use crate::batch::{Batch, Finished, Folder, Label, Observer, Report, Runner, State, Workers};
 use crate::client::{Auto, Server, There};
-use crate::config::Config;
+use crate::config::{Config, agents};
 use crate::engine::Engine;
 use crate::engine::caller::Caller;
 use crate::engine::dry_run::{self, Reader};
@@ -66,9 +66,17 @@ impl<'a> Ready<'a> {
         let files = given.files.take().unwrap_or_default();
         let format = given.output_format.take().map(|Word(format)| format);
         let cancel = Cancel::new()?;
+        let via = typed.value(Name::Via).map(|via| through(via, config)).transpose()?;
+        let config = via.map_or(Cow::Borrowed(config), Cow::Owned);
         let retries = typed.read(Name::Retry, "a whole number", |word| word.parse().ok())?.unwrap_or(0);
-        let engine = Engine::of(world, config, Agents::Known);
-        let server = match prompt::place(typed, &engine.world, config)? {
+        let engine = Engine::of(world, &config, Agents::Known);
+        let place = prompt::place(typed, &engine.world, &config)?;
+        if typed.has(Name::Via) && !matches!(place, Where::Here) {
+            let sentence =
+                "`--via` is for runs that this command starts: those of a server have its launchers";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
+        let server = match place {
             Where::Here => None,
             Where::Auto => Some(prompt::own(typed, &engine.world))
                 .transpose()?
@@ -76,8 +84,10 @@ impl<'a> Ready<'a> {
             Where::At(server) => Some((Arc::new(Server::at(server, &engine.world)?), None)),
         };
         let config = match server.as_ref().and_then(|(server, _)| server.default_backend()) {
-            Some(default) => Cow::Owned(Config { default_backend: default.to_owned(), ..config.clone() }),
-            None => Cow::Borrowed(config),
+            Some(default) => {
+                Cow::Owned(Config { default_backend: default.to_owned(), ..config.into_owned() })
+            }
+            None => config,
         };
         let cancel = Arc::new(cancel);
         Ok(Ready { engine, typed, config, server, file, files, given, format, cancel, retries })
@@ -204,6 +214,24 @@ impl Runner for Ready<'_> {
         let program = self.engine.locate(&*prepared.backend, Trust::Found);
         Ok(dry_run::text(&prepared, program.as_deref(), Reader::Owner))
     }
+}
+
+/// The configuration with this command, whose words stand between blanks, as the launcher of every backend.
+fn through(command: &str, config: &Config) -> Result<Config, Error> {
+    let launcher: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    if launcher.is_empty() {
+        return Err(Error::Invalid("`--via` is empty: what is to start the backends' programs?".to_owned()));
+    }
+    let mut config = config.clone();
+    for agent in agents::names() {
+        let known = || agents::find(agent).map(|agent| agent.config.clone()).unwrap_or_default();
+        config.backends.entry(agent.to_owned()).or_insert_with(known);
+    }
+    for part in config.backends.values_mut() {
+        // A type that is configured is that of the launcher that is configured.
+        (part.launcher, part.launcher_type) = (launcher.clone(), None);
+    }
+    Ok(config)
 }
 
 /// What standard input is called in messages.

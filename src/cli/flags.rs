@@ -154,6 +154,7 @@ flags! {
     Agree              "agree",                 None,      "",             COMPARE, "fail unless all answers agree";
     OutputDir          "output-dir",            None,      "DIR",          KEPT,  "keep the results there: a file each, and summary.json";
     Resume             "resume",                None,      "DIR",          LISTS, "the same, without what has succeeded there already";
+    Via                "via",                  None,      "COMMAND",      LISTS, "what starts the backends' programs, here or elsewhere: 'srun -n1', 'ssh host'";
     Shard              "shard",                None,      "I/N",          MAP,   "only every item that falls to the Ith of N machines: 2/4";
     Merge              "merge",                None,      "",             MAP,   "run nothing, and print what is in these folders of results";
     From               "from",                  None,      "STEP",         CHAIN, "begin there, with the answers before it from --output-dir";

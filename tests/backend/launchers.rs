@@ -403,3 +403,24 @@ fn a_kept_program_is_kept_through_its_launcher_and_a_client_sees_no_word_of_it()
         until("all is gone", || scene.processes().is_empty());
     }
 }
+
+#[test]
+fn a_list_may_have_a_launcher_of_its_own() {
+    let scene = scene("docker", "exit 9", json!({}), "cat");
+    scene.fake("srun", BY_WORDS);
+    let seen = scene.clinvk(["map", "-q", "--via", "srun 1", "<{}>"]).args(["--dry-run"]).stdin("a\n").seen();
+    assert!(seen.out.contains("srun 1 ") && !seen.out.contains("docker"), "{seen}");
+    let tasks = r#"{"prompt": "hello"}"#;
+    let seen = scene.clinvk(["parallel", "-q", "--json", "--via", "srun 1"]).stdin(tasks).seen();
+    assert!(seen.status == 0 && seen.out.contains(r#""output":"hello""#), "{seen}");
+    assert!(given(&scene).starts_with("1\n"), "{}", given(&scene));
+    for (args, error) in [
+        (&["map", "--via", " ", "{}"][..], "`--via` is empty: what is to start the backends' programs?"),
+        (
+            &["map", "--via", "srun", "--server", "http://127.0.0.1:1", "{}"],
+            "`--via` is for runs that this command starts: those of a server have its launchers",
+        ),
+    ] {
+        scene.clinvk(args).stdin("a\n").is("", &format!("clinvk: {error}\n"), 1);
+    }
+}
