@@ -23,6 +23,7 @@ import check_batch  # noqa: F401
 import check_client_tools  # noqa: F401
 import check_conversations  # noqa: F401
 import check_endings  # noqa: F401
+import check_launchers  # noqa: F401
 import check_mcp  # noqa: F401
 import check_options  # noqa: F401
 import check_permissions  # noqa: F401

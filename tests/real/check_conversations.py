@@ -36,11 +36,12 @@ class Served:
 
 
 @contextmanager
-def serving(scene, pool={}, variables={}, **server):
+def serving(scene, pool={}, variables={}, backends={}, **server):
     """`clinvk serve` with the scenario's backend; at its end nothing of it is left."""
     # Agents read a project's files in their own way.
     trusted = {"project_config": scene.backend.name not in BACKENDS}
-    config = {"default_backend": scene.backend.name, "server": trusted | server, "pool": {scene.backend.name: pool}}
+    of_server = {"default_backend": scene.backend.name, "server": trusted | server}
+    config = {**of_server, "pool": {scene.backend.name: pool}, "backends": backends}
     scene.plant(scene.home / ".clinvk/config.json", json.dumps(config))
     with tempfile.TemporaryFile("w+") as log:
         command, env = [scene.clinvk, "serve", "--port", "0"], scene.environment | variables

@@ -96,11 +96,12 @@ impl Start {
                             /*) IFS= read -r t; (umask 077; mkdir -p \"${l%/*}\" && printf %b \"$t\" >\"$l\") || exit 97;; \
                             *) export \"$(printf %b \"$l\")\";; esac; done; \
                             test \"$go\" || { echo \"clinvk: no standard input comes through the launcher\" >&2; exit 97; }; ";
-        // Where it is not the parent any more, the connection is gone. What has the marker is the run's, as here.
-        const WATCH: &str = "(exec </dev/null >/dev/null 2>&1; up=true; s=/proc/$$/status; \
-                             test -e $s && up=\"grep -qx PPid:.$PPID $s\"; \
-                             while kill -0 $$ && $up; do sleep 1; done; kill -9 $$; \
-                             for p in /proc/[0-9]*; do grep -qsF \"$3\" $p/environ && kill -9 ${p#/proc/}; done; ";
+        // Whose session it is in was started by the connection: with another parent that is gone. What has the marker is
+        // the run's, as here.
+        const WATCH: &str = "(exec </dev/null >/dev/null 2>&1; r=$3; read -r l </proc/$$/stat; set -- ${l##*) }; \
+                             s=/proc/$4/status; p=$(grep PPid: $s); \
+                             while kill -0 $$ && test \"$p\" = \"$(grep PPid: $s)\"; do sleep 1; done; kill -9 $$; \
+                             for p in /proc/[0-9]*; do grep -qsF \"$r\" $p/environ && kill -9 ${p#/proc/}; done; ";
         let remove = match self.scratch() {
             Some(scratch) => format!("rm -rf {scratch}"),
             None => String::new(),
