@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 static=x86_64-unknown-linux-musl
 for target in aarch64-apple-darwin x86_64-unknown-freebsd aarch64-unknown-linux-gnu $static; do
-    rustup target add "$target" >/dev/null 2>&1 || true
+    # It may have to be fetched, and there may be nowhere to fetch it from.
+    timeout 300 rustup target add "$target" >/dev/null 2>&1 || true
     if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
         echo "systems: this machine has no standard library for $target, and gets none: not checked"
         continue
