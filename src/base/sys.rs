@@ -104,6 +104,16 @@ pub(crate) fn can_write(path: &Path) -> bool {
     unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
 }
 
+/// Does something whose new files are for their user alone. So are those that other threads make meanwhile.
+pub fn in_private<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: umask takes and gives a number, and cannot fail.
+    let before = unsafe { libc::umask(0o177) };
+    let done = act();
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    done
+}
+
 /// The user whose rights this process has.
 pub fn effective_user() -> u32 {
     // SAFETY: geteuid takes nothing and cannot fail.

@@ -148,7 +148,7 @@ pub const COMMANDS: &[Command] = commands! {
         ["clinvk mcp --workdir . --sandbox read-only", "calls reach this directory, and change nothing"];
     "serve" "": SERVE,
         ["clinvk serve", "http://127.0.0.1:8080, for this machine only"],
-        ["clinvk serve --socket ~/.clinvk/socket", "a Unix socket, for this user only"];
+        ["clinvk serve --socket ~/.clinvk/served", "a Unix socket, for this user only"];
     "completions" "SHELL": "print the script by which a shell completes command lines of clinvk",
         ["clinvk completions bash", "bash, zsh or fish: for its folder of completions, or to be sourced"],
         ["clinvk completions -- sessions show ''", "what may stand in the place of the last word"];

@@ -4,11 +4,11 @@ use crate::base::sys;
 use crate::base::world::World;
 use crate::http::net::connection::Peer;
 use crate::model::error::Error;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -151,12 +151,12 @@ fn unix(path: &Path) -> Result<Listener, Error> {
     let fail = |problem: String| fail(&address, problem);
     prepare_directory(path).map_err(fail)?;
     make_room(path).map_err(fail)?;
-    let socket = UnixListener::bind(path).map_err(|error| match error.kind() {
+    // From the beginning: whoever has connected stays so when the rights are changed.
+    let socket = sys::in_private(|| UnixListener::bind(path)).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => fail("the path is longer than 107 bytes: choose a shorter one".to_owned()),
         _ => fail(error.to_string()),
     })?;
     let file = SocketFile::new(path).map_err(|error| fail(error.to_string()))?;
-    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| fail(error.to_string()))?;
     Listener::new(ListenSocket::Unix(socket), address, Some(file))
 }
 
