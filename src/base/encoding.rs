@@ -18,7 +18,7 @@ pub fn base64(bytes: &[u8]) -> String {
 }
 
 /// The bytes of a padded base64 text. Nothing is forgiven: no blank, no missing padding, no bits that say nothing.
-pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
     if text.len() % 4 != 0 || padding > 2 {
@@ -54,7 +54,7 @@ fn value_of_digit(digit: u8) -> Option<u32> {
 }
 
 /// A text as it can stand in a path or a query: all but letters, digits and `-._~` is escaped.
-pub(crate) fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     let escaped = |byte: u8| match byte {
         b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
@@ -64,7 +64,7 @@ pub(crate) fn percent_encoded(text: &str) -> String {
 }
 
 /// A text with its `%41` decoded; bytes that are no UTF-8 become U+FFFD.
-pub(crate) fn percent_decoded(text: &str) -> String {
+pub fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&percent_bytes(text)).into_owned()
 }
 

@@ -8,7 +8,7 @@ pub(crate) const PLAIN: &str = "\x1b[0m";
 
 /// Leaves out of a text what a terminal must not hear. The text comes in pieces; a sequence may be split between two.
 #[derive(Debug)]
-pub(crate) struct Cleaner {
+pub struct Cleaner {
     colours: Colours,
     state: State,
     coloured: bool,
@@ -16,7 +16,7 @@ pub(crate) struct Cleaner {
 
 /// What becomes of the colours in a text.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Colours {
+pub enum Colours {
     LeftIn,
     LeftOut,
 }
@@ -39,19 +39,19 @@ enum State {
 }
 
 impl Cleaner {
-    pub(crate) fn new(colours: Colours) -> Cleaner {
+    pub fn new(colours: Colours) -> Cleaner {
         Cleaner { colours, state: State::Letters, coloured: false }
     }
 
     /// What is left of the next piece.
-    pub(crate) fn piece(&mut self, text: &str) -> String {
+    pub fn piece(&mut self, text: &str) -> String {
         let mut left = String::with_capacity(text.len());
         text.chars().for_each(|letter| self.take(letter, &mut left));
         left
     }
 
     /// The end of the text: nothing of it colours what comes behind.
-    pub(crate) fn end(&mut self) -> String {
+    pub fn end(&mut self) -> String {
         let mut left = String::new();
         if self.state == State::Return {
             left.push('\n');

@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 pub(crate) use serde_json::Value;
 
 /// Reads a text.
-pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
     from_slice(text.as_bytes())
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 }
 
 /// Reads a text that has to be an object: a list would be taken for the members of a struct, one after the other.
-pub(crate) fn object_of<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub fn object_of<T: DeserializeOwned>(text: &str) -> Result<T> {
     match without_mark(text.as_bytes()).trim_ascii_start().starts_with(b"[") {
         true => Err(serde_json::Error::custom("a list in the place of an object")),
         false => from_str(text),
@@ -50,7 +50,7 @@ pub(crate) fn mend(text: &str) -> Cow<'_, str> {
 
 /// Every lone surrogate escape as `\ufffd`. Whole pairs and escaped backslashes are left as they are; a backslash stands in
 /// strings only.
-pub(crate) fn mended(text: &[u8]) -> Cow<'_, [u8]> {
+pub fn mended(text: &[u8]) -> Cow<'_, [u8]> {
     let escape = |at: usize| -> Option<u32> {
         let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
         let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;

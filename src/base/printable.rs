@@ -1,14 +1,14 @@
 //! Text that is safe to print, and how wide it is. What an answer says with escape sequences of its own is `escapes`'.
 
 /// Text as it is safe on a terminal, in one line: control characters and escape sequences become blanks.
-pub(crate) fn safe(text: &str) -> String {
+pub fn safe(text: &str) -> String {
     text.chars()
         .map(|letter| if letter.is_control() || is_invisible(letter) { ' ' } else { letter })
         .collect()
 }
 
 /// The same for several lines: line ends and tabs stay.
-pub(crate) fn safe_lines(text: &str) -> String {
+pub fn safe_lines(text: &str) -> String {
     text.split_inclusive(['\n', '\t'])
         .flat_map(|part| {
             let (part, end) = match part.as_bytes().last() {
@@ -22,7 +22,7 @@ pub(crate) fn safe_lines(text: &str) -> String {
 
 /// JSON without the control characters that JSON allows and terminals obey: DEL and U+0080 to U+009F. They can only stand
 /// in strings, where their escapes mean the same.
-pub(crate) fn safe_json(json: String) -> String {
+pub fn safe_json(json: String) -> String {
     let obeyed = |letter: char| matches!(letter, '\u{7f}'..='\u{9f}');
     if !json.contains(obeyed) {
         return json;
@@ -41,7 +41,7 @@ fn is_invisible(letter: char) -> bool {
 }
 
 /// How many columns a text takes, roughly: East Asian wide characters and emoji take two (Unicode annex 11).
-pub(crate) fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
 }
 
@@ -52,7 +52,7 @@ fn width(letter: char) -> usize {
 }
 
 /// The beginning of a text that fits into so many columns.
-pub(crate) fn fit(text: &str, columns: usize) -> &str {
+pub fn fit(text: &str, columns: usize) -> &str {
     let mut left = columns;
     let end = text.char_indices().find_map(|(at, letter)| {
         let rest = left.checked_sub(width(letter));

@@ -15,14 +15,14 @@ const UNITS: &[(f64, &[&str])] = &[
 
 /// A length of time: numbers with their units, such as `90s`, `5m`, `1h30m` or `1.5d`; a number alone is seconds. `None` for
 /// anything else.
-pub(crate) fn duration(word: &str) -> Option<Duration> {
+pub fn duration(word: &str) -> Option<Duration> {
     // A sentence may have blanks and commas; a word that has some is probably two.
     let is_word = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
     leading(word).filter(|(_, rest)| is_word && rest.is_empty()).map(|(length, _)| length)
 }
 
 /// The length of time that a sentence begins with, `2 hours, 5 minutes and 3s` too, and what comes behind it.
-pub(crate) fn leading(text: &str) -> Option<(Duration, &str)> {
+pub fn leading(text: &str) -> Option<(Duration, &str)> {
     let (mut seconds, mut rest, mut behind) = (0.0, text, None);
     loop {
         let digits = rest.len()
@@ -66,7 +66,7 @@ pub fn timestamp((secs, nanos): (u64, u32)) -> String {
 
 /// The moment that a text begins with, in seconds since 1970, and what comes behind it: RFC 3339 in UTC, in letters of any
 /// size, with or without a fraction.
-pub(crate) fn moment(text: &str) -> Option<(u64, &str)> {
+pub fn moment(text: &str) -> Option<(u64, &str)> {
     const SHAPE: &str = "0000-00-00T00:00:00";
     let (stamp, behind) = text.split_at_checked(SHAPE.len())?;
     let fits = |(byte, wanted): (u8, u8)| match wanted {

@@ -15,7 +15,7 @@ mod plan;
 pub(crate) mod prompt_file;
 mod result;
 mod retry;
-mod template;
+pub mod template;
 
 pub use chain::{Chain, OfStep, Steps};
 pub use folder::Folder;

@@ -6,7 +6,7 @@ use crate::session::shorten;
 
 /// A text with variables.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Template(pub(super) Vec<Part>);
+pub struct Template(pub(super) Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Part {
@@ -16,7 +16,7 @@ pub(super) enum Part {
 
 impl Template {
     /// Reads a text with variables. `knows` says whether there is a variable of that name, and if not, why.
-    pub(crate) fn read(text: &str, knows: impl Fn(&str) -> Result<(), String>) -> Result<Template, Error> {
+    pub fn read(text: &str, knows: impl Fn(&str) -> Result<(), String>) -> Result<Template, Error> {
         let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some(start) = rest.find("{{") {
             literal.push_str(&rest[..start]);
@@ -80,7 +80,7 @@ impl Template {
     }
 
     /// The variables in it, as often as they stand there.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Variable(name) => Some(name.as_str()),
             Part::Text(_) => None,
@@ -88,7 +88,7 @@ impl Template {
     }
 
     /// The text with the values of its variables. One that has no value stays as it was written.
-    pub(crate) fn expand<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> String {
+    pub fn expand<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> String {
         let mut text = String::new();
         for part in &self.0 {
             match part {

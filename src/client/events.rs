@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// The event; none where the value is one that says nothing by itself, or of a later version.
-pub(crate) fn event(value: &Value) -> Option<Event> {
+pub fn event(value: &Value) -> Option<Event> {
     let content = &value["content"];
     let text = |name: &str| content[name].as_str().map(str::to_owned);
     let said = |name: &str| text(name).unwrap_or_default();

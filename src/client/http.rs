@@ -33,7 +33,7 @@ const MOST_BODY: usize = 256 << 20;
 
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Address {
+pub struct Address {
     /// As it was given.
     shown: String,
     place: Place,
@@ -64,7 +64,7 @@ impl Address {
     }
 
     /// Reads `http://HOST[:PORT][/PREFIX]` or `unix:PATH`.
-    pub(crate) fn parse(word: &str, cwd: &Path) -> Result<Address, Error> {
+    pub fn parse(word: &str, cwd: &Path) -> Result<Address, Error> {
         let wrong = |why: &str| Error::Invalid(format!("`{word}` is no server: {why}"));
         let expected = || wrong("expected http://HOST:PORT or unix:PATH");
         if let Some(path) = word.strip_prefix("unix:") {
@@ -179,24 +179,24 @@ fn is_thrown(cancel: Option<&Cancel>) -> bool {
 
 /// A request.
 #[derive(Default, Clone, Copy)]
-pub(crate) struct Ask<'a> {
-    pub(crate) method: &'a str,
+pub struct Ask<'a> {
+    pub method: &'a str,
     /// Path and query, escaped.
-    pub(crate) path: &'a str,
-    pub(crate) accept: &'a str,
+    pub path: &'a str,
+    pub accept: &'a str,
     /// The API key, where there is one.
-    pub(crate) key: Option<&'a str>,
+    pub key: Option<&'a str>,
     /// The JSON that goes along.
-    pub(crate) body: Option<&'a [u8]>,
+    pub body: Option<&'a [u8]>,
     /// Calls it off before the head of the answer is here.
-    pub(crate) cancel: Option<&'a Cancel>,
+    pub cancel: Option<&'a Cancel>,
     /// How long the server may be silent, where that is not `SILENCE`.
-    pub(crate) silence: Option<Duration>,
+    pub silence: Option<Duration>,
 }
 
 impl Ask<'_> {
     /// Sends it, and waits for the head of the answer.
-    pub(crate) fn send(&self, address: &Address) -> Result<Reply, Error> {
+    pub fn send(&self, address: &Address) -> Result<Reply, Error> {
         let socket = address.connect(self.cancel)?;
         let mut head = format!(
             "{} {}{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: {}\r\n",
@@ -349,7 +349,7 @@ enum Rest {
 }
 
 /// An answer that is being read.
-pub(crate) struct Reply {
+pub struct Reply {
     address: Address,
     socket: Socket,
     /// What was read and not understood yet.
@@ -369,7 +369,7 @@ pub(crate) struct Reply {
 
 /// What there is of a stream.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Next {
+pub enum Next {
     Line(String),
     /// A moment has passed, the switch was thrown, or the server says that it is alive.
     Nothing,
@@ -379,7 +379,7 @@ pub(crate) enum Next {
 impl Reply {
     /// The next line that is not empty. Waits a moment for it, or until the switch is thrown. `is_patient`: the server may
     /// be silent for as long as it likes.
-    pub(crate) fn line(&mut self, cancel: &Cancel, is_patient: bool) -> Result<Next, Error> {
+    pub fn line(&mut self, cancel: &Cancel, is_patient: bool) -> Result<Next, Error> {
         loop {
             if let Some(end) = self.body[self.seen..].iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.body.drain(..=self.seen + end).collect();
@@ -404,7 +404,7 @@ impl Reply {
     }
 
     /// The whole body.
-    pub(crate) fn whole(mut self) -> Result<Vec<u8>, Error> {
+    pub fn whole(mut self) -> Result<Vec<u8>, Error> {
         while self.rest != Rest::Nothing {
             self.more(None, false)?;
         }

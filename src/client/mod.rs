@@ -1,10 +1,10 @@
 //! The command line as a client of a running server: what is asked for is sent there, and what comes back is heard as if it
 //! happened here. Knows the native API from outside, as any client does.
 
-mod events; // what happens there, read back
+pub mod events; // what happens there, read back
 mod auto; // the server of this user's command lines as the place where runs happen
 mod batch; // a run of several over there
-mod http; // one request and its answer
+pub mod http; // one request and its answer
 mod own; // that server itself, which is started
 mod request; // what is asked for, as the API has it
 mod run; // a run over there

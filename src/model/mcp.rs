@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for McpSource {
 }
 
 /// Reads a text: `{"mcpServers": {NAME: SERVER, ...}}`, or the inner object alone.
-pub(crate) fn read(text: &str) -> Result<Vec<McpServer>, String> {
+pub fn read(text: &str) -> Result<Vec<McpServer>, String> {
     json::from_str(text).map(|Wrapped(servers)| servers).map_err(|error| error.to_string())
 }
 

@@ -1,3 +1,4 @@
 //! What stands below everything else.
 
+mod fuzz;
 mod schema;

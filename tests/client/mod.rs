@@ -2,6 +2,7 @@
 
 #[cfg(feature = "serve")]
 mod auto;
+mod fuzz;
 mod hostile;
 #[cfg(feature = "serve")]
 mod runs;

@@ -1,5 +1,6 @@
 //! The server.
 
+mod fuzz;
 mod compat;
 mod front;
 mod manual;

@@ -15,6 +15,7 @@ mod found;
 mod faults;
 mod fsck;
 mod full_disk;
+mod fuzz;
 mod index;
 mod kept;
 mod killed;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// `make check` tries as many of each kind: a case is several runs.
-const KEPT: u64 = 200;
+const KEPT: u64 = 100;
 
 /// Runs come and go in a kept program that says anything.
 fn keep(backend: &dyn Backend, lines: &[Line], chance: &mut Chance) -> Result<(), String> {

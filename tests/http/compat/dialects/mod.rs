@@ -2,6 +2,7 @@
 
 mod errors;
 mod examples;
+mod fuzz;
 mod models;
 mod reading;
 mod streams;
