@@ -15,6 +15,7 @@ mod flags;
 mod help;
 mod input;
 mod leftovers;
+mod locks;
 mod map;
 mod merge;
 mod models;
@@ -70,6 +71,10 @@ pub fn main() -> ExitCode {
     if words.next_if(|word| word == echo::COMMAND).is_some() {
         let options: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
         return end(echo::repeat(&options, &mut io::stdin().lock(), &mut io::stdout().lock()));
+    }
+    if words.next_if(|word| word == locks::COMMAND).is_some() {
+        let name = words.next().unwrap_or_default();
+        return end(locks::try_once(&name.to_string_lossy(), &mut io::stdout().lock()));
     }
     let (typed, understood) = flags::parse(words);
     end(understood.and_then(|()| dispatch(&typed)).inspect_err(|error| refuse(&typed, error)))

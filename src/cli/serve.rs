@@ -4,7 +4,7 @@ mod reload; // the configuration: with the flags over it, and again
 
 use self::reload::{Overrides, Reload};
 use super::flags::{Name, Typed, known};
-use super::{leftovers, say, signals};
+use super::{leftovers, locks, say, signals};
 use crate::base::json::json;
 use crate::base::logging::{LogFormat, LogLevel};
 use crate::base::sync::Current;
@@ -20,11 +20,11 @@ use crate::http::net::{Acceptor, Limits, Listen};
 use crate::http::state::reuse::Which;
 use crate::http::state::server::{Lasting, Server};
 use crate::model::error::Error;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,6 +72,7 @@ pub(crate) fn run(
     let world = Arc::new(world);
     let (engine, keys) = reload::open(&world, &config, others_come_by.as_deref())?;
     leftovers::warn(&world);
+    locks_exclude(&world)?;
     let stop = signals()?;
     let acceptor = Acceptor::open(vec![listen])?;
     let addresses = acceptor.addresses();
@@ -123,6 +124,24 @@ fn spawn(name: &str, does: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 fn lacks(what: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::System { what, error }
+}
+
+/// Refuses a store in which two runs could have the same session. Where none can be kept at all, runs go on without.
+fn locks_exclude(world: &World) -> Result<(), Error> {
+    let path = world.home.clone();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    let made = made.map_err(|error| Error::Store { verb: "create", path: path.clone(), error });
+    match made.and_then(|()| locks::exclude(world)) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let error = io::Error::other(format!("{}: {}", locks::DO_NOT_EXCLUDE, locks::REMEDY));
+            Err(Error::Store { verb: "keep sessions in", path, error })
+        }
+        Err(error) => {
+            log::warn!("{error}");
+            Ok(())
+        }
+    }
 }
 
 /// Where the requests to stop come from. SIGHUP is none.

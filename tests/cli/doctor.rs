@@ -217,3 +217,18 @@ fn a_server_that_is_named_is_asked_and_its_default_backend_counts() {
     let seen = doctor("http://127.0.0.1:9");
     assert!(state(&findings(&seen), "server") == "problem" && seen.status == 5, "{seen}");
 }
+
+#[test]
+fn locks_that_exclude_no_other_process_are_a_problem() {
+    let scene = Scene::playing("cat");
+    let seen = scene.clinvk(["doctor", "--json"]).without_exclusion().seen();
+    let locks = &findings(&seen)["locks"];
+    let says = |key: &str, words: &str| locks[key].as_str().is_some_and(|text| text.contains(words));
+    assert!(
+        locks["state"] == "problem"
+            && says("message", "two processes had the same lock at once")
+            && says("remedy", "set CLINVK_HOME to"),
+        "{seen}"
+    );
+    assert!(std::fs::read_dir(scene.path("home/.clinvk")).unwrap().count() == 1, "nothing is left there");
+}

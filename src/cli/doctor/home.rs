@@ -3,9 +3,9 @@
 use super::super::sessions::progress;
 use super::{Finding, State};
 use crate::base::json::json;
-use crate::base::lock::{Lock, Tried};
 use crate::base::sys;
 use crate::base::world::World;
+use crate::cli::locks;
 use crate::exec;
 use crate::model::error::Kind;
 use crate::session::{self, Store};
@@ -68,7 +68,7 @@ pub(super) fn home(world: &World) -> Vec<Finding> {
         () => Finding::new(about, State::Ok, format!("{path}, mode {mode:04o}")),
     };
     kept.data = json!({"path": world.home, "mode": format!("{mode:04o}")});
-    vec![kept, locks(&world.home)]
+    vec![kept, exclusion(world)]
 }
 
 /// The nearest directory above it that is there can be written to.
@@ -77,34 +77,15 @@ fn can_be_made(home: &Path) -> bool {
     there.is_some_and(|dir| dir.is_dir() && sys::can_write(dir))
 }
 
-/// Two who want the same lock: the second one must not get it.
-fn locks(home: &Path) -> Finding {
-    let path = home.join(format!("doctor-{}.lock", std::process::id()));
+/// Two processes that want the same lock: the second one must not get it.
+fn exclusion(world: &World) -> Finding {
     let about = "locks";
-    let tried = Lock::try_get(&path).and_then(|first| Ok((first, Lock::try_get(&path)?)));
-    match tried {
-        Ok((Tried::Held(first), second)) => {
-            let excludes = matches!(second, Tried::Busy(_));
-            // It is gone with us all the same, or at the next look.
-            let _ = first.remove();
-            match excludes {
-                true => Finding::new(about, State::Ok, "hold, and files can be written"),
-                false => Finding::new(
-                    about,
-                    State::Problem,
-                    "do not hold on this file system: two runs could write the same session",
-                )
-                .remedy("set CLINVK_HOME to a directory of a local file system"),
-            }
-        }
-        Ok((Tried::Busy(_), _)) => {
-            Finding::new(about, State::Warning, format!("{} is held by another process", path.display()))
-        }
-        Err(error) => {
-            Finding::new(about, State::Problem, format!("no lock can be had in {}: {error}", home.display()))
-                .remedy("make room or change its permissions, or set CLINVK_HOME to another directory")
-                .prevents(Kind::SessionStore)
-        }
+    match locks::exclude(world) {
+        Ok(true) => Finding::new(about, State::Ok, "hold between processes, and files can be written"),
+        Ok(false) => Finding::new(about, State::Problem, locks::DO_NOT_EXCLUDE).remedy(locks::REMEDY),
+        Err(error) => Finding::new(about, State::Problem, error.to_string())
+            .remedy("make room or change its permissions, or set CLINVK_HOME to another directory")
+            .prevents(Kind::SessionStore),
     }
 }
 

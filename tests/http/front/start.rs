@@ -81,3 +81,24 @@ fn keys_that_are_no_text_are_not_taken_for_none() {
         .env("CLINVK_API_KEYS", keys)
         .fails(1, "clinvk: the variable CLINVK_API_KEYS is not valid UTF-8\n");
 }
+
+#[test]
+fn a_file_system_whose_locks_exclude_no_other_process_keeps_the_server_from_starting() {
+    let scene = scene(json!({}));
+    let seen = scene.clinvk(["serve", "--port", "0"]).without_exclusion().seen();
+    let words = [
+        "cannot keep sessions in `ROOT/home/.clinvk`",
+        "two processes had the same lock",
+        "set CLINVK_HOME to",
+    ];
+    assert!(
+        seen.status == 4 && seen.out.is_empty() && words.iter().all(|word| seen.err.contains(word)),
+        "{seen}"
+    );
+    assert!(fs::read_dir(scene.path("home/.clinvk")).unwrap().count() == 1, "nothing is left there");
+    // One that is not there yet is made for the trial, which leaves nothing in it.
+    let elsewhere = scene.text("elsewhere/home");
+    let server = scene.serve_with([], &[("CLINVK_HOME", &elsewhere)]);
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing is left there");
+    server.stop();
+}
