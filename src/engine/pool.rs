@@ -478,7 +478,9 @@ impl State {
         config: &PoolConfig,
     ) -> Option<(u64, Option<String>)> {
         let may_go_on = !wanted.task.session.as_ref().is_some_and(|session| session.replay);
-        let continued = session.filter(|_| may_go_on && !wanted.task.ephemeral);
+        // A last turn that failed is not counted, and where another server had it no program of ours has heard of it.
+        let can_go_on = |session: &&Session| may_go_on && session.last_error.is_none();
+        let continued = session.filter(|session| can_go_on(session) && !wanted.task.ephemeral);
         if let Some(session) = continued {
             // It goes on with the model that has led it, whether that was asked for or is the program's own choice.
             let is_led = wanted.task.model.is_none() || session.model == wanted.task.model;

@@ -241,7 +241,7 @@ fn what_cannot_be_kept_is_refused_with_what_it_needs() {
 }
 
 /// An agent whose answer is its number, or as the play says for a prompt.
-fn agent(opening: &str, prompted: &str) -> Scene {
+pub fn agent(opening: &str, prompted: &str) -> Scene {
     let play = format!(
         r#"cd "$here"
 result() {{ say "{{\"id\":$id,\"result\":$1}}"; }}
@@ -265,7 +265,7 @@ done"#
 
 /// The session and the text of an answer.
 #[track_caller]
-fn answered(server: &Server, request: &Value) -> (String, String) {
+pub fn answered(server: &Server, request: &Value) -> (String, String) {
     let answer = server.post("/api/v1/prompt", request);
     assert_eq!(answer.status, 200, "{answer}");
     let text = |field: &str| answer.json()[field].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();

@@ -7,4 +7,5 @@ mod manual;
 mod native;
 mod net;
 mod ops;
+mod several;
 mod state;
