@@ -52,7 +52,8 @@ check:
 # and, where they differ, the newest ones from the npm registry under target/; CLINVK_VENDOR=pinned does without the newest,
 # CLINVK_VENDOR=claude@2.1.197,codex@0.169.0 tests these alone. The agents are from npm and PyPI; CLINVK_AGENTS=opencode,qwen
 # tests these alone, CLINVK_AGENTS=-kimi,-vibe all but these, none none. Then the real SDKs and CLIs as clients of the server and
-# of `clinvk acp`; completion in bash, zsh and fish; the server's metrics through promtool, its page in Chromium, and its keys from gopass.
+# of `clinvk acp`; completion in bash, zsh and fish; the server's metrics through promtool, its page in Chromium, its keys from gopass, and
+# two servers in one home behind haproxy.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
 	python3 tests/real/clients.py --clinvk $(BINARY)
@@ -60,6 +61,7 @@ check-real: all
 	python3 tests/real/check_completions.py $(BINARY)
 	$(CARGO) test --locked --lib -- --ignored promtool
 	python3 tests/real/check_page.py $(BINARY)
+	python3 tests/real/check_several.py $(BINARY)
 	$(CARGO) test --locked --test all -- --ignored gopass
 
 # Prints ratios, asserts nothing. The second half needs the vendor CLIs, three agents and acpx, which it installs.
