@@ -3,13 +3,10 @@ home, another directory and another environment.
 """
 
 import contextlib
-import getpass
 import json
 import os
-import shlex
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -19,9 +16,9 @@ from check_mcp import call, server, told
 from check_pool import KEPT, only, programs
 from registry import scenario
 from scene import ANSWER, HELLO, PATIENCE, holds, processes, same, wait_until
+from sshd import SSHD, Sshd
 from standin import Hang, Text, shell
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 # The variables that are given from here: there they are not set.
 KEYS = ("ANTHROPIC_API_KEY", "STUB_API_KEY", "GEMINI_API_KEY")
 NO_SSHD = "" if SSHD and shutil.which("ssh") else "openssh-server and openssh-client are not installed"
@@ -35,15 +32,13 @@ def vendors_through_ssh(function):
     return scenario(skips=lambda *_: NO_SSHD)(function)
 
 
-class There:
+class There(Sshd):
     """Another machine: what a login by ssh finds on it."""
 
     def __init__(self, scene):
-        self.scene, self.root = scene, scene._root / "there"
-        self.work, self.keys = self.root / "work", scene._root / "keys"
-        for folder in (self.work, self.keys):
-            folder.mkdir(parents=True)
-        self.port, self.process = free_port(), None
+        self.root = scene._root / "there"
+        self.work = self.root / "work"
+        self.work.mkdir(parents=True)
         env = scene._clis.environment([scene.backend.name], self.root, scene.server.url)
         name, value = scene.marker.split("=")
         env[name] = value
@@ -51,68 +46,8 @@ class There:
         known = {key: env.pop(key) for key in KEYS if key in env}
         kept = {key: scene.environment[key] for key in ("HOME", "TMPDIR", name)}
         scene.environment = {"PATH": "/usr/bin:/bin", **kept, **known}
-        words = " ".join(shlex.quote(f"{key}={text}") for key, text in env.items())
-        login = self.keys / "login"
-        login.write_text(f'#!/bin/sh\nexec env -i {words} sh -c "$SSH_ORIGINAL_COMMAND"\n')
-        login.chmod(0o755)
-        for key in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.keys / key], check=True)
-        (self.keys / "sshd_config").write_text(f"""\
-ListenAddress 127.0.0.1
-Port {self.port}
-HostKey {self.keys}/host
-AuthorizedKeysFile {self.keys}/user.pub
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-MaxStartups 100
-ForceCommand {login}
-""")
-        (self.keys / "ssh_config").write_text(f"""\
-Host there
-HostName 127.0.0.1
-Port {self.port}
-User {getpass.getuser()}
-IdentityFile {self.keys}/user
-IdentitiesOnly yes
-UserKnownHostsFile {self.keys}/known
-StrictHostKeyChecking no
-BatchMode yes
-LogLevel ERROR
-""")
-        self.launcher = {
-            "launcher": ["ssh", "-F", str(self.keys / "ssh_config"), "there"],
-            "launcher_workdir": [str(self.work)],
-            "launcher_env": list(known),
-        }
-
-    def start(self):
-        if os.geteuid() == 0:
-            os.makedirs("/run/sshd", exist_ok=True)
-        command, env = [SSHD, "-D", "-e", "-f", self.keys / "sshd_config"], {"PATH": "/usr/bin:/bin"}
-        log = self.keys / "log"
-        with log.open("w") as said:
-            self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stderr=said)
-
-        def answers():
-            holds(self.process.poll() is None, f"sshd has ended: {log.read_text()}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return True
-            return False
-
-        wait_until(answers, "sshd answers")
-
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait(60)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+        super().__init__(scene._root / "keys", env)
+        self.launcher = {"launcher": self.ssh, "launcher_workdir": [str(self.work)], "launcher_env": list(known)}
 
 
 def configure(scene, launcher):

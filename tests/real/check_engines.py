@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Lists that real engines distribute: GNU parallel over two hosts, of which one is lost.
+
+    check_engines.py CLINVK [words with which names begin]
+
+What is run is what the manual shows, word by word.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+from pathlib import Path
+
+from scene import holds, processes, same, wait_until
+from sshd import SSHD, Sshd
+
+MANUAL = Path(__file__).parents[2] / "man/clinvk.1"
+PATIENCE = 120
+ITEMS = [f"item {number}" for number in range(1, 61)]
+# After so many, a worker that is held back goes on with none.
+BEFORE_HOLD = 3
+
+# The program of the backend: it notes who runs what, and answers.
+SLOW = f"""\
+#!/bin/sh
+who=${{ENGINE_WHO:-task${{SLURM_ARRAY_TASK_ID:-}}}}
+prompt=$(cat)
+echo "$who $prompt" >>ran
+while [ -e "hold-$who" ] && [ "$(grep -c "^$who " ran)" -gt {BEFORE_HOLD} ]; do sleep 0.1; done
+sleep 0.05
+echo "done: $prompt"
+"""
+
+
+class World:
+    """A directory that all hosts share, with the list in it, and a backend that notes each of its runs there."""
+
+    def __init__(self, clinvk):
+        self.root = Path(tempfile.mkdtemp(prefix="clinvk-engines-", dir="/var/tmp")).resolve()
+        self.work, self.bin = self.root / "work", self.root / "bin"
+        for folder in (self.work, self.bin):
+            folder.mkdir()
+        (self.bin / "clinvk").symlink_to(Path(clinvk).resolve())
+        (self.bin / "slow").write_text(SLOW)
+        (self.bin / "slow").chmod(0o755)
+        (self.work / "list").write_text("".join(f"{item}\n" for item in ITEMS))
+        (self.work / "ran").touch()
+
+    def environment(self, name):
+        """Of a host or a user: a home of its own, whose processes are known by a variable of theirs."""
+        home = self.root / name
+        (home / ".clinvk").mkdir(parents=True)
+        config = {"default_backend": "slow", "backends": {"slow": {"command": [str(self.bin / "slow")]}}}
+        (home / ".clinvk/config.json").write_text(json.dumps(config))
+        path = f"{self.bin}:/usr/bin:/bin"
+        return {"HOME": str(home), "SHELL": "/bin/sh", "TMPDIR": str(home), "PATH": path, "ENGINE_MARKER": uuid.uuid4().hex}
+
+    def runs(self, who=""):
+        """The items that were begun, by one of the workers or by all."""
+        lines = (self.work / "ran").read_text().splitlines()
+        return [line.split(" Review ")[1] for line in lines if not who or line.startswith(f"{who} ")]
+
+    def done(self):
+        """The items whose answer is on disk."""
+        results = [json.loads(path.read_text()) for path in self.work.glob("out/*/[0-9]*.json")]
+        return [result["item"] for result in results if result["status"] == "completed"]
+
+    def hold(self, who):
+        (self.work / f"hold-{who}").touch()
+
+    def let_go(self, who):
+        (self.work / f"hold-{who}").unlink()
+
+    def is_held(self, who):
+        return len(self.runs(who)) > BEFORE_HOLD
+
+    def lost(self, who=""):
+        """The items that were begun and have no answer: some at least."""
+        lost = set(self.runs(who)) - set(self.done())
+        holds(lost, "nothing was under way")
+        return lost
+
+    def expect_all(self, env, lost):
+        """The whole list is answered in its order; what had no answer when its host went was run twice, all else once."""
+        folders = sorted(str(path.relative_to(self.work)) for path in self.work.glob("out/*"))
+        command = ["clinvk", "map", "-q", "--merge", *folders]
+        ran = subprocess.run(command, env=env, cwd=self.work, capture_output=True, text=True, timeout=PATIENCE)
+        same((ran.returncode, ran.stderr), (0, ""), "(status, stderr) of the merge")
+        results = [json.loads(line) for line in ran.stdout.splitlines()]
+        same([result["item"] for result in results], ITEMS, "the items")
+        same([result["output"] for result in results], [f"done: Review {item}" for item in ITEMS], "the answers")
+        runs = self.runs()
+        expected = {item: 1 + (item in lost) for item in ITEMS}
+        same({item: runs.count(item) for item in ITEMS}, expected, "how often each was run")
+
+    def close(self):
+        shutil.rmtree(self.root)
+
+
+def carriers(env):
+    return processes(f"ENGINE_MARKER={env['ENGINE_MARKER']}", "environ")
+
+
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_all(env):
+    while pids := carriers(env):
+        kill(pids)
+
+
+def children(pid):
+    """Its children, and theirs."""
+    parents = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # One that ends meanwhile is not there any more.
+        with contextlib.suppress(OSError):
+            parents.append((int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])))
+    found = [pid]
+    for parent in found:
+        found += [child for child, its in parents if its == parent]
+    return found[1:]
+
+
+def shown(first):
+    """What the manual shows as an example that begins with these words."""
+    for example in re.findall(r"^\.Bd -literal -offset indent\n(.*?)^\.Ed\n", MANUAL.read_text(), re.M | re.S):
+        if example.startswith(first):
+            return example.replace("\\e\n", "\\\n").replace("\\(dq", '"')
+    raise AssertionError(f"the manual has no example that begins with `{first}`")
+
+
+# ------------------------------------------------------------------------------ GNU parallel
+
+
+class Host:
+    """A machine to which ssh leads."""
+
+    def __init__(self, world, name):
+        self.env = world.environment(name)
+        self.sshd = Sshd(world.root / f"{name}-keys", self.env | {"ENGINE_WHO": name})
+        self.sshd.start()
+
+    def cut(self):
+        """It cannot be reached any more, and its connections are gone; what runs there goes on."""
+        sessions = [pid for pid in children(self.sshd.process.pid) if pid not in carriers(self.env)]
+        kill([self.sshd.process.pid, *sessions])
+        self.sshd.process.wait()
+
+    def lose(self):
+        """It is switched off."""
+        self.cut()
+        kill_all(self.env)
+
+    def close(self):
+        if self.sshd.process.poll() is None:
+            self.lose()
+        kill_all(self.env)
+
+
+@contextlib.contextmanager
+def hosts(world):
+    env, both = world.environment("user"), []
+    try:
+        both += [Host(world, "a"), Host(world, "b")]
+        (world.work / "hosts").write_text("".join(f"1/{' '.join(host.sshd.ssh)}\n" for host in both))
+        yield env, *both
+    finally:
+        for host in both:
+            host.close()
+        kill_all(env)
+
+
+def distribute(world, env, *more):
+    """Starts the manual's command, with more options; gives it and what it says."""
+    command = shown("parallel ").replace("parallel ", " ".join(["exec parallel", *more, ""]), 1)
+    log = world.root / "parallel.log"
+    with log.open("w") as said:
+        return subprocess.Popen(["sh", "-c", command], env=env, cwd=world.work, stdin=subprocess.DEVNULL, stderr=said), log
+
+
+def finish(engine, log):
+    same((engine.wait(PATIENCE), log.read_text()), (0, ""), "parallel: (status, stderr)")
+
+
+def parallel_goes_on_without_a_host_that_is_lost(world):
+    with hosts(world) as (env, _, b):
+        world.hold("b")
+        started = distribute(world, env)
+        wait_until(lambda: world.is_held("b"), "the second host is in the middle")
+        b.lose()
+        lost = world.lost("b")
+        finish(*started)
+        world.expect_all(env, lost)
+
+
+def parallel_goes_on_without_a_host_that_is_cut_off(world):
+    """What that host was at ends there: until then the folder of its results is in use."""
+    with hosts(world) as (env, _, b):
+        world.hold("b")
+        engine, _ = distribute(world, env)
+        wait_until(lambda: world.is_held("b"), "the second host is in the middle")
+        b.cut()
+        wait_until(lambda: not carriers(b.env), "all ends on the host that is cut off")
+        lost = world.lost("b")
+        # On a slow machine it has tried all its times by then.
+        if engine.wait(PATIENCE):
+            finish(*distribute(world, env, "--resume-failed"))
+        world.expect_all(env, lost)
+
+
+def parallel_that_was_killed_goes_on(world):
+    with hosts(world) as (env, a, b):
+        world.hold("b")
+        engine, _ = distribute(world, env)
+        wait_until(lambda: world.is_held("b"), "the second host is in the middle")
+        kill_all(env)
+        engine.wait()
+        wait_until(lambda: not carriers(a.env) + carriers(b.env), "all ends on both hosts")
+        lost = world.lost()
+        world.let_go("b")
+        finish(*distribute(world, env, "--resume-failed"))
+        world.expect_all(env, lost)
+
+
+# What Debian calls what is needed.
+NEEDED = {"parallel": "parallel", "ssh": "openssh-client", SSHD or "sshd": "openssh-server"}
+
+
+def main():
+    clinvk, *chosen = sys.argv[1:]
+    missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
+    if missing:
+        sys.exit(f"check_engines.py: not installed: apt-get install {' '.join(missing)}")
+    scenarios = [one for name, one in globals().items() if name.startswith(tuple(chosen or ["parallel_"]))]
+    failed = 0
+    for scenario in scenarios:
+        since, problem = time.monotonic(), ""
+        world = World(clinvk)
+        try:
+            scenario(world)
+        except Exception:
+            problem = traceback.format_exc()
+        world.close()
+        failed += bool(problem)
+        name = scenario.__name__.replace("_", " ")
+        print(f"{'FAIL' if problem else 'ok':6} {time.monotonic() - since:6.2f} s  {name}", flush=True)
+        print(problem, end="")
+    print(f"{len(scenarios) - failed} of {len(scenarios)} ok")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
