@@ -1,6 +1,6 @@
 //! A dry run: what would be executed, as a script that a shell runs, or as data. Of MCP servers it shows no secrets.
 
-use crate::backend::{Launch, Step, Steps, Trust};
+use crate::backend::{Launch, MARKER, Step, Steps, Trust};
 use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::base::text::quote;
@@ -31,7 +31,7 @@ impl Reader<'_> {
         if let (Some(start), Reader::Other(_)) = (&mut launch.start, self) {
             start.words.iter_mut().for_each(|word| *word = hidden(word));
         }
-        launch.words("<run>")
+        launch.words(RUN)
     }
 
     /// The program's own arguments as this reader sees them.
@@ -53,6 +53,9 @@ fn hidden(word: &str) -> String {
         _ => HIDDEN.to_owned(),
     }
 }
+
+/// Stands for the name of the run.
+const RUN: &str = "<run>";
 
 /// Stands in the place of what a reader may not see.
 const HIDDEN: &str = "...";
@@ -144,6 +147,9 @@ pub(crate) fn text(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
         // As the environment of the reader who pastes it has it.
         Reader::Other(_) => format!("{name}=\"${name}\""),
     }));
+    if launch.start.is_some() && opening.is_empty() {
+        words.push(format!("{MARKER}={}", quote(RUN)));
+    }
     if words.len() == 1 {
         words.pop();
     }

@@ -340,7 +340,10 @@ impl Files<'_> {
 
 impl Drop for Files<'_> {
     fn drop(&mut self) {
-        for dir in self.0.files.iter().filter_map(|file| file.path.parent()) {
+        // What a launcher's shell has made may be here, too: what removes it there has ended with the run then.
+        let start = self.0.start.as_ref();
+        let made_there = start.iter().flat_map(|start| &start.files);
+        for dir in self.0.files.iter().chain(made_there).filter_map(|file| file.path.parent()) {
             // Gone already when two files share it; anything else is a warning, because it leaves something behind.
             match fs::remove_dir_all(dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -349,7 +352,8 @@ impl Drop for Files<'_> {
                 _ => {}
             }
         }
-        if let Some(overlay) = &self.0.overlay {
+        let made_there = start.and_then(|start| start.overlay.as_ref());
+        for overlay in self.0.overlay.iter().chain(made_there) {
             overlay::remove(overlay);
         }
     }

@@ -240,10 +240,23 @@ fn a_launcher_that_passes_no_input_on_and_a_directory_that_is_not_there_are_name
 }
 
 #[test]
+fn a_launcher_that_takes_the_environment_away_is_one_of_programs_elsewhere() {
+    let play = "shift 3; exec env -i PATH=/usr/bin:/bin \"$@\"";
+    let scene = scene("wrap", play, json!({"env": {"A": "b"}}), "printf %s \"$A\"; cat");
+    let seen = scene.clinvk(["x"]).seen();
+    assert!(
+        seen.err.contains("passes no variables on: set launcher_type to exec") && seen.status != 0,
+        "{seen}"
+    );
+    scene.edit_config(|config| config["backends"]["fake"]["launcher_type"] = json!("exec"));
+    scene.clinvk(["x"]).prints("bx\n");
+}
+
+#[test]
 fn files_of_a_run_are_there_for_it_alone() {
     let scene = Scene::new();
     let sees = r#"printf '%s\n' "$@" >"$here/args"
-for word; do case $word in --mcp-config=*) cp "${word#*=}" "$here/seen"; ls -l "${word#*=}" >"$here/mode";; esac; done"#;
+for word; do case $word in --mcp-config=*) f=${word#*=}; cp "$f" "$here/seen"; ls -ld "$f" "${f%/*}" >"$here/mode";; esac; done"#;
     scene.fake("claude", sees);
     scene.config(&json!({"backends": {"claude": {"launcher": [scene.fake("ssh", BY_LINE), "host"]}}}));
     let servers = r#"{"mcpServers": {"docs": {"command": "d", "env": {"TOKEN": "it's\n\\ü"}}}}"#;
@@ -251,14 +264,14 @@ for word; do case $word in --mcp-config=*) cp "${word#*=}" "$here/seen"; ls -l "
     assert_ne!(seen.status, 0, "{seen}");
     let file: Value = serde_json::from_str(&fs::read_to_string(scene.path("bin/seen")).unwrap()).unwrap();
     assert_eq!(file["mcpServers"]["docs"]["env"]["TOKEN"], "it's\n\\ü");
-    assert!(fs::read_to_string(scene.path("bin/mode")).unwrap().starts_with("-rw-------"));
+    let modes = fs::read_to_string(scene.path("bin/mode")).unwrap();
+    assert!(modes.starts_with("drwx------") && modes.contains("\n-rw-------"), "{modes}");
     assert!(!given(&scene).contains("TOKEN"));
     let args = fs::read_to_string(scene.path("bin/args")).unwrap();
     let path = args.lines().find_map(|word| word.strip_prefix("--mcp-config=")).unwrap();
     let dir = Path::new(path).parent().unwrap();
     assert!(dir.starts_with("/tmp"), "{args}");
-    // What removes them there ends with the run where that is here.
-    fs::remove_dir_all(dir).unwrap();
+    assert!(!dir.exists());
 }
 
 #[test]
@@ -293,7 +306,7 @@ test -d "$TMPDIR" && echo new >"$g/oauth_creds.json"; cat "$g/policies/clinvk.to
     assert_eq!(read(".gemini/oauth_creds.json"), "new\n");
     assert!(!scene.path("bin/.gemini/policies/clinvk.toml").exists());
     let home = read("home");
-    fs::remove_dir_all(Path::new(home.trim()).ancestors().nth(2).unwrap()).unwrap();
+    assert!(!Path::new(home.trim()).ancestors().nth(2).unwrap().exists());
     assert_eq!(read(".gemini/settings.json"), "b");
 }
 

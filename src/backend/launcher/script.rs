@@ -86,11 +86,13 @@ impl Start {
     fn script(&self) -> String {
         const ENTER: &str = "cd -- \"$1\" || exit 97; ";
         const CHECK: &str = "test -r \"$2\" || { echo \"clinvk: $2 cannot be read where the launcher starts the program\" >&2; exit 97; }; ";
-        // What the launcher says of itself may come between.
         const BECOME: &str = "shift 3; test \"$(command -v \"$1\")\" || \
                               { echo \"clinvk: $1 is not on PATH there\" >&2; exit 127; }; exec \"$@\"";
+        // A program without what is set for it is another one.
+        const INHERIT: &str = "test \"${CLINVK_RUN##*:}\" = \"$3\" || \
+                               { echo \"clinvk: the launcher passes no variables on: set launcher_type to exec\" >&2; exit 97; }; ";
         if self.kind == LauncherType::Local {
-            return [ENTER, CHECK, BECOME].concat();
+            return [ENTER, CHECK, INHERIT, BECOME].concat();
         }
         const READ: &str = "go=; while IFS= read -r l; do case $l in \"\") go=1; break;; \
                             /*) IFS= read -r t; (umask 077; mkdir -p \"${l%/*}\" && printf %b \"$t\" >\"$l\") || exit 97;; \
@@ -102,13 +104,14 @@ impl Start {
                              s=/proc/$4/status; p=$(grep PPid: $s); \
                              while kill -0 $$ && test \"$p\" = \"$(grep PPid: $s)\"; do sleep 1; done; kill -9 $$; \
                              for p in /proc/[0-9]*; do grep -qsF \"$r\" $p/environ && kill -9 ${p#/proc/}; done; ";
-        let remove = match self.scratch() {
-            Some(scratch) => format!("rm -rf {scratch}"),
-            None => String::new(),
+        let (make, remove) = match self.scratch() {
+            // Its name is to be seen before it is there: one that another user has made is not taken.
+            Some(dir) => (format!("(umask 077; mkdir {dir}) || exit 97; "), format!("rm -rf {dir}")),
+            None => Default::default(),
         };
         let (home, links) =
             self.overlay.as_ref().map(|overlay| (before(overlay), links(overlay))).unwrap_or_default();
-        [ENTER, &home, READ, &links, WATCH, &remove, ") & ", BECOME].concat()
+        [ENTER, &make, &home, READ, &links, WATCH, &remove, ") & ", BECOME].concat()
     }
 
     /// The directory of the files there.
