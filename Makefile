@@ -79,7 +79,8 @@ soak: all
 	python3 tests/real/soak_pool.py $(BINARY) $(S)
 	$(CARGO) test --locked $(OFFLINE) --test all -- --ignored killed_1000_times
 
-# Inputs by chance against all that reads: `make fuzz N=1000000 SEED=7`. A failure names its target, seed and case:
+# Inputs by chance against all that reads: N of each target, `make fuzz N=1000000 SEED=7`. Those that start processes or write files do
+# some hundreds a second, `make fuzz TEST=base::fuzz` does without. A failure names its target, seed and case:
 # `make fuzz SEED=7 CASE=1234 TEST=backend::fuzz` tries that one of these tests alone.
 N ?= 1000000
 SEED ?= 0

@@ -2,6 +2,7 @@
 
 mod acp;
 mod chain;
+mod fuzz;
 mod mcp;
 mod peer;
 mod permissions;
