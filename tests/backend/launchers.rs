@@ -2,6 +2,7 @@
 
 use crate::util::run::is_superuser;
 use crate::util::scene::{Scene, until};
+use clinvk::base::sys;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ cd /; exec env -i HOME="$here" PATH="$here:/usr/bin:/bin" /bin/sh -c "$*""#;
 
 /// Words that a shell might take for something else.
 const ODD: &[&str] =
-    &["", "two words", "it's \"$HOME\" `uname` $(uname) \\ \\n !x # ~ * ? ; & |", "a\nb", "ü", "-n"];
+    &["", "two words", "it's \"$HOME\" `uname` $(uname) \\ \\n !x # ~ * ? ; & |", "a\nb", "c\n\n", "ü", "-n"];
 
 /// A scene whose backend `fake` has these keys beside its command, and the launcher that this is a fake of.
 fn scene(launcher: &str, play: &str, keys: Value, does: &str) -> Scene {
@@ -315,8 +316,12 @@ fn a_run_through_a_launcher_is_stopped_with_all_its_processes() {
     for (launcher, play) in [("wrap", "shift 3; \"$@\""), ("docker", BY_WORDS), ("ssh", BY_LINE)] {
         let does = "printf half; tell up $$; \"$here/sleep\" 1000 & \"$here/sleep\" 1000";
         let scene = scene(launcher, play, json!({}), does);
-        let _up = scene.fifo("up");
-        scene.clinvk(["--timeout", "1s", "x"]).is("half\n", "clinvk: timed out after 1s (--timeout)\n", 6);
+        let mut up = scene.fifo("up");
+        let mut run = scene.clinvk(["x"]).start();
+        up.told();
+        run.says("half");
+        run.signal(sys::SIGTERM);
+        run.ends("half\n", "clinvk: cancelled\n", 7);
         scene.is_deserted();
     }
 }

@@ -4,6 +4,8 @@ use super::processes::{Bare, Dice, begin, blank, count, everything, turn};
 use clinvk::session::{self, Filter, Store};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
+#[cfg(feature = "serve")]
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -170,12 +172,18 @@ fn kill_servers(many: usize) {
         let server = Server::of(home.clinvk(["serve", "--port", "0"]).start());
         let moment = Duration::from_micros(dice.below(120_000) as u64);
         let told = thread::scope(|threads| {
+            let (answers, answer) = mpsc::channel();
             let clients: Vec<_> = (0..3)
                 .map(|client| {
-                    let (address, shared) = (server.address.clone(), shared.clone());
-                    threads.spawn(move || ask_for_ever(&address, &shared, life, client))
+                    let (address, shared, answers) =
+                        (server.address.clone(), shared.clone(), answers.clone());
+                    threads.spawn(move || ask_for_ever(&address, &shared, life, client, &answers))
                 })
                 .collect();
+            // As the writers above: before the first answer, or after it, however slow the machine is.
+            if life % 4 != 0 {
+                answer.recv().unwrap();
+            }
             thread::sleep(moment);
             clinvk::base::sys::kill(server.process.pid, clinvk::base::sys::SIGKILL).unwrap();
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<String>>()
@@ -204,7 +212,13 @@ fn kill_servers(many: usize) {
 
 /// Asks until nothing is answered any more. Returns the prompts that were.
 #[cfg(feature = "serve")]
-fn ask_for_ever(address: &str, shared: &str, life: usize, client: usize) -> Vec<String> {
+fn ask_for_ever(
+    address: &str,
+    shared: &str,
+    life: usize,
+    client: usize,
+    answers: &mpsc::Sender<()>,
+) -> Vec<String> {
     let mut answered = Vec::new();
     for number in 0.. {
         let is_turn = (number + client) % 2 == 0;
@@ -229,6 +243,7 @@ fn ask_for_ever(address: &str, shared: &str, life: usize, client: usize) -> Vec<
         if serde_json::from_str::<serde_json::Value>(body.trim()).is_ok() && head.starts_with("HTTP/1.1 200")
         {
             answered.push(prompt);
+            let _ = answers.send(());
         }
     }
     answered

@@ -2,7 +2,8 @@
 //! user too. It needs `cc`, as Rust does.
 
 use super::run::Run;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -26,25 +27,27 @@ impl Fault {
     }
 }
 
-/// Where the library is, once it is built.
+/// Where the library is, once it is built: a file that has no name, so that it is gone with the tests. The folder where they
+/// were built may be another user's.
 fn library() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (built, new) = (dir.join("faults.so"), dir.join(format!("faults-{}.so", std::process::id())));
+    static BUILT: OnceLock<(File, PathBuf)> = OnceLock::new();
+    let (_, path) = BUILT.get_or_init(|| {
+        let named = std::env::temp_dir().join(format!("clinvk-faults-{}.so", std::process::id()));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/faults.c");
-        fs::create_dir_all(dir).unwrap();
         let made = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&new)
+            .arg(&named)
             .arg(source)
             .arg("-ldl")
             .output();
         let made = made.expect("cc is there: Rust needs it too");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        fs::rename(&new, &built).unwrap();
-        built
-    })
+        let built = File::open(&named).unwrap();
+        fs::remove_file(&named).unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), built.as_raw_fd());
+        (built, path.into())
+    });
+    path
 }
 
 /// The files below `root` fail so for this run. What failed is in the file `log`.

@@ -96,7 +96,7 @@ impl Start {
         }
         const READ: &str = "go=; while IFS= read -r l; do case $l in \"\") go=1; break;; \
                             /*) IFS= read -r t; (umask 077; mkdir -p \"${l%/*}\" && printf %b \"$t\" >\"$l\") || exit 97;; \
-                            *) export \"$(printf %b \"$l\")\";; esac; done; \
+                            *) l=$(printf %b. \"$l\"); export \"${l%.}\";; esac; done; \
                             test \"$go\" || { echo \"clinvk: no standard input comes through the launcher\" >&2; exit 97; }; ";
         // Whose session it is in was started by the connection: with another parent that is gone. What has the marker is
         // the run's, as here.
