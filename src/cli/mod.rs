@@ -124,7 +124,8 @@ fn dispatch(typed: &Typed) -> Result<u8, Error> {
     }
     let most = match typed.command {
         "help" => 2,
-        "version" | "chat" | "backends" | "models" | "prompts" | "doctor" | "acp" | "mcp" | "runs" => 0,
+        "version" | "chat" | "backends" | "models" | "prompts" | "doctor" | "serve" | "acp" | "mcp"
+        | "runs" => 0,
         "wait" | "cancel" => 1,
         _ => usize::MAX,
     };

@@ -220,6 +220,7 @@ fn words_that_nobody_knows_are_errors() {
         (&["version", "-b", "echo"], 1, "`--backend` is no flag of `version`: see `clinvk version -h`"),
         (&["version", "please"], 1, "`version` takes no `please`: see `clinvk version -h`"),
         (&["help", "map", "set"], 1, "`help` takes no `set`: see `clinvk help -h`"),
+        (&["serve", "stop"], 1, "`serve` takes no `stop`: see `clinvk serve -h`"),
         (&["help", "config", "sett"], 1, "unknown command `config sett`: did you mean `config set`?"),
         (
             &["config", "get", "--origin", "x"],
