@@ -48,6 +48,8 @@ struct Progress {
 struct Row {
     /// The file's name, where it is more than the number.
     file: Option<Box<str>>,
+    /// There is such a file, and it is of this batch.
+    is_kept: bool,
     state: State,
     kind: Option<Kind>,
 }
@@ -119,8 +121,10 @@ impl Folder {
             entry: super::Entry<'a>,
         }
         let name = self.file_name(&finished.label);
+        let mut is_kept = finished.resumed;
         if let Some(digest) = finished.digest.as_deref().filter(|_| finished.state != State::Cancelled) {
             self.write(&name, &Kept { digest, entry: finished.entry() })?;
+            is_kept = true;
         }
         let mut state = lock(&self.state);
         state.totals.count(finished);
@@ -130,7 +134,7 @@ impl Folder {
         }
         let kind = finished.outcome.failure.as_ref().map(|failure| failure.kind);
         let file = finished.label.id.is_some().then(|| name.into_boxed_str());
-        state.rows[index] = Some(Row { file, state: finished.state, kind });
+        state.rows[index] = Some(Row { file, is_kept, state: finished.state, kind });
         if state.written.elapsed() < REFRESH { Ok(()) } else { self.write_summary(&mut state, "running") }
     }
 
@@ -158,11 +162,13 @@ impl Folder {
             status: &'static str,
             #[serde(skip_serializing_if = "Option::is_none")]
             kind: Option<&'static str>,
-            file: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            file: Option<String>,
         }
         let line = |(index, row): (usize, &Option<Row>)| {
             let row = row.as_ref()?;
-            let file = row.file.as_ref().map_or_else(|| numbered(index), |file| file.to_string());
+            let name = || row.file.as_ref().map_or_else(|| numbered(index), |file| file.to_string());
+            let file = row.is_kept.then(name);
             Some(Line { index, status: row.state.word(), kind: row.kind.map(Kind::word), file })
         };
         let summary = Summary {
@@ -203,6 +209,6 @@ impl Folder {
 }
 
 /// The file of one without an id.
-fn numbered(index: usize) -> String {
+pub(super) fn numbered(index: usize) -> String {
     format!("{:05}.json", index + 1)
 }

@@ -1,12 +1,13 @@
 //! The results of a list that several clinvk have worked on, each in a folder of its own, as one. Only numbered files are
 //! results: a `map` has no others.
 
-use super::folder::SUMMARY;
+use super::folder::{SUMMARY, numbered};
 use super::map::Shard;
 use super::{Finished, Folder, Label, Report, State, Totals};
 use crate::base::disk;
 use crate::model::error::Error;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ impl Merge {
     /// # Errors
     /// When a folder cannot be read, or the folders are of two ways to split a list.
     pub(crate) fn of(folders: Vec<PathBuf>) -> Result<Merge, Error> {
-        let (mut places, mut shards, mut missing) = (Vec::new(), Vec::<Shard>::new(), Vec::new());
+        let (mut places, mut lost) = (Vec::new(), Vec::new());
+        let (mut shards, mut missing, mut gone) = (Vec::<Shard>::new(), Vec::new(), 0);
         for (folder, path) in folders.iter().enumerate() {
             let summary = read(&path.join(SUMMARY))?;
             if summary["status"] != "finished" {
@@ -37,23 +39,28 @@ impl Merge {
                 ));
             }
             shards.extend(summary["shard"].as_str().and_then(Shard::read));
-            let fail = |error| Error::File { verb: "read", path: path.clone(), error };
-            for entry in fs::read_dir(path).map_err(fail)? {
-                let name = entry.map_err(fail)?.file_name();
-                let number = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<usize>().ok());
-                places.extend(number.map(|number| (number, folder)));
-            }
+            let all = numbers(path, &summary)?;
+            places.extend(all.kept.into_iter().map(|number| (number, folder)));
+            lost.extend(all.lost.into_iter().map(|number| (number, folder)));
         }
         if let Some(of) = shards.first().map(|shard| shard.of) {
             if let Some(other) = shards.iter().find(|shard| shard.of != of) {
                 let sentence = format!("these are of two ways to split a list: shards of {of}, and {other}");
                 return Err(Error::Invalid(sentence));
             }
-            let gone = (1..=of).map(|number| Shard { number, of }).filter(|shard| !shards.contains(shard));
-            missing.extend(gone.map(|shard| format!("shard {shard} is in none of the folders")));
+            let is_gone = |shard: &Shard| !shards.contains(shard);
+            // There may be many: one is named.
+            gone = of - (shards.iter().map(|shard| shard.number).collect::<BTreeSet<_>>().len() as u64);
+            let first = (1..=of).map(|number| Shard { number, of }).find(is_gone);
+            missing.extend(first.map(|shard| format!("shard {shard} is in none of the folders")));
         }
         places.sort_unstable();
-        let more = missing.len().saturating_sub(1);
+        // Another folder may have it.
+        lost.retain(|(number, _)| places.binary_search_by_key(number, |place| place.0).is_err());
+        missing.extend(lost.iter().map(|(number, folder)| {
+            format!("item {number} has failed in `{}`, and left no result", folders[*folder].display())
+        }));
+        let more = (missing.len() as u64).saturating_add(gone.saturating_sub(1)).saturating_sub(1);
         let and = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         let missing = missing.first().map(|first| format!("this is not all: {first}{and}"));
         Ok(Merge { folders, places, missing })
@@ -74,7 +81,7 @@ impl Merge {
         for (position, same) in self.places.chunk_by(|one, other| one.0 == other.0).enumerate() {
             let mut best: Option<(Finished, PathBuf)> = None;
             for (number, folder) in same {
-                let path = self.folders[*folder].join(format!("{number:05}.json"));
+                let path = self.folders[*folder].join(numbered(number - 1));
                 let finished = result(&path, position)?;
                 if let Some((_, other)) = best.as_ref().filter(|(best, _)| best.digest != finished.digest) {
                     let (one, other) = (other.display(), path.display());
@@ -97,12 +104,52 @@ impl Merge {
     }
 }
 
+/// The numbers of a folder's items.
+#[derive(Default)]
+struct Numbers {
+    /// Those that have results there.
+    kept: Vec<usize>,
+    /// Those that have none: they could not even be asked.
+    lost: Vec<usize>,
+}
+
+/// What is in a folder: what its summary says once that is whole, since what else is there is of another list, which was worked
+/// on there before; else all files.
+fn numbers(folder: &Path, summary: &Value) -> Result<Numbers, Error> {
+    let mut numbers = Numbers::default();
+    if summary["status"] != "finished" {
+        let fail = |error| Error::File { verb: "read", path: folder.to_owned(), error };
+        for entry in fs::read_dir(folder).map_err(fail)? {
+            numbers.kept.extend(entry.map_err(fail)?.file_name().to_str().and_then(number));
+        }
+        return Ok(numbers);
+    }
+    for row in summary["results"].as_array().ok_or_else(|| no_result(&folder.join(SUMMARY)))? {
+        match (row["file"].as_str(), row["index"].as_u64()) {
+            (Some(name), _) => numbers.kept.push(number(name).ok_or_else(|| no_result(&folder.join(name)))?),
+            (None, Some(index)) => numbers.lost.push((index as usize).saturating_add(1)),
+            (None, None) => return Err(no_result(&folder.join(SUMMARY))),
+        }
+    }
+    Ok(numbers)
+}
+
+/// The number of a result from the name of its file.
+fn number(name: &str) -> Option<usize> {
+    let number: usize = name.strip_suffix(".json")?.parse().ok()?;
+    (numbered(number.checked_sub(1)?) == name).then_some(number)
+}
+
+fn no_result(path: &Path) -> Error {
+    Error::Invalid(format!("`{}` is no result of `map`", path.display()))
+}
+
 /// A result from its file, which is the next after so many.
 fn result(path: &Path, position: usize) -> Result<Finished, Error> {
     let value = read(path)?;
     let finished = Label::read(&value).and_then(|label| Finished::read(label, &value));
-    let no_result = || Error::Invalid(format!("`{}` is no result of `map`", path.display()));
-    let mut finished = finished.filter(|finished| finished.label.index >= position).ok_or_else(no_result)?;
+    let mut finished =
+        finished.filter(|finished| finished.label.index >= position).ok_or_else(|| no_result(path))?;
     finished.label.left_out = finished.label.index - position;
     finished.digest = value["digest"].as_str().map(str::to_owned);
     Ok(finished)

@@ -210,7 +210,9 @@ impl<'a> Course<'a> {
         let totals = *lock(&self.totals);
         let is_all_done = self.planned == Some(totals.completed);
         let cancelled = self.batch.cancel.is_thrown() && !is_all_done;
-        if let Some(Err(error)) = self.batch.folder.map(|folder| folder.close(cancelled)) {
+        // Of a list that was not read to its end it is not known what is missing.
+        let is_broken_off = self.planned.is_none() && self.branch.is_thrown();
+        if let Some(Err(error)) = self.batch.folder.map(|folder| folder.close(cancelled || is_broken_off)) {
             self.stop(Halt::Broken(error));
         }
         let broken = match lock(&self.halt).take() {

@@ -61,7 +61,10 @@ pub(crate) fn run(typed: &Typed, world: World, config: &Config) -> Result<u8, Er
     })?;
     let _ = printer.end(&mut out, &report);
     match report.totals.all() {
-        0 if report.broken.is_none() && !report.cancelled => log::warn!("the list is empty: nothing was run"),
+        0 if report.broken.is_none() && !report.cancelled => match shard {
+            Some(shard) => log::warn!("no item of the list falls to shard {shard}: nothing was run"),
+            None => log::warn!("the list is empty: nothing was run"),
+        },
         _ if !typed.has(Name::Quiet) && !json && !asks_json(typed) => {
             crate::base::logging::line(&total(&report, "items"))
         }

@@ -11,7 +11,8 @@ use crate::batch::merge::Merge;
 use crate::config::Config;
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What has a meaning where nothing is run.
@@ -37,8 +38,15 @@ pub(crate) fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, E
     }
     let form =
         if batch::wants_json(typed, prompt::output_format(typed)?)? { Form::Json } else { Form::Lines };
-    let merge = Merge::of(typed.operands.iter().map(PathBuf::from).collect())?;
+    let folders: Vec<PathBuf> = typed.operands.iter().map(PathBuf::from).collect();
     let folder = typed.value(Name::OutputDir);
+    if let Some(same) = folder.filter(|folder| folders.iter().any(|other| is_same(Path::new(folder), other)))
+    {
+        let sentence =
+            format!("`--output-dir {same}` is one of the folders that are merged: name another one");
+        return Err(Error::Invalid(sentence));
+    }
+    let merge = Merge::of(folders)?;
     let folder = folder.map(|folder| Folder::open(&world.cwd.join(folder), "item")).transpose()?;
     let mut out = Out::new(Control::with(Arc::new(Cancel::new()?)), cleaner(&world.env, config));
     let mut printer = ResultPrinter::new(form, None);
@@ -48,4 +56,8 @@ pub(crate) fn run(typed: &Typed, world: &World, config: &Config) -> Result<u8, E
         logging::line(&total(&report, "items"));
     }
     batch::status(report, &mut out)
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }

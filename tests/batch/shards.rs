@@ -65,6 +65,14 @@ fn what_is_missing_is_said_behind_what_is_there() {
     let why = "`out/1` is not finished: end it with `--resume` and the same list (and 1 more)";
     assert_eq!(seen.err, format!("clinvk: this is not all: {why}\n"), "{seen}");
     assert_eq!(shard(&scene, "1/3"), 0);
+    // A part of very many.
+    let seen =
+        scene.clinvk(["map", "{}", "--shard", "7/99999999999", "--output-dir", "part"]).stdin(LIST).seen();
+    let empty = "clinvk: no item of the list falls to shard 7/99999999999: nothing was run\n";
+    assert_eq!(seen.err, empty, "{seen}");
+    let seen = scene.clinvk(["map", "-q", "--merge", "part"]).seen();
+    let why = "shard 1/99999999999 is in none of the folders (and 99999999997 more)";
+    assert_eq!(seen.err, format!("clinvk: this is not all: {why}\n"), "{seen}");
 }
 
 #[test]
@@ -86,10 +94,35 @@ fn a_failure_stays_one_with_its_reason_until_another_folder_has_it_done() {
 }
 
 #[test]
+fn what_left_no_result_or_was_not_come_to_is_missing_and_what_another_list_left_is_none_of_it() {
+    let scene = Scene::playing(ACTOR);
+    let map = |list: &[u8], args: &[&str]| {
+        scene.clinvk(["map", "-q", "{}", "-P", "1"]).args(args).stdin(list).seen();
+    };
+    map(b"a\nb\nc\n", &["--output-dir", "out"]);
+    map(b"a\n\xff\n", &["--output-dir", "out"]);
+    let seen = scene.clinvk(["map", "-q", "--merge", "out"]).seen();
+    let why = "clinvk: this is not all: item 2 has failed in `out`, and left no result\n";
+    assert!(items(&seen.out) == ["a"] && seen.err == why && seen.status == 1, "{seen}");
+    // Another one could ask it.
+    map(b"a\nb\n", &["--output-dir", "more"]);
+    let seen = scene.clinvk(["map", "-q", "--merge", "out", "more"]).seen();
+    assert!(items(&seen.out) == ["a", "b"] && seen.status == 0, "{seen}");
+    map(b"fail\nb\n", &["--output-dir", "stopped", "--fail-fast"]);
+    let seen = scene.clinvk(["map", "-q", "--merge", "stopped"]).seen();
+    assert!(seen.err.starts_with("clinvk: this is not all: `stopped` is not finished"), "{seen}");
+    // A list that cannot be read to its end.
+    let long = [b"a\n".to_vec(), vec![b'x'; (16 << 20) + (1 << 17)]].concat();
+    map(&long, &["--output-dir", "broken"]);
+    let seen = scene.clinvk(["map", "-q", "--merge", "broken"]).seen();
+    assert!(seen.err.starts_with("clinvk: this is not all: `broken` is not finished"), "{seen}");
+}
+
+#[test]
 fn shards_and_folders_that_make_no_sense_are_errors() {
     let scene = Scene::playing(ACTOR);
     fs::create_dir_all(scene.path("work/torn")).unwrap();
-    scene.file("work/torn/summary.json", r#"{"status": "finished"}"#);
+    scene.file("work/torn/summary.json", r#"{"status": "finished", "results": [{"file": "00001.json"}]}"#);
     scene.file("work/torn/00001.json", r#"{"digest": "x"}"#);
     for (args, error) in [
         (
@@ -100,6 +133,10 @@ fn shards_and_folders_that_make_no_sense_are_errors() {
         (&["--merge"], "`--merge` needs folders with results: `clinvk map --merge out/*`"),
         (&["--merge", "gone"], "cannot read `gone/summary.json`: No such file or directory (os error 2)"),
         (&["--merge", "torn"], "`torn/00001.json` is no result of `map`"),
+        (
+            &["--merge", "torn", "--output-dir", "./torn"],
+            "`--output-dir ./torn` is one of the folders that are merged: name another one",
+        ),
         (&["--merge", "torn", "-b", "echo"], "`--merge` runs nothing: `--backend` has no meaning beside it"),
         (
             &["--merge", "torn", "--shard", "1/2"],
