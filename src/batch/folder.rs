@@ -138,10 +138,12 @@ impl Folder {
         if state.written.elapsed() < REFRESH { Ok(()) } else { self.write_summary(&mut state, "running") }
     }
 
-    /// The batch is over.
+    /// The batch is over: its results outlive a power failure.
     pub(super) fn close(&self, cancelled: bool) -> Result<(), Error> {
         let status = if cancelled { "cancelled" } else { "finished" };
-        self.write_summary(&mut lock(&self.state), status)
+        self.write_summary(&mut lock(&self.state), status)?;
+        let fail = |error| Error::File { verb: "write", path: self.path.clone(), error };
+        disk::sync_names(&self.path.join(SUMMARY)).map_err(fail)
     }
 
     fn write_summary(&self, state: &mut Progress, status: &str) -> Result<(), Error> {

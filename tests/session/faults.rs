@@ -110,13 +110,15 @@ fn prompts_are(disk: &Disk, prompts: &[&str]) -> bool {
     prompts.iter().all(|prompt| there.contains(*prompt))
 }
 
-/// Lets each call fail, one after the other, until the command needs no further one.
-fn fails_everywhere(disk: &Disk, case: &Case, fault: fn(usize) -> Fault) {
+/// Lets each call fail, one after the other, until the command needs no further one. Returns those that did.
+fn fails_everywhere(disk: &Disk, case: &Case, fault: fn(usize) -> Fault) -> String {
+    let mut failed = String::new();
     for at in 1..MOST_CALLS {
         disk.put_back();
         let fault = fault(at);
         let seen = disk.failing(disk.home.clinvk(&case.args), fault);
         let log = disk.log();
+        failed += &log;
         let what = format!("clinvk {}: {fault:?}: {}: {seen}", case.args.join(" "), log.trim_end());
         if seen.status == 0 {
             let is_told = seen.err.contains(fault.words()) && seen.err.contains("`ROOT/");
@@ -140,18 +142,21 @@ fn fails_everywhere(disk: &Disk, case: &Case, fault: fn(usize) -> Fault) {
         assert!(prompts_are(disk, case.keeps), "after fsck: {:?}: {what}", disk.prompts());
         if log.is_empty() {
             assert!(at > 1 && seen.status == 0, "{what}");
-            return;
+            return failed;
         }
     }
     panic!("it never came to an end: {:?}", case.args);
 }
 
-fn on_both_disks(make: impl Fn(&Disk) -> Vec<Case>) {
+/// Returns the calls that failed on the broken one.
+fn on_both_disks(make: impl Fn(&Disk) -> Vec<Case>) -> String {
     let disk = Disk::new();
+    let mut failed = String::new();
     for case in make(&disk) {
         fails_everywhere(&disk, &case, Fault::Full);
-        fails_everywhere(&disk, &case, Fault::Broken);
+        failed += &fails_everywhere(&disk, &case, Fault::Broken);
     }
+    failed
 }
 
 const BOTH: &[&str] = &["one", "two"];
@@ -172,7 +177,7 @@ fn many_prompts_on_a_disk_that_fails() {
         let files = fs::read_dir(disk.home.scene.path("work/out")).unwrap().count();
         files > 2
     };
-    on_both_disks(|_| {
+    let failed = on_both_disks(|_| {
         vec![
             case(
                 &["parallel", "-q", "--max-parallel", "1", "--output-dir", "out", "-f", "tasks.json"],
@@ -191,6 +196,9 @@ fn many_prompts_on_a_disk_that_fails() {
             }),
         ]
     });
+    // The names of the results outlive a power failure.
+    let is_sync = |call: &str| call.starts_with("fsync ") && call.ends_with("/work/out");
+    assert!(failed.lines().any(is_sync), "{failed}");
 }
 
 #[test]
