@@ -220,6 +220,19 @@ def lists_sessions(browser, url):
     assert not browser.run("document.querySelectorAll('#session-list img').length"), "text became markup"
 
 
+def lists_more_sessions_each_once(browser, url):
+    for number in range(25):
+        body = json.dumps({"prompt": f"one more: {number}", "backend": "echo"}).encode()
+        urllib.request.urlopen(urllib.request.Request(url + "/api/v1/prompt", data=body)).close()
+    total = asked(url, "/api/v1/sessions")["total"]
+    go_to(browser, "sessions")
+    browser.shows("#sessions .note", f"20 of {total} sessions")
+    # Whose button is pressed twice asks twice.
+    browser.run(f"Promise.all([1, 2].map({element('#more')}.onclick)).then(() => 0)")
+    listed = browser.run(f"{element('#session-list')}.childElementCount")
+    assert listed == total, f"{listed} are listed of {total}"
+
+
 def cancels_a_run(browser, url):
     body = json.dumps({"prompt": "slow", "detach": True}).encode()
     with urllib.request.urlopen(urllib.request.Request(url + "/api/v1/prompt", data=body)) as answer:
@@ -359,6 +372,7 @@ def with_an_agent(clinvk, program, home):
         draws_figures(browser)
         shows_the_api(browser, url)
         looks_right(browser)
+        lists_more_sessions_each_once(browser, url)
         is_clean(browser, url)
 
 

@@ -6,13 +6,18 @@ import { turnItems } from "./transcript.js";
 const section = $("sessions");
 // How many are asked for at once.
 const AT_ONCE = 20;
+// The ids of those that are in the list: one that was used meanwhile stands in two answers.
+const listed = new Set();
 
 export const show = () => attempt(section, () => load(0));
 
 async function load(offset) {
   const { sessions, total, problems } = await askJson(`api/v1/sessions?limit=${AT_ONCE}&offset=${offset}`);
-  if (!offset) $("session-list").replaceChildren();
-  $("session-list").append(...sessions.map(item));
+  if (!offset) {
+    $("session-list").replaceChildren();
+    listed.clear();
+  }
+  $("session-list").append(...sessions.filter(({ id }) => !listed.has(id) && listed.add(id)).map(item));
   const shown = offset + sessions.length;
   $("more").hidden = shown >= total;
   $("more").onclick = () => attempt(section, () => load(shown));
