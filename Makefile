@@ -53,7 +53,7 @@ check:
 # CLINVK_VENDOR=claude@2.1.197,codex@0.169.0 tests these alone. The agents are from npm and PyPI; CLINVK_AGENTS=opencode,qwen
 # tests these alone, CLINVK_AGENTS=-kimi,-vibe all but these, none none. Then the real SDKs and CLIs as clients of the server and
 # of `clinvk acp`; completion in bash, zsh and fish; the server's metrics through promtool, its page in Chromium, its keys from gopass, and
-# two servers in one home behind haproxy. A list is distributed by GNU parallel over two hosts of sshd.
+# two servers in one home behind haproxy. A list is distributed by GNU parallel over two hosts of sshd, and by Slurm.
 check-real: all
 	python3 tests/real/check.py --clinvk $(BINARY)
 	python3 tests/real/clients.py --clinvk $(BINARY)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lists that real engines distribute: GNU parallel over two hosts, of which one is lost.
+"""Lists that real engines distribute: GNU parallel over two hosts, of which one is lost, and a Slurm of one node.
 
     check_engines.py CLINVK [words with which names begin]
 
@@ -21,9 +21,11 @@ import uuid
 from pathlib import Path
 
 from scene import holds, processes, same, wait_until
-from sshd import SSHD, Sshd
+from slurm import PATH, Slurm
+from sshd import Sshd
 
 MANUAL = Path(__file__).parents[2] / "man/clinvk.1"
+CONFIG_MANUAL = MANUAL.with_name("clinvk-config.5")
 PATIENCE = 120
 ITEMS = [f"item {number}" for number in range(1, 61)]
 # After so many, a worker that is held back goes on with none.
@@ -191,6 +193,14 @@ def distribute(world, env, *more):
         return subprocess.Popen(["sh", "-c", command], env=env, cwd=world.work, stdin=subprocess.DEVNULL, stderr=said), log
 
 
+def wait_for_the_middle(world, engine, log):
+    def is_reached():
+        holds(engine.poll() is None, f"parallel has ended: {log.read_text()}")
+        return world.is_held("b")
+
+    wait_until(is_reached, "the second host is in the middle")
+
+
 def finish(engine, log):
     same((engine.wait(PATIENCE), log.read_text()), (0, ""), "parallel: (status, stderr)")
 
@@ -199,7 +209,7 @@ def parallel_goes_on_without_a_host_that_is_lost(world):
     with hosts(world) as (env, _, b):
         world.hold("b")
         started = distribute(world, env)
-        wait_until(lambda: world.is_held("b"), "the second host is in the middle")
+        wait_for_the_middle(world, *started)
         b.lose()
         lost = world.lost("b")
         finish(*started)
@@ -210,8 +220,8 @@ def parallel_goes_on_without_a_host_that_is_cut_off(world):
     """What that host was at ends there: until then the folder of its results is in use."""
     with hosts(world) as (env, _, b):
         world.hold("b")
-        engine, _ = distribute(world, env)
-        wait_until(lambda: world.is_held("b"), "the second host is in the middle")
+        engine, log = distribute(world, env)
+        wait_for_the_middle(world, engine, log)
         b.cut()
         wait_until(lambda: not carriers(b.env), "all ends on the host that is cut off")
         lost = world.lost("b")
@@ -224,8 +234,8 @@ def parallel_goes_on_without_a_host_that_is_cut_off(world):
 def parallel_that_was_killed_goes_on(world):
     with hosts(world) as (env, a, b):
         world.hold("b")
-        engine, _ = distribute(world, env)
-        wait_until(lambda: world.is_held("b"), "the second host is in the middle")
+        engine, log = distribute(world, env)
+        wait_for_the_middle(world, engine, log)
         kill_all(env)
         engine.wait()
         wait_until(lambda: not carriers(a.env) + carriers(b.env), "all ends on both hosts")
@@ -235,16 +245,84 @@ def parallel_that_was_killed_goes_on(world):
         world.expect_all(env, lost)
 
 
-# What Debian calls what is needed.
-NEEDED = {"parallel": "parallel", "ssh": "openssh-client", SSHD or "sshd": "openssh-server"}
+# -------------------------------------------------------------------------------------- Slurm
+
+
+@contextlib.contextmanager
+def slurm(world):
+    """A Slurm, and the environment of its users."""
+    node = world.environment("node")
+    user = node | {"ENGINE_MARKER": uuid.uuid4().hex}
+    cluster = Slurm(world.root / "slurm", node)
+    try:
+        cluster.start()
+        yield cluster, user | {"SLURM_CONF": cluster.env["SLURM_CONF"]}
+    finally:
+        cluster.stop()
+        kill_all(user)
+        kill_all(node)
+
+
+def slurm_array_whose_task_is_requeued_goes_on(world):
+    with slurm(world) as (cluster, env):
+        world.hold("task2")
+        (world.work / "job").write_text(shown("#!/bin/sh\n#SBATCH"))
+        ran = subprocess.run(["sbatch", "--parsable", "job"], env=env, cwd=world.work, capture_output=True, text=True)
+        same((ran.returncode, ran.stderr), (0, ""), "sbatch: (status, stderr)")
+        task = f"{ran.stdout.strip()}_2"
+        wait_until(lambda: world.is_held("task2"), "a task is in the middle")
+        same(cluster.ask("scontrol", "requeue", task), "", "scontrol says")
+        wait_until(lambda: cluster.ask("squeue", "-h", "-o", "%T", "-j", task) == "PENDING", "it is requeued")
+        lost = world.lost("task2")
+        world.let_go("task2")
+        wait_until(lambda: not cluster.ask("squeue", "-h"), "all tasks end", PATIENCE)
+        said = cluster.ask("scontrol", "show", "job", "-o", task.partition("_")[0]).splitlines()
+        ends = sorted((re.search("JobState=([A-Z]+)", line)[1], re.search(r"Restarts=(\d)", line)[1]) for line in said)
+        same(ends, [("COMPLETED", "0")] * 5 + [("COMPLETED", "1")], "how the tasks ended")
+        same("".join(path.read_text() for path in world.work.glob("slurm-*.out")), "", "what they said")
+        world.expect_all(env, lost)
+
+
+def map_on_slurm():
+    """The words of a `map` whose programs are steps of an allocation, two at once."""
+    launcher = json.loads(re.search(r'"launcher": (\["srun".*\])', CONFIG_MANUAL.read_text())[1])
+    return ["salloc", "-Q", "-n2", "clinvk", "map", "-q", "--via", " ".join(launcher), "-P", "2", "Review {}", "-f", "list"]
+
+
+def slurm_starts_the_programs_of_a_map(world):
+    with slurm(world) as (_, env):
+        ran = subprocess.run(map_on_slurm(), env=env, cwd=world.work, capture_output=True, text=True, timeout=PATIENCE)
+        same((ran.returncode, ran.stderr), (0, ""), "(status, stderr)")
+        items = [json.loads(line)["item"] for line in ran.stdout.splitlines()]
+        same((sorted(items), sorted(world.runs())), (sorted(ITEMS), sorted(ITEMS)), "(items, runs)")
+
+
+def slurm_steps_end_with_the_map_that_started_them(world):
+    with slurm(world) as (cluster, env):
+        world.hold("task")
+        run = subprocess.Popen(map_on_slurm(), env=env, cwd=world.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_until(lambda: world.is_held("task"), "the list is in the middle")
+        wait_until(lambda: len(cluster.ask("squeue", "-h", "-s").splitlines()) == 2, "two steps run at once")
+        [clinvk] = [pid for pid in carriers(env) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"clinvk\0")]
+        os.kill(clinvk, signal.SIGTERM)
+        same(run.wait(PATIENCE), 7, "status")
+        wait_until(lambda: not carriers(env), "nothing is left")
+
+
+# What is needed, and what Debian calls it.
+NEEDED = {
+    "parallel": "parallel", "ssh": "openssh-client", "sshd": "openssh-server",
+    "sbatch": "slurm-wlm", "slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "munged": "munge",
+}  # fmt: skip
 
 
 def main():
     clinvk, *chosen = sys.argv[1:]
-    missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
+    missing = sorted({package for program, package in NEEDED.items() if not shutil.which(program, path=PATH)})
     if missing:
         sys.exit(f"check_engines.py: not installed: apt-get install {' '.join(missing)}")
-    scenarios = [one for name, one in globals().items() if name.startswith(tuple(chosen or ["parallel_"]))]
+    known = {name: one for name, one in globals().items() if name.startswith(("parallel_", "slurm_"))}
+    scenarios = [one for name, one in known.items() if name.startswith(tuple(chosen or [""]))]
     failed = 0
     for scenario in scenarios:
         since, problem = time.monotonic(), ""

@@ -1,0 +1,93 @@
+"""A real Slurm of one node on loopback: `munged`, `slurmctld` and `slurmd` of one's own, with a directory of their own."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+
+from scene import holds, wait_until
+from sshd import free_port
+
+PATH = "/usr/bin:/usr/sbin:/bin:/sbin"
+
+
+class Slurm:
+    """As many jobs as that run at once, whatever the machine has. `env`: that of its daemons and of its users."""
+
+    def __init__(self, folder, env, cpus=8):
+        folder.mkdir(parents=True)
+        for name in ("state", "spool"):
+            (folder / name).mkdir()
+        self.folder, self.daemons = folder, {}
+        self.env = env | {"SLURM_CONF": str(folder / "slurm.conf")}
+        (folder / "key").write_bytes(os.urandom(64))
+        (folder / "key").chmod(0o600)
+        name, user = socket.gethostname().partition(".")[0], getpass.getuser()
+        (folder / "slurm.conf").write_text(f"""\
+ClusterName=check
+SlurmctldHost={name}(127.0.0.1)
+SlurmctldPort={free_port()}
+SlurmdPort={free_port()}
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+# A job that is requeued waits for as long as the credential of its last run may be used.
+AuthInfo=socket={folder}/socket,cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+MpiDefault=none
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+ReturnToService=2
+SlurmdParameters=config_overrides
+# How often it looks for what may start that was put off.
+SchedulerParameters=sched_interval=2
+NodeName={name} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+""")
+
+    def start(self):
+        files = [f"--{what}-file={self.folder / what}" for what in ("key", "pid", "log", "seed")]
+        self._daemon("munged", "--foreground", "--force", f"--socket={self.folder}/socket", *files)
+        self._until("munged", (self.folder / "socket").exists)
+        self._daemon("slurmctld", "-D", "-c")
+        self._until("slurmctld", lambda: "UP" in self.ask("scontrol", "ping"))
+        self._daemon("slurmd", "-D")
+        self._until("slurmd", lambda: self.ask("sinfo", "-h", "-o", "%T") == "idle")
+
+    def _daemon(self, name, *options):
+        program = shutil.which(name, path=PATH)
+        with (self.folder / f"{name}.said").open("w") as said:
+            self.daemons[name] = subprocess.Popen(
+                [program, *options], env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
+
+    def _until(self, name, answers):
+        def condition():
+            holds(self.daemons[name].poll() is None, f"{name} has ended: {self.said(name)}")
+            return answers()
+
+        try:
+            wait_until(condition, f"{name} answers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.said(name)}") from None
+
+    def said(self, name):
+        return (self.folder / f"{name}.said").read_text()
+
+    def ask(self, *command):
+        ran = subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        return (ran.stdout + ran.stderr).strip()
+
+    def stop(self):
+        for daemon in reversed(self.daemons.values()):
+            daemon.terminate()
+            daemon.wait(60)
