@@ -280,7 +280,8 @@ impl Told {
 
     /// Why the program was not even started.
     fn not_started(&self, ended: &Ended) -> Option<Failure> {
-        let launcher = self.launcher.shown();
+        // Not the words behind it: a client of a server reads this, too.
+        let launcher = &self.launcher.words[0];
         if let Some(program) = script::not_there(&ended.stderr) {
             let message = format!(
                 "`{program}` is not on PATH where `{launcher}` starts it: install it there, or name its path \

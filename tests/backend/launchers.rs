@@ -181,9 +181,13 @@ fn a_program_that_is_not_there_is_not_installed_and_so_is_a_launcher_that_is_not
         let scene = scene(launcher, play, json!({}), "cat");
         scene.edit_config(|config| config["backends"]["fake"]["command"] = json!(["no-such-agent"]));
         let seen = scene.clinvk(["x"]).seen();
-        let message = "clinvk: fake: `no-such-agent` is not on PATH where `ROOT/bin/";
+        // Without the words behind its name, which no client of a server sees.
+        let message =
+            format!("clinvk: fake: `no-such-agent` is not on PATH where `ROOT/bin/{launcher}` starts it: ");
         assert!(
-            seen.status == 2 && seen.err.starts_with(message) && seen.err.contains("(backends.fake.program)"),
+            seen.status == 2
+                && seen.err.starts_with(&message)
+                && seen.err.contains("(backends.fake.program)"),
             "{seen}"
         );
         scene.edit_config(|config| config["backends"]["fake"]["launcher"] = json!(["no-such-launcher", "x"]));
