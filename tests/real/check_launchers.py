@@ -181,7 +181,7 @@ def launcher_ssh_names_what_is_missing(scene):
         configure(scene, machine.launcher | {"program": "no-such-program"})
         ran = scene.run()
         same(ran.status, 2, "status")
-        holds("`no-such-program` is not on PATH where `ssh " in ran.err, f"stderr: {ran.err}")
+        holds("`no-such-program` is not on PATH where `ssh` starts it" in ran.err, f"stderr: {ran.err}")
         machine.stop()
         ran = scene.run("-o", "json")
         ran.ends(1, "unreachable")
