@@ -20,7 +20,7 @@ import traceback
 import uuid
 from pathlib import Path
 
-from scene import holds, processes, same, wait_until
+from scene import command, holds, processes, same, wait_until
 from slurm import PATH, Slurm
 from sshd import Sshd
 
@@ -94,8 +94,8 @@ class World:
     def expect_all(self, env, lost):
         """The whole list is answered in its order; what had no answer when its host went was run twice, all else once."""
         folders = sorted(str(path.relative_to(self.work)) for path in self.work.glob("out/*"))
-        command = ["clinvk", "map", "-q", "--merge", *folders]
-        ran = subprocess.run(command, env=env, cwd=self.work, capture_output=True, text=True, timeout=PATIENCE)
+        merge = ["clinvk", "map", "-q", "--merge", *folders]
+        ran = subprocess.run(merge, env=env, cwd=self.work, capture_output=True, text=True, timeout=PATIENCE)
         same((ran.returncode, ran.stderr), (0, ""), "(status, stderr) of the merge")
         results = [json.loads(line) for line in ran.stdout.splitlines()]
         same([result["item"] for result in results], ITEMS, "the items")
@@ -187,10 +187,10 @@ def hosts(world):
 
 def distribute(world, env, *more):
     """Starts the manual's command, with more options; gives it and what it says."""
-    command = shown("parallel ").replace("parallel ", " ".join(["exec parallel", *more, ""]), 1)
+    line = shown("parallel ").replace("parallel ", " ".join(["exec parallel", *more, ""]), 1)
     log = world.root / "parallel.log"
     with log.open("w") as said:
-        return subprocess.Popen(["sh", "-c", command], env=env, cwd=world.work, stdin=subprocess.DEVNULL, stderr=said), log
+        return subprocess.Popen(["sh", "-c", line], env=env, cwd=world.work, stdin=subprocess.DEVNULL, stderr=said), log
 
 
 def wait_for_the_middle(world, engine, log):
@@ -303,7 +303,7 @@ def slurm_steps_end_with_the_map_that_started_them(world):
         run = subprocess.Popen(map_on_slurm(), env=env, cwd=world.work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         wait_until(lambda: world.is_held("task"), "the list is in the middle")
         wait_until(lambda: len(cluster.ask("squeue", "-h", "-s").splitlines()) == 2, "two steps run at once")
-        [clinvk] = [pid for pid in carriers(env) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"clinvk\0")]
+        [clinvk] = [pid for pid in carriers(env) if command(pid).startswith("clinvk map")]
         os.kill(clinvk, signal.SIGTERM)
         same(run.wait(PATIENCE), 7, "status")
         wait_until(lambda: not carriers(env), "nothing is left")
