@@ -323,6 +323,8 @@ def main():
         sys.exit(f"check_engines.py: not installed: apt-get install {' '.join(missing)}")
     known = {name: one for name, one in globals().items() if name.startswith(("parallel_", "slurm_"))}
     scenarios = [one for name, one in known.items() if name.startswith(tuple(chosen or [""]))]
+    if not scenarios:
+        sys.exit(f"check_engines.py: no name begins with {' or '.join(chosen)}")
     failed = 0
     for scenario in scenarios:
         since, problem = time.monotonic(), ""
