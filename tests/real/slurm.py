@@ -1,10 +1,13 @@
 """A real Slurm of one node on loopback: `munged`, `slurmctld` and `slurmd` of one's own, with a directory of their own."""
 
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
+from pathlib import Path
 
 from scene import holds, wait_until
 from sshd import free_port
@@ -91,3 +94,8 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         for daemon in reversed(self.daemons.values()):
             daemon.terminate()
             daemon.wait(60)
+        # One of a step that still runs goes on without them, under a name and an environment of its own.
+        for cwd in Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                if Path(os.readlink(cwd)) == self.folder:
+                    os.kill(int(cwd.parent.name), signal.SIGKILL)
