@@ -66,8 +66,8 @@ impl Merge {
         Ok(Merge { folders, places, missing })
     }
 
-    /// Hands on each result once, in the order of the list, and keeps it in a folder where there is one. Of several with one
-    /// number, one that succeeded.
+    /// Hands on each result once, in the order of the list, and keeps it in a folder where there is one, until the caller has
+    /// left. Of several with one number, one that succeeded.
     ///
     /// # Errors
     /// When a file cannot be read, or two with one number answer different prompts.
@@ -77,6 +77,7 @@ impl Merge {
         take: &mut dyn FnMut(Finished) -> io::Result<()>,
     ) -> Result<Report, Error> {
         let (since, mut totals) = (Instant::now(), Totals::default());
+        let mut broken = self.missing.clone().map(Error::Invalid);
         into.map_or(Ok(()), |folder| folder.begin(None))?;
         for (position, same) in self.places.chunk_by(|one, other| one.0 == other.0).enumerate() {
             let mut best: Option<(Finished, PathBuf)> = None;
@@ -96,10 +97,12 @@ impl Merge {
             let Some((finished, _)) = best else { continue };
             totals.count(&finished);
             into.map_or(Ok(()), |folder| folder.keep(&finished))?;
-            take(finished).map_err(|_| Error::ReaderGone)?;
+            if take(finished).is_err() {
+                broken = Some(Error::ReaderGone);
+                break;
+            }
         }
-        into.map_or(Ok(()), |folder| folder.close(self.missing.is_some()))?;
-        let broken = self.missing.clone().map(Error::Invalid);
+        into.map_or(Ok(()), |folder| folder.close(broken.is_some()))?;
         Ok(Report { totals, duration: since.elapsed(), cancelled: false, broken })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::parallel::{ACTOR, asked, field, object};
 use crate::util::scene::Scene;
+use clinvk::base::sys;
 use serde_json::Value;
 use std::fs;
 
@@ -146,4 +147,13 @@ fn shards_and_folders_that_make_no_sense_are_errors() {
         let args = [&["map"][..], args].concat();
         scene.clinvk(args).is("", &format!("clinvk: {error}\n"), 1);
     }
+}
+
+#[test]
+fn a_reader_of_a_merge_that_leaves_has_what_it_wanted() {
+    let scene = Scene::playing(ACTOR);
+    assert_eq!(shard(&scene, "1/1"), 0);
+    let (read, write) = sys::pipe().unwrap();
+    drop(read);
+    scene.clinvk(["map", "-q", "--merge", "out/1"]).start_into(write).ends("", "", 0);
 }
