@@ -65,12 +65,10 @@ check-real: all
 	python3 tests/real/check_several.py $(BINARY)
 	$(CARGO) test --locked --test all -- --ignored gopass
 
-# Prints ratios, asserts nothing. The second half needs the vendor CLIs, three agents and acpx, which it installs.
+# Prints one table of all figures, ratios first, and asserts nothing; target/bench.json has the same. The vendor CLIs, agents and
+# programs of the same kind that it measures beside clinvk are installed under target/.
 bench: all
-	CLINVK=$(abspath $(BINARY)) $(CARGO) bench --locked --bench bench
-	CLINVK=$(abspath $(BINARY)) $(CARGO) bench --locked --bench load
-	python3 tests/real/bench.py $(BINARY)
-	python3 tests/real/bench_pool.py $(BINARY)
+	python3 tests/real/table.py $(BINARY) $(TARGET_DIR)/bench.json
 
 # Kept children of the real vendor CLIs are killed all the time, for so many seconds of each vendor's: `make soak S=600`. A server
 # is killed 1,000 times with requests in flight.

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "row.rs"]
+mod row;
+use row::{millis, row};
+
 /// What one run cost.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
@@ -24,7 +28,7 @@ fn main() {
     let binary = Path::new(&binary);
     let dir = std::env::temp_dir().join(format!("clinvk-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    println!("binary: {:.2} MB (aim 2.1)", std::fs::metadata(binary).unwrap().len() as f64 / 1e6);
+    row("the binary", std::fs::metadata(binary).unwrap().len() as f64 / 1e6, "MB", "2.1", "");
     start_up(binary, &dir);
     one_way(binary, &dir);
     long_prompt(binary, &dir);
@@ -36,7 +40,7 @@ fn main() {
 
 fn start_up(binary: &Path, dir: &Path) {
     let pair = compare(51, || clinvk(binary, dir, &["version"]), || Command::new("/bin/true"));
-    report("clinvk version / true (aim 1.5x)", pair);
+    report("clinvk version / true", "1.5", pair);
 }
 
 /// A prompt on a program that says a word, against that program alone.
@@ -48,9 +52,9 @@ fn one_way(binary: &Path, dir: &Path) {
         command
     };
     let pair = compare(101, || clinvk(binary, &home, &["-b", "fake", "--ephemeral", "hi"]), bare);
-    report("prompt on a one-way fake / the fake (aim 1.5x CPU, 1.5 ms)", pair);
+    report("prompt on a one-way fake / the fake", "1.5", pair);
     let pair = compare(101, || clinvk(binary, &home, &["-b", "fake", "hi"]), bare);
-    report("the same with a session on disk", pair);
+    report("the same with a session on disk", "", pair);
 }
 
 /// A prompt of 10.8 MB from a file, on the echo backend.
@@ -58,7 +62,7 @@ fn long_prompt(binary: &Path, dir: &Path) {
     let home = home(dir, "long-prompt", "{}");
     std::fs::write(home.join("prompt"), "a word or two \n".repeat(720_000)).unwrap();
     let cost = measure(&mut clinvk(binary, &home, &["-b", "echo", "--ephemeral", "-f", "prompt"]));
-    println!("prompt of 10.8 MB on echo: peak memory {:.1} MB (aim 36)", cost.rss as f64 / 1024.0);
+    row("prompt of 10.8 MB on echo: peak memory", cost.rss as f64 / 1024.0, "MB", "36", "");
 }
 
 /// 64 tasks on the echo backend, eight at once, against what they start (and against nothing but the shell); and what ten
@@ -86,17 +90,13 @@ fn many(binary: &Path, dir: &Path) {
     let program = binary.to_str().unwrap();
     let bare = format!("echo task number @ | exec {program} echo-backend");
     let pair = compare(21, || parallel(64, "echo"), || xargs(&bare));
-    report("64 echo tasks, -P 8 / the same under xargs -P 8 (aim 1.3x)", pair);
+    report("64 echo tasks, -P 8 / the same under xargs -P 8", "1.3", pair);
     let pair = compare(21, || parallel(64, "fake"), || xargs("echo task number @ | sh -c cat"));
-    report("64 tasks on `sh -c cat`, -P 8 / the same under xargs -P 8", pair);
+    report("64 tasks on `sh -c cat`, -P 8 / the same under xargs -P 8", "", pair);
     let (few, all) = (measure(&mut parallel(100, "echo")), measure(&mut parallel(10_000, "echo")));
-    println!(
-        "10,000 echo tasks: {:.1} s, {:.2} ms each, peak memory {:.1} MB; 100: {:.1} MB",
-        all.wall.as_secs_f64(),
-        all.wall.as_secs_f64() * 1e3 / 10_000.0,
-        all.rss as f64 / 1024.0,
-        few.rss as f64 / 1024.0
-    );
+    let detail = format!("{:.1} MB / {:.1} MB", all.rss as f64 / 1024.0, few.rss as f64 / 1024.0);
+    row("10,000 echo tasks / 100: peak memory", all.rss as f64 / few.rss as f64, "x", "", &detail);
+    row("10,000 echo tasks, each", millis(all.wall) / 10_000.0, "ms", "", "");
 }
 
 fn flood(binary: &Path, dir: &Path) {
@@ -113,13 +113,11 @@ fn flood(binary: &Path, dir: &Path) {
         )
     };
     let (small, large, alone) = (run("1000000"), run("100000000"), bare("100000000"));
-    println!(
-        "100 MB of output: {:.0} MB/s, the program alone {:.0} MB/s; peak memory {:.1} MB, with 1 MB of output {:.1} MB",
-        100.0 / large.wall.as_secs_f64(),
-        100.0 / alone.wall.as_secs_f64(),
-        large.rss as f64 / 1024.0,
-        small.rss as f64 / 1024.0
-    );
+    let (with_us, without) = (large.wall.as_secs_f64(), alone.wall.as_secs_f64());
+    let detail = format!("{:.0} MB/s / {:.0} MB/s", 100.0 / with_us, 100.0 / without);
+    row("100 MB of output / the program alone", with_us / without, "x", "", &detail);
+    let detail = format!("{:.1} MB / {:.1} MB", large.rss as f64 / 1024.0, small.rss as f64 / 1024.0);
+    row("100 MB of output / 1 MB: peak memory", large.rss as f64 / small.rss as f64, "x", "", &detail);
 }
 
 fn sessions(binary: &Path, dir: &Path) {
@@ -131,16 +129,16 @@ fn sessions(binary: &Path, dir: &Path) {
         || clinvk(binary, &many, &["-b", "echo", "hi"]),
         || clinvk(binary, &few, &["-b", "echo", "hi"]),
     );
-    report("a prompt with 100,000 sessions / with 10 (aim 1.1x)", pair);
+    report("a prompt with 100,000 sessions / with 10", "1.1", pair);
     let list = ["sessions", "list", "-n", "20"];
     let pair = compare(51, || clinvk(binary, &many, &list), || clinvk(binary, &hundred, &list));
-    report("sessions list -n 20 of 100,000 / of 100 (aim 2x, 10 ms)", pair);
+    report("sessions list -n 20 of 100,000 / of 100", "2", pair);
     let again = ["-c", "-b", "echo", "hi"];
     let pair = compare(51, || clinvk(binary, &many, &again), || clinvk(binary, &hundred, &again));
-    report("--continue with 100,000 / with 100 (aim 2x)", pair);
+    report("--continue with 100,000 / with 100", "2", pair);
     std::fs::remove_file(many.join("sessions/index.jsonl")).unwrap();
     let rebuilt = measure(&mut clinvk(binary, &many, &list));
-    println!("rebuild of a deleted index with 100,000 sessions: {:.1} s", rebuilt.wall.as_secs_f64());
+    row("rebuild of a deleted index with 100,000 sessions", rebuilt.wall.as_secs_f64(), "s", "", "");
     shared(binary, dir);
 }
 
@@ -166,10 +164,9 @@ fn shared(binary: &Path, dir: &Path) {
         writers.into_iter().map(|writer| writer.join().unwrap()).sum()
     });
     let kept: usize = ids.iter().map(|id| Store::at(&home).turns(id).unwrap().len()).sum();
-    println!(
-        "8 processes saving 500 turns each to 50 sessions: {failed} failed, {kept} of 4000 kept, {:.1} s",
-        since.elapsed().as_secs_f64()
-    );
+    let detail = format!("{failed} failed, {kept} of 4000 kept");
+    let seconds = since.elapsed().as_secs_f64();
+    row("8 processes saving 500 turns each to 50 sessions", seconds, "s", "", &detail);
 }
 
 /// A home with that many sessions of the echo backend. The index is made by the binary: what this process grew to would be
@@ -230,20 +227,16 @@ fn median(costs: Vec<Cost>) -> Cost {
     }
 }
 
-fn report(name: &str, (ours, theirs): (Cost, Cost)) {
-    let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    println!(
-        "{name}: wall {:.2}x ({:.2} ms / {:.2} ms, {:+.2} ms), cpu {:.2}x ({:.2} ms / {:.2} ms), peak memory {:.1} MB / {:.1} MB",
-        ours.wall.as_secs_f64() / theirs.wall.as_secs_f64(),
+fn report(what: &str, wanted: &str, (ours, theirs): (Cost, Cost)) {
+    let detail = format!(
+        "{:.2} ms / {:.2} ms, CPU {:.2}x, peak memory {:.1} MB / {:.1} MB",
         millis(ours.wall),
         millis(theirs.wall),
-        millis(ours.wall) - millis(theirs.wall),
         ours.cpu.as_secs_f64() / theirs.cpu.as_secs_f64().max(1e-9),
-        millis(ours.cpu),
-        millis(theirs.cpu),
         ours.rss as f64 / 1024.0,
         theirs.rss as f64 / 1024.0
     );
+    row(what, ours.wall.as_secs_f64() / theirs.wall.as_secs_f64(), "x", wanted, &detail);
 }
 
 /// Runs it with a word on standard input, reads its output to the end, and asks the kernel what it cost.

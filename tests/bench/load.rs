@@ -13,6 +13,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[path = "row.rs"]
+mod row;
+use row::{millis, row};
+
 fn main() {
     let mut words = std::env::args().skip(1);
     match (words.next().as_deref(), words.next()) {
@@ -43,7 +47,7 @@ fn load() {
     clinvk::base::sys::raise_open_files().unwrap();
     let dir = std::env::temp_dir().join(format!("clinvk-load-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
-    println!("server, idle: {:.1} MB", Server::start(&binary, &dir).memory("VmRSS"));
+    row("server, idle", Server::start(&binary, &dir).memory("VmRSS"), "MB", "", "");
     overhead(&binary, &dir);
     rates(&binary, &dir);
     long_prompt(&binary, &dir);
@@ -68,21 +72,23 @@ fn overhead(binary: &str, dir: &Path) {
         };
         let asked = at_once(clients, 200, || server.connect(), ask);
         let alone = at_once(clients, 200, || (), |()| bare());
-        println!(
-            "POST /prompt with {clients} clients / bare spawns (aim 2x with 16): median {:.2}x ({:.2} ms / {:.2} ms), p99 {:.1} ms / {:.1} ms",
-            ratio(asked[asked.len() / 2], alone[alone.len() / 2]),
-            millis(asked[asked.len() / 2]),
-            millis(alone[alone.len() / 2]),
+        let what = format!("POST /prompt with {clients} clients / bare spawns");
+        let (us, them) = (asked[asked.len() / 2], alone[alone.len() / 2]);
+        let detail = format!(
+            "{:.2} ms / {:.2} ms, p99 {:.1} ms / {:.1} ms",
+            millis(us),
+            millis(them),
             millis(asked[asked.len() * 99 / 100]),
             millis(alone[alone.len() * 99 / 100])
         );
+        row(&what, ratio(us, them), "x", if clients == 16 { "2" } else { "" }, &detail);
     }
 }
 
 /// How many prompts on the echo backend are answered in a second, without and with a session on disk.
 fn rates(binary: &str, dir: &Path) {
     let server = Server::start(binary, dir);
-    for (clients, aims) in [(1, [900, 350]), (16, [1200, 800])] {
+    for (clients, aims) in [(1, ["900", "350"]), (16, ["1200", "800"])] {
         for (ephemeral, aim) in [true, false].into_iter().zip(aims) {
             let body = format!(r#"{{"backend":"echo","prompt":"x","ephemeral":{ephemeral}}}"#);
             let ask = |connection: &mut Connection| {
@@ -90,12 +96,11 @@ fn rates(binary: &str, dir: &Path) {
             };
             let (since, before) = (Instant::now(), server.cpu());
             let count = at_once(clients, 800, || server.connect(), ask).len() as f64;
-            println!(
-                "POST /prompt on echo, kept-alive, {clients} clients, {}: {:.0}/s (aim {aim}); the server used {:.2} ms of CPU each",
-                if ephemeral { "ephemeral" } else { "with a session" },
-                count / since.elapsed().as_secs_f64(),
-                (server.cpu() - before) * 1e3 / count
-            );
+            let how = if ephemeral { "ephemeral" } else { "with a session" };
+            let what = format!("POST /prompt on echo, kept alive, {clients} clients, {how}");
+            let (rate, used) = (count / since.elapsed().as_secs_f64(), (server.cpu() - before) * 1e3 / count);
+            let detail = format!("at least; the server used {used:.2} ms of CPU each");
+            row(&what, rate, "/s", aim, &detail);
         }
     }
 }
@@ -108,10 +113,8 @@ fn long_prompt(binary: &str, dir: &Path) {
     assert!(server.connect().post("/api/v1/prompt", &body).starts_with("HTTP/1.1 200"));
     let peak = server.memory("VmHWM");
     thread::sleep(Duration::from_secs(1));
-    println!(
-        "prompt of 7.5 MB on echo: peak memory of the server {peak:.1} MB (aim 40), a second later {:.1} MB (aim 8)",
-        server.memory("VmRSS")
-    );
+    row("prompt of 7.5 MB on echo: peak memory of the server", peak, "MB", "40", "");
+    row("the same a second later", server.memory("VmRSS"), "MB", "8", "");
 }
 
 fn health(binary: &str, dir: &Path) {
@@ -119,11 +122,9 @@ fn health(binary: &str, dir: &Path) {
     for clients in [1, 32] {
         let since = Instant::now();
         let times = at_once(clients, 20_000, || server.connect(), |connection| _ = connection.get("/health"));
-        println!(
-            "/health, keep-alive, {clients} clients: {:.0}/s, p99 {:.2} ms",
-            times.len() as f64 / since.elapsed().as_secs_f64(),
-            millis(times[times.len() * 99 / 100])
-        );
+        let detail = format!("p99 {:.2} ms", millis(times[times.len() * 99 / 100]));
+        let rate = times.len() as f64 / since.elapsed().as_secs_f64();
+        row(&format!("/health, kept alive, {clients} clients"), rate, "/s", "", &detail);
     }
 }
 
@@ -142,13 +143,11 @@ fn streams(binary: &str, dir: &Path) {
             });
         }
         thread::sleep(Duration::from_secs(2));
-        println!("200 streams: {:.1} MB", server.memory("VmRSS"));
+        row("server with 200 streams", server.memory("VmRSS"), "MB", "", "");
     });
     let delays = Delays::of(delays.into_inner().unwrap());
-    println!(
-        "200 streams x 50 events/s: {delays}; the server used {:.0} % of a core",
-        100.0 * (server.cpu() - used) / since.elapsed().as_secs_f64()
-    );
+    let share = 100.0 * (server.cpu() - used) / since.elapsed().as_secs_f64();
+    row("200 streams x 50 events/s: of a core", share, "%", "", &delays.to_string());
 }
 
 /// The same over `/chat/completions`, and how long the first word takes, against the program alone.
@@ -177,12 +176,11 @@ fn completions(binary: &str, dir: &Path) {
         let mut firsts = firsts.into_inner().unwrap();
         firsts.sort_unstable();
         let alone = at_once(clients, clients, || (), |()| bare());
-        println!(
-            "chat/completions, {clients} streams x 50 events/s: first word {:.2} ms / {:.2} ms from the program alone (medians, aim 2x); {}",
-            millis(firsts[firsts.len() / 2]),
-            millis(alone[alone.len() / 2]),
-            Delays::of(delays.into_inner().unwrap())
-        );
+        let (us, them) = (firsts[firsts.len() / 2], alone[alone.len() / 2]);
+        let delays = Delays::of(delays.into_inner().unwrap());
+        let detail = format!("{:.2} ms / {:.2} ms; {delays}", millis(us), millis(them));
+        let what = format!("chat/completions, {clients} streams: first word / from the program alone");
+        row(&what, ratio(us, them), "x", "2", &detail);
     }
 }
 
@@ -251,9 +249,12 @@ fn departures(binary: &str, dir: &Path) {
         times.push(since.elapsed());
     }
     times.sort_unstable();
-    println!(
-        "from a client's leaving to the last process gone (grace 2 s): median {:.2} s",
-        times[5].as_secs_f64()
+    row(
+        "from a client's leaving to the last process gone",
+        times[5].as_secs_f64(),
+        "s",
+        "",
+        "a grace of 2 s",
     );
     let since = Instant::now();
     at_once(
@@ -270,11 +271,8 @@ fn departures(binary: &str, dir: &Path) {
         thread::sleep(Duration::from_millis(20));
     }
     let left = marked(dir);
-    println!(
-        "1,000 cancelled requests: {:.0} s, {} processes left",
-        since.elapsed().as_secs_f64(),
-        left.len()
-    );
+    let detail = format!("{} processes left", left.len());
+    row("1,000 cancelled requests", since.elapsed().as_secs_f64(), "s", "", &detail);
     assert!(left.is_empty(), "{left:#?}");
 }
 
@@ -294,11 +292,14 @@ fn crowds(binary: &str, dir: &Path) {
             }
             asked.join().unwrap()
         });
-        println!(
-            "/health beside 1,000 {what} clients: median {:.2} ms, p99 {:.2} ms; {:.1} MB",
+        let (p99, size) = (millis(times[times.len() * 99 / 100]), server.memory("VmRSS"));
+        let detail = format!("p99 {p99:.2} ms; {size:.1} MB");
+        row(
+            &format!("/health beside 1,000 {what} clients"),
             millis(times[times.len() / 2]),
-            millis(times[times.len() * 99 / 100]),
-            server.memory("VmRSS")
+            "ms",
+            "",
+            &detail,
         );
     }
 }
@@ -329,10 +330,6 @@ fn at_once<T>(
     let mut times = times.into_inner().unwrap();
     times.sort_unstable();
     times
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 fn ratio(ours: Duration, theirs: Duration) -> f64 {

@@ -4,10 +4,13 @@ CLINVK_AGENTS says which: without it all of them; `opencode,qwen` are these alon
 `none` is none.  What is left out is printed and counted.
 """
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +32,9 @@ NODE = "node@22.23.3"
 
 # A client of agents, which wants that Node too.
 ACPX = "acpx@0.19.1"
+
+# A server of the same kind as ours, for claude alone.
+PROXY = "claude-max-api-proxy@1.0.0"
 
 # Those of PyPI's agents that speak the protocol want it.
 PYTHON = "3.13"
@@ -111,6 +117,32 @@ def installed(names=None) -> Installed:
 def install_acpx():
     install_node()
     packages.once(TARGET / "acpx", f"{ACPX} {DAY}".encode(), lambda target: packages.npm(target, ACPX, before=DAY))
+
+
+@contextlib.contextmanager
+def max_api_proxy(env, cwd):
+    """claude-max-api-proxy on a free port of loopback: its URL and its pid."""
+    install_node()
+    packages.once(TARGET / "proxy", f"{PROXY} {DAY}".encode(), lambda target: packages.npm(target, PROXY, before=DAY))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = env | {"PATH": f"{env['PATH']}:{_path(TARGET / 'proxy')}"}
+    with subprocess.Popen(
+        ["claude-max-api", str(port)],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            if not any("Server ready" in line for line in process.stdout):
+                raise AssertionError("claude-max-api-proxy does not start")
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
 
 
 def install_node():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How much later the first token is with clinvk than with the raw CLI or agent: medians of alternating runs. How it is with
-acpx beside it, and which memory the two take. And what it is worth that a conversation is resumed: three turns over
-chat/completions, with reuse and without.
+acpx beside it, and which memory the two take. What it is worth that a conversation is resumed: three turns over
+chat/completions, with reuse and without. And how soon a server says its first word, with claude-max-api-proxy beside it.
 
     bench.py PATH-OF-CLINVK
 """
@@ -21,6 +21,7 @@ import vendor
 from probe import Dialogue
 from scene import processes
 from standin import StandIn, Text
+from table import ms, row
 
 RUNS = 9
 
@@ -137,6 +138,32 @@ def reuse(clinvk, clis, name):
     return figures
 
 
+def first_word(url, model):
+    """Seconds to the first piece of a streamed answer."""
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    headers, since = {"Content-Type": "application/json"}, time.monotonic()
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=120) as answer:
+        next(line for line in answer if b"Hello" in line)
+        seconds = time.monotonic() - since
+        answer.read()
+    return seconds
+
+
+def beside_proxy(clinvk, clis):
+    """Seconds to the first word of a conversation of claude's, over a server of ours and over claude-max-api-proxy, and the
+    peaks of both servers' memory in MiB.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd, StandIn(Text(["Hello", " there"])) as model:
+        env = clis.environment(["claude"], Path(home), model.url)
+        with serving(clinvk, home, cwd, env, default_backend="claude") as (url, pid), agents.max_api_proxy(env, cwd) as (theirs, their_pid):
+            for _ in range(RUNS):
+                us = first_word(f"{url}/openai/v1/chat/completions", "claude")
+                rows.append((us, first_word(f"{theirs}/v1/chat/completions", "claude-sonnet-4")))
+            sizes = peak(pid)[1], peak(their_pid)[1]
+    return *map(statistics.median, zip(*rows, strict=True)), *sizes
+
+
 def turns(told):
     """How many turns of ours the model was told as such."""
     return sum("prompt number" in text or "Hello there" in text for _, text in told)
@@ -151,26 +178,22 @@ def main():
                 env = clis.environment([name], Path(home), server.url)
                 pairs = [(ours(clinvk, name, env, cwd), raw(name, env, cwd)) for _ in range(RUNS)]
         with_us, without = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(
-            f"first token, {name}: {with_us / without:.2f}x of the raw CLI's "
-            f"({with_us * 1000:.0f} ms / {without * 1000:.0f} ms, {(with_us - without) * 1000:+.0f} ms)"
-        )
+        row(f"first token, {name} / the vendor's program alone", with_us / without, "x", "1.05", f"{ms(with_us)} / {ms(without)}")
     agents.install_acpx()
     installed = agents.installed(AGENTS)
     for name, where in {"gemini": clis, **dict.fromkeys(installed.tested, installed)}.items():
         us, them, alone, our_size, their_size = beside_acpx(clinvk, where, name)
-        print(
-            f"first token, {name}: {us / alone:.2f}x of the agent's alone, acpx takes {them / us:.1f}x of ours "
-            f"({us * 1000:.0f} ms / {alone * 1000:.0f} ms alone / {them * 1000:.0f} ms acpx); "
-            f"memory beside the agent: {our_size:.1f} MiB / {their_size:.0f} MiB acpx ({their_size / max(our_size, 0.1):.0f}x)"
-        )
+        row(f"first token, {name} over ACP / alone", us / alone, "x", "1.05", f"{ms(us)} / {ms(alone)}")
+        row(f"first token, {name} / acpx, both cold", us / them, "x", "", f"{ms(us)} / {ms(them)}")
+        row(f"memory beside {name} / acpx's", our_size / their_size, "x", "", f"{our_size:.1f} MiB / {their_size:.0f} MiB")
     for name in ("claude", "codex"):
         figures = reuse(clinvk, clis, name)
         (with_it, sent), (without, sent_without) = figures["reuse"], figures["off"]
-        print(
-            f"three turns of chat/completions, {name}: {with_it:.2f} s with reuse, {without:.2f} s without "
-            f"({without / with_it:.2f}x); turns in the model's last request: {sent} / {sent_without}"
-        )
+        detail = f"{with_it:.2f} s / {without:.2f} s; turns in the model's last request: {sent} / {sent_without}"
+        row(f"three turns of chat/completions, {name}, resumed / not", with_it / without, "x", "", detail)
+    us, them, our_size, their_size = beside_proxy(clinvk, clis)
+    row("first word of chat/completions, claude / claude-max-api-proxy", us / them, "x", "", f"{ms(us)} / {ms(them)}")
+    row("memory of the server / claude-max-api-proxy's", our_size / their_size, "x", "", f"{our_size:.1f} MiB / {their_size:.0f} MiB")
 
 
 if __name__ == "__main__":

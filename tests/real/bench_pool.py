@@ -21,6 +21,7 @@ import vendor
 from bench import first_byte, serving
 from scene import processes
 from standin import StandIn, Text
+from table import ms, row
 
 ROUNDS = 20
 TURNS = 500
@@ -29,6 +30,8 @@ OF_A_CONVERSATION = 10
 
 VENDORS = ("claude", "codex", "gemini")
 AGENTS = ("opencode", "qwen")
+# Of a cold start's: for the next turn, and for another conversation.
+WANTED = dict.fromkeys(AGENTS, ("0.1", "0.1")) | {"claude": ("0.1", "0.15"), "codex": ("0.25", "0.25"), "gemini": ("0.05", "0.1")}
 
 
 @contextlib.contextmanager
@@ -128,10 +131,6 @@ def long_life(clinvk, clis, name):
     return statistics.median(seconds[:50]), statistics.median(seconds[-50:]), sizes[49], sizes[-1]
 
 
-def ms(seconds):
-    return f"{seconds * 1000:.0f} ms"
-
-
 def main():
     clinvk, *words = sys.argv[1:]
     clinvk = str(Path(clinvk).resolve())
@@ -139,22 +138,18 @@ def main():
     where = dict.fromkeys(VENDORS, vendor.one()) | dict.fromkeys(AGENTS, agents.installed(AGENTS))
     for name in names:
         cold, following, fresh = warm_and_cold(clinvk, where[name], name)
-        print(
-            f"first token, {name}, kept: {following / cold:.3f}x of a cold start's for the next turn, {fresh / cold:.3f}x for "
-            f"another conversation ({ms(following)}, {ms(fresh)} / {ms(cold)})",
-            flush=True,
-        )
+        next_turn, another = WANTED[name]
+        row(f"first token, {name}, kept, next turn / cold", following / cold, "x", next_turn, f"{ms(following)} / {ms(cold)}")
+        row(f"first token, {name}, kept, another conversation / cold", fresh / cold, "x", another, f"{ms(fresh)} / {ms(cold)}")
     if "gemini" in names:
         agents.install_acpx()
         us, them = beside_acpx(clinvk, where["gemini"], "gemini")
-        print(f"first token, gemini, kept: {us / them:.2f}x of acpx's ({ms(us)} / {ms(them)})", flush=True)
+        row("first token, gemini, kept / acpx, kept", us / them, "x", "0.2", f"{ms(us)} / {ms(them)}")
     for name in names:
         first, last, before, after = long_life(clinvk, where[name], name)
-        print(
-            f"{TURNS} turns in one child, {name}: first token {ms(first)} in the first fifty, {ms(last)} in the last "
-            f"({last / first:.2f}x), memory {before:.0f} MiB after fifty, {after:.0f} MiB at the end ({after / before:.2f}x)",
-            flush=True,
-        )
+        what = f"{TURNS} turns in one child of {name}, the last fifty / the first"
+        row(f"{what}: first token", last / first, "x", "1", f"{ms(last)} / {ms(first)}")
+        row(f"{what}: memory", after / before, "x", "1", f"{after:.0f} MiB / {before:.0f} MiB")
 
 
 if __name__ == "__main__":
