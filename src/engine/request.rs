@@ -1,24 +1,23 @@
 //! What a caller asks for, before defaults: the same fields from flags, from a file's tasks and from a request's body. Here
 //! the configuration fills in what was not said, and it becomes a `Task`.
 
+mod files; // files and directories that it names
+mod values; // how its fields are read
+
+pub(crate) use files::{directory, prompt_with_files, read_text};
+pub use values::{Pairs, Picture, Servers, Span, Tools};
+pub(crate) use values::{limit, list};
+
 use crate::backend::Registry;
-use crate::base::json;
-use crate::base::text;
-use crate::base::time;
 use crate::base::world;
 use crate::config::Config;
 use crate::exec::{Cancel, Control};
 use crate::model::error::Error;
 use crate::model::fields::{Text, Word, fields};
-use crate::model::mcp::{self, McpServer, McpSource};
+use crate::model::mcp::McpSource;
 use crate::model::task::{Approval, Continue, Effort, Image, OutputFormat, Sandbox, Task, ToolUse};
-use crate::session::{Session, bounds};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
-use std::fmt;
-use std::fs;
-use std::io;
+use crate::session::Session;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,119 +83,6 @@ impl OfSession {
     pub(crate) fn needs_one(&self) -> Option<&'static str> {
         let says_how = self.replay.is_some() || self.wait_secs.is_some();
         says_how.then_some("`replay` and `wait_secs` are for a session that is continued")
-    }
-}
-
-/// Metadata within its bounds, or little beyond them: a value that is far too long is refused before anything is made of it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Pairs(pub Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
-        /// No value within the bounds is longer, whatever of it is escaped.
-        const LONGEST: usize = bounds::PAIR_VALUE * r"\ud83d\ude00".len() + r#""""#.len();
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Map::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    let text = map.next_value::<Box<RawValue>>()?;
-                    if text.get().len() > LONGEST || pairs.len() > bounds::PAIRS {
-                        let (most, pairs) = (bounds::PAIR_VALUE, bounds::PAIRS);
-                        let problem =
-                            format!("at most {pairs} pairs are kept, of at most {most} characters each");
-                        return Err(A::Error::custom(problem));
-                    }
-                    pairs.insert(name, serde_json::from_str(text.get()).map_err(A::Error::custom)?);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
-}
-
-/// `all`, or a list of tools.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tools(pub Option<Vec<String>>);
-
-impl Tools {
-    /// Reads `all` or names with commas between them.
-    pub(crate) fn of_words(words: &str) -> Tools {
-        Tools((words != "all").then(|| list(words)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Tools {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tools, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(words) => Ok(Tools::of_words(&words)),
-            other => serde_json::from_value(other).map(|names| Tools(Some(names))).map_err(D::Error::custom),
-        }
-    }
-}
-
-/// MCP servers from one source or several.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Servers(pub Vec<McpSource>);
-
-impl<'de> Deserialize<'de> for Servers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Servers, D::Error> {
-        McpSource::deserialize(deserializer).map(|source| Servers(vec![source]))
-    }
-}
-
-impl Servers {
-    /// It asks for none: those that are configured are left out.
-    pub(crate) fn is_none(&self) -> bool {
-        self.0.iter().all(|source| matches!(source, McpSource::Servers(servers) if servers.is_empty()))
-    }
-}
-
-/// A picture: a file's name, or what is in it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Picture {
-    /// The file's name.
-    File(String),
-    /// The picture itself.
-    Data(Image),
-}
-
-impl<'de> Deserialize<'de> for Picture {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Picture, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        if let Value::String(name) = value {
-            return Ok(Picture::File(name));
-        }
-        let data = value["data"].as_str().ok_or_else(|| D::Error::custom("expected {media_type, data}"))?;
-        let image = Image::from_base64(data).map_err(D::Error::custom)?;
-        match value["media_type"].as_str() {
-            Some(declared) if declared != image.mime => {
-                Err(D::Error::custom(format!("the data is {}, not {declared}", image.mime)))
-            }
-            _ => Ok(Picture::Data(image)),
-        }
-    }
-}
-
-/// A time limit: a number of seconds, or a text such as `90s`, `5m` or `1d`; 0 is no limit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Span(pub Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-        let word = match Value::deserialize(deserializer)? {
-            Value::String(word) => word,
-            other => other.to_string(),
-        };
-        let expected = || D::Error::custom(format!("expected seconds or a text such as 90s, found `{word}`"));
-        limit(&word).map(Span).ok_or_else(expected)
     }
 }
 
@@ -287,11 +173,15 @@ impl Request {
     /// files are left: they are a part of the prompt.
     pub(crate) fn carried(&self, defaults: &Defaults<'_>) -> Result<Request, Error> {
         let pictures = self.pictures(defaults)?.into_iter().map(Picture::Data).collect();
-        let servers = |Servers(sources): &Servers| read_servers(sources, defaults);
+        let servers = |Servers(sources): &Servers| files::read_servers(sources, defaults);
         let servers = self.mcp.as_ref().map(servers).transpose()?;
         Ok(Request {
             images: self.images.as_ref().map(|_| pictures),
-            json_schema: self.json_schema.as_ref().map(|schema| read_schema(schema, defaults)).transpose()?,
+            json_schema: self
+                .json_schema
+                .as_ref()
+                .map(|schema| files::read_schema(schema, defaults))
+                .transpose()?,
             mcp: servers.map(|servers| Servers(vec![McpSource::Servers(servers)])),
             ..self.clone()
         })
@@ -382,14 +272,18 @@ impl Request {
                 .iter()
                 .map(|dir| resolve(Path::new(dir)))
                 .collect::<Result<_, _>>()?,
-            schema: self.json_schema.as_ref().map(|schema| read_schema(schema, defaults)).transpose()?,
+            schema: self
+                .json_schema
+                .as_ref()
+                .map(|schema| files::read_schema(schema, defaults))
+                .transpose()?,
             images: self.pictures(defaults)?,
             effort: self.effort.map(|Word(effort)| effort),
             ephemeral: self.ephemeral.unwrap_or(false),
             extra: of_backend.extra_flags.iter().cloned().chain(given(&self.extra)).collect(),
             mcp: match &self.mcp {
-                Some(Servers(sources)) => read_servers(sources, defaults)?,
-                None => configured_servers(&backend, config, defaults)?,
+                Some(Servers(sources)) => files::read_servers(sources, defaults)?,
+                None => files::configured_servers(&backend, config, defaults)?,
             },
             attended: false,
             interpret: self.interpret.unwrap_or(false),
@@ -408,8 +302,8 @@ impl Request {
         let read = |picture: &Picture| match picture {
             Picture::Data(image) => Ok(image.clone()),
             Picture::File(name) => {
-                refuse_files(defaults, name)?;
-                read_image(defaults.base, name)
+                files::refuse_files(defaults, name)?;
+                files::read_image(defaults.base, name)
             }
         };
         pictures.map(read).collect()
@@ -421,144 +315,6 @@ pub(crate) fn backend_and_model(word: &str) -> (&str, Option<&str>) {
         Some((backend, model)) => (backend.trim(), Some(model.trim()).filter(|model| !model.is_empty())),
         None => (word.trim(), None),
     }
-}
-
-/// Words with commas between them.
-pub(crate) fn list(words: &str) -> Vec<String> {
-    words.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-}
-
-/// A prompt with the files behind it, each under its name.
-pub(crate) fn prompt_with_files(
-    prompt: Option<String>,
-    files: &[String],
-    defaults: &Defaults<'_>,
-) -> Result<String, Error> {
-    let mut parts: Vec<String> = prompt.into_iter().collect();
-    for name in files {
-        refuse_files(defaults, name)?;
-        let text = read_text(defaults.base, name)?;
-        let end = if text.ends_with('\n') { "" } else { "\n" };
-        parts.push(format!("<file name=\"{name}\">\n{text}{end}</file>"));
-    }
-    let text = text::paragraphs(parts);
-    if text.trim().is_empty() { Err(Error::Invalid("there is no prompt".to_owned())) } else { Ok(text) }
-}
-
-fn refuse_files(defaults: &Defaults<'_>, name: &str) -> Result<(), Error> {
-    if defaults.reads_files {
-        return Ok(());
-    }
-    let sentence = format!("`{name}` is a file's name: over the network only what is in it can be sent");
-    Err(Error::Invalid(sentence))
-}
-
-/// Reads a file as text; a relative name starts at `base`.
-pub(crate) fn read_text(base: &Path, name: &str) -> Result<String, Error> {
-    let bytes = fs::read(base.join(name)).map_err(|error| unreadable(name, error))?;
-    let invalid = |_| unreadable(name, io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8"));
-    text::of(bytes).map_err(invalid)
-}
-
-fn unreadable(name: &str, error: io::Error) -> Error {
-    Error::File { verb: "read", path: name.into(), error }
-}
-
-fn read_image(base: &Path, name: &str) -> Result<Image, Error> {
-    let data = fs::read(base.join(name)).map_err(|error| unreadable(name, error))?;
-    let wrong =
-        || Error::Invalid(format!("`{name}` is no picture that backends take: PNG, JPEG, GIF or WebP"));
-    Image::recognise(data).ok_or_else(wrong)
-}
-
-/// A schema as it stands, or in a file behind `@`.
-fn read_schema(given: &Value, defaults: &Defaults<'_>) -> Result<Value, Error> {
-    let (origin, schema) = match given {
-        Value::String(text) => {
-            let (origin, text) = match text.strip_prefix('@') {
-                Some(name) => {
-                    refuse_files(defaults, name)?;
-                    (name, read_text(defaults.base, name)?)
-                }
-                None => ("json_schema", text.clone()),
-            };
-            let invalid = |error| Error::Invalid(format!("{origin}: {error}"));
-            (origin, json::from_str(&text).map_err(invalid)?)
-        }
-        other => ("json_schema", other.clone()),
-    };
-    if schema.is_object() {
-        Ok(schema)
-    } else {
-        Err(Error::Invalid(format!("{origin}: a JSON schema is an object")))
-    }
-}
-
-/// The servers of all sources. Each has its name alone, or it would not be known whose tools are meant.
-fn read_servers(sources: &[McpSource], defaults: &Defaults<'_>) -> Result<Vec<McpServer>, Error> {
-    let mut servers: Vec<McpServer> = Vec::new();
-    for source in sources {
-        let more = match source {
-            McpSource::Servers(servers) => servers.clone(),
-            McpSource::File(name) => {
-                refuse_files(defaults, name)?;
-                let invalid = |problem| Error::Invalid(format!("{name}: {problem}"));
-                mcp::read(&read_text(defaults.base, name)?).map_err(invalid)?
-            }
-        };
-        for server in more {
-            if servers.iter().any(|known| known.name == server.name) {
-                return Err(Error::Invalid(format!("two MCP servers are named `{}`", server.name)));
-            }
-            servers.push(server);
-        }
-    }
-    Ok(servers)
-}
-
-/// The servers that are configured for a backend; a relative path starts at clinvk's home, as that of the API keys does.
-fn configured_servers(
-    backend: &str,
-    config: &Config,
-    defaults: &Defaults<'_>,
-) -> Result<Vec<McpServer>, Error> {
-    let given = &config.backend(backend).mcp;
-    let wrong =
-        |problem| Error::Config { origin: format!("backends.{backend}.mcp"), position: None, problem };
-    let text = match given.trim_start().starts_with('{') {
-        _ if given.is_empty() => return Ok(Vec::new()),
-        true => given.clone(),
-        false => {
-            let path = defaults.home.join(given);
-            read_text(defaults.base, &path.to_string_lossy()).map_err(|error| wrong(error.to_string()))?
-        }
-    };
-    mcp::read(&text).map_err(wrong)
-}
-
-/// A directory as the backends need it: absolute and free of links.
-pub(crate) fn directory(base: &Path, name: &Path) -> Result<PathBuf, Error> {
-    let path = base.join(name);
-    if path.is_relative() {
-        let sentence = "the working directory is gone: change to another one, or give one (`-w DIR`)";
-        return Err(Error::Invalid(sentence.to_owned()));
-    }
-    let canonical =
-        fs::canonicalize(&path).map_err(|error| Error::File { verb: "use directory", path, error })?;
-    if canonical.is_dir() {
-        Ok(canonical)
-    } else {
-        Err(Error::Invalid(format!("`{}` is not a directory", name.display())))
-    }
-}
-
-/// The longest time limit: more would overflow the clock's arithmetic somewhere.
-const LONGEST: Duration = Duration::from_secs(31_536_000);
-
-/// A time limit as text: `90s`, `5m`, `1d`, or a number of seconds; `0` is none. `None` for anything else, and for more than
-/// a year.
-pub(crate) fn limit(word: &str) -> Option<Duration> {
-    time::duration(word).filter(|limit| *limit <= LONGEST)
 }
 
 #[cfg(test)]
