@@ -54,6 +54,10 @@ for page in man1/clinvk.1 man5/clinvk-config.5 man7/clinvk-api.7; do
     [ "$(tail -1 "$place/out")" -gt 100 ] || fails "$page cannot be read: $(cat "$place/out")"
 done
 
+# The prompt that README shows as a file, without the options in front of it, which name another backend.
+mkdir -m 700 "$place/home/.clinvk" "$place/home/.clinvk/prompts"
+commands '## Prompts as files' | awk '/^---$/ { fences++; next } fences == 2' >"$place/home/.clinvk/prompts/review.md"
+
 # Without a vendor's program the built-in backend answers. What names another one, an id or a program that is not here is left out.
 for section in '## Use' '## Sessions'; do
     commands "$section" >"$place/commands"
