@@ -70,12 +70,15 @@ check-real: all
 bench: all
 	python3 tests/real/table.py $(BINARY) $(TARGET_DIR)/bench.json
 
-# Kept children of the real vendor CLIs are killed all the time, for so many seconds of each vendor's: `make soak S=600`. A server
-# is killed 1,000 times with requests in flight.
-S ?= 200
+# A server under a mixed load on all its surfaces for MINUTES, with clients that leave and backends that hang, crash, flood and fork:
+# nothing is left, memory is flat, every turn that was acknowledged is on the disk. Then a server is killed 1,000 times with requests in
+# flight. At last kept children of the real vendor CLIs are killed, for MINUTES in all, S seconds of each vendor's. SEED chooses the load.
+MINUTES ?= 10
+S ?= $(shell expr $(MINUTES) '*' 20)
 soak: all
-	python3 tests/real/soak_pool.py $(BINARY) $(S)
+	python3 tests/real/soak.py $(BINARY) $(MINUTES) $(SEED)
 	$(CARGO) test --locked $(OFFLINE) --test all -- --ignored killed_1000_times
+	python3 tests/real/soak_pool.py $(BINARY) $(S)
 
 # Inputs by chance against all that reads: N of each target, `make fuzz N=1000000 SEED=7`. Those that start processes or write files do
 # some hundreds a second, `make fuzz TEST=base::fuzz` does without. A failure names its target, seed and case:
@@ -152,7 +155,7 @@ help:
 	@echo 'make demo         show the main job, on the built-in echo backend'
 	@echo 'make check        all tests that need no network and no vendor'
 	@echo 'make check-real   the same on the real vendor CLIs, agents and clients'
-	@echo 'make bench        print figures;  make soak  kill programs and servers;  make fuzz  inputs by chance;  make lint  format, clippy, manual'
+	@echo 'make bench        print figures;  make soak  load and kill a server, MINUTES=10;  make fuzz  inputs by chance;  make lint  format, clippy, manual'
 	@echo 'make install      what was built, to DESTDIR, PREFIX (/usr/local), bindir, mandir ...; also install-strip, uninstall, installcheck'
 	@echo 'make dist         the archives of the sources and of their crates;  make distcheck  prove them;  make deb  the same as a package'
 	@echo 'make clean        remove what was built;  make distclean  and the crates of the second archive'
