@@ -307,6 +307,7 @@ class Soak:
         print(f"       warnings: {dict(warned.most_common(5))}")
 
     def run(self, seconds):
+        """The load, and what came of it."""
         warm_up = min(seconds * WARM_UP[0], WARM_UP[1])
         self.load("warm", warm_up)
         if self.problems:
@@ -315,11 +316,8 @@ class Soak:
         self.samples.clear()
         began = time.monotonic()
         self.load("load", seconds - warm_up)
-        rate = self.counts["requests"] - before.requests
-        print(f"       {rate / (time.monotonic() - began):.0f} requests a second")
-        self.checked(lambda: self.judged(before))
-
-    def judged(self, before):
+        requests, seconds = self.counts["requests"] - before.requests, time.monotonic() - began
+        print(f"       {requests} requests, {requests / seconds:.0f} a second", flush=True)
         after = self.at_rest(before)
         # Not in vain.
         same([each.__name__ for each in ACTIONS if not self.counts[each.__name__]], [], "what no client has done")
@@ -352,7 +350,7 @@ def main():
     root = Path(tempfile.mkdtemp(prefix="clinvk-soak-", dir="/var/tmp")).resolve()
     soak = Soak(clinvk, seed, root)
     try:
-        soak.run(float(minutes) * 60)
+        soak.checked(soak.run, float(minutes) * 60)
     finally:
         soak.end()
     for what, number in sorted(soak.counts.items(), key=lambda each: -each[1]):
