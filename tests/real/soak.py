@@ -320,7 +320,8 @@ class Soak:
         print(f"       {requests} requests, {requests / seconds:.0f} a second", flush=True)
         after = self.at_rest(before)
         # Not in vain.
-        same([each.__name__ for each in ACTIONS if not self.counts[each.__name__]], [], "what no client has done")
+        missing = [each.__name__ for each in ACTIONS if not self.counts[each.__name__]]
+        self.checked(same, missing, [], "what no client has done")
         self.checked(self.is_as_before, before, after)
         self.checked(self.memory_is_flat, before, after, self.samples)
         self.checked(self.nothing_is_left)
