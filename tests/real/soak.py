@@ -72,7 +72,8 @@ def configuration(root):
     return {
         "default_backend": "echo",
         "backends": backends,
-        "pool": {"kept": KEPT, "agent": KEPT | {"min_idle": 0, "per_process": 2}},
+        # While it is asked to be slow this agent hears nothing of other conversations.
+        "pool": {"kept": KEPT, "agent": KEPT | {"min_idle": 0, "per_process": 1}},
         "server": {
             "metrics_enabled": True,
             # An agent is trusted with what is in the directory.
