@@ -171,7 +171,7 @@ class Soak:
         chance = random.Random(f"{self.seed}/kill")
         while self.goes_on():
             time.sleep(chance.uniform(0, 2))
-            # One that is being started has no pid yet: it is 0, which is our own group.
+            # One that is being started has no pid yet.
             children = [child for child in self.asked("/api/v1/pool")["children"] if child["pid"]]
             for child in chance.sample(children, min(1, len(children))):
                 with contextlib.suppress(ProcessLookupError):

@@ -82,7 +82,8 @@ pub struct Counts {
 /// A kept program as it is told of.
 pub(crate) struct Child {
     pub(crate) backend: String,
-    pub(crate) pid: i32,
+    /// None while it is being started.
+    pub(crate) pid: Option<i32>,
     /// The API key whose runs it takes.
     pub(crate) owner: Option<String>,
     /// One of `STATES`.
@@ -138,7 +139,7 @@ impl Member {
         };
         Child {
             backend: self.backend.clone(),
-            pid: self.kept.as_ref().map_or(0, |kept| kept.pid()),
+            pid: self.kept.as_ref().map(|kept| kept.pid()),
             owner: self.owner.clone(),
             state,
             runs: self.runs,
@@ -345,5 +346,30 @@ impl Key {
             Some(_) => with(&backend.keeps(&Task { model: None, ..(*task).clone() })?.shape),
         };
         Some(Key { whole: with(&keeping.shape), without_model })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_being_started_has_no_pid() {
+        let now = Instant::now();
+        let member = Member {
+            number: 1,
+            backend: "fake".to_owned(),
+            key: Key { whole: String::new(), without_model: String::new() },
+            owner: None,
+            is_shared: false,
+            kept: None,
+            since: now,
+            last_used: now,
+            runs: 0,
+            turns: 0,
+            conversations: BTreeMap::new(),
+        };
+        let told = member.tell();
+        assert_eq!((told.state, told.pid), ("starting", None));
     }
 }
