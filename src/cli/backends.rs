@@ -130,11 +130,11 @@ impl Told {
             (true, Some(_)) => "installed",
             (true, None) => "missing",
         };
-        let program = match (&self.path, self.remedy) {
-            _ if self.backend.launcher().is_some() => self.launched().unwrap_or_default(),
-            (Some(path), _) => path.display().to_string(),
-            (None, Some((install, login))) => format!("`{install}`; log in: {login}"),
-            (None, None) => self.backend.program().to_owned(),
+        let program = match (self.launched(), &self.path, self.remedy) {
+            (Some(launched), ..) => launched,
+            (None, Some(path), _) => path.display().to_string(),
+            (None, None, Some((install, login))) => format!("`{install}`; log in: {login}"),
+            (None, None, None) => self.backend.program().to_owned(),
         };
         [
             self.name().to_owned(),

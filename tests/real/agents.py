@@ -4,13 +4,10 @@ CLINVK_AGENTS says which: without it all of them; `opencode,qwen` are these alon
 `none` is none.  What is left out is printed and counted.
 """
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -115,34 +112,17 @@ def installed(names=None) -> Installed:
 
 
 def install_acpx():
-    install_node()
-    packages.once(TARGET / "acpx", f"{ACPX} {DAY}".encode(), lambda target: packages.npm(target, ACPX, before=DAY))
+    _install("acpx", ACPX)
 
 
-@contextlib.contextmanager
-def max_api_proxy(env, cwd):
-    """claude-max-api-proxy on a free port of loopback: its URL and its pid."""
+def install_proxy():
+    _install("proxy", PROXY)
+
+
+def _install(folder, package):
+    """A program that wants that Node too."""
     install_node()
-    packages.once(TARGET / "proxy", f"{PROXY} {DAY}".encode(), lambda target: packages.npm(target, PROXY, before=DAY))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    env = env | {"PATH": f"{env['PATH']}:{_path(TARGET / 'proxy')}"}
-    with subprocess.Popen(
-        ["claude-max-api", str(port)],
-        env=env,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        try:
-            if not any("Server ready" in line for line in process.stdout):
-                raise AssertionError("claude-max-api-proxy does not start")
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            yield f"http://127.0.0.1:{port}", process.pid
-        finally:
-            process.terminate()
+    packages.once(TARGET / folder, f"{package} {DAY}".encode(), lambda target: packages.npm(target, package, before=DAY))
 
 
 def install_node():
@@ -156,6 +136,7 @@ def _path(folder):
 
 
 ACPX_PATH = _path(TARGET / "acpx")
+PROXY_PATH = _path(TARGET / "proxy")
 
 
 def _unwanted(names):

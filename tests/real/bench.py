@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -20,6 +21,7 @@ import agents
 import vendor
 from probe import Dialogue
 from scene import processes
+from sshd import free_port
 from standin import StandIn, Text
 from table import ms, row
 
@@ -138,6 +140,22 @@ def reuse(clinvk, clis, name):
     return figures
 
 
+@contextlib.contextmanager
+def proxy(env, cwd):
+    """claude-max-api-proxy on a port of loopback: its URL and its pid."""
+    agents.install_proxy()
+    port, env = str(free_port()), env | {"PATH": f"{env['PATH']}:{agents.PROXY_PATH}"}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(["claude-max-api", port], env=env, cwd=cwd, text=True, **pipes) as process:
+        try:
+            if not any("Server ready" in line for line in process.stdout):
+                raise AssertionError("claude-max-api-proxy does not start")
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
+
+
 def first_word(url, model):
     """Seconds to the first piece of a streamed answer."""
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -156,7 +174,7 @@ def beside_proxy(clinvk, clis):
     rows = []
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd, StandIn(Text(["Hello", " there"])) as model:
         env = clis.environment(["claude"], Path(home), model.url)
-        with serving(clinvk, home, cwd, env, default_backend="claude") as (url, pid), agents.max_api_proxy(env, cwd) as (theirs, their_pid):
+        with serving(clinvk, home, cwd, env, default_backend="claude") as (url, pid), proxy(env, cwd) as (theirs, their_pid):
             for _ in range(RUNS):
                 us = first_word(f"{url}/openai/v1/chat/completions", "claude")
                 rows.append((us, first_word(f"{theirs}/v1/chat/completions", "claude-sonnet-4")))

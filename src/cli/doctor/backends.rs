@@ -112,12 +112,10 @@ fn tested(told: &Told, version: Option<&str>) -> (String, Option<bool>) {
 
 fn self_and_version(told: &Told, version: Option<&str>) -> String {
     let path = told.path.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default();
-    match version {
-        _ if told.launched().is_some() => {
-            format!("{}: its version and login are not asked for there", told.launched().unwrap_or_default())
-        }
-        Some(version) => format!("{version}, {path}"),
-        None => path,
+    match (told.launched(), version) {
+        (Some(launched), _) => format!("{launched}: its version and login are not asked for there"),
+        (None, Some(version)) => format!("{version}, {path}"),
+        (None, None) => path,
     }
 }
 

@@ -106,6 +106,24 @@ impl Child {
 }
 
 impl Member {
+    /// A place for a program that is about to be started.
+    fn new(number: u64, backend: &str, key: Key, owner: Option<String>, is_shared: bool) -> Member {
+        let now = Instant::now();
+        Member {
+            number,
+            backend: backend.to_owned(),
+            key,
+            owner,
+            is_shared,
+            kept: None,
+            since: now,
+            last_used: now,
+            runs: 0,
+            turns: 0,
+            conversations: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn can_take(&self, config: &PoolConfig) -> bool {
         let most = if self.is_shared { config.per_process } else { 1 };
         let is_good = self.kept.as_ref().is_some_and(|kept| match kept.standing() {
@@ -271,20 +289,7 @@ impl State {
             return None;
         }
         self.last_number += 1;
-        let now = Instant::now();
-        self.members.push(Member {
-            number: self.last_number,
-            backend: backend.to_owned(),
-            key,
-            owner,
-            is_shared: keeping.is_shared,
-            kept: None,
-            since: now,
-            last_used: now,
-            runs: 0,
-            turns: 0,
-            conversations: BTreeMap::new(),
-        });
+        self.members.push(Member::new(self.last_number, backend, key, owner, keeping.is_shared));
         Some(self.last_number)
     }
 
@@ -355,21 +360,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_being_started_has_no_pid() {
-        let now = Instant::now();
-        let member = Member {
-            number: 1,
-            backend: "fake".to_owned(),
-            key: Key { whole: String::new(), without_model: String::new() },
-            owner: None,
-            is_shared: false,
-            kept: None,
-            since: now,
-            last_used: now,
-            runs: 0,
-            turns: 0,
-            conversations: BTreeMap::new(),
-        };
-        let told = member.tell();
+        let key = Key { whole: String::new(), without_model: String::new() };
+        let told = Member::new(1, "fake", key, None, false).tell();
         assert_eq!((told.state, told.pid), ("starting", None));
     }
 }
