@@ -3,24 +3,28 @@
 //! dialogues in tests/data/acp.
 
 mod choices;
-mod client; // files and terminals for the agent
+mod client; // what the agent asks
 mod failure;
+mod handshake; // before there is a session
 mod message;
 mod mux; // runs that share an agent's process
+mod params;
 mod permission;
 mod prompt;
 mod quirks; // what differs from one to the next
 mod tools;
 mod turn;
+mod updates; // what the agent tells
 mod usage;
 
 pub(super) use client::Offers;
 pub(super) use failure::{kind_of_words, sentence_in};
 pub(super) use mux::{AcpMux, GoingOn};
+pub(super) use params::TurnParams;
 pub(super) use permission::Answers;
 pub(super) use prompt::{Guards, begins_like_a_command, blocks};
 pub(super) use quirks::Quirks;
-pub(super) use turn::{AcpTurn, TurnParams};
+pub(super) use turn::AcpTurn;
 
 use super::command::Spec;
 use super::{Backend, Dialogue, Keeping, Launch};

@@ -9,6 +9,8 @@ mod items;
 mod model;
 mod mux;
 mod provider;
+mod questions;
+mod usage;
 
 use super::{Backend, Dialogue, Keeping, Launch, StopSignal, Traces, Vendor, VendorSessions, narrowed};
 use crate::base::collect::inserted;

@@ -1,7 +1,7 @@
 //! The built-in backend that needs nothing: this very program, started once more, repeats the prompt. Delays,
 //! failures, floods and hangs can be asked for, so that a whole installation can be tried without any vendor.
 
-use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps, truncated};
+use super::{Backend, Dialogue, Ended, Framing, Launch, Step, Steps};
 use crate::config::Echo as Behaviour;
 use crate::model::error::{Error, Failure, Kind, words_of_stderr};
 use crate::model::event::{Event, Usage};
@@ -139,7 +139,7 @@ impl Dialogue for Repeat {
     fn eof(&mut self, ended: &Ended, steps: &mut Steps) {
         steps.push(Step::Event(Event::Usage(self.usage)));
         if self.max_tokens.is_some_and(|most| self.usage.input > u64::from(most)) {
-            steps.push(truncated(self.max_tokens));
+            steps.push(Step::truncated(self.max_tokens));
         }
         let result = match (self.fail, ended.code) {
             (Some(kind), _) => {

@@ -16,7 +16,7 @@ mod registry; // the backends there are
 mod vendor; // what is known of a program
 
 pub use crate::model::error::Ended;
-use crate::model::error::{Error, Failure};
+use crate::model::error::{Error, Failure, Kind};
 use crate::model::event::{Event, Permission, TRUNCATED};
 use crate::model::task::{Approval, Sandbox, Task, TaskOption, ToolUse};
 pub use client_tool::{ClientTool, ToolError, ToolReply};
@@ -254,20 +254,6 @@ fn narrowed(task: &Task) -> Cow<'_, Task> {
     }
 }
 
-/// Says a line that may have secrets in it, the variables and headers of MCP servers: what is sent raw is in no log.
-fn unlogged(line: String) -> Step {
-    Step::SendRaw((line + "\n").into())
-}
-
-/// The answer was cut at a limit of tokens: it is one all the same.
-fn truncated(limit: Option<u32>) -> Step {
-    let limit = limit.map_or("the model's limit of tokens".to_owned(), |limit| format!("{limit} tokens"));
-    Step::Event(Event::Progress {
-        stage: TRUNCATED.to_owned(),
-        message: format!("the answer was cut at {limit}"),
-    })
-}
-
 /// The model aliases of a backend, with those of the configuration in place of, or behind, its own.
 fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(String, String)> {
     let kept = ours.iter().filter(|(alias, _)| configured.iter().all(|(name, _)| name != alias));
@@ -338,4 +324,30 @@ pub enum Step {
     Use { id: String, tool: ClientTool },
     /// The run is over: success, or what kind of failure.
     Finished(Result<(), Failure>),
+}
+
+impl Step {
+    /// Says a line that may have secrets in it, the variables and headers of MCP servers: what is sent raw is in no log.
+    fn unlogged(line: String) -> Step {
+        Step::SendRaw((line + "\n").into())
+    }
+
+    /// Tells something that is no part of the answer.
+    fn progress(stage: &str, message: impl Into<String>) -> Step {
+        Step::Event(Event::Progress { stage: stage.to_owned(), message: message.into() })
+    }
+
+    fn warning(message: impl Into<String>) -> Step {
+        Step::progress("warning", message)
+    }
+
+    /// The answer was cut at a limit of tokens: it is one all the same.
+    fn truncated(limit: Option<u32>) -> Step {
+        let limit = limit.map_or("the model's limit of tokens".to_owned(), |limit| format!("{limit} tokens"));
+        Step::progress(TRUNCATED, format!("the answer was cut at {limit}"))
+    }
+
+    fn failed(kind: Kind, message: impl Into<String>) -> Step {
+        Step::Finished(Err(Failure::new(kind, message)))
+    }
 }

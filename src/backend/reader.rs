@@ -2,7 +2,7 @@
 
 use super::{Step, Steps};
 use crate::base::json;
-use crate::model::event::Event;
+use crate::model::error::{Failure, Kind};
 use serde_json::Value;
 
 /// As many unreadable lines are quoted; of more it is only said that there are some.
@@ -23,7 +23,6 @@ impl Reader {
     }
 
     /// The message in a line: an object or a list. None in a blank line; none, and a warning, in one that cannot be read.
-    /// Whether the program waits for an answer to such a line is for its dialogue to judge.
     pub(super) fn read(&mut self, line: &str, steps: &mut Steps) -> Option<Value> {
         if line.trim().is_empty() {
             return None;
@@ -34,23 +33,26 @@ impl Reader {
                 self.unreadable += 1;
                 let program = &self.program;
                 let quote: String = line.chars().take(LONGEST_QUOTE).collect();
-                match self.unreadable {
-                    ..=MOST_QUOTED => {
-                        warn(format!("a line of {program}'s output could not be read: {quote}"), steps);
-                    }
+                let warning = match self.unreadable {
+                    ..=MOST_QUOTED => format!("a line of {program}'s output could not be read: {quote}"),
                     number if number == MOST_QUOTED + 1 => {
-                        warn(format!("more lines of {program}'s output could not be read"), steps);
+                        format!("more lines of {program}'s output could not be read")
                     }
-                    _ => {}
-                }
+                    _ => return None,
+                };
+                steps.push(Step::warning(warning));
                 None
             }
         }
     }
-}
 
-fn warn(message: String, steps: &mut Steps) {
-    steps.push(Step::Event(Event::Progress { stage: "warning".to_owned(), message }));
+    /// What it means for the run that a line cannot be read for which one side waits.
+    pub(super) fn lost(&self) -> Failure {
+        let program = &self.program;
+        let sentence =
+            format!("a line of {program}'s that clinvk waited for, or has to answer, could not be read");
+        Failure::new(Kind::Unreadable, sentence)
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +81,6 @@ mod tests {
         (0..1000).for_each(|_| drop(reader.read(&"é".repeat(500), &mut steps)));
         assert_eq!(steps.len(), MOST_QUOTED + 1);
         let message = format!("a line of claude's output could not be read: {}", "é".repeat(LONGEST_QUOTE));
-        assert_eq!(steps[0], Step::Event(Event::Progress { stage: "warning".to_owned(), message }));
+        assert_eq!(steps[0], Step::warning(message));
     }
 }

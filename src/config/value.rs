@@ -227,8 +227,10 @@ words! {
 
 words! {
     /// What the numbers of tokens count that an agent gives with an answer.
+    #[derive(Default)]
     UsageOf {
         /// This answer.
+        #[default]
         Turn = "turn",
         /// All answers of the session.
         Total = "total",

@@ -10,12 +10,27 @@ pub(in crate::backend) enum Choice {
     Effort,
 }
 
-/// What an agent lists for a session.
+impl Choice {
+    /// What sentences call it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Choice::Model => "model",
+            Choice::Mode => "mode",
+            Choice::Effort => "effort",
+        }
+    }
+}
+
+/// What an agent lists for a session, and what was chosen of it.
 #[derive(Default)]
 pub(super) struct Choices {
     options: Value,
     models: Value,
     modes: Value,
+    model: Option<String>,
+    mode: Option<String>,
+    /// The mode that the agent says it is in, since it was asked for one.
+    reported_mode: Option<String>,
 }
 
 /// How a choice is made.
@@ -23,40 +38,45 @@ pub(super) struct Choices {
 pub(super) enum How {
     /// It is as it shall be.
     Already,
-    /// By this request. What the agent then reports has to be `value`, unless that is not on its list.
-    Request { method: &'static str, params: Value, value: String, is_listed: bool },
+    By(ChoiceRequest),
     /// What is wanted is not on its list.
     Unlisted,
     /// The agent has no such choice.
     None,
 }
 
+/// The request that makes a choice. What the agent then reports has to be `value`, unless that is not on its list.
+#[derive(Debug, PartialEq)]
+pub(super) struct ChoiceRequest {
+    pub(super) method: &'static str,
+    pub(super) params: Value,
+    pub(super) value: String,
+    is_listed: bool,
+}
+
+impl ChoiceRequest {
+    /// Another way to choose a model, which some know alone.
+    pub(super) fn other_way(&self) -> Option<ChoiceRequest> {
+        let (params, value) = (json!({"modelId": self.value}), self.value.clone());
+        let other = ChoiceRequest { method: SET_MODEL, params, value, is_listed: false };
+        (self.method != SET_MODEL).then_some(other)
+    }
+}
+
 const SET_OPTION: &str = "session/set_config_option";
-pub(super) const SET_MODEL: &str = "session/set_model";
+const SET_MODEL: &str = "session/set_model";
 
 impl Choices {
     /// What the answer that opened a session lists.
     pub(super) fn of(result: &Value) -> Choices {
         let part = |name: &str| result[name].clone();
-        Choices { options: part("configOptions"), models: part("models"), modes: part("modes") }
-    }
-
-    /// One choice may change what else there is.
-    pub(super) fn hear(&mut self, result: &Value) {
-        if result["configOptions"].is_array() {
-            self.options = result["configOptions"].clone();
-        }
+        let (options, models, modes) = (part("configOptions"), part("models"), part("modes"));
+        Choices { options, models, modes, ..Choices::default() }
     }
 
     /// The way to a choice by its name.
     pub(super) fn how(&self, choice: Choice, wanted: &str) -> How {
-        let option = self.option(choice);
-        let (list, method, key) = match choice {
-            _ if option.is_some() => (entries(option), SET_OPTION, "value"),
-            Choice::Model => (listed(&self.models["availableModels"], "modelId"), SET_MODEL, "modelId"),
-            Choice::Mode => (listed(&self.modes["availableModes"], "id"), "session/set_mode", "modeId"),
-            Choice::Effort => return How::None,
-        };
+        let Some((list, method, key)) = self.place(choice) else { return How::None };
         let listed = find(&list, wanted, self.current(choice));
         let value = match (choice, listed) {
             (_, Some(value)) if Some(value) == self.current(choice) => return How::Already,
@@ -68,14 +88,75 @@ impl Choices {
             (Choice::Mode | Choice::Effort, None) => return How::Unlisted,
         };
         let mut params = json!({(key): value});
-        if let Some(option) = option {
+        if let Some(option) = self.option(choice) {
             params["configId"] = option["id"].clone();
         }
-        How::Request { method, params, value: value.to_owned(), is_listed: listed.is_some() }
+        How::By(ChoiceRequest { method, params, value: value.to_owned(), is_listed: listed.is_some() })
+    }
+
+    /// A choice is asked for: what was reported before does not count.
+    pub(super) fn asked(&mut self) {
+        self.reported_mode = None;
+    }
+
+    /// The agent says which mode it is in.
+    pub(super) fn report_mode(&mut self, mode: &Value) {
+        self.reported_mode = mode.as_str().map(str::to_owned);
+    }
+
+    /// The agent's answer to the request of a choice, which may change what else there is.
+    ///
+    /// # Errors
+    /// What it has taken instead, by its own word.
+    pub(super) fn made(
+        &mut self,
+        choice: Choice,
+        request: &ChoiceRequest,
+        result: &Value,
+    ) -> Result<(), String> {
+        let lists_options = result["configOptions"].is_array();
+        if lists_options {
+            self.options = result["configOptions"].clone();
+        }
+        let by_option = lists_options.then(|| self.current(choice)).flatten();
+        let reported = match choice {
+            Choice::Mode => self.reported_mode.as_deref().or(by_option),
+            Choice::Model | Choice::Effort => by_option,
+        };
+        match reported.filter(|reported| request.is_listed && *reported != request.value) {
+            Some(other) => Err(other.to_owned()),
+            None => {
+                self.remember(choice, Some(request.value.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// What was wanted was chosen already.
+    pub(super) fn keep(&mut self, choice: Choice) {
+        self.remember(choice, self.current(choice).map(str::to_owned));
+    }
+
+    fn remember(&mut self, choice: Choice, value: Option<String>) {
+        match choice {
+            Choice::Model => self.model = value,
+            Choice::Mode => self.mode = value,
+            Choice::Effort => {}
+        }
+    }
+
+    /// The model that answers, as far as it is known.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref().or_else(|| self.current(Choice::Model))
+    }
+
+    /// The mode that was chosen.
+    pub(super) fn mode(&self) -> Option<&str> {
+        self.mode.as_deref()
     }
 
     /// What is chosen now, where the agent says so.
-    pub(super) fn current(&self, choice: Choice) -> Option<&str> {
+    fn current(&self, choice: Choice) -> Option<&str> {
         let option = self.option(choice).and_then(|option| option["currentValue"].as_str());
         option.or_else(|| match choice {
             Choice::Model => self.models["currentModelId"].as_str(),
@@ -86,13 +167,18 @@ impl Choices {
 
     /// The names that there are, for people.
     pub(super) fn names(&self, choice: Choice) -> String {
-        let list = match choice {
-            _ if self.option(choice).is_some() => entries(self.option(choice)),
-            Choice::Model => listed(&self.models["availableModels"], "modelId"),
-            Choice::Mode => listed(&self.modes["availableModes"], "id"),
-            Choice::Effort => Vec::new(),
-        };
+        let list = self.place(choice).map(|(list, ..)| list).unwrap_or_default();
         list.iter().map(|(value, _)| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where the agent lists a choice: what is there, the request that chooses, and its member for what is chosen.
+    fn place(&self, choice: Choice) -> Option<(Entries<'_>, &'static str, &'static str)> {
+        Some(match choice {
+            _ if self.option(choice).is_some() => (entries(self.option(choice)), SET_OPTION, "value"),
+            Choice::Model => (listed(&self.models["availableModels"], "modelId"), SET_MODEL, "modelId"),
+            Choice::Mode => (listed(&self.modes["availableModes"], "id"), "session/set_mode", "modeId"),
+            Choice::Effort => return None,
+        })
     }
 
     fn option(&self, choice: Choice) -> Option<&Value> {

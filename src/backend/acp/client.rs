@@ -1,7 +1,10 @@
-//! What the agent may use of its client, where the configuration offers it: files and terminals, under the task's modes.
+//! What the agent asks of us while it works: a yes to the use of a tool of its own (`session/request_permission`), and where the
+//! configuration offers them files and terminals. The task's modes decide, or a person, and every request gets an answer.
 
+use super::Quirks;
 use super::permission::{self, Answers, Verdict};
-use crate::backend::jsonrpc::{INVALID_PARAMS, Rpc};
+use super::updates::Transcript;
+use crate::backend::jsonrpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Rpc};
 use crate::backend::{ClientTool, Ended, Step, Steps, ToolError, ToolReply};
 use crate::base::json::{Value, from_str, json};
 use crate::model::event::{Event, Permission};
@@ -13,18 +16,43 @@ const NOT_FOUND: i64 = -32002;
 /// ... and for what cannot be done.
 const FAILED: i64 = -32603;
 
-/// What is offered to an agent, and what of it is still undecided.
+/// What is offered to an agent, and what it has asked.
+#[derive(Default)]
 pub(super) struct Client {
     offers: Offers,
-    /// Uses that a person has to allow: the ids of the requests.
-    questions: BTreeMap<String, (Value, ClientTool)>,
+    answers: Answers,
+    /// What a person decides, by the id of the agent's request as text.
+    undecided: BTreeMap<String, Undecided>,
     /// The kinds of tools for which a person has said yes to the agent: it asks first, and then has us do it.
     yeses: Vec<String>,
+    /// The agent was refused something.
+    pub(super) was_refused: bool,
+    /// We have asked the agent to stop: it gets no yes any more.
+    was_cancelled: bool,
+}
+
+/// A request of the agent's that a person decides.
+enum Undecided {
+    OwnTool(OwnTool),
+    /// That we do something.
+    Ours {
+        id: Value,
+        tool: ClientTool,
+    },
+}
+
+/// The agent's request to use a tool of its own.
+struct OwnTool {
+    id: Value,
+    use_id: String,
+    /// The protocol's options for an answer.
+    options: Value,
 }
 
 /// How much is offered.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(in crate::backend) enum Offers {
+    #[default]
     Nothing,
     Reading,
     All,
@@ -48,56 +76,87 @@ impl Offers {
 }
 
 impl Client {
-    pub(super) fn new(offers: Offers) -> Client {
-        Client { offers, questions: BTreeMap::new(), yeses: Vec::new() }
+    pub(super) fn new(offers: Offers, answers: Answers) -> Client {
+        Client { offers, answers, ..Client::default() }
     }
 
-    /// Whether a request is one for what is offered, or would be in another mode.
-    pub(super) fn knows(&self, method: &str) -> bool {
-        self.offers != Offers::Nothing && (method.starts_with("fs/") || method.starts_with("terminal/"))
-    }
-
-    /// A person has said yes to a question of the agent's about a tool of that kind.
-    pub(super) fn allow(&mut self, kind: &str) {
-        self.yeses.push(kind.to_owned());
-    }
-
-    /// The agent wants something done. Returns whether it was refused.
+    /// A request of the agent's.
     pub(super) fn request(
         &mut self,
-        answers: &Answers,
         id: Value,
         method: &str,
         params: &Value,
+        agent: &dyn Quirks,
+        transcript: &mut Transcript,
         steps: &mut Steps,
-    ) -> bool {
+    ) {
+        let is_offered = self.offers != Offers::Nothing;
+        if method == "session/request_permission" {
+            self.permission(id, params, agent, transcript, steps);
+        } else if is_offered && (method.starts_with("fs/") || method.starts_with("terminal/")) {
+            self.tool(id, method, params, steps);
+        } else {
+            let sentence = format!("clinvk does not offer {method}");
+            steps.push(Step::Send(Rpc::V2.error(id, METHOD_NOT_FOUND, &sentence)));
+        }
+    }
+
+    /// It wants to use a tool of its own.
+    fn permission(
+        &mut self,
+        id: Value,
+        params: &Value,
+        agent: &dyn Quirks,
+        transcript: &mut Transcript,
+        steps: &mut Steps,
+    ) {
+        if self.was_cancelled {
+            return answer_permission(id, json!({"outcome": "cancelled"}), steps);
+        }
+        let call = transcript.questioned(&params["toolCall"], agent, steps);
+        let verdict = self.answers.verdict(&call.kind, &call.name);
+        let permission = Permission {
+            id: id.to_string(),
+            tool_use: call.id.clone(),
+            name: call.name.clone(),
+            title: call.title.clone(),
+            input: call.input.clone(),
+        };
+        let own = OwnTool { id, use_id: call.id.clone(), options: params["options"].clone() };
+        if verdict == Verdict::Ask {
+            return self.ask(permission, Undecided::OwnTool(own), steps);
+        }
+        let why = format!("refused by approval mode `{}`", self.answers.approval.word());
+        self.decide(own, verdict == Verdict::Allow, why, transcript, steps);
+    }
+
+    /// It wants us to do something.
+    fn tool(&mut self, id: Value, method: &str, params: &Value, steps: &mut Steps) {
         let tool = match tool(method, params) {
             Ok(tool) => tool,
-            Err(sentence) => {
-                steps.push(Step::Send(Rpc::V2.error(id, INVALID_PARAMS, &sentence)));
-                return false;
-            }
+            Err(sentence) => return steps.push(Step::Send(Rpc::V2.error(id, INVALID_PARAMS, &sentence))),
         };
         let Some((kind, title)) = question(&tool) else {
-            begin(&id, tool, steps);
-            return false;
+            return begin(&id, tool, steps);
         };
-        match answers.verdict(kind, method) {
+        match self.answers.verdict(kind, method) {
             Verdict::Allow => begin(&id, tool, steps),
             Verdict::Ask if self.has_yes(kind) => begin(&id, tool, steps),
             Verdict::Ask => {
-                let (tool_use, name) = (String::new(), method.to_owned());
-                let permission =
-                    Permission { id: id.to_string(), tool_use, name, title, input: params.clone() };
-                self.questions.insert(permission.id.clone(), (id, tool));
-                steps.push(Step::Ask(permission));
+                let (tool_use, name, input) = (String::new(), method.to_owned(), params.clone());
+                let permission = Permission { id: id.to_string(), tool_use, name, title, input };
+                self.ask(permission, Undecided::Ours { id, tool }, steps);
             }
             Verdict::Refuse => {
+                self.was_refused = true;
                 refuse(id, title, "refused by the task's approval or sandbox mode", steps);
-                return true;
             }
         }
-        false
+    }
+
+    fn ask(&mut self, permission: Permission, undecided: Undecided, steps: &mut Steps) {
+        self.undecided.insert(permission.id.clone(), undecided);
+        steps.push(Step::Ask(permission));
     }
 
     /// A yes is for one use.
@@ -109,16 +168,56 @@ impl Client {
         at.map(|at| self.yeses.remove(at)).is_some()
     }
 
-    /// A person has answered the question of that id. Returns whether it was a no.
-    pub(super) fn permitted(&mut self, id: &str, is_allowed: bool, steps: &mut Steps) -> bool {
-        let Some((request, tool)) = self.questions.remove(id) else { return false };
-        if is_allowed {
-            begin(&request, tool, steps);
-        } else {
-            let title = question(&tool).map(|(_, title)| title).unwrap_or_default();
-            refuse(request, title, "refused by a person", steps);
+    /// A person has answered the question of that id.
+    pub(super) fn permitted(
+        &mut self,
+        id: &str,
+        is_allowed: bool,
+        transcript: &mut Transcript,
+        steps: &mut Steps,
+    ) {
+        match self.undecided.remove(id) {
+            Some(Undecided::OwnTool(own)) => {
+                if is_allowed {
+                    self.yeses.extend(transcript.calls.get(&own.use_id).map(|call| call.kind.clone()));
+                }
+                self.decide(own, is_allowed, "refused by a person".to_owned(), transcript, steps);
+            }
+            Some(Undecided::Ours { id, tool }) if is_allowed => begin(&id, tool, steps),
+            Some(Undecided::Ours { id, tool }) => {
+                self.was_refused = true;
+                let title = question(&tool).map(|(_, title)| title).unwrap_or_default();
+                refuse(id, title, "refused by a person", steps);
+            }
+            None => {}
         }
-        !is_allowed
+    }
+
+    /// Answers whether the agent may use a tool of its own. `why`: what is told of a no.
+    fn decide(
+        &mut self,
+        own: OwnTool,
+        is_allowed: bool,
+        why: String,
+        transcript: &mut Transcript,
+        steps: &mut Steps,
+    ) {
+        let outcome = permission::outcome(&own.options, is_allowed);
+        if !is_allowed || outcome["outcome"] == "cancelled" {
+            self.was_refused = true;
+            transcript.refused(&own.use_id, why, steps);
+        }
+        answer_permission(own.id, outcome, steps);
+    }
+
+    /// We ask the agent to stop.
+    pub(super) fn cancel(&mut self) {
+        self.was_cancelled = true;
+    }
+
+    /// What the agent cancelled it did because of a no, and not because it was told to.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.was_refused && !self.was_cancelled
     }
 }
 
@@ -142,6 +241,10 @@ pub(super) fn used(id: &str, came: Result<ToolReply, ToolError>, steps: &mut Ste
         }
     };
     steps.push(Step::Send(Rpc::V2.answer(request, result)));
+}
+
+fn answer_permission(id: Value, outcome: Value, steps: &mut Steps) {
+    steps.push(Step::Send(Rpc::V2.answer(id, json!({"outcome": outcome}))));
 }
 
 fn begin(id: &Value, tool: ClientTool, steps: &mut Steps) {

@@ -6,7 +6,7 @@
 
 use super::Quirks;
 use super::client::Offers;
-use super::turn;
+use super::handshake::{Abilities, authentication, greeting};
 use crate::backend::jsonrpc::{self, METHOD_NOT_FOUND, Message, Rpc, is_awaited};
 use crate::backend::{Mux, Route, Routes, Seat};
 use crate::base::json::{Value, from_str, json, text};
@@ -27,9 +27,7 @@ pub(in crate::backend) struct AcpMux {
     auth_method: Option<String>,
     /// What the agent answered when it was greeted: to `initialize`, and to `authenticate` where it is asked that.
     greeted: BTreeMap<&'static str, Result<Value, Value>>,
-    /// What it can do, by its own word.
-    closes: bool,
-    loads: bool,
+    abilities: Abilities,
     /// What it said before the first run.
     early: Vec<String>,
     /// The number of our last request, and those that have no answer yet.
@@ -110,11 +108,10 @@ impl AcpMux {
         AcpMux {
             agent,
             going_on,
-            greeting: turn::greeting(offers),
+            greeting: greeting(offers),
             auth_method,
             greeted: BTreeMap::new(),
-            closes: false,
-            loads: false,
+            abilities: Abilities::default(),
             early: Vec::new(),
             number: 0,
             pending: BTreeMap::new(),
@@ -225,7 +222,7 @@ impl Mux for AcpMux {
 
     fn holds(&self, conversation: &str) -> bool {
         let is_kept = |session: &Session| session.seat.is_none() && session.is_good;
-        self.loads
+        self.abilities.going_on().is_some()
             && self.going_on == GoingOn::Possible
             && self.sessions.get(conversation).is_some_and(is_kept)
     }
@@ -315,7 +312,7 @@ impl AcpMux {
         match self.sessions.get_mut(id) {
             // It will be let go once it is there.
             Some(session) if session.opened.is_none() => {}
-            Some(session) if !self.closes => session.seat = None,
+            Some(session) if !self.abilities.has("close") => session.seat = None,
             Some(_) => {
                 self.sessions.remove(id);
                 self.closing.insert(id.to_owned(), Vec::new());
@@ -362,12 +359,9 @@ impl AcpMux {
         match &result {
             Err(_) => routes.push(Route::Spoilt(format!("it refused {method}"))),
             Ok(result) if method == "initialize" => {
-                let abilities = &result["agentCapabilities"];
-                let is_able = |ability: &str| turn::is_able(abilities, ability);
-                self.closes = is_able("close");
-                self.loads = is_able("resume") || abilities["loadSession"] == true;
+                self.abilities = Abilities::of(result);
                 if let Some(auth_method) = self.auth_method.take() {
-                    let params = turn::authentication(&auth_method);
+                    let params = authentication(&auth_method);
                     self.ask(Pending::Greeting("authenticate"), "authenticate", params, routes);
                 }
             }

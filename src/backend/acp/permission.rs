@@ -4,6 +4,7 @@ use crate::base::json::{Value, json};
 use crate::model::task::{Approval, Sandbox, Task, ToolUse};
 
 /// What a task says to questions of permission.
+#[derive(Clone, Default)]
 pub(in crate::backend) struct Answers {
     pub(super) approval: Approval,
     reading_only: bool,

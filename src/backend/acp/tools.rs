@@ -13,6 +13,7 @@ pub(super) struct ToolCalls(BTreeMap<String, ToolCall>);
 /// One use of a tool.
 #[derive(Default)]
 pub(super) struct ToolCall {
+    pub(super) id: String,
     pub(super) name: String,
     pub(super) title: String,
     pub(super) kind: String,
@@ -27,10 +28,11 @@ impl ToolCalls {
     }
 
     /// What is known of a use by now, with what this update or question says of it.
-    pub(super) fn hear(&mut self, agent: &dyn Quirks, update: &Value) -> &ToolCall {
+    pub(super) fn hear(&mut self, agent: &dyn Quirks, update: &Value) -> &mut ToolCall {
         let id = text(&update["toolCallId"]);
         let is_new = !self.0.contains_key(id);
         let call = self.0.entry(id.to_owned()).or_default();
+        id.clone_into(&mut call.id);
         let put = |to: &mut String, words: &str| {
             if !words.is_empty() {
                 words.clone_into(to);
@@ -47,42 +49,42 @@ impl ToolCalls {
         call
     }
 
-    /// What kind of tool is used, in the protocol's word, where the agent has one.
-    pub(super) fn kind(&self, id: &str) -> &str {
-        self.0.get(id).map_or("", |call| &call.kind)
-    }
-
-    /// What a use is to do, as people read it.
-    pub(super) fn title(&self, id: &str) -> String {
-        let Some(call) = self.0.get(id) else { return String::new() };
-        match call.title.as_str() {
-            title if title.is_empty() || title == call.name => format!("{} {}", call.name, call.input),
-            title => format!("{} {title}", call.name),
-        }
-    }
-
-    /// Tells a use, once. Its arguments may come with a later update.
-    pub(super) fn tell(&mut self, id: &str, steps: &mut Steps) {
-        let Some(call) = self.0.get_mut(id).filter(|call| !call.is_told) else { return };
-        call.is_told = true;
-        steps.push(Step::Answering);
-        let (name, input) = (call.name.clone(), call.input.clone());
-        steps.push(Step::Event(Event::ToolUse { id: id.to_owned(), name, input, parent: None }));
+    pub(super) fn get(&mut self, id: &str) -> Option<&mut ToolCall> {
+        self.0.get_mut(id)
     }
 
     /// Tells those whose arguments never came.
     pub(super) fn tell_all(&mut self, steps: &mut Steps) {
-        let ids: Vec<String> =
-            self.0.iter().filter(|(_, call)| !call.is_told).map(|(id, _)| id.clone()).collect();
-        ids.iter().for_each(|id| self.tell(id, steps));
+        self.0.values_mut().for_each(|call| call.tell(steps));
+    }
+}
+
+impl ToolCall {
+    /// What it is to do, as people read it.
+    pub(super) fn what(&self) -> String {
+        match self.title.as_str() {
+            title if title.is_empty() || title == self.name => format!("{} {}", self.name, self.input),
+            title => format!("{} {title}", self.name),
+        }
     }
 
-    /// Tells what came of a use, once: after a no some agents say so too, and some do not.
-    pub(super) fn end(&mut self, id: &str, output: String, is_error: bool, steps: &mut Steps) {
-        self.tell(id, steps);
-        let Some(call) = self.0.get_mut(id).filter(|call| !call.has_ended) else { return };
-        call.has_ended = true;
-        let (id, name) = (id.to_owned(), call.name.clone());
+    /// Tells the use, once. Its arguments may come with a later update.
+    pub(super) fn tell(&mut self, steps: &mut Steps) {
+        if std::mem::replace(&mut self.is_told, true) {
+            return;
+        }
+        steps.push(Step::Answering);
+        let (id, name, input) = (self.id.clone(), self.name.clone(), self.input.clone());
+        steps.push(Step::Event(Event::ToolUse { id, name, input, parent: None }));
+    }
+
+    /// Tells what came of it, once: after a no some agents say so too, and some do not.
+    pub(super) fn end(&mut self, output: String, is_error: bool, steps: &mut Steps) {
+        self.tell(steps);
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        let (id, name) = (self.id.clone(), self.name.clone());
         steps.push(Step::Event(Event::ToolResult { id, name, output, is_error, parent: None }));
     }
 }

@@ -6,7 +6,7 @@ use super::opening::opening;
 use super::usage::Used;
 use super::{OLDEST, READING_TOOLS};
 use crate::backend::reader::Reader;
-use crate::backend::{Dialogue, Ended, Step, Steps, older, truncated};
+use crate::backend::{Dialogue, Ended, Step, Steps, older};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind, words_of_stderr};
@@ -103,7 +103,7 @@ impl Dialogue for Turn {
             // It would wait for an answer for ever.
             if line.contains("\"control_request\"") {
                 let sentence = "claude asks something that cannot be read";
-                steps.push(Step::Finished(Err(Failure::new(Kind::Unreadable, sentence))));
+                steps.push(Step::failed(Kind::Unreadable, sentence));
             }
             return;
         };
@@ -164,7 +164,7 @@ impl Turn {
                     message["attempt"],
                     message["max_retries"],
                 );
-                steps.push(Step::Event(Event::Progress { stage: "retry".to_owned(), message: sentence }));
+                steps.push(Step::progress("retry", sentence));
             }
             // Where it is `local`, only a sub-agent has another model.
             "model_fallback" | "model_refusal_fallback" | "model_consent_fallback"
@@ -199,21 +199,21 @@ impl Turn {
         let version = text(&message["claude_code_version"]);
         if older(version, OLDEST) {
             let sentence = format!("claude {version} is too old: clinvk needs {OLDEST} or newer");
-            steps.push(Step::Finished(Err(Failure::new(Kind::NotInstalled, sentence))));
+            steps.push(Step::failed(Kind::NotInstalled, sentence));
             return;
         }
         let session = string(&message["session_id"]);
         if self.asked_session.is_some() && self.asked_session != session {
             let sentence =
                 format!("claude answered with another session than the one asked for: {session:?}");
-            steps.push(Step::Finished(Err(Failure::new(Kind::SessionNotFound, sentence))));
+            steps.push(Step::failed(Kind::SessionNotFound, sentence));
             return;
         }
         for server in message["mcp_servers"].as_array().into_iter().flatten() {
             let (name, status) = (text(&server["name"]), text(&server["status"]));
             if self.servers.contains(name) && !matches!(status, "connected" | "pending") {
                 let message = format!("MCP server `{name}` is not there: {status}");
-                steps.push(Step::Event(Event::Progress { stage: "warning".to_owned(), message }));
+                steps.push(Step::warning(message));
             }
         }
         steps.push(Step::Event(Event::Started { model: string(&message["model"]), session }));
@@ -328,7 +328,7 @@ impl Turn {
                     "the answer was cut at the limit of tokens before it was whole",
                 )),
                 false => {
-                    steps.push(truncated(self.max_tokens));
+                    steps.push(Step::truncated(self.max_tokens));
                     Ok(())
                 }
             };
@@ -354,7 +354,7 @@ impl Turn {
             return self.end(steps);
         }
         let message = format!("waiting for what goes on in the background: {}", self.work.tasks.join(", "));
-        steps.push(Step::Event(Event::Progress { stage: "background".to_owned(), message }));
+        steps.push(Step::progress("background", message));
         steps.push(Step::Alarm(BACKGROUND_MAY_TAKE));
     }
 
@@ -371,7 +371,7 @@ impl Turn {
         if !self.work.tasks.is_empty() {
             let tasks = self.work.tasks.join(", ");
             let message = format!("what went on in the background was stopped after 10m: {tasks}");
-            steps.push(Step::Event(Event::Progress { stage: "warning".to_owned(), message }));
+            steps.push(Step::warning(message));
         }
         let words = text(&message["result"]);
         let result = if text(&message["stop_reason"]) == "refusal" {
@@ -468,6 +468,6 @@ fn tool_results(content: &Value, parent: Option<String>, steps: &mut Steps) {
 fn refused_settings(response: &Value, steps: &mut Steps) {
     if text(&response["subtype"]) == "error" && text(&response["request_id"]) == "initialize" {
         let sentence = format!("claude refuses its settings: {}", text(&response["error"]));
-        steps.push(Step::Finished(Err(Failure::new(Kind::VendorFlag, sentence))));
+        steps.push(Step::failed(Kind::VendorFlag, sentence));
     }
 }

@@ -4,8 +4,9 @@
 //! to 70 ms). That ends what still goes on in them, and only then can another process go on with the session, and this one
 //! with other settings. So none is held from one turn to the next: a `thread/resume` is as good here as anywhere.
 
-use super::dialogue::{INITIALIZE, OPEN, TURN, initialize, initialized, not_answered};
-use crate::backend::jsonrpc::{METHOD_NOT_FOUND, Rpc, head, is_awaited, renumbered};
+use super::dialogue::{INITIALIZE, OPEN, TURN, initialize, initialized, is_awaited};
+use super::questions::unanswered;
+use crate::backend::jsonrpc::{Rpc, head, renumbered};
 use crate::backend::{Mux, Route, Routes, Seat};
 use crate::base::json::{self, Value, json, string, text};
 use serde::Deserialize;
@@ -174,8 +175,7 @@ impl Threads {
         match thread.filter(|thread| self.runs.contains_key(&thread.seat)) {
             Some(thread) => routes.push(Route::ToRun(thread.seat, line.to_owned())),
             None => {
-                let sentence = not_answered(text(&said.method));
-                let answer = Rpc::Unmarked.error(said.id.clone(), METHOD_NOT_FOUND, &sentence);
+                let answer = unanswered(said.id.clone(), text(&said.method));
                 routes.push(Route::ToProgram(answer));
             }
         }
@@ -214,7 +214,7 @@ impl Threads {
         spoil("a line of its output could not be read", routes);
         let line = match self.runs.len() {
             1 => line,
-            _ if is_awaited(line) || line.contains("\"turn/completed\"") => "{\"id\"",
+            _ if is_awaited(line) => "{\"id\"",
             _ => return,
         };
         routes.extend(self.runs.keys().map(|seat| Route::ToRun(*seat, line.to_owned())));
