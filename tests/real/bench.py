@@ -19,7 +19,7 @@ from pathlib import Path
 
 import agents
 import vendor
-from probe import Dialogue
+from probe import COMMANDS, Dialogue
 from scene import processes
 from sshd import free_port
 from standin import StandIn, Text
@@ -57,8 +57,10 @@ def first_byte(command, env, cwd, wanted=b""):
         command, env=env | {"BENCH": marker}, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         said = process.stdout.read(1)
-        while said and wanted not in said:
-            said += process.stdout.read1(4096)
+        while wanted not in said and (more := process.stdout.read1(4096)):
+            said += more
+        if not said or wanted not in said:
+            raise AssertionError(f"`{' '.join(command)}` ended without {wanted or 'a word'}: {said}")
         seconds = time.monotonic() - since
         peaks = {pid: peak(pid) for pid in processes(f"BENCH={marker}", "environ")}
         process.stdout.read()
@@ -91,9 +93,11 @@ def beside_acpx(clinvk, installed, name):
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as cwd, StandIn(Text(["Hello", " there"], delay=0.2)) as model:
         env = installed.environment([name], Path(home), model.url)
         with_acpx = env | {"PATH": f"{env['PATH']}:{agents.ACPX_PATH}"}
+        # What acpx knows by name may be what npx gets from the registry.
+        agent = ["acpx", "--agent", " ".join(COMMANDS[name])]
         for _ in range(RUNS_OF_AGENTS):
             us, our_peaks = first_byte([clinvk, "-b", name, "hi"], env, cwd)
-            them, their_peaks = first_byte(["acpx", name, "exec", "hi"], with_acpx, cwd, b"Hello")
+            them, their_peaks = first_byte([*agent, "exec", "hi"], with_acpx, cwd, b"Hello")
             rows.append((us, them, raw(name, env, cwd), own(our_peaks, "clinvk"), own(their_peaks, "acpx")))
     return map(statistics.median, zip(*rows, strict=True))
 
