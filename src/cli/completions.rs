@@ -15,7 +15,7 @@ use crate::config::{Config, Loaded, agents};
 use crate::engine::Engine;
 use crate::model::error::Error;
 use crate::model::task::{Approval, Effort, OutputFormat, Sandbox};
-use crate::session::{Filter, Session, Status, shorten};
+use crate::session::{Filter, Page, Session, Status, shorten};
 use std::sync::Arc;
 
 words! {
@@ -244,7 +244,7 @@ impl Here<'_> {
         if !matches!(place(self.typed, &engine.world, &loaded.config), Ok(Where::Here | Where::Auto)) {
             return Offer::default();
         }
-        let listing = engine.store.list(&Filter::default(), 0, SESSIONS, 0, &mut |_| {});
+        let listing = engine.store.list(&Filter::default(), Page::first(SESSIONS), &mut |_| {});
         Offer::of(listing.into_iter().flat_map(|listing| listing.sessions).map(|session| {
             let Session { id, backend, title, initial_prompt, .. } = session;
             let name = if title.is_empty() { initial_prompt } else { title };

@@ -8,7 +8,7 @@ use crate::base::world;
 use crate::engine::request::Request;
 use crate::engine::site::Site;
 use crate::model::error::Error;
-use crate::session::{Filter, Session, Sessions};
+use crate::session::{Filter, Page, Session, Sessions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -49,7 +49,8 @@ fn choose(sessions: &dyn Sessions, filter: &Filter) -> Result<Session, Error> {
         let sentence = "which session? give its id or `--last`: only a terminal can be asked";
         return Err(Error::Invalid(sentence.to_owned()));
     }
-    let mut sessions = sessions.list(filter, 0, CHOICE, 0, &mut progress("reading sessions"))?.sessions;
+    let mut sessions =
+        sessions.list(filter, Page::first(CHOICE), &mut progress("reading sessions"))?.sessions;
     if sessions.is_empty() {
         return Err(filter.no_session());
     }

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::site::Site;
 use crate::exec;
 use crate::model::error::{Error, Kind};
-use crate::session::{self, Edit, Filter, Finding, Session, Sessions, Status, Store, Turn};
+use crate::session::{self, Edit, Filter, Finding, Page, Session, Sessions, Status, Store, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -125,8 +125,8 @@ fn list(typed: &Typed, site: &dyn Site) -> Result<u8, Error> {
     // Programs get the number of all. People need not wait for it, where there are very many.
     let counted = if typed.has(Name::Json) { usize::MAX } else { offset.saturating_add(COUNTED) };
     let filter = filter(typed, site)?;
-    let listing =
-        site.sessions().list(&filter, offset, at_most, counted, &mut progress("reading sessions"))?;
+    let page = Page { offset, limit: at_most, counted };
+    let listing = site.sessions().list(&filter, page, &mut progress("reading sessions"))?;
     listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
     let total = listing.total;
     if typed.has(Name::Json) {

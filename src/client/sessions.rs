@@ -4,12 +4,12 @@ use super::site::There;
 use crate::base::encoding::percent_encoded;
 use crate::base::json::json;
 use crate::model::error::Error;
-use crate::session::{Edit, Filter, Listing, Session, Sessions, Turn, is_id};
+use crate::session::{Edit, Filter, Listing, Page, Session, Sessions, Turn, is_id};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Most sessions of one answer.
-const PAGE: usize = 1000;
+const AT_ONCE: usize = 1000;
 
 /// Sessions as the API has them.
 const SESSIONS: &str = "/api/v1/sessions";
@@ -29,8 +29,8 @@ impl There<'_> {
             .map_err(|error| self.address.failed(format!("it sent a session that is none: {error}")))
     }
 
-    /// One page of the sessions that a filter takes.
-    fn page(&self, filter: &Filter, offset: usize, limit: usize) -> Result<Listing, Error> {
+    /// What one request asks for of the sessions that a filter takes.
+    fn part(&self, filter: &Filter, offset: usize, limit: usize) -> Result<Listing, Error> {
         let Filter { backend, status, tags, model, dir, since, before, text, owner: _, hidden: _ } = filter;
         let dir = dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
         let status = status.map(|status| status.word().to_owned());
@@ -66,27 +66,21 @@ impl There<'_> {
 
 impl Sessions for There<'_> {
     fn newest(&self, only: &Filter, _: &mut dyn FnMut(usize)) -> Result<Session, Error> {
-        self.page(only, 0, 1)?.sessions.pop().ok_or_else(|| only.no_session())
+        self.part(only, 0, 1)?.sessions.pop().ok_or_else(|| only.no_session())
     }
 
-    fn list(
-        &self,
-        filter: &Filter,
-        offset: usize,
-        limit: usize,
-        most: usize,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Listing, Error> {
+    fn list(&self, filter: &Filter, page: Page, progress: &mut dyn FnMut(usize)) -> Result<Listing, Error> {
+        let Page { offset, limit, counted } = page;
         let (mut all, mut asked) = (Listing::default(), 0);
         loop {
-            let number = (limit - asked).min(PAGE);
-            let page = self.page(filter, offset + asked, number)?;
+            let number = (limit - asked).min(AT_ONCE);
+            let some = self.part(filter, offset + asked, number)?;
             asked += number;
-            all.sessions.extend(page.sessions);
-            all.problems.extend(page.problems);
-            all.total = page.total.min(most);
+            all.sessions.extend(some.sessions);
+            all.problems.extend(some.problems);
+            all.total = some.total.min(counted);
             progress(all.sessions.len());
-            if asked == limit || offset + asked >= page.total {
+            if asked == limit || offset + asked >= some.total {
                 return Ok(all);
             }
         }
@@ -116,7 +110,7 @@ impl Sessions for There<'_> {
         filter: &Filter,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<(String, String)>, Error> {
-        let all = self.list(filter, 0, usize::MAX, usize::MAX, progress)?;
+        let all = self.list(filter, Page::ALL, progress)?;
         all.problems.iter().for_each(|problem| log::warn!("{problem}"));
         Ok(all.sessions.into_iter().map(|session| (session.id, session.title)).collect())
     }

@@ -56,6 +56,27 @@ impl Filter {
     }
 }
 
+/// Which part of what a filter takes is wanted, last used first.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// So many are passed over.
+    pub offset: usize,
+    /// At most so many are given.
+    pub limit: usize,
+    /// All that the filter takes are counted to this number, which reads that much of the index.
+    pub counted: usize,
+}
+
+impl Page {
+    /// All of it.
+    pub const ALL: Page = Page::first(usize::MAX);
+
+    /// The first ones. The others are not counted.
+    pub const fn first(limit: usize) -> Page {
+        Page { offset: 0, limit, counted: 0 }
+    }
+}
+
 /// What a listing found.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -63,22 +84,19 @@ pub struct Listing {
     pub sessions: Vec<Session>,
     /// Files that could not be read, with the reason.
     pub problems: Vec<String>,
-    /// How many the filter takes in all: counted to so many as were asked for.
+    /// How many the filter takes in all, as far as they were counted.
     pub(crate) total: usize,
 }
 
 impl Store {
-    /// The sessions that a filter takes, last used first: so many without the first so many. All of them are counted to
-    /// `most`, which reads that much of the index. `progress` hears of a rebuild of it.
+    /// A page of the sessions that a filter takes. `progress` hears of a rebuild of the index.
     pub fn list(
         &self,
         filter: &Filter,
-        offset: usize,
-        limit: usize,
-        most: usize,
+        page: Page,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Listing, Error> {
-        let (entries, total) = self.page(filter, offset, limit, most, progress)?;
+        let (entries, total) = self.page(filter, page, progress)?;
         let mut listing = Listing { total, ..Listing::default() };
         for entry in entries {
             match self.load(&entry.id) {
@@ -100,22 +118,20 @@ impl Store {
     pub(crate) fn entries(
         &self,
         filter: &Filter,
-        offset: usize,
-        limit: usize,
+        page: Page,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Entry>, Error> {
-        self.page(filter, offset, limit, 0, progress).map(|(entries, _)| entries)
+        self.page(filter, page, progress).map(|(entries, _)| entries)
     }
 
-    /// The same, and how many there are in all, counted to `most`.
+    /// The same, and how many there are in all, as far as they were counted.
     fn page(
         &self,
         filter: &Filter,
-        offset: usize,
-        limit: usize,
-        most: usize,
+        page: Page,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Vec<Entry>, usize), Error> {
+        let Page { offset, limit, counted } = page;
         let (mut found, mut passed) = (Vec::new(), 0);
         if !self.make_index(progress)? {
             return Ok((found, passed));
@@ -138,7 +154,7 @@ impl Store {
                     }
                     passed += 1;
                 }
-                found.len() < limit || passed < most
+                found.len() < limit || passed < counted
             },
         )?;
         Ok((found, passed))

@@ -14,7 +14,7 @@ mod run;
 mod sessions;
 mod store;
 
-pub use find::{Filter, Listing};
+pub use find::{Filter, Listing, Page};
 pub use fsck::{Finding, Report, fsck};
 pub use journal::Entry;
 pub use model::{Session, Status, Tokens, Turn, shorten};

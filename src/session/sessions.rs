@@ -1,6 +1,6 @@
 //! What the command line asks of sessions, wherever they are kept: in a store of this machine, or by a server.
 
-use super::find::{Filter, Listing};
+use super::find::{Filter, Listing, Page};
 use super::model::{Session, Turn};
 use super::store::Store;
 use crate::model::error::Error;
@@ -30,15 +30,8 @@ pub(crate) trait Sessions {
     /// The one that a filter takes that was used last.
     fn newest(&self, only: &Filter, progress: &mut dyn FnMut(usize)) -> Result<Session, Error>;
 
-    /// Those that a filter takes, last used first: `Store::list`.
-    fn list(
-        &self,
-        filter: &Filter,
-        offset: usize,
-        limit: usize,
-        most: usize,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Listing, Error>;
+    /// A page of those that a filter takes: `Store::list`.
+    fn list(&self, filter: &Filter, page: Page, progress: &mut dyn FnMut(usize)) -> Result<Listing, Error>;
 
     /// The one that a word means.
     fn find(&self, word: &str) -> Result<Session, Error>;
@@ -68,21 +61,14 @@ pub(crate) trait Sessions {
 
 impl Sessions for Store {
     fn newest(&self, only: &Filter, progress: &mut dyn FnMut(usize)) -> Result<Session, Error> {
-        match self.entries(only, 0, 1, progress)?.first() {
+        match self.entries(only, Page::first(1), progress)?.first() {
             Some(entry) => self.load(&entry.id).map(|session| self.settled(session)),
             None => Err(only.no_session()),
         }
     }
 
-    fn list(
-        &self,
-        filter: &Filter,
-        offset: usize,
-        limit: usize,
-        most: usize,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Listing, Error> {
-        Store::list(self, filter, offset, limit, most, progress)
+    fn list(&self, filter: &Filter, page: Page, progress: &mut dyn FnMut(usize)) -> Result<Listing, Error> {
+        Store::list(self, filter, page, progress)
     }
 
     fn find(&self, word: &str) -> Result<Session, Error> {
@@ -102,7 +88,7 @@ impl Sessions for Store {
         filter: &Filter,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<(String, String)>, Error> {
-        let entries = self.entries(filter, 0, usize::MAX, progress)?;
+        let entries = self.entries(filter, Page::ALL, progress)?;
         Ok(entries.into_iter().map(|entry| (entry.id, entry.title)).collect())
     }
 

@@ -4,7 +4,7 @@
 use crate::util::faults::{self, Fault};
 use crate::util::run::{Run, Seen};
 use crate::util::store::Home;
-use clinvk::session::{self, Filter, Store};
+use clinvk::session::{self, Filter, Page, Store};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,7 +51,7 @@ impl Disk {
     /// All prompts that are on the disk.
     fn prompts(&self) -> BTreeSet<String> {
         let store = self.store();
-        let all = store.list(&Filter::default(), 0, usize::MAX, 0, &mut |_| {}).unwrap();
+        let all = store.list(&Filter::default(), Page::ALL, &mut |_| {}).unwrap();
         assert!(all.problems.is_empty(), "{:?}", all.problems);
         let turns = all.sessions.iter().flat_map(|session| store.turns(&session.id).unwrap());
         turns.map(|turn| turn.prompt.to_string()).collect()

@@ -7,7 +7,7 @@ use crate::util::scene::place;
 use clinvk::model::error::Error;
 use clinvk::model::event::Event;
 use clinvk::model::outcome::Outcome;
-use clinvk::session::{self, Filter, Keep, Session, Store};
+use clinvk::session::{self, Filter, Keep, Page, Session, Store};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub fn begin(store: &Store, session: Session) -> Result<(), Error> {
 }
 
 pub fn everything(store: &Store) -> session::Listing {
-    store.list(&Filter::default(), 0, usize::MAX, 0, &mut |_| {}).unwrap()
+    store.list(&Filter::default(), Page::ALL, &mut |_| {}).unwrap()
 }
 
 /// Not a test: what the processes of `Bare::process` do. In the suite it has nothing to do.

@@ -8,7 +8,7 @@ use crate::http::native::deliver::{Format, Job, deliver, key};
 use crate::http::state::call::{Call, read_object};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::fields;
-use crate::session::{Filter, Session, Status, Turn, is_id};
+use crate::session::{Filter, Page, Session, Status, Turn, is_id};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -74,7 +74,7 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     };
     let store = &call.server.engine.store;
     // The number of all needs the index alone; files are read of those that are shown.
-    let listing = store.list(&filter, offset, limit, usize::MAX, &mut |_| {})?;
+    let listing = store.list(&filter, Page { offset, limit, counted: usize::MAX }, &mut |_| {})?;
     let answer = json!({
         "sessions": listing.sessions.iter().map(Session::to_json).collect::<Vec<_>>(),
         "problems": listing.problems,

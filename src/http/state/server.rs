@@ -31,7 +31,7 @@ use crate::model::error::{Error, Kind};
 use crate::model::event::{Event, Listener, Permission};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
-use crate::session::{Filter, Session};
+use crate::session::{Filter, Page, Session};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -191,7 +191,7 @@ impl Server {
         let (secs, nanos) = world::now();
         let before = timestamp((secs.saturating_sub(self.config.server.reuse_secs), nanos));
         let old = Filter { before: Some(before), ..Filter::any() };
-        match self.engine.store.entries(&old, 0, usize::MAX, &mut |_| {}) {
+        match self.engine.store.entries(&old, Page::ALL, &mut |_| {}) {
             Ok(entries) => entries
                 .iter()
                 .filter(|entry| entry.hidden)

@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::engine::request::{Request, directory};
 use crate::exec::Cancel;
 use crate::model::error::Error;
-use crate::session::{Filter, Session, Turn, is_id};
+use crate::session::{Filter, Page, Session, Turn, is_id};
 use options::Chosen;
 use sessions::{Open, SystemPrompt};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 /// The version that is spoken, whatever is asked for.
 const VERSION: u64 = 1;
 /// So many sessions are listed at once.
-const PAGE: usize = 50;
+const LISTED: usize = 50;
 
 /// Speaks with a client to the end of its input. `defaults` is what its prompts are completed from; `cancel` ends all of them.
 pub(crate) fn serve(
@@ -229,11 +229,13 @@ impl Agent<'_> {
         let dir =
             params["cwd"].as_str().map(|dir| directory(Path::new("/"), Path::new(dir)).unwrap_or(dir.into()));
         let filter = Filter { dir, ..Filter::default() };
-        let listing = self.engine.store.list(&filter, offset, PAGE, offset + PAGE + 1, &mut |_| {})?;
+        // One more says that there is a next page.
+        let page = Page { offset, limit: LISTED, counted: offset + LISTED + 1 };
+        let listing = self.engine.store.list(&filter, page, &mut |_| {})?;
         listing.problems.iter().for_each(|problem| log::warn!("{problem}"));
         let mut answer = json!({"sessions": listing.sessions.iter().map(listed).collect::<Vec<_>>()});
-        if listing.total > offset + PAGE {
-            answer["nextCursor"] = json!((offset + PAGE).to_string());
+        if listing.total > offset + LISTED {
+            answer["nextCursor"] = json!((offset + LISTED).to_string());
         }
         Ok(answer)
     }

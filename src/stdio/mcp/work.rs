@@ -18,7 +18,7 @@ use crate::model::fields::{Fields, Object, Word, fields};
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::model::unified::Answer;
-use crate::session::{Filter, Session, Status, Turn};
+use crate::session::{Filter, Page, Session, Status, Turn};
 use std::sync::Arc;
 
 /// The most runs of one call.
@@ -266,7 +266,7 @@ pub(super) fn sessions(work: &Work<'_>, arguments: &str) -> Result<Value, Error>
         ..Filter::default()
     };
     let limit = wanted.limit.unwrap_or(LISTED).min(MOST_LISTED);
-    let listing = store.list(&filter, 0, limit, usize::MAX, &mut |_| {})?;
+    let listing = store.list(&filter, Page { offset: 0, limit, counted: usize::MAX }, &mut |_| {})?;
     let line = |session: &Session| {
         format!("{} {} {} {}\n", session.id, session.backend, session.last_used_at, session.title)
     };
