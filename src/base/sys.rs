@@ -332,6 +332,11 @@ pub(crate) const PIPE_ROOM: usize = 4096;
 pub struct Watch(libc::pollfd);
 
 impl Watch {
+    /// Never wakes: in the place of a descriptor that is not there.
+    pub(crate) fn nothing() -> Watch {
+        Watch(libc::pollfd { fd: -1, events: 0, revents: 0 })
+    }
+
     /// Wakes when there is something to read, or the other side is gone.
     pub fn readable(fd: BorrowedFd<'_>) -> Watch {
         Watch(libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })

@@ -5,8 +5,9 @@ mod hub; // the thread of one
 
 use super::conversation::Conversation;
 use super::live::Live;
+use super::pipes::Pipes;
 use super::terminals::ClientTools;
-use super::{Control, Files, Partner, Pipes, Report, as_program, marker, open_directories, opening, tree};
+use super::{Control, Files, Partner, Report, as_program, marker, open_directories, opening, tree};
 use crate::backend::{Dialogue, Launch, Mux, Seat};
 use crate::base::logging::DIALOGUE;
 use crate::base::sync::{lock, wait};
@@ -95,7 +96,8 @@ enum Order {
 /// The other ends of a run's pipes.
 struct Ends {
     stdin: File,
-    stdout: File,
+    /// Gone where the run does not read any more: it is about to leave.
+    stdout: Option<File>,
     stderr: File,
 }
 
@@ -331,7 +333,7 @@ fn pipe() -> io::Result<(File, File)> {
 /// Pipes for a run, and their other ends.
 fn pipes() -> io::Result<(Pipes, Ends)> {
     let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?, pipe()?);
-    let ends = Ends { stdin: their_stdin, stdout: their_stdout, stderr: their_stderr };
+    let ends = Ends { stdin: their_stdin, stdout: Some(their_stdout), stderr: their_stderr };
     let opening = String::new();
     Ok((Pipes { opening, stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) }, ends))
 }

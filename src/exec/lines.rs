@@ -10,6 +10,7 @@ pub(super) const LONGEST_LINE: usize = 16 << 20;
 pub(super) struct TooLong;
 
 /// What has been read and not yet handed on.
+#[derive(Default)]
 pub(super) struct Cutter {
     framing: Framing,
     held: Vec<u8>,
@@ -19,46 +20,44 @@ pub(super) struct Cutter {
 
 impl Cutter {
     pub(crate) fn new(framing: Framing) -> Cutter {
-        Cutter { framing, held: Vec::new(), searched: 0 }
+        Cutter { framing, ..Cutter::default() }
     }
 
     /// Takes bytes in and hands on every complete line, or the text up to the last complete character.
-    pub(crate) fn take<E: From<TooLong>>(
-        &mut self,
-        bytes: &[u8],
-        mut heard: impl FnMut(&str) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn take(&mut self, bytes: &[u8], mut heard: impl FnMut(&str)) -> Result<(), TooLong> {
         self.held.extend_from_slice(bytes);
         match self.framing {
             Framing::Lines => {
                 let mut start = 0;
                 while let Some(length) = self.held[self.searched..].iter().position(|byte| *byte == b'\n') {
                     let end = self.searched + length;
-                    heard(&line(&self.held[start..end]))?;
+                    heard(&line(&self.held[start..end]));
                     start = end + 1;
                     self.searched = start;
                 }
                 self.held.drain(..start);
                 self.searched = self.held.len();
-                if self.held.len() > LONGEST_LINE { Err(TooLong.into()) } else { Ok(()) }
+                if self.held.len() > LONGEST_LINE { Err(TooLong) } else { Ok(()) }
             }
             Framing::Pieces => {
                 let end = self.held.len() - unfinished(&self.held);
-                if end == 0 {
-                    return Ok(());
+                if end > 0 {
+                    let piece = String::from_utf8_lossy(&self.held[..end]).into_owned();
+                    self.held.drain(..end);
+                    heard(&piece);
                 }
-                let piece = String::from_utf8_lossy(&self.held[..end]).into_owned();
-                self.held.drain(..end);
-                heard(&piece)
+                Ok(())
             }
         }
     }
 
     /// Hands on what is left at the end of the stream.
-    pub(crate) fn end<E>(&mut self, mut heard: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn end(&mut self, mut heard: impl FnMut(&str)) {
         let held = std::mem::take(&mut self.held);
         self.searched = 0;
-        if held.is_empty() { Ok(()) } else { heard(&line(&held)) }
+        if !held.is_empty() {
+            heard(&line(&held));
+        }
     }
 }
 
@@ -90,19 +89,9 @@ mod tests {
         let mut cutter = Cutter::new(framing);
         let mut heard = Vec::new();
         for bytes in reads {
-            cutter
-                .take(bytes, |text| {
-                    heard.push(text.to_owned());
-                    Ok::<(), TooLong>(())
-                })
-                .unwrap();
+            cutter.take(bytes, |text| heard.push(text.to_owned())).unwrap();
         }
-        cutter
-            .end(|text| {
-                heard.push(text.to_owned());
-                Ok::<(), TooLong>(())
-            })
-            .unwrap();
+        cutter.end(|text| heard.push(text.to_owned()));
         heard
     }
 
@@ -122,7 +111,7 @@ mod tests {
     fn a_line_without_end_is_refused() {
         let mut cutter = Cutter::new(Framing::Lines);
         let chunk = vec![b'x'; LONGEST_LINE];
-        assert_eq!(cutter.take(&chunk, |_| Ok::<(), TooLong>(())), Ok(()));
-        assert_eq!(cutter.take(b"x", |_| Ok::<(), TooLong>(())), Err(TooLong));
+        assert_eq!(cutter.take(&chunk, |_| ()), Ok(()));
+        assert_eq!(cutter.take(b"x", |_| ()), Err(TooLong));
     }
 }

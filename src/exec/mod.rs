@@ -12,6 +12,7 @@ mod lines;
 mod live;
 mod output;
 mod overlay;
+mod pipes;
 mod terminals;
 mod tree;
 
@@ -23,18 +24,19 @@ pub use live::{Clock, reap_orphans, suspend};
 pub(crate) use output::version;
 pub use output::{Printed, output};
 
-use crate::backend::{Dialogue, Ended, Launch, MARKER};
+use crate::backend::{Dialogue, Ended, Launch, MARKER, StopSignal};
 use crate::base::sync::lock;
 use crate::base::sys;
-use crate::base::sys::{Child, Exit, Program};
+use crate::base::sys::{Exit, Program};
 use crate::base::world::World;
 use crate::model::error::{Error, Failure, Limit};
 use crate::model::event::Listener;
 use conversation::Conversation;
 use live::Live;
+use pipes::Pipes;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -179,22 +181,6 @@ pub struct Report {
     pub ended: Ended,
 }
 
-/// Our ends of a program's pipes, or of what takes their place. They never block.
-struct Pipes {
-    /// What is written before all else: what a launcher's shell has to know.
-    opening: String,
-    stdin: Option<File>,
-    stdout: Option<File>,
-    stderr: Option<File>,
-}
-
-impl Pipes {
-    fn of(child: Child, opening: String) -> Pipes {
-        let Child { stdin, stdout, stderr, .. } = child;
-        Pipes { opening, stdin, stdout, stderr }
-    }
-}
-
 /// The program that a conversation is held with, and what it set going.
 trait Partner {
     /// Remembers the tree as it is, before the first signal scatters it.
@@ -270,6 +256,14 @@ impl Partner for Alone<'_> {
 
     fn exited(&self) -> Option<Exit> {
         sys::exited(self.pid)
+    }
+}
+
+/// The signal that a program gets first when it has to stop.
+fn stop_signal(launch: &Launch) -> i32 {
+    match launch.stop {
+        StopSignal::Interrupt => sys::SIGINT,
+        StopSignal::Terminate => sys::SIGTERM,
     }
 }
 

@@ -1,21 +1,18 @@
 //! Runs a program that is no backend's run, without talking to it, and hands back what it prints.
 
-use super::NEVER_INHERITED;
 use super::live::Live;
-use super::tree;
+use super::{NEVER_INHERITED, pipes, tree};
 use crate::backend::Ended;
-use crate::base::sys::{self, Child, Exit, Program, Watch};
+use crate::base::sys::{self, Child, Program, Watch};
 use crate::base::world::World;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Most bytes that are kept of the output; more is an error.
 const MOST: usize = 1 << 20;
-/// How much is kept of standard error.
-const STDERR: usize = 8 << 10;
 /// How often a silent program is looked at: it may have ended while another process holds its pipes.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -66,18 +63,13 @@ fn listen(child: &mut Child, deadline: Instant) -> io::Result<Printed> {
     loop {
         // Asked before the pipes are read: what it wrote is there when it has ended.
         let exit = sys::exited(*pid);
-        let came = read(stdout, &mut out)? | read(stderr, &mut said)?;
+        let came = pipes::read_into(stdout, &mut out)? | pipes::read_into(stderr, &mut said)?;
         if out.len() > MOST {
             return Err(io::Error::new(ErrorKind::InvalidData, "it prints more than 1 MiB"));
         }
-        said.drain(..said.len().saturating_sub(STDERR));
+        pipes::keep_tail(&mut said);
         if let Some(exit) = exit.filter(|_| !came) {
-            let stderr = String::from_utf8_lossy(&said).trim().to_owned();
-            let (code, signal) = match exit {
-                Exit::Code(code) => (Some(code), None),
-                Exit::Signal(signal) => (None, Some(signal)),
-            };
-            return Ok(Printed { out, ended: Ended { code, signal, stderr } });
+            return Ok(Printed { out, ended: pipes::ended(Some(exit), &said) });
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -89,19 +81,4 @@ fn listen(child: &mut Child, deadline: Instant) -> io::Result<Printed> {
             sys::poll(&mut watches, left.min(TICK))?;
         }
     }
-}
-
-/// Reads what is there, at most one buffer; `true` when anything was. A pipe that is closed is gone.
-pub(super) fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io::Result<bool> {
-    let mut buffer = [0; 16 << 10];
-    let Some(open) = pipe else { return Ok(false) };
-    match open.read(&mut buffer) {
-        Ok(0) => *pipe = None,
-        Ok(count) => into.extend_from_slice(&buffer[..count]),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(pipe.is_some())
 }

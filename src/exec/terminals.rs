@@ -3,7 +3,7 @@
 
 use super::as_program;
 use super::live::Live;
-use super::output;
+use super::pipes;
 use super::tree::Owned;
 use crate::backend::{ClientTool, Ended, Launch, ToolError, ToolReply};
 use crate::base::sys::{self, Child, Exit, FileAccess, Watch};
@@ -271,8 +271,9 @@ impl Terminal {
         // without end: what the pipes held at its end is read by then.
         let exit = sys::exited(self.child.pid);
         for _ in 0..READS {
-            let came = read_some(&mut self.child.stdout, &mut self.output)
-                | read_some(&mut self.child.stderr, &mut self.output);
+            let Child { stdout, stderr, .. } = &mut self.child;
+            let mut read = |pipe| pipes::read_into(pipe, &mut self.output).unwrap_or(false);
+            let came = read(stdout) | read(stderr);
             self.cut();
             heard |= came;
             if !came {
@@ -304,21 +305,8 @@ impl Terminal {
     }
 }
 
-/// Reads what is there, at most one buffer; whether there was anything.
-fn read_some(pipe: &mut Option<File>, into: &mut Vec<u8>) -> bool {
-    let came = output::read(pipe, into);
-    if came.is_err() {
-        *pipe = None;
-    }
-    came.unwrap_or(false)
-}
-
 fn ended(exit: Exit) -> Ended {
-    let (code, signal) = match exit {
-        Exit::Code(code) => (Some(code), None),
-        Exit::Signal(signal) => (None, Some(signal)),
-    };
-    Ended { code, signal, stderr: String::new() }
+    pipes::ended(Some(exit), &[])
 }
 
 fn no_terminal(name: &str) -> ToolError {
