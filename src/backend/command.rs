@@ -372,14 +372,14 @@ impl Mux for OneByOne {
                 self.is_asked = !serde_json::from_str(line).is_ok_and(is_done);
                 routes.push(Route::ToRun(seat, line.to_owned()));
             }
-            None => routes.push(Route::Spoilt("it said something unasked".to_owned())),
+            None => routes.push(Route::spoilt("it said something unasked")),
         }
     }
 
     fn leave(&mut self, _seat: Seat, routes: &mut Routes) -> Option<String> {
         self.seat = None;
         if self.is_asked {
-            routes.push(Route::Spoilt("a run left before its answer was complete".to_owned()));
+            routes.push(Route::spoilt("a run left before its answer was complete"));
         }
         None
     }

@@ -72,3 +72,9 @@ pub enum Route {
     /// The program shall take no further run, for this reason. Those in it go on.
     Spoilt(String),
 }
+
+impl Route {
+    pub(super) fn spoilt(why: impl Into<String>) -> Route {
+        Route::Spoilt(why.into())
+    }
+}

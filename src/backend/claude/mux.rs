@@ -136,13 +136,15 @@ impl Conversations {
             ("system", "background_tasks_changed") => turn.has_tasks = said.has_tasks(),
             // It may stay with that one.
             ("system", "model_fallback" | "model_refusal_fallback" | "model_consent_fallback") => {
-                spoil("another model answers in it", routes);
+                routes.push(Route::spoilt("another model answers in it"));
             }
             ("result", subtype) => {
                 turn.result = Some(said.is_error == false && subtype == "success");
                 // Older versions. What they say of the usage is the sum of all turns.
                 if !self.announces || said.model_usage_since_last_result.is_null() {
-                    spoil("this version does not say when it is idle, or what a turn used", routes);
+                    routes.push(Route::spoilt(
+                        "this version does not say when it is idle, or what a turn used",
+                    ));
                 }
             }
             _ => {}
@@ -178,23 +180,25 @@ impl Mux for Conversations {
             routes.push(Route::ToRun(seat, line.to_owned()));
         }
         let Ok(said) = json::object_of::<StreamLine>(line) else {
-            return spoil("a line of its output could not be read", routes);
+            return routes.push(Route::spoilt("a line of its output could not be read"));
         };
         match &mut self.phase {
             Phase::Turn(_) => self.follow(&said, routes),
             Phase::Clearing { is_done } => match text(&said.kind) {
                 "conversation_reset" => *is_done = true,
-                _ if said.has_tasks() => spoil("something goes on in its background", routes),
+                _ if said.has_tasks() => routes.push(Route::spoilt("something goes on in its background")),
                 _ if said.is_idle() && *is_done => self.ready(routes),
-                "stream_event" | "control_request" => spoil("`/clear` is no command of its own", routes),
-                _ if said.is_idle() => spoil("`/clear` did nothing", routes),
+                "stream_event" | "control_request" => {
+                    routes.push(Route::spoilt("`/clear` is no command of its own"))
+                }
+                _ if said.is_idle() => routes.push(Route::spoilt("`/clear` did nothing")),
                 _ => {}
             },
             Phase::Ending(_) if said.is_idle() => self.ready(routes),
             Phase::Ready | Phase::Ending(_) => match (text(&said.kind), self.seat) {
                 // To the first run's settings.
                 ("control_response", Some(seat)) => routes.push(Route::ToRun(seat, line.to_owned())),
-                _ if said.is_work() => spoil("it works though it was asked nothing", routes),
+                _ if said.is_work() => routes.push(Route::spoilt("it works though it was asked nothing")),
                 _ => {}
             },
         }
@@ -210,8 +214,8 @@ impl Mux for Conversations {
         let TurnState { session, result, is_idle, has_tasks } = std::mem::take(turn);
         self.phase = Phase::Ready;
         match result {
-            None => spoil("a run left it in the middle of a turn", routes),
-            Some(_) if has_tasks => spoil("something goes on in its background", routes),
+            None => routes.push(Route::spoilt("a run left it in the middle of a turn")),
+            Some(_) if has_tasks => routes.push(Route::spoilt("something goes on in its background")),
             Some(_) if self.announces && !is_idle => self.phase = Phase::Ending(seat),
             Some(is_good) => self.session = session.filter(|_| is_good),
         }
@@ -225,8 +229,4 @@ impl Mux for Conversations {
     fn holds(&self, conversation: &str) -> bool {
         self.session.as_deref() == Some(conversation)
     }
-}
-
-fn spoil(why: &str, routes: &mut Routes) {
-    routes.push(Route::Spoilt(why.to_owned()));
 }

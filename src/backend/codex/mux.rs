@@ -114,13 +114,13 @@ impl Threads {
                 self.greeting = Some(line.to_owned());
                 routes.push(match answer["error"].is_null() {
                     true => Route::ToProgram(initialized()),
-                    false => Route::Spoilt("it refuses to begin".to_owned()),
+                    false => Route::spoilt("it refuses to begin"),
                 });
                 return self.greet(routes);
             }
             OPEN => {
                 if answer["error"]["code"] == FAILED {
-                    spoil("it cannot open a thread", routes);
+                    routes.push(Route::spoilt("it cannot open a thread"));
                 }
                 self.opened(seat, string(&answer["result"]["thread"]["id"]), routes);
             }
@@ -129,7 +129,7 @@ impl Threads {
             }
             UNLOAD if answer["result"]["status"] != "unsubscribed" => {
                 self.threads.retain(|_, thread| thread.seat != seat);
-                spoil("it does not unload a thread", routes);
+                routes.push(Route::spoilt("it does not unload a thread"));
             }
             _ => {}
         }
@@ -211,7 +211,7 @@ impl Threads {
     /// A line that cannot be read is passed on as it is only where it can be no other run's. Where an answer is waited for,
     /// each run may be the one.
     fn unreadable(&self, line: &str, routes: &mut Routes) {
-        spoil("a line of its output could not be read", routes);
+        routes.push(Route::spoilt("a line of its output could not be read"));
         let line = match self.runs.len() {
             1 => line,
             _ if is_awaited(line) => "{\"id\"",
@@ -287,8 +287,4 @@ fn id(seat: Seat, number: u64) -> u64 {
 
 fn request(seat: Seat, number: u64, method: &str, params: Value) -> String {
     Rpc::Unmarked.request(id(seat, number), method, params)
-}
-
-fn spoil(why: &str, routes: &mut Routes) {
-    routes.push(Route::Spoilt(why.to_owned()));
 }
