@@ -15,6 +15,7 @@ use serde_json::{Map, Result};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::Path;
 
 pub(crate) use serde_json::Value;
 
@@ -153,7 +154,13 @@ impl Object for Json {
     }
 }
 
-/// What a value is as JSON. Those that we have always are something: their keys are strings.
+/// A path as JSON has it, where it is there to be read: bytes that are no text become U+FFFD. Serde refuses such a path.
+pub(crate) fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// What a value is as JSON. Those that we have always are something: their keys are strings, and paths in them are of sessions,
+/// which have none that is no text, or went through `path`.
 #[inline(never)]
 pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).expect("keys are strings")

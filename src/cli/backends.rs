@@ -3,7 +3,7 @@
 use super::flags::{Name, Typed};
 use super::{say_either, table};
 use crate::backend::{Agents, Backend, Trust};
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::printable;
 use crate::base::world::World;
 use crate::config::agents::Agent;
@@ -154,7 +154,7 @@ impl Told {
             "protocol": self.protocol.map(Protocol::word),
             "program": self.backend.program(),
             "launcher": self.backend.launcher().map(|launcher| &launcher.words),
-            "path": self.path,
+            "path": self.path.as_deref().map(json::path),
             "version": self.version(),
             "enabled": self.enabled,
             "available": self.path.is_some(),

@@ -4,7 +4,7 @@
 use super::flags::{Name, Typed};
 use super::{say_either, table};
 use crate::base::disk;
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::printable;
 use crate::base::sys;
 use crate::base::text::{self, nearest};
@@ -37,7 +37,7 @@ pub(crate) fn run(typed: &Typed, world: &World) -> Result<u8, Error> {
     let data: Vec<Value> = all.iter().map(Listed::data).collect();
     let head = ["NAME", "VARIABLES", "BACKEND", "MODEL", "FIRST LINE"].map(str::to_owned);
     let cells: Vec<[String; 5]> = std::iter::once(head).chain(all.iter().map(Listed::cells)).collect();
-    say_either(typed, json!({"prompts": data, "directory": folder}), &table::aligned(&cells))
+    say_either(typed, json!({"prompts": data, "directory": json::path(&folder)}), &table::aligned(&cells))
 }
 
 /// The names, and the first line of each.
@@ -86,7 +86,7 @@ impl Listed {
         let read = self.read.as_ref().ok();
         json!({
             "name": self.name,
-            "path": self.path,
+            "path": json::path(&self.path),
             "variables": (self.variables()),
             "backend": (read.and_then(|read| read.options.backend.as_ref())),
             "model": (read.and_then(|read| read.options.model.as_ref())),

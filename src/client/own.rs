@@ -59,6 +59,11 @@ impl OwnServer {
     pub(crate) fn of(world: &Arc<World>, config: Option<&Path>) -> Result<OwnServer, Error> {
         let socket = world.home()?.join(SOCKET);
         let config = config.map(|file| world.cwd.join(file));
+        if let Some(file) = config.as_ref().filter(|file| file.to_str().is_none()) {
+            // It goes to the server as text.
+            let sentence = "is not valid UTF-8: `--server auto` can be given no such configuration file";
+            return Err(Error::Invalid(format!("`{}` {sentence}", file.display())));
+        }
         Ok(OwnServer { world: world.clone(), config, socket })
     }
 

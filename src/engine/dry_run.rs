@@ -2,7 +2,7 @@
 
 use crate::backend::{Launch, MARKER, Step, Steps, Trust};
 use crate::base::collect::inserted;
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::text::quote;
 use crate::config::{BackendConfig, Config};
 use crate::engine::{Engine, Prepared};
@@ -91,8 +91,11 @@ fn name(prepared: &Prepared, program: Option<&Path>) -> String {
 pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'_>) -> Value {
     let prepared = &shown(prepared, reader);
     let (launch, said, program) = (&prepared.launch, rehearse(prepared), name(prepared, program));
-    let files: Vec<_> =
-        launch.files.iter().map(|file| json!({"path": file.path, "content": file.text})).collect();
+    let files: Vec<_> = launch
+        .files
+        .iter()
+        .map(|file| json!({"path": json::path(&file.path), "content": file.text}))
+        .collect();
     let value = |value: &String| match reader {
         Reader::Owner => Value::from(value.as_str()),
         Reader::Other(_) => Value::Null,
@@ -113,11 +116,11 @@ pub(crate) fn data(prepared: &Prepared, program: Option<&Path>, reader: Reader<'
         "args": reader.words(launch),
         "env": env,
         "unset": launch.unset,
-        "dir": launch.dir,
+        "dir": json::path(&launch.dir),
         "files": files,
         "overlay": launch.overlay.as_ref().map(|overlay| {
             let (name, ours) = &overlay.settings;
-            json!({"home": overlay.home, "settings": name, "merged": ours})
+            json!({"home": json::path(&overlay.home), "settings": name, "merged": ours})
         }),
         "stdin": first + &said.concat(),
         "warnings": prepared.warnings,

@@ -1,7 +1,7 @@
 //! Runs as JSON: the answer and the unified events. An answer has the same fields wherever it is told, on the command line
 //! and over HTTP, alone, among others or at the end of a stream; names of clinvk 0.2 stand beside them where they differ.
 
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::time::timestamp;
 use crate::base::world;
 use crate::model::error::{Error, Failure};
@@ -9,7 +9,7 @@ use crate::model::event::{Event, PlanEntry, Usage};
 use crate::model::outcome::Outcome;
 use serde::Serialize;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The answer of a run as one object.
@@ -128,7 +128,7 @@ pub(crate) fn usage(usage: &Usage) -> Value {
 /// Makes the unified events: names and shape of clinvk 0.2.
 pub(crate) struct Events {
     backend: Option<String>,
-    working_dir: PathBuf,
+    working_dir: String,
     /// How often the model was asked, as far as events tell: once, and once more after each round of tools.
     turns: u64,
     /// Tools have answered, and the model has not yet.
@@ -145,7 +145,7 @@ const MOST_REPEATED: usize = 1 << 20;
 impl Events {
     /// Events of a run of that backend.
     pub(crate) fn new(backend: Option<&str>, working_dir: &Path) -> Events {
-        let (backend, working_dir) = (backend.map(str::to_owned), working_dir.to_owned());
+        let (backend, working_dir) = (backend.map(str::to_owned), json::path(working_dir));
         Events {
             backend,
             working_dir,

@@ -135,6 +135,28 @@ fn a_directory_that_is_no_text_is_refused_before_anything_is_run() {
     assert!(seen.out.contains("hi") && seen.status == 0, "{seen}");
 }
 
+/// What tells of such a directory in JSON, whose texts are UTF-8, has U+FFFD for what is none.
+#[test]
+fn a_directory_that_is_no_text_is_told_of_in_json() {
+    let home = Home::new();
+    let odd = home.scene.path("work").join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir_all(odd.join(".clinvk/prompts")).unwrap();
+    fs::write(odd.join(".clinvk/prompts/odd.md"), "hi").unwrap();
+    fs::write(odd.join(".clinvk/config.json"), r#"{"default_backend": "echo"}"#).unwrap();
+    for args in [
+        &["--ephemeral", "-o", "stream-json", "hi"][..],
+        &["--ephemeral", "--dry-run", "--json", "hi"],
+        &["--ephemeral", "--dry-run", "--json", "-b", "claude", "--json-schema", "{}", "hi"],
+        &["--ephemeral", "--dry-run", "--json", "-b", "gemini", "hi"],
+        &["--server", "auto", "--ephemeral", "-o", "stream-json", "hi"],
+        &["prompts", "--json"],
+        &["doctor", "--json"],
+    ] {
+        let seen = home.clinvk(args).dir(&odd).env("TMPDIR", &odd).env("HOME", &odd).seen();
+        assert!(seen.out.contains('\u{fffd}') && !seen.err.contains("panicked"), "{args:?}: {seen}");
+    }
+}
+
 /// G10: a home whose name is not UTF-8 is the home; a relative TMPDIR is found from everywhere.
 #[test]
 fn odd_variables_mean_what_they_say() {

@@ -3,7 +3,7 @@
 use super::super::backends::Told;
 use super::{Finding, State};
 use crate::backend::{Traces, older};
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::world::World;
 use crate::config::Config;
 use crate::exec;
@@ -82,7 +82,7 @@ fn backend(told: &Told, world: &World) -> Finding {
         "backend": name,
         "default": told.is_default,
         "available": told.why_not().is_none(),
-        "path": told.path,
+        "path": told.path.as_deref().map(json::path),
         "version": version,
         "oldest": vendor.map(|vendor| vendor.oldest),
         "tested_first": vendor.map(|vendor| vendor.first),

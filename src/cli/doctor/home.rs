@@ -2,7 +2,7 @@
 
 use super::super::sessions::progress;
 use super::{Finding, State};
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::sys;
 use crate::base::world::World;
 use crate::cli::locks;
@@ -67,7 +67,7 @@ pub(super) fn home(world: &World) -> Vec<Finding> {
         .remedy(format!("chmod 700 '{path}'")),
         () => Finding::new(about, State::Ok, format!("{path}, mode {mode:04o}")),
     };
-    kept.data = json!({"path": world.home, "mode": format!("{mode:04o}")});
+    kept.data = json!({"path": json::path(&world.home), "mode": format!("{mode:04o}")});
     vec![kept, exclusion(world)]
 }
 

@@ -8,7 +8,7 @@ mod server;
 use super::flags::Typed;
 use super::prompt::{self, Where};
 use super::{exit, say_either, table, version};
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::printable;
 use crate::base::world::World;
 use crate::config::{Config, Loaded, Origin};
@@ -173,7 +173,7 @@ fn settings(loaded: &Loaded) -> Finding {
     };
     let of_row = |(key, origin): &(&str, String)| json!({"key": key, "origin": origin});
     let set: Vec<Value> = set.iter().map(of_row).collect();
-    finding.data = json!({"path": loaded.path, "set": set});
+    finding.data = json!({"path": json::path(&loaded.path), "set": set});
     finding
 }
 

@@ -3,7 +3,7 @@
 use super::deliver::{Failed, Feed, Format, Job, Key, deliver, key};
 use super::sessions;
 use crate::backend::Trust;
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::world;
 use crate::batch::place::tidied;
 use crate::engine::answer::Collector;
@@ -203,7 +203,7 @@ fn opening(work: &Work<'_>, prepared: &Prepared) -> Value {
         "type": "run",
         "run_id": work.run.id,
         "backend": prepared.task.backend,
-        "content": {"working_dir": prepared.task.dir, "warnings": prepared.warnings},
+        "content": {"working_dir": json::path(&prepared.task.dir), "warnings": prepared.warnings},
     })
 }
 

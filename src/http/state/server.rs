@@ -1,7 +1,7 @@
 //! What requests have to do with, and the one way in which they run anything.
 
 use crate::backend::Trust;
-use crate::base::json::json;
+use crate::base::json::{self, json};
 use crate::base::sync::lock;
 use crate::base::time::timestamp;
 use crate::base::world;
@@ -315,7 +315,7 @@ impl Server {
         if let Ok(launch) = prepared.backend.launch(&silent) {
             let (request, program) = (&work.who.request, &launch.program);
             let args = Reader::Other(self.config.backend(&silent.backend)).args(&launch);
-            let facts = json!({"request_id": request, "program": program, "args": args, "dir": silent.dir});
+            let facts = json!({"request_id": request, "program": program, "args": args, "dir": json::path(&silent.dir)});
             crate::base::logging::record("command", facts);
         }
     }
