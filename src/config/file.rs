@@ -10,7 +10,7 @@ use crate::base::collect::inserted;
 use crate::base::json::json;
 use crate::base::lock::Lock;
 use crate::base::text::nearest;
-use crate::base::{disk, json, text};
+use crate::base::{disk, json, sys, text};
 use crate::model::error::Error;
 use serde_json::Value;
 use std::fs::{self, DirBuilder};
@@ -25,6 +25,10 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Error> {
             Ok(text) => Ok(Some(json::mend(&text).into_owned())),
             Err(_) => Err(broken(file, "not valid UTF-8")),
         },
+        // The file may be as it should be.
+        Err(error) if sys::is_shortage(&error) => {
+            Err(Error::File { verb: "read", path: file.to_owned(), error })
+        }
         // A link to nowhere is a broken file, not a missing one.
         Err(error) if error.kind() == ErrorKind::NotFound && file.symlink_metadata().is_err() => Ok(None),
         Err(error) => Err(broken(file, &format!("cannot be read: {error}"))),

@@ -1,7 +1,11 @@
 //! `clinvk config` and where a value comes from, through the binary. The rules of the file are tested beside the module.
 
+use crate::util::run::alone;
 use crate::util::scene::Scene;
+use clinvk::config::Config;
+use clinvk::model::error::Kind;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,6 +13,18 @@ const FILE: &str = "ROOT/home/.clinvk/config.json";
 
 fn config(scene: &Scene, args: &[&str]) -> crate::util::run::Run {
     scene.clinvk(["config"]).args(args)
+}
+
+/// A sibling of faults.md F3: it was a broken configuration, status 3.
+#[test]
+fn a_file_for_which_there_is_no_descriptor_is_not_broken() {
+    alone("config::sources::a_file_for_which_there_is_no_descriptor_is_not_broken", "ulimit -n 64", || {
+        let scene = Scene::playing("cat");
+        let taken: Vec<_> = (0..64).map_while(|_| fs::File::open("/dev/null").ok()).collect();
+        let loaded = Config::load(&scene.path("home/.clinvk"), None, &BTreeMap::new());
+        drop(taken);
+        assert_eq!(loaded.unwrap_err().kind(), Kind::Busy);
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! wrong changes nothing.
 
 use crate::backend::Agents;
+use crate::base::disk;
 use crate::base::sync::Current;
 use crate::base::sys;
 use crate::base::world::{self, World};
@@ -126,6 +127,11 @@ impl Reload {
     }
 
     fn reload(&self) -> Result<String, Error> {
+        // A pipe, as of `--config <(...)`, is read once: opened again, it would wait for a writer, and all that is to come with it.
+        let path = config::file_in_use(&self.world.home, self.file.as_deref());
+        if let Some(error) = disk::open_linked(&path).err().filter(disk::is_no_file) {
+            return Err(Error::File { verb: "read", path, error });
+        }
         let loaded = Config::load(&self.world.home, self.file.as_deref(), &self.world.env)?;
         loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let config = self.overrides.over(loaded.config);
