@@ -120,7 +120,7 @@ impl Course<'_> {
 
     /// How long to wait for another try; none is not worth one.
     fn pause(&self, finished: &Finished, attempt: u32) -> Option<Duration> {
-        let failure = finished.outcome.failure.as_ref().filter(|failure| retry::may_pass(failure.kind))?;
+        let failure = retry::worth(&finished.outcome)?;
         if attempt > self.batch.retries || self.branch.is_thrown() {
             return None;
         }

@@ -1,7 +1,9 @@
 //! When a failed run is worth another try, and how long to wait for it.
 
 use crate::base::world;
-use crate::model::error::Kind;
+use crate::engine::fallback::passes_on;
+use crate::model::error::{Failure, Kind};
+use crate::model::outcome::Outcome;
 use crate::model::retry_after::wait_in;
 use std::time::Duration;
 
@@ -15,6 +17,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// Reasons that pass by themselves.
 pub(crate) fn may_pass(kind: Kind) -> bool {
     matches!(kind, Kind::Quota | Kind::Overloaded | Kind::Timeout)
+}
+
+/// The failure after which a run may succeed: its own, or that of one who was asked before, where whoever stood in could not
+/// answer either.
+pub(crate) fn worth(outcome: &Outcome) -> Option<&Failure> {
+    let last = outcome.failure.as_ref()?;
+    let before = outcome.tried.iter().rev().map(|(_, failure)| failure).filter(|_| passes_on(last.kind));
+    std::iter::once(last).chain(before).find(|failure| may_pass(failure.kind))
 }
 
 /// How long to wait after so many tries: what the failure's message says, else longer each time. `chance` spreads those

@@ -54,7 +54,7 @@ impl Attempts {
     /// that counts.
     ///
     /// # Errors
-    /// Those of the last run.
+    /// Those of the last run. One that stood in and could not be begun is a failure, which says who was asked before.
     pub(crate) fn run(
         self,
         engine: &Engine,
@@ -83,7 +83,13 @@ impl Attempts {
                 if !held.over {
                     held.release().map_err(|_| Error::ReaderGone)?;
                 }
-                return result.map(|outcome| Outcome { tried, ..outcome });
+                return match result {
+                    Err(error) if !held.over && is_its_own(&error) && !tried.is_empty() => {
+                        held.never_ran(backend, &error).map_err(|_| Error::ReaderGone)
+                    }
+                    result => result,
+                }
+                .map(|outcome| Outcome { tried: tried.clone(), ..outcome });
             };
             log::warn!("{}", passed_on(&backend, &failure, &next.backend));
             // The client does not know of its session, and there is no answer in it. One that was there before stays.
@@ -108,6 +114,11 @@ pub(crate) fn passed_on(backend: &str, failure: &Failure, next: &str) -> String 
 /// Another backend may well answer: this one is used up, busy, not there or not logged in.
 pub(crate) fn passes_on(kind: Kind) -> bool {
     matches!(kind, Kind::Quota | Kind::Overloaded | Kind::NotInstalled | Kind::Login)
+}
+
+/// It is about the backend that was asked, not about who asks or what the server has room for.
+fn is_its_own(error: &Error) -> bool {
+    !matches!(error, Error::Cancelled | Error::ReaderGone | Error::Busy(_))
 }
 
 /// Keeps to itself what a run says until it says something of the answer.
@@ -153,6 +164,15 @@ impl<'a> HeldBack<'a> {
             Held::Begin(_, session) => session.as_deref(),
             Held::Event(_) => None,
         })
+    }
+
+    /// Tells of a run that could not be begun as of one that has failed.
+    fn never_ran(&mut self, backend: String, error: &Error) -> io::Result<Outcome> {
+        let failure = Some(Failure::from(error));
+        let outcome = Outcome { backend, exit_code: 1, failure, ..Outcome::default() };
+        self.begin(&outcome.backend, None)?;
+        self.event(&Event::Done(Box::new(outcome.clone())))?;
+        Ok(outcome)
     }
 
     /// Passes on what was held back; from now on everything goes through.

@@ -53,6 +53,23 @@ fn a_backend_that_is_not_there_is_passed_over() {
     assert!(seen.status == 0 && seen.out == "from the second\n", "{seen}");
 }
 
+/// The last one that stands in is the one that has failed, and not the first; and what failed before it may be worth a try.
+#[test]
+fn one_that_stands_in_and_is_not_there_hides_nobody_who_was_asked_before() {
+    let scene = scene(json!({"fail": "overloaded"}));
+    scene.edit_config(|config| config["backends"]["second"] = json!({"command": ["/nowhere/second"]}));
+    let asked = ["-q", "--fallback", "second", "--json"];
+    let seen = scene.clinvk(asked).args(["hi"]).seen();
+    let said: Value = serde_json::from_str(&seen.out).unwrap();
+    let facts = json!([said["backend"], said["kind"], said["tried"][0]["backend"], said["tried"][0]["kind"]]);
+    assert!(facts == json!(["second", "not_installed", "echo", "overloaded"]) && seen.status == 2, "{seen}");
+    let seen = scene.clinvk(["map", "--retry", "1", "{}"]).args(asked).stdin("hi\n").seen();
+    let said: Value = serde_json::from_str(&seen.out).unwrap();
+    let result = &said["results"][0];
+    let facts = json!([result["backend"], result["attempts"], result["tried"][0]["kind"]]);
+    assert!(facts == json!(["second", 2, "overloaded"]) && seen.status == 2, "{seen}");
+}
+
 #[test]
 fn the_run_that_was_passed_over_leaves_no_session() {
     let scene = scene(json!({"fail": "quota"}));
