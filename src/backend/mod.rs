@@ -262,6 +262,17 @@ fn aliases(ours: &[(&str, &str)], configured: &[(String, String)]) -> Vec<(Strin
         .collect()
 }
 
+/// The kind of failure that the first of these patterns says which stands in those words, both in small letters.
+fn kind_in(words: &str, patterns: &[(&str, Kind)]) -> Option<Kind> {
+    patterns.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
+}
+
+/// The failure of a program that has to be newer, where it is not.
+fn too_old(name: &str, version: &str, oldest: &str) -> Option<Failure> {
+    let sentence = || format!("{name} {version} is too old: clinvk needs {oldest} or newer");
+    older(version, oldest).then(|| Failure::new(Kind::NotInstalled, sentence()))
+}
+
 /// Whether a version like `2.1.197` is older than another. One that cannot be read is not older: what it really
 /// can do shows in the dialogue.
 pub(crate) fn older(version: &str, than: &str) -> bool {
@@ -345,6 +356,12 @@ impl Step {
     fn truncated(limit: Option<u32>) -> Step {
         let limit = limit.map_or("the model's limit of tokens".to_owned(), |limit| format!("{limit} tokens"));
         Step::progress(TRUNCATED, format!("the answer was cut at {limit}"))
+    }
+
+    /// Another model answers than the one that was asked.
+    fn other_model(from: &str, to: &str, why: &str) -> Step {
+        let why = format!("`{to}` answers instead of `{from}`: {why}");
+        Step::Event(Event::Model { name: to.to_owned(), why })
     }
 
     fn failed(kind: Kind, message: impl Into<String>) -> Step {

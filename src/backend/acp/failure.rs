@@ -1,6 +1,6 @@
 //! What the failures of agents mean: errors of the protocol, and what their words say.
 
-use crate::backend::Ended;
+use crate::backend::{Ended, kind_in};
 use crate::base::json::{self, Value};
 use crate::model::error::{Failure, Kind, words_of_stderr};
 
@@ -158,5 +158,5 @@ pub(in crate::backend) fn kind_of_words(words: &str) -> Option<Kind> {
         // A connection that broke in the middle of an answer.
         return Some(Kind::Unreachable);
     }
-    PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
+    kind_in(&words, PATTERNS)
 }

@@ -6,7 +6,7 @@ use super::opening::opening;
 use super::usage::Used;
 use super::{OLDEST, READING_TOOLS};
 use crate::backend::reader::Reader;
-use crate::backend::{Dialogue, Ended, Step, Steps, older};
+use crate::backend::{Dialogue, Ended, Step, Steps, too_old};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::{Failure, Kind, words_of_stderr};
@@ -170,11 +170,9 @@ impl Turn {
             "model_fallback" | "model_refusal_fallback" | "model_consent_fallback"
                 if text(&message["scope"]) != "local" && text(&message["direction"]) != "revert" =>
             {
-                let [model, name] =
-                    ["original_model", "fallback_model"].map(|field| text(&message[field]).to_owned());
-                let trigger = text(&message["trigger"]).replace('_', " ");
-                let why = format!("`{name}` answers instead of `{model}`: {trigger}");
-                steps.push(Step::Event(Event::Model { name, why }));
+                let [from, to] = ["original_model", "fallback_model"].map(|name| text(&message[name]));
+                let why = text(&message["trigger"]).replace('_', " ");
+                steps.push(Step::other_model(from, to, &why));
             }
             "session_state_changed" => {
                 (self.work.announced, self.work.busy) = (true, text(&message["state"]) != "idle");
@@ -197,10 +195,8 @@ impl Turn {
             return;
         }
         let version = text(&message["claude_code_version"]);
-        if older(version, OLDEST) {
-            let sentence = format!("claude {version} is too old: clinvk needs {OLDEST} or newer");
-            steps.push(Step::failed(Kind::NotInstalled, sentence));
-            return;
+        if let Some(failure) = too_old("claude", version, OLDEST) {
+            return steps.push(Step::Finished(Err(failure)));
         }
         let session = string(&message["session_id"]);
         if self.asked_session.is_some() && self.asked_session != session {

@@ -1,5 +1,6 @@
 //! Why a turn of claude's failed: what its results and its words mean.
 
+use crate::backend::kind_in;
 use crate::base::json::{string, text};
 use crate::model::error::{Failure, Kind};
 use serde_json::Value;
@@ -69,6 +70,5 @@ pub(super) fn kind_of_words(words: &str) -> Option<Kind> {
         ("argument missing", Kind::VendorFlag),
         ("is invalid", Kind::VendorFlag),
     ];
-    let words = words.to_lowercase();
-    PATTERNS.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
+    kind_in(&words.to_lowercase(), PATTERNS)
 }

@@ -7,10 +7,11 @@
 
 mod opening;
 
+use super::failure;
 use super::items::Items;
+use super::plan::Plan;
 use super::questions::Questions;
 use super::usage::ThreadUsage;
-use super::{Plan, failure};
 use crate::backend::jsonrpc::{self, Message, Rpc};
 use crate::backend::reader::Reader;
 use crate::backend::{Dialogue, Ended, Step, Steps};
@@ -186,7 +187,10 @@ impl AppServer {
             {
                 steps.push(Step::Event(Event::Thinking("\n\n".to_owned())));
             }
-            "model/rerouted" => self.rerouted(params, steps),
+            "model/rerouted" => {
+                let [from, to, why] = ["fromModel", "toModel", "reason"].map(|name| text(&params[name]));
+                steps.push(Step::other_model(from, to, why));
+            }
             "warning" | "guardianWarning" => self.warn(string(&params["message"]), steps),
             "configWarning" => {
                 let words = [&params["summary"], &params["details"]];
@@ -215,13 +219,6 @@ impl AppServer {
         self.items.sign_of_life(steps);
         let usage = self.usage.update(thread, &params["tokenUsage"]);
         steps.push(Step::Event(Event::Usage(usage)));
-    }
-
-    /// Another model answers than the one that was asked.
-    fn rerouted(&mut self, params: &Value, steps: &mut Steps) {
-        let (from, to) = (text(&params["fromModel"]), text(&params["toModel"]));
-        let why = format!("`{to}` answers instead of `{from}`: {}", text(&params["reason"]));
-        steps.push(Step::Event(Event::Model { name: to.to_owned(), why }));
     }
 
     /// An `error` with `willRetry` is none yet; one without is followed by the end of the turn, which repeats it.

@@ -1,6 +1,6 @@
 //! What codex's errors mean: one table of its words for them, one of HTTP statuses, one of patterns.
 
-use crate::backend::Ended;
+use crate::backend::{Ended, kind_in};
 use crate::base::json;
 use crate::model::error::{Failure, Kind, words_of_stderr};
 use serde_json::Value;
@@ -89,7 +89,7 @@ pub(super) fn of_turn(error: &Value) -> Failure {
     // The body of a 400 comes raw, as "other".
     let is_refused_request = name == "badRequest" || body(error).is_some();
     let raw = words(error).to_lowercase();
-    let kind = named.or_else(|| status.and_then(of_status)).or_else(|| find(PATTERNS, &raw));
+    let kind = named.or_else(|| status.and_then(of_status)).or_else(|| kind_in(&raw, PATTERNS));
     Failure::new(
         kind.unwrap_or(if is_refused_request { Kind::InvalidRequest } else { Kind::Crash }),
         sentence,
@@ -102,7 +102,7 @@ pub(super) fn of_request(error: &Value) -> Failure {
     let lower = message.to_lowercase();
     let kind = if error["data"]["input_error_code"] == "input_too_large" {
         Kind::InvalidRequest
-    } else if let Some(kind) = find(SESSIONS, &lower) {
+    } else if let Some(kind) = kind_in(&lower, SESSIONS) {
         kind
     } else {
         // "Invalid request: ...", "failed to load configuration: ...".
@@ -153,8 +153,4 @@ fn of_status(status: u64) -> Option<Kind> {
         408 | 500..=599 => Some(Kind::Overloaded),
         _ => None,
     }
-}
-
-fn find(table: &[(&str, Kind)], words: &str) -> Option<Kind> {
-    table.iter().find(|(pattern, _)| words.contains(pattern)).map(|(_, kind)| *kind)
 }

@@ -6,7 +6,7 @@
 
 use super::{OLDEST, failure};
 use crate::backend::acp::Quirks;
-use crate::backend::{Ended, older};
+use crate::backend::{Ended, too_old};
 use crate::base::json::{Value, text};
 use crate::model::error::{Failure, Kind};
 use crate::model::task::Task;
@@ -37,14 +37,7 @@ impl Quirks for GeminiQuirks {
     }
 
     fn greeted(&self, info: &Value) -> Result<(), Failure> {
-        let version = text(&info["version"]);
-        match older(version, OLDEST) {
-            false => Ok(()),
-            true => {
-                let sentence = format!("gemini {version} is too old: clinvk needs {OLDEST} or newer");
-                Err(Failure::new(Kind::NotInstalled, sentence))
-            }
-        }
+        too_old("gemini", text(&info["version"]), OLDEST).map_or(Ok(()), Err)
     }
 
     /// Each waits for a lock that the others hold, every time twice as long.

@@ -4,7 +4,7 @@
 use super::{AppServer, INITIALIZE, INJECT, MODELS, OPEN, SETTINGS, TURN, initialized, request};
 use crate::backend::codex::{OLDEST, failure, model, provider};
 use crate::backend::jsonrpc::Rpc;
-use crate::backend::{Step, Steps, older};
+use crate::backend::{Step, Steps, too_old};
 use crate::base::collect::inserted;
 use crate::base::json::{json, string, text};
 use crate::model::error::Kind;
@@ -24,7 +24,7 @@ impl AppServer {
             (Some(MODELS), answer) => {
                 self.models = answer.unwrap_or_default()["data"].take();
                 if let Some(alias) = self.plan.alias {
-                    self.plan.put("model", model::behind(alias, &self.models).into());
+                    self.plan.thread["model"] = model::behind(alias, &self.models).into();
                 }
                 self.open(steps);
             }
@@ -43,9 +43,8 @@ impl AppServer {
         if !version.starts_with(|c: char| c.is_ascii_digit()) {
             let message = format!("codex does not tell its version: clinvk needs {OLDEST} or newer");
             steps.push(Step::warning(message));
-        } else if older(version, OLDEST) {
-            let message = format!("codex {version} is too old: clinvk needs {OLDEST} or newer");
-            return self.fail(Kind::NotInstalled, message, steps);
+        } else if let Some(failure) = too_old("codex", version, OLDEST) {
+            return self.finish(Err(failure), steps);
         }
         steps.push(Step::Send(initialized()));
         request(SETTINGS, "config/read", json!({"includeLayers": false}), steps);
@@ -88,7 +87,7 @@ impl AppServer {
     }
 
     fn open(&mut self, steps: &mut Steps) {
-        let line = Rpc::Unmarked.request(OPEN, self.plan.open, Value::Object(self.plan.thread.clone()));
+        let line = Rpc::Unmarked.request(OPEN, self.plan.open, self.plan.thread.clone());
         steps.push(match self.plan.servers.is_empty() {
             true => Step::Send(line),
             false => Step::unlogged(line),
@@ -111,7 +110,7 @@ impl AppServer {
             if !self.plan.lenient {
                 return self.fail(Kind::InvalidRequest, message, steps);
             }
-            self.plan.turn.remove("effort");
+            self.plan.turn.as_object_mut().map(|turn| turn.remove("effort"));
             steps.push(Step::warning(message));
         }
         let is_bounded = self.bounded.as_deref() == result["modelProvider"].as_str();
@@ -122,8 +121,8 @@ impl AppServer {
             request(INJECT, "thread/inject_items", json!({"threadId": thread, "items": [item]}), steps);
         }
         let mut turn = std::mem::take(&mut self.plan.turn);
-        turn.insert("threadId".to_owned(), thread.as_str().into());
-        request(TURN, "turn/start", Value::Object(turn), steps);
+        turn["threadId"] = thread.as_str().into();
+        request(TURN, "turn/start", turn, steps);
         steps.push(Step::Asked);
         self.thread = Some(thread);
     }
