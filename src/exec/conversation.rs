@@ -6,7 +6,7 @@ mod limits;
 mod stopping;
 
 use super::lines::{Cutter, LONGEST_LINE, TooLong};
-use super::pipes::{self, Outbox, Pipes, READ};
+use super::pipes::{self, Pipes, READ};
 use super::terminals::ClientTools;
 use super::{Control, Partner, Report, Stop, stop_signal};
 use crate::backend::{Dialogue, Launch, Step, Steps};
@@ -33,11 +33,8 @@ const LARGEST_PIPE: usize = 1 << 20;
 
 /// One conversation with one child, from its first line to its exit.
 pub(super) struct Conversation<'a> {
-    stdin: Option<File>,
-    stdout: Option<File>,
-    stderr: Option<File>,
-    /// What is still to be written to the child; then its input is closed, where it gets no more.
-    outbox: Outbox,
+    pipes: Pipes,
+    /// Its input is closed when all is written.
     close_stdin: bool,
     cutter: Cutter,
     /// What is read goes here first: too large for the stack of a thread that serves one client.
@@ -68,14 +65,8 @@ impl<'a> Conversation<'a> {
         partner: &'a dyn Partner,
         tools: ClientTools<'a>,
     ) -> Conversation<'a> {
-        let Pipes { opening, stdin, stdout, stderr } = pipes;
-        let mut outbox = Outbox::default();
-        outbox.push(opening);
         Conversation {
-            stdin,
-            stdout,
-            stderr,
-            outbox,
+            pipes,
             close_stdin: false,
             cutter: Cutter::new(launch.framing),
             buffer: vec![0; FIRST_READ],
@@ -126,9 +117,9 @@ impl<'a> Conversation<'a> {
         match step {
             Step::Send(line) => {
                 log::debug!(target: DIALOGUE, "> {line}");
-                self.outbox.push(line + "\n");
+                self.pipes.outbox.push(line + "\n");
             }
-            Step::SendRaw(text) => self.outbox.push(text),
+            Step::SendRaw(text) => self.pipes.outbox.push(text),
             Step::CloseStdin => self.close_stdin = true,
             Step::Asked | Step::Answering | Step::Alarm(_) => {}
             Step::Event(event) => self.tell(&event),
@@ -210,16 +201,15 @@ impl<'a> Conversation<'a> {
     /// Waits for the next thing to happen, and lets it.
     fn wait(&mut self) -> io::Result<()> {
         self.is_idle = true;
-        self.outbox.write(&mut self.stdin);
-        if self.outbox.is_empty() && self.close_stdin {
-            self.stdin = None;
+        self.pipes.write();
+        if self.pipes.outbox.is_empty() && self.close_stdin {
+            self.pipes.stdin = None;
         }
         let readable = |pipe: &Option<File>| {
             pipe.as_ref().map_or_else(Watch::nothing, |pipe| Watch::readable(pipe.as_fd()))
         };
-        let mut watches = vec![readable(&self.stdout), readable(&self.stderr)];
-        let stdin = self.stdin.as_ref().filter(|_| !self.outbox.is_empty());
-        watches.extend(stdin.map(|stdin| Watch::writable(stdin.as_fd())));
+        let mut watches = vec![readable(&self.pipes.stdout), readable(&self.pipes.stderr)];
+        watches.extend(self.pipes.writable());
         // Once thrown it stays readable: then only the clock is watched.
         watches.extend((!self.control.cancel.is_thrown()).then(|| self.control.cancel.watch()));
         watches.extend(self.tools.watches());
@@ -244,7 +234,7 @@ impl<'a> Conversation<'a> {
 
     fn wait_limit(&self) -> Duration {
         // A child that has closed its output is about to exit: that is waited for with short steps.
-        let tick = match (&self.stdout, self.exit) {
+        let tick = match (&self.pipes.stdout, self.exit) {
             (Some(_), None) if !self.tools.are_ending() => TICK,
             // The longer it takes, the longer the steps: it may live on for hours.
             (_, None) => (self.limits.silence() / 8).clamp(Duration::from_millis(1), TICK),
@@ -257,7 +247,7 @@ impl<'a> Conversation<'a> {
     /// Returns how much it has read.
     fn read_stderr(&mut self) -> usize {
         let mut buffer = [0; 4096];
-        let words = pipes::read_stderr(&mut self.stderr, &mut buffer);
+        let words = self.pipes.read_stderr(&mut buffer);
         self.stderr_tail.extend_from_slice(words);
         pipes::keep_tail(&mut self.stderr_tail);
         words.len()
@@ -265,7 +255,7 @@ impl<'a> Conversation<'a> {
 
     fn read_stdout(&mut self) {
         let (mut buffer, mut cutter) = (std::mem::take(&mut self.buffer), std::mem::take(&mut self.cutter));
-        let read = pipes::read(&mut self.stdout, &mut buffer);
+        let read = pipes::read(&mut self.pipes.stdout, &mut buffer);
         let count = read.as_ref().map_or(0, |bytes| bytes.len());
         let heard = match read {
             Ok(bytes) => cutter
@@ -274,10 +264,10 @@ impl<'a> Conversation<'a> {
             Err(error) => Err(format!("its output cannot be read: {error}")),
         };
         // Only now: while we wait for our own reader, the child is not the one that is silent.
-        if count > 0 || self.stdout.is_none() {
+        if count > 0 || self.pipes.stdout.is_none() {
             self.limits.heard();
         }
-        if self.stdout.is_none() {
+        if self.pipes.stdout.is_none() {
             cutter.end(|line| self.hear(line));
         }
         if count == buffer.len() {
@@ -285,7 +275,7 @@ impl<'a> Conversation<'a> {
         }
         (self.cutter, self.buffer) = (cutter, buffer);
         if let Err(problem) = heard {
-            self.stdout = None;
+            self.pipes.stdout = None;
             self.finish(Err(Failure::new(Kind::Unreadable, problem)));
         }
     }

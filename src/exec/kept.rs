@@ -5,11 +5,10 @@ mod hub; // the thread of one
 
 use super::conversation::Conversation;
 use super::live::Live;
-use super::pipes::Pipes;
+use super::pipes::{Outbox, Pipes};
 use super::terminals::ClientTools;
-use super::{Control, Files, Partner, Report, as_program, marker, open_directories, opening, tree};
+use super::{Control, Files, Partner, Report, marker, tree};
 use crate::backend::{Dialogue, Launch, Mux, Seat};
-use crate::base::logging::DIALOGUE;
 use crate::base::sync::{lock, wait};
 use crate::base::sys::{self, Exit};
 use crate::base::world::World;
@@ -130,19 +129,10 @@ impl Kept {
                 Ok(files) => files,
                 Err(error) => return drop(tell.send(Err(error))),
             };
-            let args = launch.words(&marker);
-            let child = open_directories(&launch).and_then(|dir| {
-                let fail = |error| Error::Start { program: program.display().to_string(), error };
-                let started = as_program(&program, &args, &launch, dir, &marker, &world);
-                let opening = opening(&launch, &started);
-                let (child, live) = Live::start(started, &marker).map_err(fail)?;
-                Ok((child.pid, Pipes::of(child, opening), live))
-            });
-            let (pid, pipes, mut live) = match child {
-                Ok(child) => child,
+            let (pid, pipes, mut live) = match super::start(&program, &launch, &marker, &world) {
+                Ok(started) => started,
                 Err(error) => return drop(tell.send(Err(error))),
             };
-            log::debug!(target: DIALOGUE, "started pid {pid} to be kept: {} {:?}", program.display(), args);
             // Who started it waits for this.
             let _ = tell.send(Ok(pid));
             let exit = Hub::new(pid, pipes, &launch, &of_thread, &live, grace).hold();
@@ -334,6 +324,6 @@ fn pipe() -> io::Result<(File, File)> {
 fn pipes() -> io::Result<(Pipes, Ends)> {
     let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?, pipe()?);
     let ends = Ends { stdin: their_stdin, stdout: Some(their_stdout), stderr: their_stderr };
-    let opening = String::new();
-    Ok((Pipes { opening, stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) }, ends))
+    let outbox = Outbox::default();
+    Ok((Pipes { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr), outbox }, ends))
 }

@@ -25,6 +25,7 @@ pub(crate) use output::version;
 pub use output::{Printed, output};
 
 use crate::backend::{Dialogue, Ended, Launch, MARKER, StopSignal};
+use crate::base::logging::DIALOGUE;
 use crate::base::sync::lock;
 use crate::base::sys;
 use crate::base::sys::{Exit, Program};
@@ -211,28 +212,27 @@ pub fn run(
     listener: &mut dyn Listener,
 ) -> Result<Report, Error> {
     let _files = Files::write(launch, world)?;
-    let dir = open_directories(launch)?;
-    let start = |error| Error::Start { program: program.display().to_string(), error };
+    let (pid, pipes, mut live) = start(program, launch, marker, world)?;
+    let tools = ClientTools::new(launch, marker, world, &live);
+    let alone = Alone { pid, live: &live };
+    let result = Conversation::new(pipes, launch, dialogue, control, listener, &alone, tools).hold();
+    live.end(Some(pid));
+    result.map_err(|error| Error::System { what: "listen to a program", error })
+}
+
+/// Starts a launch's program in its directory, where all that it is to reach is there: its number, and our ends of its pipes.
+fn start(program: &Path, launch: &Launch, marker: &str, world: &World) -> Result<(i32, Pipes, Live), Error> {
+    let dir = open_directory(&launch.dir)?;
+    launch.reach.iter().try_for_each(|dir| open_directory(dir).map(drop))?;
     let args = launch.words(marker);
     let started = as_program(program, &args, launch, dir, marker, world);
     let opening = opening(launch, &started);
-    let (child, mut live) = Live::start(started, marker).map_err(start)?;
-    let pid = child.pid;
+    let fail = |error| Error::Start { program: program.display().to_string(), error };
+    let (child, live) = Live::start(started, marker).map_err(fail)?;
+    let (pid, dir) = (child.pid, launch.dir.display());
     // Not the environment: keys are in it.
-    log::debug!(
-        target: crate::base::logging::DIALOGUE,
-        "started pid {pid} in {}: {} {:?}",
-        launch.dir.display(),
-        program.display(),
-        args
-    );
-    let tools = ClientTools::new(launch, marker, world, &live);
-    let alone = Alone { pid, live: &live };
-    let result =
-        Conversation::new(Pipes::of(child, opening), launch, dialogue, control, listener, &alone, tools)
-            .hold();
-    live.end(Some(pid));
-    result.map_err(|error| Error::System { what: "listen to a program", error })
+    log::debug!(target: DIALOGUE, "started pid {pid} in {dir}: {} {args:?}", program.display());
+    Ok((pid, Pipes::of(child, opening), live))
 }
 
 /// A program that has one run and ends with it.
@@ -265,13 +265,6 @@ fn stop_signal(launch: &Launch) -> i32 {
         StopSignal::Interrupt => sys::SIGINT,
         StopSignal::Terminate => sys::SIGTERM,
     }
-}
-
-/// The directory that a program starts in, where all that it is to reach is there.
-fn open_directories(launch: &Launch) -> Result<OwnedFd, Error> {
-    let dir = open_directory(&launch.dir)?;
-    launch.reach.iter().try_for_each(|dir| open_directory(dir).map(drop))?;
-    Ok(dir)
 }
 
 /// A directory by the path that was checked. Where a name in it has become a link since, it is refused.

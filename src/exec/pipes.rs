@@ -3,11 +3,12 @@
 
 use crate::backend::Ended;
 use crate::base::logging::DIALOGUE;
-use crate::base::sys::{Child, Exit};
+use crate::base::sys::{Child, Exit, Watch};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// As much as a pipe holds, where its size was not changed.
@@ -17,19 +18,42 @@ pub(super) const LINGER: Duration = Duration::from_millis(200);
 /// How much of standard error is kept for messages.
 const STDERR_TAIL: usize = 8 << 10;
 
-/// Our ends of a program's pipes, or of what takes their place.
+/// Our ends of a program's pipes, or of what takes their place. One that is closed is gone.
 pub(super) struct Pipes {
-    /// What is written before all else: what a launcher's shell has to know.
-    pub(super) opening: String,
     pub(super) stdin: Option<File>,
     pub(super) stdout: Option<File>,
     pub(super) stderr: Option<File>,
+    /// What is still to be written to the program.
+    pub(super) outbox: Outbox,
 }
 
 impl Pipes {
+    /// `opening`: what is written before all else.
     pub(super) fn of(child: Child, opening: String) -> Pipes {
         let Child { stdin, stdout, stderr, .. } = child;
-        Pipes { opening, stdin, stdout, stderr }
+        let mut outbox = Outbox::default();
+        outbox.push(opening);
+        Pipes { stdin, stdout, stderr, outbox }
+    }
+
+    /// Writes what there is room for.
+    pub(super) fn write(&mut self) {
+        self.outbox.write(&mut self.stdin);
+    }
+
+    /// Wakes when there is room for what waits to be written.
+    pub(super) fn writable(&self) -> Option<Watch> {
+        let stdin = self.stdin.as_ref().filter(|_| !self.outbox.is_empty());
+        stdin.map(|stdin| Watch::writable(stdin.as_fd()))
+    }
+
+    /// Reads what the program says on standard error: for the log, and for messages.
+    pub(super) fn read_stderr<'a>(&mut self, buffer: &'a mut [u8]) -> &'a [u8] {
+        let words = read(&mut self.stderr, buffer).unwrap_or_default();
+        if !words.is_empty() {
+            log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(words).trim_end());
+        }
+        words
     }
 }
 
@@ -97,15 +121,6 @@ pub(super) fn read_into(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io:
     let came = read(pipe, &mut buffer)?;
     into.extend_from_slice(came);
     Ok(!came.is_empty())
-}
-
-/// The same with what a program that is talked to says on standard error: for the log, and for messages.
-pub(super) fn read_stderr<'a>(pipe: &mut Option<File>, buffer: &'a mut [u8]) -> &'a [u8] {
-    let words = read(pipe, buffer).unwrap_or_default();
-    if !words.is_empty() {
-        log::debug!(target: DIALOGUE, "! {}", String::from_utf8_lossy(words).trim_end());
-    }
-    words
 }
 
 /// Keeps the end of what was said on standard error.

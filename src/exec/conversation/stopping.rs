@@ -47,9 +47,9 @@ impl Conversation<'_> {
             let warning = Event::Progress { stage: "warning".to_owned(), message: message.to_owned() };
             let _ = self.listener.event(&warning);
         }
-        let before = self.outbox.bytes();
+        let before = self.pipes.outbox.bytes();
         self.step(|dialogue, steps| dialogue.interrupt(steps));
-        if self.outbox.bytes() > before {
+        if self.pipes.outbox.bytes() > before {
             self.enter(Stage::Asked, self.control.grace / 2);
         } else {
             self.signal(self.control.grace);
@@ -91,7 +91,7 @@ impl Conversation<'_> {
         }
         match self.exit {
             None => false,
-            Some(_) if self.stdout.is_none() => true,
+            Some(_) if self.pipes.stdout.is_none() => true,
             // Once the result is known, or the run was stopped, the words of grandchildren are not waited for.
             Some((_, at)) if self.stop.is_none() && now < at + LINGER => false,
             Some(_) => {
@@ -104,7 +104,7 @@ impl Conversation<'_> {
     /// Hears what the child left in a pipe that another process holds open, to the last line without an end.
     fn drain(&mut self) {
         for _ in 0..=LARGEST_PIPE / READ {
-            if !self.stdout.as_ref().is_some_and(|stdout| Watch::readable(stdout.as_fd()).is_awake()) {
+            if !self.pipes.stdout.as_ref().is_some_and(|stdout| Watch::readable(stdout.as_fd()).is_awake()) {
                 break;
             }
             self.read_stdout();

@@ -11,7 +11,7 @@ use crate::base::sync::lock;
 use crate::base::sys::{self, Exit, Watch};
 use crate::exec::lines::Cutter;
 use crate::exec::live::Live;
-use crate::exec::pipes::{self, Outbox, Pipes, READ};
+use crate::exec::pipes::{self, Pipes, READ};
 use crate::exec::stop_signal;
 use ending::{Ending, Strays};
 use guests::Guest;
@@ -32,10 +32,7 @@ const MOST_UNREAD: usize = 4 << 20;
 /// The thread of a kept program.
 pub(super) struct Hub<'a> {
     pid: i32,
-    stdin: Option<File>,
-    stdout: Option<File>,
-    stderr: Option<File>,
-    outbox: Outbox,
+    pipes: Pipes,
     cutter: Cutter,
     guests: BTreeMap<Seat, Guest>,
     shared: &'a Shared,
@@ -60,15 +57,9 @@ impl<'a> Hub<'a> {
         live: &'a Live,
         grace: Duration,
     ) -> Hub<'a> {
-        let Pipes { opening, stdin, stdout, stderr } = pipes;
-        let mut outbox = Outbox::default();
-        outbox.push(opening);
         Hub {
             pid,
-            stdin,
-            stdout,
-            stderr,
-            outbox,
+            pipes,
             cutter: Cutter::new(launch.framing),
             guests: BTreeMap::new(),
             shared,
@@ -107,7 +98,7 @@ impl<'a> Hub<'a> {
         say(&mut **lock(&self.shared.mux), &mut routes);
         for route in routes {
             match route {
-                Route::ToProgram(line) => self.outbox.push(line + "\n"),
+                Route::ToProgram(line) => self.pipes.outbox.push(line + "\n"),
                 Route::ToRun(seat, line) => {
                     if let Some(guest) = self.guests.get_mut(&seat) {
                         guest.outbox.push(line + "\n");
@@ -153,23 +144,22 @@ impl<'a> Hub<'a> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        if self.stdin.is_some() {
-            self.outbox.write(&mut self.stdin);
+        if self.pipes.stdin.is_some() {
+            self.pipes.write();
             let is_open = |stdin: &File| !Watch::other_side_gone(stdin.as_fd()).is_awake();
-            if !self.stdin.as_ref().is_some_and(is_open) {
-                self.stdin = None;
+            if !self.pipes.stdin.as_ref().is_some_and(is_open) {
+                self.pipes.stdin = None;
                 self.spoil("it has closed its input");
             }
         }
         let is_read = self.is_read();
         let mut watches = vec![Watch::readable(self.shared.wake.0.as_fd())];
-        let out = self.stdout.as_ref().filter(|_| is_read);
+        let out = self.pipes.stdout.as_ref().filter(|_| is_read);
         watches.extend(out.map(|fd| Watch::readable(fd.as_fd())));
-        watches.extend(self.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
-        let stdin = self.stdin.as_ref().filter(|_| !self.outbox.is_empty());
-        watches.extend(stdin.map(|fd| Watch::writable(fd.as_fd())));
+        watches.extend(self.pipes.stderr.as_ref().map(|fd| Watch::readable(fd.as_fd())));
+        watches.extend(self.pipes.writable());
         // A run that says much waits for the program as it would for its own.
-        let hears = self.outbox.bytes() < MOST_UNREAD;
+        let hears = self.pipes.outbox.bytes() < MOST_UNREAD;
         for guest in self.guests.values() {
             let speaks = hears && guest.left.is_none();
             watches.extend(speaks.then(|| Watch::readable(guest.ends.stdin.as_fd())));
@@ -178,7 +168,7 @@ impl<'a> Hub<'a> {
         }
         let is_quiet = self.guests.is_empty() && self.stage.is_none() && !self.strays.are_there();
         let limit = match () {
-            () if self.exit.is_some() || self.stdout.is_none() => LAST_TICK,
+            () if self.exit.is_some() || self.pipes.stdout.is_none() => LAST_TICK,
             () if is_quiet => IDLE_TICK,
             () => TICK,
         };
@@ -204,7 +194,7 @@ impl<'a> Hub<'a> {
 
     fn hear_stderr(&mut self) {
         let mut buffer = [0; 4096];
-        let words = pipes::read_stderr(&mut self.stderr, &mut buffer);
+        let words = self.pipes.read_stderr(&mut buffer);
         // Of which of several runs it speaks is not known.
         let runs = self.guests.len();
         if let (1, Some(guest), false) = (runs, self.guests.values_mut().next(), words.is_empty()) {
@@ -213,12 +203,12 @@ impl<'a> Hub<'a> {
     }
 
     fn hear_program(&mut self) {
-        if self.stdout.is_none() {
+        if self.pipes.stdout.is_none() {
             return;
         }
         let mut buffer = [0; READ];
-        let bytes = pipes::read(&mut self.stdout, &mut buffer).unwrap_or_default();
-        if self.stdout.is_none() {
+        let bytes = pipes::read(&mut self.pipes.stdout, &mut buffer).unwrap_or_default();
+        if self.pipes.stdout.is_none() {
             self.spoil("it has closed its output");
             self.closed = Some(Instant::now());
         }
@@ -237,7 +227,7 @@ impl<'a> Hub<'a> {
         self.cutter = cutter;
         if taken.is_err() {
             self.spoil("a line of its output is too long");
-            self.stdout = None;
+            self.pipes.stdout = None;
             self.live.tree().signal_all(sys::SIGKILL);
         }
     }

@@ -78,7 +78,7 @@ impl Hub<'_> {
             }
             return None;
         };
-        if self.stdout.is_some() && at.elapsed() < LINGER {
+        if self.pipes.stdout.is_some() && at.elapsed() < LINGER {
             return None;
         }
         self.spoil("it has ended");
@@ -101,7 +101,7 @@ impl Hub<'_> {
             Some((Ending::Killed, _)) => return,
         };
         self.stage = Some((next, Instant::now()));
-        self.stdin = None;
+        self.pipes.stdin = None;
         let mut tree = self.live.tree();
         match next {
             Ending::Closed => tree.remember(),

@@ -123,7 +123,7 @@ impl Hub<'_> {
             self.guests.values_mut().for_each(|guest| guest.since = Instant::now());
         }
         // One that has closed its input may have left a run's words in it, but for those of the first.
-        let may_be_unheard = |seat: &Seat| self.stdin.is_none() && *seat > 1;
+        let may_be_unheard = |seat: &Seat| self.pipes.stdin.is_none() && *seat > 1;
         let silent: Vec<Seat> = (self.guests.iter())
             .filter(|(seat, guest)| !guest.heard || may_be_unheard(seat))
             .filter(|(_, guest)| guest.since.elapsed() > ANSWERS_WITHIN)
