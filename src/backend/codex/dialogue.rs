@@ -162,7 +162,6 @@ impl AppServer {
             }
             return;
         }
-        let (item, id) = (&params["item"], text(&params["itemId"]));
         match method {
             "turn/started" => {
                 self.turn = string(&params["turn"]["id"]).or(self.turn.take());
@@ -176,17 +175,7 @@ impl AppServer {
             "thread/goal/updated" => self.pursues = params["goal"]["status"] == "active",
             "thread/goal/cleared" => self.pursues = false,
             "error" => self.failed(params, steps),
-            "item/started" => self.items.started(item, steps),
-            "item/completed" => self.items.completed(item, steps),
-            "item/agentMessage/delta" => self.items.message(id, text(&params["delta"]), steps),
-            "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
-                self.items.thought(id, text(&params["delta"]), steps);
-            }
-            "item/reasoning/summaryPartAdded"
-                if params["summaryIndex"].as_u64().is_some_and(|index| index > 0) =>
-            {
-                steps.push(Step::Event(Event::Thinking("\n\n".to_owned())));
-            }
+            method if method.starts_with("item/") => self.items.notified(method, params, steps),
             "model/rerouted" => {
                 let [from, to, why] = ["fromModel", "toModel", "reason"].map(|name| text(&params[name]));
                 steps.push(Step::other_model(from, to, why));

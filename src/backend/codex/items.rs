@@ -32,7 +32,22 @@ impl Items {
         Items { json, ..Items::default() }
     }
 
-    pub(super) fn started(&mut self, item: &Value, steps: &mut Steps) {
+    /// What codex notifies of an item: that it is there, a piece of it, or that it is complete.
+    pub(super) fn notified(&mut self, method: &str, params: &Value, steps: &mut Steps) {
+        let (id, piece) = (text(&params["itemId"]), text(&params["delta"]));
+        match method {
+            "item/started" => self.started(&params["item"], steps),
+            "item/completed" => self.completed(&params["item"], steps),
+            "item/agentMessage/delta" => self.message(id, piece, steps),
+            "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => self.thought(id, piece, steps),
+            "item/reasoning/summaryPartAdded" if params["summaryIndex"].as_u64().is_some_and(|at| at > 0) => {
+                steps.push(Step::Event(Event::Thinking("\n\n".to_owned())));
+            }
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, item: &Value, steps: &mut Steps) {
         if item["type"] != "userMessage" {
             self.sign_of_life(steps);
         }
@@ -46,7 +61,7 @@ impl Items {
     }
 
     /// A piece of the message of that id.
-    pub(super) fn message(&mut self, id: &str, piece: &str, steps: &mut Steps) {
+    fn message(&mut self, id: &str, piece: &str, steps: &mut Steps) {
         self.sign_of_life(steps);
         if !self.asides.contains(id) {
             let piece = self.answer.piece(id, piece);
@@ -55,13 +70,13 @@ impl Items {
     }
 
     /// A piece of the reasoning of that id.
-    pub(super) fn thought(&mut self, id: &str, piece: &str, steps: &mut Steps) {
+    fn thought(&mut self, id: &str, piece: &str, steps: &mut Steps) {
         self.sign_of_life(steps);
         self.thoughts.insert(id.to_owned());
         steps.push(Step::Event(Event::Thinking(piece.to_owned())));
     }
 
-    pub(super) fn completed(&mut self, item: &Value, steps: &mut Steps) {
+    fn completed(&mut self, item: &Value, steps: &mut Steps) {
         let id = text(&item["id"]);
         self.commands.remove(id);
         match item["type"].as_str() {

@@ -59,45 +59,11 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(task: &Task) -> Plan {
         let access = Access::of(task.approval, task.sandbox);
-        let mut thread = json!({});
-        let mut put = |key: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                thread[key] = value;
-            }
-        };
-        let word = |word: Option<&str>| word.map(Value::from);
-        // What asks codex's own reviewing model instead of us would not be the approval that was asked for.
-        put("approvalsReviewer", access.policy.map(|_| Value::from("user")));
-        put("approvalPolicy", word(access.policy));
-        put("sandbox", word(sandbox_word(access.sandbox)));
-        let alias = task.model.as_deref().and_then(model::alias);
-        put("model", word(task.model.as_deref().filter(|_| alias.is_none())));
-        put("baseInstructions", word(task.system.as_deref()));
-        put("config", config(task));
-        let open = match (&task.resume, task.ephemeral) {
-            // Without `cwd`: a `thread/start` with one and with a sandbox that can write makes codex *trust* the
-            // directory, on disk and for good, and run the MCP servers of its `.codex/config.toml` at once. It works
-            // in the child's own directory all the same.
-            (None, ephemeral) => {
-                put("developerInstructions", word(task.append_system.as_deref()));
-                put("ephemeral", ephemeral.then_some(Value::Bool(true)));
-                "thread/start"
-            }
-            (Some(session), ephemeral) => {
-                put("threadId", Some(Value::from(session.as_str())));
-                // The old turns would come as one line of any length.
-                put("excludeTurns", Some(Value::Bool(true)));
-                // Else it works where the session was made. This one trusts nothing.
-                put("cwd", Some(Value::from(task.dir.display().to_string())));
-                // A resumed session is written to even when it is asked to be ephemeral; a fork is not.
-                put("ephemeral", ephemeral.then_some(Value::Bool(true)));
-                if ephemeral { "thread/fork" } else { "thread/resume" }
-            }
-        };
+        let (open, thread) = thread(task, &access);
         Plan {
             open,
             thread,
-            alias,
+            alias: task.model.as_deref().and_then(model::alias),
             ultra: task.effort == Some(Effort::Ultra),
             lenient: task.lenient,
             // `developerInstructions` are silently ignored when a thread is resumed or forked.
@@ -125,6 +91,41 @@ impl Plan {
     pub(super) fn config(&mut self, key: &str, value: Value) {
         self.thread["config"][key] = value;
     }
+}
+
+/// The request that opens the thread, and its parameters.
+fn thread(task: &Task, access: &Access) -> (&'static str, Value) {
+    let mut thread = json!({
+        // A resumed session is written to even when it is asked to be ephemeral; a fork is not.
+        "ephemeral": task.ephemeral.then_some(true),
+        "approvalPolicy": access.policy,
+        // What asks codex's own reviewing model instead of us would not be the approval that was asked for.
+        "approvalsReviewer": access.policy.map(|_| "user"),
+        "sandbox": sandbox_word(access.sandbox),
+        "model": task.model.as_deref().filter(|model| model::alias(model).is_none()),
+        "baseInstructions": task.system,
+        "config": config(task),
+    });
+    let open = match &task.resume {
+        // Without `cwd`: a `thread/start` with one and with a sandbox that can write makes codex *trust* the directory, on
+        // disk and for good, and run the MCP servers of its `.codex/config.toml` at once. It works in the child's own
+        // directory all the same.
+        None => {
+            thread["developerInstructions"] = task.append_system.as_deref().into();
+            "thread/start"
+        }
+        Some(session) => {
+            thread["threadId"] = session.as_str().into();
+            // The old turns would come as one line of any length.
+            thread["excludeTurns"] = true.into();
+            // Else it works where the session was made. This one trusts nothing.
+            thread["cwd"] = task.dir.display().to_string().into();
+            if task.ephemeral { "thread/fork" } else { "thread/resume" }
+        }
+    };
+    // What is not asked for is not said.
+    thread.as_object_mut().into_iter().for_each(|members| members.retain(|_, value| !value.is_null()));
+    (open, thread)
 }
 
 /// What codex is told about approvals and the sandbox, and what its questions are answered.
@@ -166,8 +167,8 @@ fn sandbox_word(sandbox: Sandbox) -> Option<&'static str> {
     }
 }
 
-/// Settings for this thread alone, over those of the user's files.
-fn config(task: &Task) -> Option<Value> {
+/// Settings for this thread alone, over those of the user's files; `null` where there are none.
+fn config(task: &Task) -> Value {
     let mut config = Value::Null;
     if !task.add_dirs.is_empty() {
         let roots = task.add_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
@@ -198,7 +199,7 @@ fn config(task: &Task) -> Option<Value> {
         config["features"] = Value::Object(inserted(off));
         config["web_search"] = "disabled".into();
     }
-    Some(config).filter(|config| !config.is_null())
+    config
 }
 
 /// An MCP server in codex's words.
