@@ -31,7 +31,7 @@ pub struct Agent {
 
 /// The agent of that name.
 pub fn find(name: &str) -> Option<&'static Agent> {
-    if BUILT_IN.contains(&name) { None } else { TABLE.get(name) }
+    if BUILT_IN.contains(&name) { None } else { TABLE.get(name).map(|row| &**row) }
 }
 
 /// The names, sorted.
@@ -59,6 +59,17 @@ pub(super) fn complete(settings: &mut Settings) {
 }
 
 impl Agent {
+    fn read(name: &str, row: &RawValue) -> Agent {
+        let Written { install, login, tested, note, backend } =
+            serde_json::from_str(row.get()).expect("a test reads every row");
+        let text = format!("{{\"backends\": {{{}: {backend}}}}}", json!(name));
+        let settings = file::settings_of_rows(&text).expect("a test reads every row");
+        let mut tree = json!({});
+        settings.iter().for_each(|(path, value)| file::put(&mut tree, path, value.clone()));
+        let config = BackendConfig::read(&tree["backends"][name]);
+        Agent { install, login, tested, note, config, settings }
+    }
+
     /// What a file would say of it.
     pub(super) fn settings(&self) -> impl Iterator<Item = (Path, (Value, Origin))> {
         self.settings.iter().map(|(path, value)| (path.clone(), (value.clone(), Origin::Agents)))
@@ -99,17 +110,18 @@ struct Written<'a> {
     backend: &'a RawValue,
 }
 
-static TABLE: LazyLock<BTreeMap<String, Agent>> = LazyLock::new(|| {
-    let rows: BTreeMap<String, Written<'_>> =
+/// The rows by name. Each is understood when it is asked for first: one command needs one of them, or none.
+static TABLE: LazyLock<BTreeMap<String, LazyLock<Agent, Row>>> = LazyLock::new(|| {
+    let rows: BTreeMap<String, &RawValue> =
         serde_json::from_str(include_str!("agents.json")).expect("a test reads every row");
-    let agents = rows.into_iter().map(|(name, row)| {
-        let Written { install, login, tested, note, backend } = row;
-        let text = format!("{{\"backends\": {{{}: {backend}}}}}", json!(name));
-        let settings = file::settings_of_rows(&text).expect("a test reads every row");
-        let mut tree = json!({});
-        settings.iter().for_each(|(path, value)| file::put(&mut tree, path, value.clone()));
-        let config = BackendConfig::read(&tree["backends"][name.as_str()]);
-        (name, Agent { install, login, tested, note, config, settings })
-    });
-    inserted(agents)
+    inserted(rows.into_iter().map(|(name, row)| {
+        let read: Row = Box::new({
+            let name = name.clone();
+            move || Agent::read(&name, row)
+        });
+        (name, LazyLock::new(read))
+    }))
 });
+
+/// A row that is not understood yet.
+type Row = Box<dyn FnOnce() -> Agent + Send>;
