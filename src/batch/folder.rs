@@ -9,6 +9,7 @@ use crate::base::{disk, json, sha256};
 use crate::model::error::{Error, Kind};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ struct Progress {
     /// How many there will be, where that is known.
     planned: Option<usize>,
     totals: Totals,
-    rows: Vec<Option<Row>>,
+    rows: BTreeMap<usize, Row>,
     since: Instant,
     written: Instant,
 }
@@ -72,7 +73,7 @@ impl Folder {
                     return Err(Error::Invalid(format!("`{}` is in use by {whom}", path.display())));
                 }
             };
-        let (planned, totals, rows, since) = (None, Totals::default(), Vec::new(), Instant::now());
+        let (planned, totals, rows, since) = (None, Totals::default(), BTreeMap::new(), Instant::now());
         let state = Mutex::new(Progress { planned, totals, rows, since, written: since });
         Ok(Folder { path: path.to_owned(), prefix, resumes: false, shard: None, state, _lock: lock })
     }
@@ -128,13 +129,9 @@ impl Folder {
         }
         let mut state = lock(&self.state);
         state.totals.count(finished);
-        let index = finished.label.index;
-        if state.rows.len() <= index {
-            state.rows.resize_with(index + 1, || None);
-        }
         let kind = finished.outcome.failure.as_ref().map(|failure| failure.kind);
         let file = finished.label.id.is_some().then(|| name.into_boxed_str());
-        state.rows[index] = Some(Row { file, is_kept, state: finished.state, kind });
+        state.rows.insert(finished.label.index, Row { file, is_kept, state: finished.state, kind });
         if state.written.elapsed() < REFRESH { Ok(()) } else { self.write_summary(&mut state, "running") }
     }
 
@@ -167,11 +164,10 @@ impl Folder {
             #[serde(skip_serializing_if = "Option::is_none")]
             file: Option<String>,
         }
-        let line = |(index, row): (usize, &Option<Row>)| {
-            let row = row.as_ref()?;
+        let line = |(&index, row): (&usize, &Row)| {
             let name = || row.file.as_ref().map_or_else(|| numbered(index), |file| file.to_string());
             let file = row.is_kept.then(name);
-            Some(Line { index, status: row.state.word(), kind: row.kind.map(Kind::word), file })
+            Line { index, status: row.state.word(), kind: row.kind.map(Kind::word), file }
         };
         let summary = Summary {
             status,
@@ -179,7 +175,7 @@ impl Folder {
             total_tasks: state.planned.unwrap_or(state.totals.all()),
             totals: state.totals,
             total_duration_seconds: state.since.elapsed().as_secs_f64(),
-            results: state.rows.iter().enumerate().filter_map(line).collect(),
+            results: state.rows.iter().map(line).collect(),
         };
         self.write(SUMMARY, &summary)?;
         state.written = Instant::now();

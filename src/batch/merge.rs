@@ -83,7 +83,7 @@ impl Merge {
             let mut best: Option<(Finished, PathBuf)> = None;
             for (number, folder) in same {
                 let path = self.folders[*folder].join(numbered(number - 1));
-                let finished = result(&path, position)?;
+                let finished = result(&path, number - 1, position)?;
                 if let Some((_, other)) = best.as_ref().filter(|(best, _)| best.digest != finished.digest) {
                     let (one, other) = (other.display(), path.display());
                     let sentence =
@@ -147,13 +147,13 @@ fn no_result(path: &Path) -> Error {
     Error::Invalid(format!("`{}` is no result of `map`", path.display()))
 }
 
-/// A result from its file, which is the next after so many.
-fn result(path: &Path, position: usize) -> Result<Finished, Error> {
+/// The result with that index from its file, which is the next after so many.
+fn result(path: &Path, index: usize, position: usize) -> Result<Finished, Error> {
     let value = read(path)?;
     let finished = Label::read(&value).and_then(|label| Finished::read(label, &value));
     let mut finished =
-        finished.filter(|finished| finished.label.index >= position).ok_or_else(|| no_result(path))?;
-    finished.label.left_out = finished.label.index - position;
+        finished.filter(|finished| finished.label.index == index).ok_or_else(|| no_result(path))?;
+    finished.label.left_out = index - position;
     finished.digest = value["digest"].as_str().map(str::to_owned);
     Ok(finished)
 }

@@ -74,13 +74,14 @@ impl Sessions for There<'_> {
         let (mut all, mut asked) = (Listing::default(), 0);
         loop {
             let number = (limit - asked).min(AT_ONCE);
-            let some = self.part(filter, offset + asked, number)?;
+            let from = offset.saturating_add(asked);
+            let some = self.part(filter, from, number)?;
             asked += number;
             all.sessions.extend(some.sessions);
             all.problems.extend(some.problems);
             all.total = some.total.min(counted);
             progress(all.sessions.len());
-            if asked == limit || offset + asked >= some.total {
+            if asked == limit || from.saturating_add(number) >= some.total {
                 return Ok(all);
             }
         }

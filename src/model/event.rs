@@ -246,6 +246,11 @@ impl Usage {
     }
 }
 
+/// A sum of dollars, which stays a number: JSON has no infinity.
+pub(crate) fn dollars(sum: f64) -> f64 {
+    sum.clamp(f64::MIN, f64::MAX)
+}
+
 /// Hears a run: a printer, a stream, one who collects the answer. An `Err` stops the run: the reader is gone, or it is an
 /// `Error` of ours that says why.
 pub trait Listener {

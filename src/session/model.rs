@@ -6,7 +6,7 @@ use crate::base::time::timestamp;
 use crate::base::words::words;
 use crate::base::world;
 use crate::model::error::Error;
-use crate::model::event::Usage;
+use crate::model::event::{Usage, dollars};
 use crate::model::fields::Text;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -55,7 +55,7 @@ impl Tokens {
         add(&mut self.reasoning_tokens, other.reasoning_tokens);
         self.cost = match (self.cost, other.cost) {
             (None, None) => None,
-            (sum, cost) => Some(sum.unwrap_or(0.0) + cost.unwrap_or(0.0)),
+            (sum, cost) => Some(dollars(sum.unwrap_or(0.0) + cost.unwrap_or(0.0))),
         };
     }
 

@@ -181,7 +181,7 @@ impl Run {
             let same = session.backend == end.backend;
             session.last_used_at.clone_from(&now);
             session.status = if failed { Status::Error } else { Status::Completed };
-            session.turn_count += u64::from(!failed);
+            session.turn_count = session.turn_count.saturating_add(u64::from(!failed));
             session.last_error =
                 end.failure.as_ref().map(|failure| shorten(&failure.message, bounds::LAST_ERROR));
             session.token_usage.add(&usage);

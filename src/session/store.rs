@@ -87,7 +87,8 @@ impl Store {
             session.status = Status::Active;
             // It is signed when a turn begins.
             if let Ok(lock) = fs::metadata(self.path(&session.id, "lock")) {
-                session.last_used_at = timestamp((lock.mtime() as u64, lock.mtime_nsec() as u32));
+                let seconds = u64::try_from(lock.mtime()).unwrap_or(0);
+                session.last_used_at = timestamp((seconds, lock.mtime_nsec() as u32));
             }
         }
         session

@@ -19,6 +19,7 @@ mod fuzz;
 mod index;
 mod kept;
 mod killed;
+mod limits;
 mod lists;
 mod processes;
 mod replayed;

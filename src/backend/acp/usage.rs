@@ -2,7 +2,7 @@
 
 use crate::base::json::Value;
 use crate::config::UsageOf;
-use crate::model::event::Usage;
+use crate::model::event::{Usage, dollars};
 
 /// Adds up what an agent tells.
 pub(super) struct Meter {
@@ -42,7 +42,7 @@ impl Meter {
             self.latest = counts;
             self.before.get_or_insert(if answers { Usage::default() } else { counts });
         }
-        self.cost = cost(update).map(|cost| (cost - self.cost_before).max(0.0)).or(self.cost);
+        self.cost = cost(update).map(|cost| dollars(cost - self.cost_before).max(0.0)).or(self.cost);
     }
 
     /// What the turn used, with the agent's answer; none where it says nothing of use.

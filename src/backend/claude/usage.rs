@@ -1,6 +1,6 @@
 //! What a run used, from the results of its turns.
 
-use crate::model::event::Usage;
+use crate::model::event::{Usage, dollars};
 use serde_json::{Map, Value};
 
 /// What the results so far say. Several come when the agent waited for its sub-agents and went on.
@@ -20,7 +20,7 @@ impl Used {
         if let Some(models) = result["model_usage_since_last_result"].as_object() {
             let since = of_models(models);
             let cost: f64 = models.values().filter_map(|counts| counts["costUSD"].as_f64()).sum();
-            let cost = self.sum.cost.unwrap_or(0.0) + cost;
+            let cost = dollars(self.sum.cost.unwrap_or(0.0) + cost);
             self.sum = Usage { cost: Some(cost), ..self.sum.plus(since) };
             return self.sum;
         }

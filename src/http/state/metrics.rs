@@ -326,6 +326,19 @@ mod tests {
         metrics
     }
 
+    #[test]
+    fn a_sum_of_tokens_stays_at_its_limit() {
+        let metrics = Metrics::default();
+        let usage = Usage { input: u64::MAX, output: u64::MAX, ..Usage::default() };
+        let ran = Ran { took: Duration::MAX, first_event: Some(Duration::MAX), usage, ..Ran::default() };
+        metrics.run("claude", &ran);
+        metrics.run("claude", &ran);
+        let text = metrics.render(&gauges());
+        assert_eq!(text.matches("clinvk_tokens_total{").count(), 2, "{text}");
+        assert_eq!(text.matches(" 18446744073709552000\n").count(), 2, "{text}");
+        assert!(!text.contains("inf\n") && !text.contains("NaN"), "{text}");
+    }
+
     fn gauges() -> Gauges {
         Gauges {
             sessions: 7,
