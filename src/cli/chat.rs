@@ -22,7 +22,7 @@ use crate::exec::{self, Cancel};
 use crate::model::error::{Error, Kind};
 use crate::model::fields::Word;
 use crate::model::task::OutputFormat;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -244,7 +244,11 @@ impl Chat<'_> {
         let path = self.engine.world.cwd.join(file);
         let fail = |error| Error::File { verb: "write", path: path.clone(), error };
         let mut out = OpenOptions::new().write(true).create_new(true).open(&path).map_err(fail)?;
-        out.write_all(text.as_bytes()).map_err(fail)
+        // Half of it would stand in the way of another try.
+        let written = out.write_all(text.as_bytes()).inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        });
+        written.map_err(fail)
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Fault {
     Full(usize),
     /// The call of this number fails (EIO): to write, to sync, to rename ...
     Broken(usize),
+    /// From the call of this number on, whatever changes the disk fails (EROFS).
+    ReadOnly(usize),
 }
 
 impl Fault {
@@ -23,6 +25,7 @@ impl Fault {
         match self {
             Fault::Full(_) => "No space left on device",
             Fault::Broken(_) => "Input/output error",
+            Fault::ReadOnly(_) => "Read-only file system",
         }
     }
 }
@@ -55,6 +58,7 @@ pub fn on_disk(run: Run, fault: Fault, root: &Path, log: &Path) -> Run {
     let (word, at) = match fault {
         Fault::Full(at) => ("full", at),
         Fault::Broken(at) => ("broken", at),
+        Fault::ReadOnly(at) => ("read-only", at),
     };
     run.env("LD_PRELOAD", library())
         .env("FAULT", word)
