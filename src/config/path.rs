@@ -25,10 +25,9 @@ pub(super) enum Place {
 
 impl Place {
     pub(super) fn of(path: &[String]) -> Option<Place> {
-        KEYS.iter().find_map(|key| {
+        KEYS.iter().filter(|key| leads_to(path, key)).find_map(|key| {
             let length = key.name.split('.').count();
             match path.len() {
-                _ if !leads_to(path, key) => None,
                 deep if deep < length => Some(Place::Section(key)),
                 deep if deep == length => Some(Place::Key(key)),
                 deep if deep == length + 1 && key.kind == Type::Map => Some(Place::Entry(key)),
@@ -112,9 +111,11 @@ impl Names {
 /// The section whose names are free that this path leads into, and the name in it.
 pub(super) fn named(path: &[String]) -> Option<(&'static str, &str)> {
     KEYS.iter().find_map(|key| {
-        let section = key.section()?;
+        let section = key
+            .section()
+            .filter(|section| section.split('.').zip(path).all(|(word, given)| word == given))?;
         let name = path.get(section.split('.').count())?;
-        section.split('.').zip(path).all(|(word, given)| word == given).then_some((section, name.as_str()))
+        Some((section, name.as_str()))
     })
 }
 

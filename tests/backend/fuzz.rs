@@ -5,7 +5,7 @@ mod kept;
 
 use super::acp::recorded;
 use super::servers;
-use crate::util::fuzz::{self, Chance};
+use crate::util::fuzz::{self, Chance, FEW};
 use crate::util::replay::{Played, data};
 use clinvk::backend::{Agents, Backend, Ended, Registry, Step, Steps, ToolError, ToolReply};
 use clinvk::config::Config;
@@ -13,9 +13,6 @@ use clinvk::model::event::Permission;
 use clinvk::model::task::{Approval, Effort, Sandbox, Task};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// `make check` tries as many of each: not 20,000, because a debug build plays only some hundreds a second.
-const DIALOGUES: u64 = 1000;
 
 /// What a program says, and the lines of its kind that may be mixed into it.
 struct Recording {
@@ -26,7 +23,7 @@ struct Recording {
 /// A line of a program.
 #[derive(Clone, PartialEq)]
 struct Line {
-    text: String,
+    text: Arc<str>,
     /// It is one that ends a turn, or was made from one.
     ends_turn: bool,
 }
@@ -42,7 +39,7 @@ impl Line {
         let is = |word: &str| text.contains(word);
         let ends_turn =
             is("turn/completed") || is("stopReason") || is(r#""type": "result""#) || is(r#""type":"result""#);
-        Line { text: text.to_owned(), ends_turn }
+        Line { text: text.into(), ends_turn }
     }
 }
 
@@ -103,7 +100,7 @@ fn changed(chance: &mut Chance, recordings: &[Recording]) -> (usize, Vec<Line>) 
     let lines = fuzz::list(chance, &recordings[at].lines, &recordings[other].lines, |chance, line| {
         let (text, ends_turn) = (fuzz::json_text(chance, &line.text, &[]), line.ends_turn);
         // The program's output is cut at its line ends.
-        *line = Line { text: text.replace('\n', " "), ends_turn };
+        *line = Line { text: text.replace('\n', " ").into(), ends_turn };
     });
     (at, lines)
 }
@@ -137,16 +134,26 @@ struct Conversation {
     used: Vec<String>,
     has_alarm: bool,
     result: Option<bool>,
+    /// How much was heard at once: a session's id, which is said again, may be as long.
+    longest: usize,
 }
 
 impl Conversation {
     fn new(backend: &dyn Backend, task: &Task) -> Conversation {
         let dialogue = backend.dialogue(task);
-        Conversation { dialogue, asked: Vec::new(), used: Vec::new(), has_alarm: false, result: None }
+        Conversation {
+            dialogue,
+            asked: Vec::new(),
+            used: Vec::new(),
+            has_alarm: false,
+            result: None,
+            longest: 0,
+        }
     }
 
     fn take(&mut self, steps: &Steps, heard: usize) -> Result<(), String> {
-        check(steps, heard)?;
+        self.longest = self.longest.max(heard);
+        check(steps, self.longest)?;
         for step in steps {
             match step {
                 Step::Ask(permission) => self.asked.push(permission.clone()),
@@ -221,10 +228,10 @@ fn converse(backend: &dyn Backend, lines: &[Line], chance: &mut Chance) -> Resul
     }
 }
 
-fn dialogues(name: &str, few: u64, recordings: &[Recording]) {
+fn dialogues(name: &str, recordings: &[Recording]) {
     fuzz::target(
         name,
-        few,
+        FEW,
         |chance| changed(chance, recordings),
         |(at, lines), chance| converse(&*recordings[*at].backend, lines, chance),
     );
@@ -232,22 +239,22 @@ fn dialogues(name: &str, few: u64, recordings: &[Recording]) {
 
 #[test]
 fn dialogues_with_claude_end_whatever_it_says() {
-    dialogues("dialogues of claude", DIALOGUES, &of_vendor("claude"));
+    dialogues("dialogues of claude", &of_vendor("claude"));
 }
 
 #[test]
 fn dialogues_with_codex_end_whatever_it_says() {
-    dialogues("dialogues of codex", DIALOGUES, &of_vendor("codex"));
+    dialogues("dialogues of codex", &of_vendor("codex"));
 }
 
 #[test]
 fn dialogues_with_gemini_end_whatever_it_says() {
-    dialogues("dialogues of gemini", DIALOGUES, &of_vendor("gemini"));
+    dialogues("dialogues of gemini", &of_vendor("gemini"));
 }
 
 #[test]
 fn dialogues_with_agents_end_whatever_they_say() {
-    dialogues("dialogues of agents", DIALOGUES, &of_agents());
+    dialogues("dialogues of agents", &of_agents());
 }
 
 /// What `make fuzz` has found: the lines of each, by the program that says them.
@@ -265,7 +272,9 @@ fn counts_that_are_no_counts_of_tokens_are_no_panic() {
         result.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         vec![result]
     };
-    let since = json!({"model_usage_since_last_result": {"a": of_models, "b": of_models}});
+    let mut costly = of_models.clone();
+    costly["costUSD"] = json!(f64::MAX);
+    let since = json!({"model_usage_since_last_result": {"a": costly, "b": costly}});
     let names = [
         "inputTokens",
         "outputTokens",
@@ -293,11 +302,9 @@ fn counts_that_are_no_counts_of_tokens_are_no_panic() {
         dialogue.start(&mut steps);
         lines.iter().for_each(|line| dialogue.line(&line.to_string(), &mut steps));
         played.take(steps);
-        assert_eq!(
-            (played.ending(), played.usage().map(|usage| usage.input)),
-            ("ok", Some(MOST)),
-            "{name}: {played:?}"
-        );
+        let usage = played.usage().unwrap_or_default();
+        assert_eq!((played.ending(), usage.input), ("ok", MOST), "{name}: {played:?}");
+        assert!(usage.cost.is_none_or(f64::is_finite), "{name}: {played:?}");
     }
 }
 

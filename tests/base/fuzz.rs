@@ -125,7 +125,7 @@ fn no_terminal_obeys_what_was_made_safe() {
         let cuts: Vec<usize> = (0..chance.below(4)).map(|_| chance.below(text.len() + 1)).collect();
         (text, cuts)
     };
-    fuzz::target("escapes", FEW / 2, draw, |(text, cuts), chance| {
+    fuzz::target("escapes", FEW, draw, |(text, cuts), chance| {
         let line = printable::safe(text);
         holds(!line.contains(char::is_control), || format!("a line: {line:?}"))?;
         let lines = printable::safe_lines(text);
@@ -220,7 +220,7 @@ fn json_is_read_as_it_is_written() {
         let from = chance.of_these(JSONS);
         fuzz::json_text(chance, from, &[json!({"command": "y"}), json!([1, 2])])
     };
-    fuzz::target("json", FEW / 8, draw, |text, _| {
+    fuzz::target("json", FEW, draw, |text, _| {
         let mended = json::mended(text.as_bytes());
         holds(mended.len() == text.len(), || "what is mended has another length".to_owned())?;
         if let Ok(value) = json::from_str::<Value>(text) {

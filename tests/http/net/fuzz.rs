@@ -193,7 +193,7 @@ fn whatever_comes_is_read_in_one_way_only() {
         long_rows().into_iter().map(|row| row.1).filter(|bytes| bytes.len() <= 100_000).collect();
     fuzz::target(
         "requests",
-        FEW / 2,
+        FEW,
         |chance| Bytes(drawn(chance, &long)),
         |bytes, chance| try_case(&bytes.0, chance),
     );
