@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lists that real engines distribute: GNU parallel over two hosts, of which one is lost, and a Slurm of one node.
+"""Lists that real engines distribute: GNU parallel over two hosts, of which one is lost, and a Slurm of one node or of two, likewise.
 
     check_engines.py CLINVK [words with which names begin]
 
@@ -20,7 +20,7 @@ import traceback
 import uuid
 from pathlib import Path
 
-from scene import command, holds, processes, same, wait_until
+from scene import command, holds, kill, parent, processes, same, wait_until
 from slurm import PATH, Slurm
 from sshd import Sshd
 
@@ -112,12 +112,6 @@ def carriers(env):
     return processes(f"ENGINE_MARKER={env['ENGINE_MARKER']}", "environ")
 
 
-def kill(pids):
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 def kill_all(env):
     while pids := carriers(env):
         kill(pids)
@@ -125,14 +119,10 @@ def kill_all(env):
 
 def children(pid):
     """Its children, and theirs."""
-    parents = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        # One that ends meanwhile is not there any more.
-        with contextlib.suppress(OSError):
-            parents.append((int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])))
+    parents = {int(entry.name): parent(entry.name) for entry in Path("/proc").glob("[0-9]*")}
     found = [pid]
-    for parent in found:
-        found += [child for child, its in parents if its == parent]
+    for one in found:
+        found += [child for child, its in parents.items() if its == one]
     return found[1:]
 
 
@@ -249,11 +239,11 @@ def parallel_that_was_killed_goes_on(world):
 
 
 @contextlib.contextmanager
-def slurm(world):
+def slurm(world, **size):
     """A Slurm, and the environment of its users."""
     node = world.environment("node")
     user = node | {"ENGINE_MARKER": uuid.uuid4().hex}
-    cluster = Slurm(world.root / "slurm", node)
+    cluster = Slurm(world.root / "slurm", node, **size)
     try:
         cluster.start()
         yield cluster, user | {"SLURM_CONF": cluster.env["SLURM_CONF"]}
@@ -263,23 +253,50 @@ def slurm(world):
         kill_all(node)
 
 
+def begin_array(world, env):
+    """The manual's array, once its second task is in the middle; the name of its job."""
+    world.hold("task2")
+    (world.work / "job").write_text(shown("#!/bin/sh\n#SBATCH"))
+    ran = subprocess.run(["sbatch", "--parsable", "job"], env=env, cwd=world.work, capture_output=True, text=True)
+    same((ran.returncode, ran.stderr), (0, ""), "sbatch: (status, stderr)")
+    wait_until(lambda: world.is_held("task2"), "a task is in the middle")
+    return ran.stdout.strip()
+
+
+def ends(cluster, job):
+    """How its tasks ended, and how often each was begun again."""
+    said = cluster.ask("scontrol", "show", "job", "-o", job).splitlines()
+    return sorted((re.search("JobState=([A-Z_]+)", line)[1], int(re.search(r"Restarts=(\d+)", line)[1])) for line in said)
+
+
 def slurm_array_whose_task_is_requeued_goes_on(world):
     with slurm(world) as (cluster, env):
-        world.hold("task2")
-        (world.work / "job").write_text(shown("#!/bin/sh\n#SBATCH"))
-        ran = subprocess.run(["sbatch", "--parsable", "job"], env=env, cwd=world.work, capture_output=True, text=True)
-        same((ran.returncode, ran.stderr), (0, ""), "sbatch: (status, stderr)")
-        task = f"{ran.stdout.strip()}_2"
-        wait_until(lambda: world.is_held("task2"), "a task is in the middle")
+        job = begin_array(world, env)
+        task = f"{job}_2"
         same(cluster.ask("scontrol", "requeue", task), "", "scontrol says")
         wait_until(lambda: cluster.ask("squeue", "-h", "-o", "%T", "-j", task) == "PENDING", "it is requeued")
         lost = world.lost("task2")
         world.let_go("task2")
         wait_until(lambda: not cluster.ask("squeue", "-h"), "all tasks end", PATIENCE)
-        said = cluster.ask("scontrol", "show", "job", "-o", task.partition("_")[0]).splitlines()
-        ends = sorted((re.search("JobState=([A-Z]+)", line)[1], re.search(r"Restarts=(\d)", line)[1]) for line in said)
-        same(ends, [("COMPLETED", "0")] * 5 + [("COMPLETED", "1")], "how the tasks ended")
+        same(ends(cluster, job), [("COMPLETED", 0)] * 5 + [("COMPLETED", 1)], "how the tasks ended")
         same("".join(path.read_text() for path in world.work.glob("slurm-*.out")), "", "what they said")
+        world.expect_all(env, lost)
+
+
+def slurm_array_whose_node_is_lost_goes_on(world):
+    """On the other node, which has room for all of its tasks."""
+    with slurm(world, nodes=("left", "right"), cpus=3) as (cluster, env):
+        job = begin_array(world, env)
+        node = cluster.ask("squeue", "-h", "-o", "%N", "-j", f"{job}_2")
+        tasks = cluster.ask("squeue", "-h", "-r", "-o", "task%K", "-w", node).split()
+        cluster.lose(node)
+        lost = set().union(*(world.runs(task) for task in tasks)) - set(world.done())
+        holds(lost, "nothing was under way")
+        world.let_go("task2")
+        wait_until(lambda: not cluster.ask("squeue", "-h"), "all tasks end", PATIENCE)
+        how = ends(cluster, job)
+        same({state for state, _ in how}, {"COMPLETED"}, "how the tasks ended")
+        holds(0 < sum(times for _, times in how) <= len(tasks), f"tasks of `{node}`: {tasks}; how all ended: {how}")
         world.expect_all(env, lost)
 
 

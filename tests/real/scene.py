@@ -76,6 +76,20 @@ def command(pid):
         return "(ended meanwhile)"
 
 
+def parent(pid):
+    """Its parent; 0 is that of one that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def kill(pids, how=signal.SIGKILL):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+
+
 def wait_until(condition, what, timeout=60):
     deadline = time.monotonic() + timeout
     while not condition():

@@ -1,4 +1,4 @@
-"""A real Slurm of one node on loopback: `munged`, `slurmctld` and `slurmd` of one's own, with a directory of their own."""
+"""A real Slurm on loopback: `munged`, `slurmctld` and a `slurmd` for each node, of one's own, with a directory of their own."""
 
 import contextlib
 import getpass
@@ -9,29 +9,31 @@ import socket
 import subprocess
 from pathlib import Path
 
-from scene import holds, wait_until
+from scene import command, holds, kill, parent, processes, wait_until
 from sshd import free_port
 
 PATH = "/usr/bin:/usr/sbin:/bin:/sbin"
 
 
 class Slurm:
-    """As many jobs as that run at once, whatever the machine has. `env`: that of its daemons and of its users."""
+    """As many jobs as that run at once on each of its nodes, whatever the machine has. `env`: that of its daemons and of its users."""
 
-    def __init__(self, folder, env, cpus=8):
+    def __init__(self, folder, env, nodes=("one",), cpus=8):
         folder.mkdir(parents=True)
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{node}" for node in nodes)):
             (folder / name).mkdir()
-        self.folder, self.daemons = folder, {}
+        self.folder, self.nodes, self.daemons = folder, nodes, {}
         self.env = env | {"SLURM_CONF": str(folder / "slurm.conf")}
         (folder / "key").write_bytes(os.urandom(64))
         (folder / "key").chmod(0o600)
         name, user = socket.gethostname().partition(".")[0], getpass.getuser()
+        # All of them are this machine, each at a port of its own.
+        of_node = f"NodeHostname={name} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN"
+        lines = "\n".join(f"NodeName={node} Port={free_port()} {of_node}" for node in nodes)
         (folder / "slurm.conf").write_text(f"""\
 ClusterName=check
 SlurmctldHost={name}(127.0.0.1)
 SlurmctldPort={free_port()}
-SlurmdPort={free_port()}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser={user}
 SlurmdUser={user}
@@ -39,9 +41,9 @@ AuthType=auth/munge
 # A job that is requeued waits for as long as the credential of its last run may be used.
 AuthInfo=socket={folder}/socket,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -50,10 +52,12 @@ MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
+# A node that says nothing for so long is down, where there is another one.
+SlurmdTimeout={10 if len(nodes) > 1 else 300}
 SlurmdParameters=config_overrides
 # How often it looks for what may start that was put off.
 SchedulerParameters=sched_interval=2
-NodeName={name} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+{lines}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """)
 
@@ -63,11 +67,32 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         self._until("munged", (self.folder / "socket").exists)
         self._daemon("slurmctld", "-D", "-c")
         self._until("slurmctld", lambda: "UP" in self.ask("scontrol", "ping"))
-        self._daemon("slurmd", "-D")
-        self._until("slurmd", lambda: self.ask("sinfo", "-h", "-o", "%T") == "idle")
+        for node in self.nodes:
+            self._daemon("slurmd", "-D", "-N", node, name=node)
+        for node in self.nodes:
+            self._until(node, lambda: self.ask("sinfo", "-h", "-n", node, "-o", "%T") == "idle")
 
-    def _daemon(self, name, *options):
-        program = shutil.which(name, path=PATH)
+    def lose(self, node):
+        """It is switched off: nothing that runs there goes on."""
+        self.daemons[node].kill()
+        self.daemons[node].wait()
+        del self.daemons[node]
+        # All stand still before the first one ends: none is to see that.
+        still = set()
+        while moving := self._steps(node) - still:
+            kill(moving, signal.SIGSTOP)
+            still |= moving
+        kill(still)
+
+    def _steps(self, node):
+        """What runs there: programs and, above each, what looks after its step."""
+        ours = processes(f"SLURM_CONF={self.folder}/", "environ")
+        programs = set(ours).intersection(processes(f"SLURMD_NODENAME={node}", "environ"))
+        return programs.union(pid for pid in map(parent, programs) if command(pid).startswith("slurmstepd"))
+
+    def _daemon(self, program, *options, name=None):
+        name = name or program
+        program = shutil.which(program, path=PATH)
         with (self.folder / f"{name}.said").open("w") as said:
             self.daemons[name] = subprocess.Popen(
                 [program, *options], env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said
