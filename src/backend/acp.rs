@@ -89,10 +89,6 @@ impl Backend for Acp {
         &self.0.models
     }
 
-    fn extra_flags(&self) -> &[&'static str] {
-        &[]
-    }
-
     fn version_args(&self) -> Option<&'static [&'static str]> {
         None
     }

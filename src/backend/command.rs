@@ -127,10 +127,6 @@ impl Backend for Command {
         &self.0.models
     }
 
-    fn extra_flags(&self) -> &[&'static str] {
-        &[]
-    }
-
     fn version_args(&self) -> Option<&'static [&'static str]> {
         None
     }

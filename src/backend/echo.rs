@@ -61,10 +61,6 @@ impl Backend for Echo {
         false
     }
 
-    fn extra_flags(&self) -> &[&'static str] {
-        &[]
-    }
-
     fn version_args(&self) -> Option<&'static [&'static str]> {
         Some(&["version"])
     }

@@ -87,7 +87,9 @@ pub trait Backend: Send + Sync {
 
     /// Flags of the program's own that a task's `extra` may carry: `--name` alone, or `--name=` where a value follows
     /// (in the same word or the next).
-    fn extra_flags(&self) -> &[&'static str];
+    fn extra_flags(&self) -> &[&'static str] {
+        &[]
+    }
 
     /// What the agent's tools can reach in this task: more than its sandbox mode says, where its approval mode takes the
     /// sandbox away.

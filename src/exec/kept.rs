@@ -125,11 +125,9 @@ impl Kept {
         let (tell, started) = std::sync::mpsc::sync_channel(1);
         let of_thread = shared.clone();
         let thread = move || {
-            let files = match Files::write(&launch, &world) {
-                Ok(files) => files,
-                Err(error) => return drop(tell.send(Err(error))),
-            };
-            let (pid, pipes, mut live) = match super::start(&program, &launch, &marker, &world) {
+            let started = Files::write(&launch, &world)
+                .and_then(|files| Ok((files, super::start(&program, &launch, &marker, &world)?)));
+            let (files, (pid, pipes, mut live)) = match started {
                 Ok(started) => started,
                 Err(error) => return drop(tell.send(Err(error))),
             };

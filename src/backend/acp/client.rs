@@ -96,8 +96,7 @@ impl Client {
         } else if is_offered && (method.starts_with("fs/") || method.starts_with("terminal/")) {
             self.tool(id, method, params, steps);
         } else {
-            let sentence = format!("clinvk does not offer {method}");
-            steps.push(Step::Send(Rpc::V2.error(id, METHOD_NOT_FOUND, &sentence)));
+            fail(id, METHOD_NOT_FOUND, &format!("clinvk does not offer {method}"), steps);
         }
     }
 
@@ -134,7 +133,7 @@ impl Client {
     fn tool(&mut self, id: Value, method: &str, params: &Value, steps: &mut Steps) {
         let tool = match tool(method, params) {
             Ok(tool) => tool,
-            Err(sentence) => return steps.push(Step::Send(Rpc::V2.error(id, INVALID_PARAMS, &sentence))),
+            Err(sentence) => return fail(id, INVALID_PARAMS, &sentence, steps),
         };
         let Some((kind, title)) = question(&tool) else {
             return begin(&id, tool, steps);
@@ -233,12 +232,8 @@ pub(super) fn used(id: &str, came: Result<ToolReply, ToolError>, steps: &mut Ste
         }
         Ok(ToolReply::Exit(ended)) => exit_status(&ended),
         Err(ToolError::Outside(sentence)) => return refuse(request, sentence.clone(), &sentence, steps),
-        Err(ToolError::NotFound(sentence)) => {
-            return steps.push(Step::Send(Rpc::V2.error(request, NOT_FOUND, &sentence)));
-        }
-        Err(ToolError::Failed(sentence)) => {
-            return steps.push(Step::Send(Rpc::V2.error(request, FAILED, &sentence)));
-        }
+        Err(ToolError::NotFound(sentence)) => return fail(request, NOT_FOUND, &sentence, steps),
+        Err(ToolError::Failed(sentence)) => return fail(request, FAILED, &sentence, steps),
     };
     steps.push(Step::Send(Rpc::V2.answer(request, result)));
 }
@@ -253,7 +248,11 @@ fn begin(id: &Value, tool: ClientTool, steps: &mut Steps) {
 
 fn refuse(id: Value, what: String, why: &str, steps: &mut Steps) {
     steps.push(Step::Event(Event::PermissionDenied { what }));
-    steps.push(Step::Send(Rpc::V2.error(id, FAILED, why)));
+    fail(id, FAILED, why, steps);
+}
+
+fn fail(id: Value, code: i64, sentence: &str, steps: &mut Steps) {
+    steps.push(Step::Send(Rpc::V2.error(id, code, sentence)));
 }
 
 /// The kind of what needs a yes, as the protocol has it, and what a person is told of it; none for what needs none: an agent
