@@ -14,7 +14,7 @@ use crate::client::{self, Auto, Server, There};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::caller::Caller;
-use crate::engine::request::{Picture, Request, Servers, Span, Tools, list};
+use crate::engine::request::{self, Picture, Request, Servers, Span, Tools, list};
 use crate::engine::site::{Asked, Checked, Facts, Here, NO_SERVER, Site};
 use crate::exec::{self, Cancel};
 use crate::model::error::{Error, Kind};
@@ -209,7 +209,10 @@ fn check<'a>(
     let wait_limit = match typed.value(Name::Wait) {
         None => Some(Duration::ZERO),
         Some("") => None,
-        Some(_) => input::duration(typed, Name::Wait)?,
+        Some(_) => {
+            let expected = "seconds or a duration such as 90s, 5m or 1h30m; 0 is not at all";
+            typed.read(Name::Wait, expected, request::limit)?
+        }
     };
     if typed.has(Name::NoWait) && matches!(place(typed, &engine.world, config)?, Where::Here) {
         return Err(Error::Invalid(format!("`--no-wait`: {NO_SERVER}")));

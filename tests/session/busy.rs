@@ -67,6 +67,11 @@ fn wait_gives_up_when_its_time_is_over() {
     let (mut started, mut go) = (home.scene.fifo("started"), home.scene.fifo("go"));
     let first = home.clinvk(["one"]).start();
     started.told();
+    let seen = home.clinvk(["resume", "--wait=0", "--last", "two"]).seen();
+    assert!(seen.status == 4 && seen.err.contains("is busy"), "{seen}");
+    let sentence = "expected seconds or a duration such as 90s, 5m or 1h30m; 0 is not at all";
+    home.clinvk(["resume", "--wait=soon", "--last", "two"])
+        .fails(1, &format!("clinvk: `--wait soon`: {sentence}\n"));
     let seen = home.clinvk(["resume", "--wait=1s", "--last", "two"]).seen();
     assert!(seen.err.contains(&format!("process {} runs it", first.pid)) && seen.status == 4, "{seen}");
     go.tell();
