@@ -301,7 +301,9 @@ impl OneWay {
 
     fn object(&mut self, fields: &Fields, value: &Value, steps: &mut Steps) {
         let words = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
-        let (model, session) = (words(&fields.model), words(&fields.session));
+        // An empty one names nothing, as where a program always has the field.
+        let name = |path: &str| words(path).filter(|name| !name.is_empty());
+        let (model, session) = (name(&fields.model), name(&fields.session));
         if let Event::Started { model: known_model, session: known_session } = &mut self.started {
             let news = (model.is_some() && model != *known_model)
                 || (session.is_some() && session != *known_session);

@@ -62,6 +62,11 @@ impl Engine {
         backend: &dyn Backend,
         session: &Session,
     ) -> Result<Vec<String>, Error> {
+        // The session has the name that its program told. A program that cannot be told one goes on all the same.
+        let is_told = session.backend == task.backend && session.model == task.model;
+        if is_told && backend.honours(TaskOption::Model).is_err() {
+            task.model = None;
+        }
         let replay = task.session.as_ref().is_some_and(|session| session.replay);
         let same = session.backend == task.backend && !replay && !task.ephemeral;
         if same && session.backend_session_id.is_some() && backend.honours(TaskOption::Resume).is_ok() {

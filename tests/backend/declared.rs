@@ -126,6 +126,30 @@ fn arguments_are_added_where_there_is_something_to_say() {
     );
 }
 
+/// Its session has the model that it told, which was refused as if somebody had asked for it.
+#[test]
+fn a_program_that_tells_its_model_and_takes_none_goes_on_with_its_session() {
+    let fields = json!({"text": "t", "session": "s", "model": "m"});
+    let keys = json!({"output": "jsonl", "fields": fields, "resume_args": ["--session", "{session}"]});
+    let line = r#"{\"t\": \"<$*>\", \"s\": \"abc\", \"m\": \"large-1\"}"#;
+    let scene = Scene::declaring(keys, &format!("cat >/dev/null; say \"{line}\""));
+    scene.clinvk(["x"]).prints("<>\n");
+    scene.clinvk(["-c", "x"]).prints("<--session abc>\n");
+    let error = "clinvk: backend `fake` cannot honour model: its `model_args` are not declared in the configuration \
+                 (`--lenient` goes on without it)\n";
+    scene.clinvk(["-c", "-m", "small", "x"]).fails(1, error);
+}
+
+/// It was continued by that name, without anything of what was said before.
+#[test]
+fn a_session_with_an_empty_name_is_none_and_is_replayed() {
+    let keys = json!({"output": "jsonl", "fields": {"text": "t", "session": "s"}, "resume_args": ["--session", "{session}"]});
+    let line = r#"{\"t\": \"<$*> $(wc -l)\", \"s\": \"\"}"#;
+    let scene = Scene::declaring(keys, &format!("say \"{line}\""));
+    scene.clinvk(["x"]).prints("<> 0\n");
+    scene.clinvk(["-c", "x"]).prints("<> 10\n");
+}
+
 #[test]
 fn a_command_with_a_place_for_the_model_needs_one() {
     let scene = Scene::new();
