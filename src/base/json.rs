@@ -287,6 +287,11 @@ pub(crate) fn string(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
+/// Takes a member out of what another program sent: null where there is none, or where nothing could be.
+pub(crate) fn take(value: &mut Value, name: &str) -> Value {
+    value.get_mut(name).map(Value::take).unwrap_or_default()
+}
+
 /// About how many bytes the values of a JSON text take in memory besides their texts. One that is all structure takes fifty
 /// times its length and more.
 pub(crate) fn weight(text: &[u8]) -> usize {

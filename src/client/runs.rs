@@ -2,6 +2,7 @@
 
 use super::run::{PAUSE, RUNS, join};
 use super::site::Server;
+use crate::base::json::take;
 use crate::engine::site::Checked;
 use crate::exec::Control;
 use crate::model::error::Error;
@@ -15,7 +16,7 @@ const GOES: Duration = Duration::from_secs(15);
 impl Server {
     /// What is told of each run, oldest first.
     pub(crate) fn runs(&self) -> Result<Vec<Value>, Error> {
-        match self.ask("GET", RUNS, None)?["runs"].take() {
+        match take(&mut self.ask("GET", RUNS, None)?, "runs") {
             Value::Array(runs) => Ok(runs),
             _ => Err(self.address.failed("it sent a list of runs that is none")),
         }

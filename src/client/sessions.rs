@@ -2,7 +2,7 @@
 
 use super::site::There;
 use crate::base::encoding::percent_encoded;
-use crate::base::json::json;
+use crate::base::json::{json, take};
 use crate::model::error::Error;
 use crate::session::{Edit, Filter, Listing, Page, Session, Sessions, Turn, is_id};
 use serde::Deserialize;
@@ -52,10 +52,10 @@ impl There<'_> {
             given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
         let mut answer = self.ask("GET", &format!("{SESSIONS}?{}", query.join("&")), None)?;
         let list = |value: Value| if let Value::Array(list) = value { list } else { Vec::new() };
-        let sessions = list(answer["sessions"].take()).into_iter();
+        let sessions = list(take(&mut answer, "sessions")).into_iter();
         Ok(Listing {
             sessions: sessions.map(|session| self.session(session)).collect::<Result<_, _>>()?,
-            problems: list(answer["problems"].take())
+            problems: list(take(&mut answer, "problems"))
                 .iter()
                 .filter_map(|problem| problem.as_str().map(str::to_owned))
                 .collect(),
@@ -101,8 +101,8 @@ impl Sessions for There<'_> {
     }
 
     fn turns(&self, id: &str) -> Result<Vec<Turn>, Error> {
-        let turns = self.ask("GET", &format!("{}/turns", path(id)), None)?["turns"].take();
-        Vec::deserialize(turns)
+        let mut answer = self.ask("GET", &format!("{}/turns", path(id)), None)?;
+        Vec::deserialize(take(&mut answer, "turns"))
             .map_err(|error| self.address.failed(format!("it sent a turn that is none: {error}")))
     }
 

@@ -86,7 +86,7 @@ impl Server {
 
     /// The programs that it keeps for further runs, where it tells.
     pub(crate) fn kept(&self) -> Option<Value> {
-        self.ask("GET", "/api/v1/pool", None).ok().map(|mut pool| pool["children"].take())
+        self.ask("GET", "/api/v1/pool", None).ok().map(|mut pool| json::take(&mut pool, "children"))
     }
 
     /// Sends a request whose answer is one JSON value.

@@ -308,6 +308,27 @@ fn counts_that_are_no_counts_of_tokens_are_no_panic() {
     }
 }
 
+/// The same: an answer of another shape than was asked for.
+#[test]
+fn answers_that_are_no_objects_are_no_panic() {
+    let backends = Registry::of(&Config::default(), "clinvk", Agents::Known).0;
+    for name in ["claude", "codex", "gemini", "opencode"] {
+        for (id, result) in
+            (0..20).flat_map(|id| [json!([]), json!("x"), json!(7)].map(|result| (id, result)))
+        {
+            let task = Task { prompt: "hi".into(), model: Some("fast".to_owned()), ..Task::default() };
+            let mut dialogue = backends.get(name).unwrap().dialogue(&task);
+            let mut steps = Steps::new();
+            dialogue.start(&mut steps);
+            let what = json!({"id": id, "result": result}).to_string();
+            dialogue.line(&what, &mut steps);
+            dialogue.eof(&Ended::default(), &mut steps);
+            let ends = steps.iter().filter(|step| matches!(step, Step::Finished(_))).count();
+            assert!(ends > 0, "{name}: {what}");
+        }
+    }
+}
+
 /// Not in vain: as they were recorded most of them come to an end, and changed some still go well.
 #[test]
 fn changed_dialogues_are_a_good_mixture() {

@@ -159,6 +159,25 @@ fn what_may_be_in_an_answer_is_understood() {
 }
 
 #[test]
+fn an_answer_of_another_shape_is_an_error_or_nothing() {
+    let (scene, id) = (Scene::new(), "a".repeat(32));
+    for args in [
+        &["sessions", "list"][..],
+        &["sessions", "show", &id],
+        &["sessions", "show", "--turns", &id],
+        &["sessions", "export", &id],
+        &["runs"],
+        &["doctor"],
+    ] {
+        for body in ["[]", "7", "\"x\"", "null"] {
+            let url = server(vec![json(body).into_bytes(); 8]);
+            let seen = scene.clinvk(args).args(["--server", &url]).seen();
+            assert!([0, 1, 2, 5].contains(&seen.status) && !seen.err.contains("panicked"), "{body}: {seen}");
+        }
+    }
+}
+
+#[test]
 fn an_address_that_is_none_is_bad_input() {
     let scene = Scene::new();
     for server in ["localhost:8080", "ftp://h", "https://h", "http://me:pw@h", "unix:", "http://h:99999"] {

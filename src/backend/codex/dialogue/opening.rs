@@ -6,7 +6,7 @@ use crate::backend::codex::{OLDEST, failure, model, provider};
 use crate::backend::jsonrpc::Rpc;
 use crate::backend::{Step, Steps, too_old};
 use crate::base::collect::inserted;
-use crate::base::json::{json, string, text};
+use crate::base::json::{json, string, take, text};
 use crate::model::error::Kind;
 use crate::model::event::Event;
 use serde_json::{Map, Value};
@@ -22,7 +22,7 @@ impl AppServer {
             // One that cannot tell its settings keeps its servers: what they want to do is refused all the same.
             (Some(SETTINGS), answer) => self.configured(&answer.unwrap_or_default()["config"], steps),
             (Some(MODELS), answer) => {
-                self.models = answer.unwrap_or_default()["data"].take();
+                self.models = take(&mut answer.unwrap_or_default(), "data");
                 if let Some(alias) = self.plan.alias {
                     self.plan.thread["model"] = model::behind(alias, &self.models).into();
                 }
