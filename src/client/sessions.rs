@@ -77,11 +77,13 @@ impl Sessions for There<'_> {
             let from = offset.saturating_add(asked);
             let some = self.part(filter, from, number)?;
             asked += number;
+            // Whatever it says how many there are.
+            let is_over = some.sessions.is_empty() && some.problems.is_empty();
             all.sessions.extend(some.sessions);
             all.problems.extend(some.problems);
             all.total = some.total.min(counted);
             progress(all.sessions.len());
-            if asked == limit || from.saturating_add(number) >= some.total {
+            if is_over || asked == limit || from.saturating_add(number) >= some.total {
                 return Ok(all);
             }
         }

@@ -178,6 +178,15 @@ fn an_answer_of_another_shape_is_an_error_or_nothing() {
 }
 
 #[test]
+fn a_list_ends_where_nothing_more_comes() {
+    let scene = Scene::new();
+    let body = r#"{"sessions": [], "problems": [], "total": 18446744073709551615}"#;
+    let url = server(vec![json(body).into_bytes(); 3]);
+    let seen = scene.clinvk(["sessions", "list", "-n", "0", "--json", "--server", &url]).seen();
+    assert!(seen.status == 0 && seen.out.contains("18446744073709551615"), "{seen}");
+}
+
+#[test]
 fn an_address_that_is_none_is_bad_input() {
     let scene = Scene::new();
     for server in ["localhost:8080", "ftp://h", "https://h", "http://me:pw@h", "unix:", "http://h:99999"] {
