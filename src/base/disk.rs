@@ -38,8 +38,22 @@ fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")
 }
 
+/// How often a file is opened anew that is replaced each time while it is read.
+const REPLACED: usize = 8;
+
 /// What is in a regular file of at most so many bytes.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    for _ in 0..REPLACED {
+        match read_as_it_is(path, most) {
+            // On NFS a file is gone as soon as another host has put a new one in its place.
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {}
+            read => return read,
+        }
+    }
+    read_as_it_is(path, most)
+}
+
+fn read_as_it_is(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open(path, OpenOptions::new().read(true))?;
     let length = file.metadata()?.len();
     if length > most {

@@ -7,6 +7,7 @@ pub mod escapes; // what a text may say to a terminal
 pub mod json; // JSON as programs write it and clients compare it
 pub mod lock; // between processes, and threads
 pub mod logging; // where `log` goes
+pub mod mounts; // how file systems were mounted
 pub mod printable; // text that is safe to print, and how wide it is
 pub mod schema; // what JSON has to look like
 pub mod sha256; // digests

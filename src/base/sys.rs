@@ -40,6 +40,7 @@ use std::time::Duration;
 pub use libc::EAFNOSUPPORT;
 pub use libc::{EISDIR, ELOOP, ENXIO, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
+pub(crate) use libc::{major, minor};
 
 /// Turns libc's -1 into the error behind it.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

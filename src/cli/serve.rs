@@ -20,11 +20,12 @@ use crate::http::net::{Acceptor, Limits, Listen};
 use crate::http::state::reuse::Which;
 use crate::http::state::server::{Lasting, Server};
 use crate::model::error::Error;
-use std::fs::{self, DirBuilder, OpenOptions};
+use crate::session::Store;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub(crate) fn run(
     let world = Arc::new(world);
     let (engine, keys) = reload::open(&world, &config, others_come_by.as_deref())?;
     leftovers::warn(&world);
-    locks_exclude(&world)?;
+    locks_exclude(&engine.store, &world)?;
     let stop = signals()?;
     let acceptor = Acceptor::open(vec![listen])?;
     let addresses = acceptor.addresses();
@@ -127,15 +128,14 @@ fn lacks(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// Refuses a store in which two runs could have the same session. Where none can be kept at all, runs go on without.
-fn locks_exclude(world: &World) -> Result<(), Error> {
-    let path = world.home.clone();
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-    let made = made.map_err(|error| Error::Store { verb: "create", path: path.clone(), error });
-    match made.and_then(|()| locks::exclude(world)) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let error = io::Error::other(format!("{}: {}", locks::DO_NOT_EXCLUDE, locks::REMEDY));
-            Err(Error::Store { verb: "keep sessions in", path, error })
+fn locks_exclude(store: &Store, world: &World) -> Result<(), Error> {
+    // An NFS client remembers for a minute that a name is not there: a server that looks for sessions where none has been
+    // kept yet would not find those of another host.
+    match store.make_place().and_then(|()| locks::problem(world)) {
+        Ok(None) => Ok(()),
+        Ok(Some(problem)) => {
+            let error = io::Error::other(format!("{problem}: {}", locks::REMEDY));
+            Err(Error::Store { verb: "keep sessions in", path: world.home.clone(), error })
         }
         Err(error) => {
             log::warn!("{error}");

@@ -43,6 +43,16 @@ impl Drop for Locked<'_> {
 }
 
 impl Store {
+    /// Makes the place for sessions, where there is none yet.
+    pub(crate) fn make_place(&self) -> Result<(), Error> {
+        self.has_place()?;
+        if !self.dir.is_dir() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+            made.map_err(fail("create", &self.dir))?;
+        }
+        Ok(())
+    }
+
     /// Waits until no other process or thread changes the store, and sees to it that the index can be changed too. `keep_waiting` is
     /// asked whether to wait any longer.
     pub(super) fn lock(&self, keep_waiting: &dyn Fn() -> Result<(), Error>) -> Result<Locked<'_>, Error> {
@@ -60,11 +70,7 @@ impl Store {
         &self,
         keep_waiting: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Locked<'_>, Error> {
-        self.has_place()?;
-        if !self.dir.is_dir() {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-            made.map_err(fail("create", &self.dir))?;
-        }
+        self.make_place()?;
         let (path, since) = (self.dir.join("store.lock"), Instant::now());
         let keep_waiting = || match keep_waiting() {
             Ok(()) if since.elapsed() >= LONGEST_WAIT => {

@@ -4,7 +4,7 @@
  * FAULT_AT     the call of this number that changes it fails, counted from 1
  * FAULT        "full": that one and all later ones that need room fail with ENOSPC; "broken": that one alone fails with EIO,
  *              where it asks for the disk itself (fsync, rename), or writes; "read-only": that one and all later ones fail
- *              with EROFS, as those do that open a file to write
+ *              with EROFS, as those do that open a file to write; "stale": the one of this number that reads fails with ESTALE
  * FAULT_LOG    a file that gets a line for each call that failed
  * CLOCK_SHIFT  a file with the seconds that are added to the time of day, which may change
  */
@@ -39,17 +39,18 @@ static const char *path_of(int fd, char *path) {
 }
 
 /* The disks on which a call fails. */
-enum { FULL = 1, BROKEN = 2, READ_ONLY = 4, ANY = FULL | BROKEN | READ_ONLY };
+enum { FULL = 1, BROKEN = 2, READ_ONLY = 4, ANY = FULL | BROKEN | READ_ONLY, STALE = 8 };
 
 /* Whether this call is to fail, which it does on these disks; errno says why. */
 static int fails(const char *call, const char *path, int on) {
 	if (!is_of_disk(path)) return 0;
 	const char *at = getenv("FAULT_AT"), *fault = getenv("FAULT"), *log = getenv("FAULT_LOG");
 	if (!at || !fault) return 0;
-	int disk = strcmp(fault, "full") == 0 ? FULL : strcmp(fault, "broken") == 0 ? BROKEN : READ_ONLY;
+	int disk = strcmp(fault, "full") == 0 ? FULL : strcmp(fault, "broken") == 0 ? BROKEN
+		: strcmp(fault, "stale") == 0 ? STALE : READ_ONLY;
 	if (!(on & disk)) return 0;
 	int number = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
-	if (disk == BROKEN ? number != atoi(at) : number < atoi(at)) return 0;
+	if (disk & (BROKEN | STALE) ? number != atoi(at) : number < atoi(at)) return 0;
 	int fd = log ? syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
 	if (fd >= 0) {
 		char line[PATH_MAX + 64];
@@ -57,12 +58,16 @@ static int fails(const char *call, const char *path, int on) {
 		syscall(SYS_write, fd, line, length);
 		syscall(SYS_close, fd);
 	}
-	errno = disk == FULL ? ENOSPC : disk == BROKEN ? EIO : EROFS;
+	errno = disk == FULL ? ENOSPC : disk == BROKEN ? EIO : disk == STALE ? ESTALE : EROFS;
 	return 1;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define FAILS_FD(fd, on) (fails(__func__, path_of(fd, (char[PATH_MAX]){0}), on))
+
+ssize_t read(int fd, void *bytes, size_t length) {
+	return FAILS_FD(fd, STALE) ? -1 : REAL(read)(fd, bytes, length);
+}
 
 ssize_t write(int fd, const void *bytes, size_t length) {
 	return FAILS_FD(fd, ANY) ? -1 : REAL(write)(fd, bytes, length);

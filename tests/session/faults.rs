@@ -353,3 +353,14 @@ fn a_server_on_a_disk_that_fails() {
         }
     }
 }
+
+/// On NFS its file is gone when another host has ended a turn.
+#[test]
+fn a_session_that_is_replaced_while_it_is_read_is_read_anew() {
+    let disk = Disk::new();
+    let file = disk.home.scene.path(&format!("home/.clinvk/sessions/{}.json", disk.ids[0]));
+    let run = disk.home.clinvk(["sessions", "show", &disk.ids[0]]);
+    let seen = faults::on_disk(run, Fault::Stale(1), &file, &disk.home.scene.path("failed")).seen();
+    let was_stale = disk.log().starts_with("read ");
+    assert!(seen.status == 0 && seen.out.contains("one") && was_stale, "{}: {seen}", disk.log());
+}

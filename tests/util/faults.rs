@@ -17,6 +17,8 @@ pub enum Fault {
     Broken(usize),
     /// From the call of this number on, whatever changes the disk fails (EROFS).
     ReadOnly(usize),
+    /// The call of this number that reads fails (ESTALE): on NFS, another host has replaced the file.
+    Stale(usize),
 }
 
 impl Fault {
@@ -26,6 +28,7 @@ impl Fault {
             Fault::Full(_) => "No space left on device",
             Fault::Broken(_) => "Input/output error",
             Fault::ReadOnly(_) => "Read-only file system",
+            Fault::Stale(_) => "Stale file handle",
         }
     }
 }
@@ -59,6 +62,7 @@ pub fn on_disk(run: Run, fault: Fault, root: &Path, log: &Path) -> Run {
         Fault::Full(at) => ("full", at),
         Fault::Broken(at) => ("broken", at),
         Fault::ReadOnly(at) => ("read-only", at),
+        Fault::Stale(at) => ("stale", at),
     };
     run.env("LD_PRELOAD", library())
         .env("FAULT", word)

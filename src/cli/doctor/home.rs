@@ -77,12 +77,12 @@ fn can_be_made(home: &Path) -> bool {
     there.is_some_and(|dir| dir.is_dir() && sys::can_write(dir))
 }
 
-/// Two processes that want the same lock: the second one must not get it.
+/// Two processes that want the same lock: the second one must not get it, on whichever host it is.
 fn exclusion(world: &World) -> Finding {
     let about = "locks";
-    match locks::exclude(world) {
-        Ok(true) => Finding::new(about, State::Ok, "hold between processes, and files can be written"),
-        Ok(false) => Finding::new(about, State::Problem, locks::DO_NOT_EXCLUDE).remedy(locks::REMEDY),
+    match locks::problem(world) {
+        Ok(None) => Finding::new(about, State::Ok, "hold between processes, and files can be written"),
+        Ok(Some(problem)) => Finding::new(about, State::Problem, problem).remedy(locks::REMEDY),
         Err(error) => Finding::new(about, State::Problem, error.to_string())
             .remedy("make room or change its permissions, or set CLINVK_HOME to another directory")
             .prevents(Kind::SessionStore),

@@ -5,6 +5,8 @@ use super::scene;
 use crate::util::http::Server;
 use crate::util::scene::until;
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 
 #[test]
@@ -95,10 +97,21 @@ fn a_file_system_whose_locks_exclude_no_other_process_keeps_the_server_from_star
         seen.status == 4 && seen.out.is_empty() && words.iter().all(|word| seen.err.contains(word)),
         "{seen}"
     );
-    assert!(fs::read_dir(scene.path("home/.clinvk")).unwrap().count() == 1, "nothing is left there");
-    // One that is not there yet is made for the trial, which leaves nothing in it.
-    let elsewhere = scene.text("elsewhere/home");
-    let server = scene.serve_with([], &[("CLINVK_HOME", &elsewhere)]);
-    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing is left there");
+    let names = fs::read_dir(scene.path("home/.clinvk")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(
+        names.collect::<BTreeSet<_>>(),
+        ["config.json", "sessions"].map(OsString::from).into(),
+        "no trial"
+    );
+}
+
+/// Another host of the same home finds what is kept there later: it remembers names that are there, and those that are not.
+#[test]
+fn a_server_makes_the_place_for_sessions_when_it_starts() {
+    let scene = scene(json!({}));
+    let home = scene.text("elsewhere/home");
+    let server = scene.serve_with([], &[("CLINVK_HOME", &home)]);
+    let kept: Vec<_> = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(kept, ["sessions"], "the trial of locks leaves nothing there");
     server.stop();
 }
