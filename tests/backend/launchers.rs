@@ -330,6 +330,21 @@ fn a_run_through_a_launcher_is_stopped_with_all_its_processes() {
     }
 }
 
+/// As in an image of Alpine, whose grep of busybox sees of a line what is before its first NUL: of an environment one variable.
+#[test]
+fn what_a_program_elsewhere_has_started_ends_when_clinvk_is_killed_whichever_grep_is_there() {
+    let does = "\"$here/sleep\" 1000 & tell up; printf half; \"$here/sleep\" 1000";
+    let scene = scene("docker", BY_WORDS, json!({}), does);
+    scene.fake("grep", "case $* in */environ) exit 1;; esac; PATH=/usr/bin:/bin; exec grep \"$@\"");
+    let mut up = scene.fifo("up");
+    let mut run = scene.clinvk(["x"]).start();
+    up.told();
+    run.says("half");
+    run.signal(sys::SIGKILL);
+    run.ends("half", "", -sys::SIGKILL);
+    until("nothing is left", || scene.processes().is_empty());
+}
+
 #[allow(clippy::print_stderr)] // what is not tested is said
 #[test]
 fn bwrap_and_setpriv_start_what_they_are_told_to_where_they_are_there() {

@@ -164,7 +164,7 @@ fn fails_everywhere(disk: &Disk, case: &Case, fault: fn(usize) -> Fault) -> Stri
         let still = match fault {
             Fault::Full(_) => Some(Fault::Full(1)),
             Fault::ReadOnly(_) => Some(Fault::ReadOnly(1)),
-            Fault::Broken(_) => None,
+            Fault::Broken(_) | Fault::Stale(_) => None,
         };
         if let (Some(still), false) = (still, log.is_empty()) {
             let fsck = disk.failing(disk.home.clinvk(["sessions", "fsck"]), still);

@@ -103,7 +103,7 @@ impl Start {
         const WATCH: &str = "(exec </dev/null >/dev/null 2>&1; r=$3; read -r l </proc/$$/stat; set -- ${l##*) }; \
                              s=/proc/$4/status; p=$(grep PPid: $s); \
                              while kill -0 $$ && test \"$p\" = \"$(grep PPid: $s)\"; do sleep 1; done; kill -9 $$; \
-                             for p in /proc/[0-9]*; do grep -qsF \"$r\" $p/environ && kill -9 ${p#/proc/}; done; ";
+                             for p in /proc/[0-9]*; do tr -d \"[:cntrl:]\" <$p/environ | grep -qF \"$r\" && kill -9 ${p#/proc/}; done; ";
         let (make, remove) = match self.scratch() {
             // Its name is to be seen before it is there: one that another user has made is not taken.
             Some(dir) => (format!("(umask 077; mkdir {dir}) || exit 97; "), format!("rm -rf {dir}")),
