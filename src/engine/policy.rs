@@ -180,7 +180,8 @@ impl Policy {
             return Err(Error::Invalid(format!("`{model}` is no name of a model")));
         }
         let real = |name: &str| resolve_model(backend.models(), name);
-        let asked = task.model.as_deref();
+        // What a program calls its model nobody has asked for: a session goes on with what was asked for in it.
+        let asked = task.asked_model.as_deref().or(task.model.as_deref()).filter(|model| !model.is_empty());
         let is_same = |allowed: &String| match asked.and_then(real) {
             Some(model) => asked == Some(allowed) || real(allowed) == Some(model),
             None => allowed == UNNAMED || real(allowed).is_none(),

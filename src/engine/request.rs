@@ -223,6 +223,9 @@ impl Request {
             .as_ref()
             .or(of_session.and_then(|session| session.model.as_ref()))
             .unwrap_or(&of_backend.model);
+        let is_of_session = self.model.is_none() && of_session.is_some_and(|session| session.model.is_some());
+        let asked_model =
+            of_session.filter(|_| is_of_session).and_then(|session| session.asked_model.clone());
         let resolve = |name: &Path| defaults.directories.resolve(base, name);
         let dir = match (session, &self.workdir) {
             // Once more: it was free of links when the session was new, and agents have worked in it since.
@@ -246,6 +249,7 @@ impl Request {
         Ok(Task {
             trace: None,
             model: text(model),
+            asked_model,
             dir,
             session: None,
             begins: None,

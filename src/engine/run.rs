@@ -68,6 +68,7 @@ impl Engine {
         let keep_waiting = keep_waiting(cancel);
         let mut run =
             self.store.resume(&before.id, wait_limit, keep_waiting, asked.prompt.clone(), self.keep)?;
+        run.asks_for(asked.asked_model.as_deref().or(prepared.task.model.as_deref()));
         if !asked.tags.is_empty() {
             self.store.update(&before.id, |session| session.add_tags(&asked.tags))?;
         }
@@ -156,7 +157,9 @@ impl Engine {
             // It is not looked for by its words, and the index would keep them for longer than it lives.
             (session.title, session.initial_prompt) = Default::default();
         }
-        self.store.begin(session, keep_waiting, task.prompt.clone(), self.keep)
+        let mut run = self.store.begin(session, keep_waiting, task.prompt.clone(), self.keep)?;
+        run.asks_for(task.model.as_deref());
+        Ok(run)
     }
 }
 

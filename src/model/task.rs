@@ -54,6 +54,8 @@ pub struct Task {
     pub interpret: bool,
     /// Ignore the files in `dir` that run code or change settings: hooks, `.mcp.json`, `.env`.
     pub no_project_config: bool,
+    /// The name by which the session that is continued was asked for `model`, which its program told; empty is none.
+    pub asked_model: Option<String>,
     /// The session to continue; none begins a new one, unless `ephemeral`.
     pub session: Option<Continue>,
     /// The id of the session that is begun; none draws one.

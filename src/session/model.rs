@@ -95,6 +95,10 @@ pub struct Session {
     pub backend_session_id: Option<String>,
     /// The model of its last turn.
     pub model: Option<String>,
+    /// The name that was asked for when that model answered, which may be another; empty is none. Sessions of an earlier
+    /// version do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_model: Option<String>,
     /// Where it works: absolute, canonical.
     pub working_dir: PathBuf,
     /// When it began.
@@ -153,6 +157,7 @@ impl Session {
             backend: backend.to_owned(),
             backend_session_id: None,
             model: None,
+            asked_model: None,
             working_dir,
             created_at: now.clone(),
             last_used_at: now,
@@ -215,6 +220,7 @@ impl Session {
         bounds::tags(&self.tags)?;
         bounds::metadata(&self.metadata)?;
         self.model.as_deref().map_or(Ok(()), bounds::model)?;
+        self.asked_model.as_deref().map_or(Ok(()), bounds::model)?;
         bounds::text("the first prompt's beginning", &self.initial_prompt, INITIAL_PROMPT)?;
         bounds::text(
             "the backend's session id",

@@ -42,6 +42,8 @@ pub struct Run {
     session: Session,
     version: Option<Version>,
     prompt: Arc<str>,
+    /// The name of a model that this turn asks for; empty is none.
+    asked_model: String,
     answer: String,
     truncated: bool,
     ended: bool,
@@ -130,6 +132,7 @@ impl Run {
             session,
             version,
             prompt,
+            asked_model: String::new(),
             answer: String::new(),
             truncated: false,
             ended: false,
@@ -141,6 +144,11 @@ impl Run {
     /// The session as it was when the turn began.
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The name of a model that the turn asks for.
+    pub(crate) fn asks_for(&mut self, model: Option<&str>) {
+        self.asked_model = model.unwrap_or_default().to_owned();
     }
 
     /// Something happened: of it the answer is kept.
@@ -175,6 +183,7 @@ impl Run {
             kind: end.failure.as_ref().map(|failure| failure.kind.word().to_owned()),
             error: end.failure.as_ref().map(|failure| failure.message.clone()),
         };
+        let asked_model = std::mem::take(&mut self.asked_model);
         let kept = if self.keep.turns { self.store.append_turns(&self.session.id, &[turn]) } else { Ok(()) };
         let saved = self.finish(|session| {
             let failed = end.failure.is_some();
@@ -191,6 +200,9 @@ impl Run {
                 let theirs = end.backend_session.clone().filter(|id| id.len() <= bounds::BACKEND_SESSION);
                 session.backend_session_id = theirs.or(session.backend_session_id.take().filter(|_| same));
                 let model = end.model.as_ref().map(|model| shorten(model, bounds::MODEL));
+                if model.is_some() || !same {
+                    session.asked_model = Some(asked_model.clone());
+                }
                 session.model = model.or(session.model.take().filter(|_| same));
                 session.backend.clone_from(&end.backend);
             }

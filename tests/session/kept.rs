@@ -40,7 +40,7 @@ fn a_session_says_what_it_was() {
         ["created_at", "last_used_at"].map(|name| kept.as_object_mut().unwrap().remove(name).unwrap());
     assert!(times.iter().all(is_time) && times[0].as_str() <= times[1].as_str(), "{times:?}");
     let expected = json!({
-        "id": id, "backend": "echo", "backend_session_id": "echo", "model": "echo", "status": "completed",
+        "id": id, "asked_model": "", "backend": "echo", "backend_session_id": "echo", "model": "echo", "status": "completed",
         "working_dir": "ROOT/work", "turn_count": 1, "title": "one two",
         "token_usage": {"input_tokens": 3, "output_tokens": 3, "cached_tokens": 0, "reasoning_tokens": 0},
         "initial_prompt": "\n one two \nthree", "tags": [], "metadata": {},

@@ -192,3 +192,31 @@ fn an_answer_whose_session_cannot_be_saved_is_an_answer() {
         assert_eq!((told.status, said), (200, Some((json!("hi"), json!("session_store")))), "{told}");
     }
 }
+
+/// What a program calls its model nobody has asked for: it was held against the list, and no session could be continued.
+#[test]
+fn a_session_goes_on_with_the_model_that_was_asked_for_whatever_its_program_calls_it() {
+    let keys = json!({
+        "output": "jsonl", "fields": {"text": "t", "session": "s", "model": "m"}, "models": {"fast": "small", "best": "large"},
+        "model_args": ["--model", "{model}"], "resume_args": ["--session", "{session}"],
+    });
+    let line = r#"{\"t\": \"<$*>\", \"s\": \"abc\", \"m\": \"told-1\"}"#;
+    let scene = Scene::declaring(keys, &format!("cat >/dev/null; say \"{line}\""));
+    scene.edit_config(|config| config["server"] = json!({"allowed_models": ["fast", "default"]}));
+    let server = scene.serve([]);
+    for asked in [json!({"prompt": "x", "model": "fast"}), json!({"prompt": "x"})] {
+        let id = server.post("/api/v1/prompt", &asked).json()["session_id"].as_str().unwrap().to_owned();
+        let resume = || server.post(&format!("/api/v1/sessions/{id}/resume"), &json!({"prompt": "y"}));
+        let answer = resume();
+        assert_eq!(answer.json()["content"], "<--model told-1 --session abc>", "{asked}: {answer}");
+        // What was asked for stays known.
+        assert_eq!(resume().status, 200, "{asked}");
+        // With a model that is asked for elsewhere, and not allowed here, nobody goes on here.
+        let seen = scene.clinvk(["resume", &id, "-m", "best", "z"]).seen();
+        assert!(seen.status == 0, "{seen}");
+        let answer = resume();
+        let refusal = "model `large` is not allowed";
+        assert!(answer.status == 403 && answer.to_string().contains(refusal), "{asked}: {answer}");
+    }
+    server.stop();
+}
