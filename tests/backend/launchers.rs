@@ -335,10 +335,14 @@ fn a_run_through_a_launcher_is_stopped_with_all_its_processes() {
 fn what_a_program_elsewhere_has_started_ends_when_clinvk_is_killed_whichever_grep_is_there() {
     let does = "\"$here/sleep\" 1000 & tell up; printf half; \"$here/sleep\" 1000";
     let scene = scene("docker", BY_WORDS, json!({}), does);
-    scene.fake("grep", "case $* in */environ) exit 1;; esac; PATH=/usr/bin:/bin; exec grep \"$@\"");
-    let mut up = scene.fifo("up");
+    // When it is asked a second time, what watches over the program knows whose it is.
+    let grep = "case $* in */environ) exit 1;; esac; mkdir \"$here/1\" || ! mkdir \"$here/2\" || tell watched
+PATH=/usr/bin:/bin; exec grep \"$@\"";
+    scene.fake("grep", grep);
+    let (mut up, mut watched) = (scene.fifo("up"), scene.fifo("watched"));
     let mut run = scene.clinvk(["x"]).start();
     up.told();
+    watched.told();
     run.says("half");
     run.signal(sys::SIGKILL);
     run.ends("half", "", -sys::SIGKILL);
