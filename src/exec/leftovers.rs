@@ -12,6 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The marker of a new run: 32 random digits, and where it can be said whose it is.
 pub fn marker(world: &World) -> Result<String, Error> {
@@ -102,12 +104,20 @@ fn is_left(markers: &str, me: &Owner, own: &str) -> bool {
     innermost.is_some_and(|owner| owner.home == me.home) && markers.split(':').all(is_dead)
 }
 
-/// Kills them, as far as they are still the same.
+/// How long killed processes are waited for. One that waits for a disk takes longer, and goes then.
+const GOING: Duration = Duration::from_secs(2);
+
+/// Kills them, as far as they are still the same, and waits until they are gone.
 pub fn end_leftovers(leftovers: &[Leftover]) {
-    for left in leftovers {
-        if tree::process(left.pid).is_some_and(|process| process.started == left.started) {
-            let _ = sys::kill(left.pid, sys::SIGKILL);
-        }
+    let is_there = |left: &Leftover| {
+        tree::process(left.pid).is_some_and(|process| process.started == left.started && !process.zombie)
+    };
+    for left in leftovers.iter().filter(|left| is_there(left)) {
+        let _ = sys::kill(left.pid, sys::SIGKILL);
+    }
+    let since = Instant::now();
+    while since.elapsed() < GOING && leftovers.iter().any(is_there) {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
