@@ -110,18 +110,16 @@ struct Written<'a> {
     backend: &'a RawValue,
 }
 
+/// A row that is not understood yet.
+type Row = Box<dyn FnOnce() -> Agent + Send>;
+
 /// The rows by name. Each is understood when it is asked for first: one command needs one of them, or none.
 static TABLE: LazyLock<BTreeMap<String, LazyLock<Agent, Row>>> = LazyLock::new(|| {
     let rows: BTreeMap<String, &RawValue> =
         serde_json::from_str(include_str!("agents.json")).expect("a test reads every row");
     inserted(rows.into_iter().map(|(name, row)| {
-        let read: Row = Box::new({
-            let name = name.clone();
-            move || Agent::read(&name, row)
-        });
+        let of = name.clone();
+        let read: Row = Box::new(move || Agent::read(&of, row));
         (name, LazyLock::new(read))
     }))
 });
-
-/// A row that is not understood yet.
-type Row = Box<dyn FnOnce() -> Agent + Send>;

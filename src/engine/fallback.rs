@@ -89,7 +89,7 @@ impl Attempts {
                     }
                     result => result,
                 }
-                .map(|outcome| Outcome { tried: tried.clone(), ..outcome });
+                .map(|outcome| Outcome { tried, ..outcome });
             };
             log::warn!("{}", passed_on(&backend, &failure, &next.backend));
             // The client does not know of its session, and there is no answer in it. One that was there before stays.
